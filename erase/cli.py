@@ -1,0 +1,337 @@
+"""The `erase-concept` command: flags made from dataclass fields; strings engine and evaluation together.
+
+`erase-concept --concept star` is the main job; `erase-concept SUBCOMMAND` everything beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+from erase.task import Diverged, InputError
+
+PROGRAM = "erase-concept"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` shows what is expected")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status: 0 done, 2 wrong input, 1 anything else, 130 interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command: Callable[[list[str]], int] = erase
+    if given and given[0] in COMMANDS:
+        command = COMMANDS[given.pop(0)]
+    elif given and not given[0].startswith("-"):
+        return _fail(InputError(f"{given[0]!r} is no command; expected --concept NAME, or one of {', '.join(COMMANDS)}"), 2)
+    try:
+        return command(given)
+    except InputError as error:
+        return _fail(error, 2)
+    except Diverged as error:
+        return _fail(
+            f"{error}: the network is as it was before that step, and the run keeps its last checkpoint; "
+            "give a smaller --learning-rate or --forget-weight and another --output",
+            1,
+        )
+    except KeyboardInterrupt:
+        print(f"\n{PROGRAM}: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # somebody's `| head` has seen enough
+        sys.stderr.close()
+        return 0
+
+
+def _fail(error: object, status: int) -> int:
+    print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+# --- flags ----------------------------------------------------------------------------------------------------------
+
+
+def add_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup, options: type, skip: Sequence[str] = ()) -> None:
+    """One flag for each `option` of a dataclass; left out, it stays None, so that presets can fill it."""
+    for item in fields(options):
+        if item.name in skip or "help" not in item.metadata:
+            continue
+        kind = str(item.type).split(" |")[0]
+        default = "" if item.default in (None, "") else f" (default: {_shown(item.default)})"
+        names = f"--{item.name.replace('_', '-')}"
+        text = item.metadata["help"].replace("%", "%%") + default
+        if kind == "bool":
+            parser.add_argument(names, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            types: dict[str, Callable[[str], Any]] = {"int": int, "float": float}
+            choices = item.metadata["choices"] or None
+            parser.add_argument(
+                names, type=types.get(kind, str), choices=choices, default=None, help=text, metavar=None if choices else kind.upper()
+            )
+
+
+def _shown(value: Any) -> str:
+    return {True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def _method_class(given: Sequence[str]) -> Any:
+    """The method whose options become flags: --method decides, before everything else is read."""
+    from erase.methods import METHODS
+
+    early = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
+    early.add_argument("--method", default="scissorhands")
+    name = early.parse_known_args(list(given))[0].method
+    if name not in METHODS:
+        raise InputError(f"--method {name!r} is unknown; expected one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+# --- the main job ---------------------------------------------------------------------------------------------------
+
+
+def erase(given: list[str]) -> int:
+    """Erase a concept: pictures, latents, erasing, export, before and after, report."""
+    from erase.pipeline import Job
+
+    parser = Parser(
+        prog=PROGRAM,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Take a concept out of a text-to-image model, and show that it is gone.",
+        epilog=f"""examples:
+  {PROGRAM} --concept star                         the embedded model, minutes on a CPU
+  {PROGRAM} --concept nudity --device cuda         Stable Diffusion v1.4 from the hub
+  {PROGRAM} --concept "Van Gogh style" --model ./my-model --steps 200
+
+other commands: {", ".join(COMMANDS)}; `{PROGRAM} COMMAND --help` explains each.""",
+    )
+    method = _method_class(given)
+    add_flags(parser.add_argument_group("the job"), Job)
+    add_flags(parser.add_argument_group(f"options of {method.__name__} (a preset is a set of values for these)"), method)
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    values = vars(parser.parse_args(given))
+    as_json = values.pop("json")
+    names = {item.name for item in fields(Job)}
+    job = Job(**{name: value for name, value in values.items() if name in names and value is not None})
+    if not job.concept.strip():
+        raise InputError("--concept is missing; give a name (`erase-concept concepts` lists them) or a few words")
+    return _run(job, {name: value for name, value in values.items() if name not in names and value is not None}, as_json)
+
+
+def _run(job: Any, values: dict[str, Any], as_json: bool) -> int:
+    from erase.pipeline import erase_concept
+    from eval.report import evaluate_run, table
+
+    _quiet_libraries()
+    with Display() as display:
+        folder = erase_concept(job, values, display)
+        report = evaluate_run(folder)
+    if as_json:
+        print(json.dumps(report, indent=1, ensure_ascii=False))
+        return 0
+    print(table(report))
+    print(f"\npictures  {folder / 'comparison.png'}\nreport    {folder / 'report.json'}\nmodel     {folder / 'model'}")
+    print(f"\nnext: {PROGRAM} generate {folder / 'model'} --prompt {_example(folder)!r} --output pictures")
+    return 0
+
+
+def _example(folder: Path) -> str:
+    from erase.run import read_lines
+
+    rows = read_lines(folder / "samples" / "prompts.jsonl")
+    return str(rows[0]["text"]) if rows else "a picture"
+
+
+def _quiet_libraries() -> None:
+    """Warnings of the libraries about themselves do not belong between our lines."""
+    import warnings
+
+    import diffusers
+    import transformers
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+class Display:
+    """Progress bars on a terminal, one line a stage when it is done; silent elsewhere."""
+
+    TITLES: ClassVar[dict[str, str]] = {
+        "images": "pictures to forget and to keep",
+        "before": "what the original draws",
+        "latents": "latents and text embeddings",
+        "anchor": "the anchor's predictions",
+        "erase": "score, trim, repair",
+        "export": "write the model",
+        "after": "what the erased model draws",
+    }
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.stage = ""
+        self.shown = sys.stderr.isatty()
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def __call__(self, event: Any) -> None:
+        if not self.shown:
+            return
+        if event.note:
+            self._close()
+            print(f"{self.TITLES.get(event.stage, event.stage):34} {event.note}", file=sys.stderr)
+        elif event.total:
+            self._advance(event)
+
+    def _advance(self, event: Any) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None or self.stage != event.stage:
+            self._close()
+            title = self.TITLES.get(event.stage, event.stage)
+            self.bar, self.stage = (
+                tqdm(total=event.total, desc=f"{title:34}", leave=False, dynamic_ncols=True, initial=event.done),
+                event.stage,
+            )
+        if event.step is not None:
+            s = event.step
+            mark = " projected" if s.projected else ""
+            self.bar.set_postfix_str(f"retain {s.retain_loss:.4f} unlearn {s.unlearn_loss:.4f}{mark}", refresh=False)
+        self.bar.update(event.done - self.bar.n)
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+# --- beside the main job --------------------------------------------------------------------------------------------
+
+
+def concepts(given: list[str]) -> int:
+    """List the concept files, or show the prompts of one concept."""
+    from erase.concepts import ROLES, list_concepts, load_concept, prompts
+
+    parser = Parser(prog=f"{PROGRAM} concepts", description=concepts.__doc__, epilog=f"example: {PROGRAM} concepts star --count 3")
+    parser.add_argument("concept", nargs="?", help="show the prompts of this one: a name, a .toml file or plain words")
+    parser.add_argument("--model", help="the model that it is meant for, as for the main job")
+    parser.add_argument("--count", type=int, default=5, help="prompts of each role (default: 5)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(given)
+    if options.concept is None:
+        rows = [{"name": c.name, "domain": c.domain, "model": c.model, "detector": c.detector, "about": c.about} for c in list_concepts()]
+        _print_rows(rows, options.json)
+        return 0
+    concept = load_concept(options.concept, options.model)
+    shown = {role: [p.text for p in prompts(concept, role, options.count)] for role in ROLES}
+    shown["anchors"] = [*concept.anchors, *concept.anchor_prompts]
+    if options.json:
+        print(json.dumps(shown, indent=1, ensure_ascii=False))
+        return 0
+    print(f"{concept.name} ({concept.domain}; model {concept.model}): {concept.about}")
+    for role, texts in shown.items():
+        print(f"\n{role}", *(f"  {text}" for text in texts or ["(none: proposed and tested when the job starts)"]), sep="\n")
+    return 0
+
+
+def methods(given: list[str]) -> int:
+    """List the methods, their presets and their options."""
+    from erase.methods import METHODS, make_method
+
+    parser = Parser(prog=f"{PROGRAM} methods", description=methods.__doc__, epilog=f"example: {PROGRAM} methods --json")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(given)
+    table = {name: {preset: vars(make_method(name, preset)) for preset in method.presets} for name, method in METHODS.items()}  # type: ignore[attr-defined]
+    if options.json:
+        print(json.dumps(table, indent=1))
+        return 0
+    for name, presets in table.items():
+        print(f"{name}: {((METHODS[name].__module__ and sys.modules[METHODS[name].__module__].__doc__) or '').strip().splitlines()[0]}\n")
+        print(f"  {'option':22}" + "".join(f"{preset:26}" for preset in presets))
+        for key in next(iter(presets.values())):
+            print(f"  {key:22}" + "".join(f"{_shown(values[key]):26}" for values in presets.values()))
+    return 0
+
+
+def generate(given: list[str]) -> int:
+    """Draw pictures with a model: the original or an erased one."""
+    from erase.demo import GUIDANCE, STEPS
+    from erase.diffusion import StableDiffusion, locate, pick_device
+    from erase.images import make_images
+
+    example = f'example: {PROGRAM} generate demo --prompt "a striped red star" --count 8 --output pictures'
+    parser = Parser(prog=f"{PROGRAM} generate", description=generate.__doc__, epilog=example)
+    parser.add_argument("model", help="demo, a diffusers folder, or a hub name")
+    parser.add_argument("--prompt", action="append", required=True, help="what to draw; may be given several times")
+    parser.add_argument("--output", type=Path, required=True, help="folder for the pictures and manifest.jsonl")
+    parser.add_argument("--count", type=int, default=4, help="pictures a prompt (default: 4)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="denoising steps (default: 25 for the embedded model, else 50)")
+    parser.add_argument("--guidance", type=float, help="classifier-free guidance (default: 4 for the embedded model, else 7.5)")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(given)
+    if options.count < 1 or not all(p.strip() for p in options.prompt):
+        raise InputError("--count must be at least 1 and no --prompt empty")
+    _quiet_libraries()
+    model = StableDiffusion(locate(options.model), pick_device(options.device))
+    small = model.size <= 128
+    sample = model.sampler(
+        options.steps or (STEPS if small else 50), options.guidance if options.guidance is not None else GUIDANCE if small else 7.5
+    )
+    texts = [text for text in options.prompt for _ in range(options.count)]
+    from erase.pipeline import Event
+
+    with Display() as display:
+        made = make_images(options.output, texts, options.seed, sample, 16 if small else 4, lambda d, n: display(Event("pictures", d, n)))
+    print(f"{len(made)} pictures in {options.output}")
+    return 0
+
+
+def evaluate(given: list[str]) -> int:
+    """Measure a finished run again, from the pictures in its folder."""
+    from eval.report import evaluate_run, table
+
+    parser = Parser(
+        prog=f"{PROGRAM} evaluate", description=evaluate.__doc__, epilog=f"example: {PROGRAM} evaluate runs/star-demo-scissorhands-1"
+    )
+    parser.add_argument("run", type=Path, help="a run folder")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    options = parser.parse_args(given)
+    report = evaluate_run(options.run)
+    print(json.dumps(report, indent=1, ensure_ascii=False) if options.json else table(report))
+    return 0
+
+
+def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
+    for row in [{key: key for key in widths}, *rows]:
+        print("  ".join(f"{row[key]!s:{width}}" for key, width in widths.items()).rstrip())
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "concepts": concepts,
+    "methods": methods,
+    "generate": generate,
+    "evaluate": evaluate,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,16 @@
+"""The embedded world: a renderer, a Stable Diffusion pipeline in miniature trained on it, and its judge."""
+
+from pathlib import Path
+
+STEPS = 25
+GUIDANCE = 4.0
+
+
+def pipeline_path() -> Path:
+    """The folder of the embedded model; plain StableDiffusionPipeline.from_pretrained loads it."""
+    return Path(__file__).parent / "weights" / "pipeline"
+
+
+def judge_path() -> Path:
+    """The weights of the judge that was trained beside it."""
+    return Path(__file__).parent / "weights" / "judge.safetensors"

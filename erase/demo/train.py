@@ -1,0 +1,313 @@
+"""Train the embedded model from nothing: `python -m erase.demo.train --output DIR` (CPU or GPU, resumable, seeded).
+
+Stages, in order: render pictures; autoencoder; latents; UNet with text encoder; judge; write the pipeline folder.
+Every stage saves checkpoints and starts again where it stopped; batch i depends on (seed, stage, i) alone.
+`--without star` trains the same model on data that never shows or mentions the concept: the gold standard that an
+erased model is compared with. It takes autoencoder and judge from `--base` where given: they know pictures, not words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from erase.demo import networks, world
+from erase.demo.judge import Judge, load_judge
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything. The defaults made the weights that are shipped."""
+
+    pictures: int = 24_000
+    autoencoder_steps: int = 3_000
+    judge_steps: int = 800
+    unet_steps: int = 5_600
+    seed: int = 0
+    without: str | None = None
+    device: str = "cpu"
+
+
+def _render(task: tuple[int, int, str | None]) -> np.ndarray[Any, Any]:
+    seed, count, without = task
+    return np.stack([world.render(scene) for scene in world.scenes(count, seed, without)])
+
+
+def pictures(plan: Plan, folder: Path) -> tuple[Tensor, list[world.Scene]]:
+    """The training pictures (n, 3, 64, 64) uint8 and their scenes; drawn once, then read."""
+    chunk = 500
+    tasks = [(1000 * plan.seed + i, chunk, plan.without) for i in range(plan.pictures // chunk)]
+    scenes = [scene for seed, count, without in tasks for scene in world.scenes(count, seed, without)]
+    path = folder / "pictures.safetensors"
+    if not path.exists():
+        with ProcessPoolExecutor(os.cpu_count()) as pool:
+            drawn = np.concatenate(list(pool.map(_render, tasks)))
+        _save({"pictures": torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()}, path)
+    return load_file(path)["pictures"], scenes
+
+
+def to_model(pictures: Tensor, device: str = "cpu") -> Tensor:
+    """uint8 pictures to floats in [-1, 1]."""
+    return pictures.to(device).float() / 127.5 - 1
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
+    part.replace(path)
+
+
+def fit(
+    name: str,
+    network: nn.Module,
+    loss: Callable[[int, torch.Generator], Tensor],
+    steps: int,
+    rate: float,
+    folder: Path,
+    seed: int,
+    device: str,
+    decay: float = 0.999,
+    every: int = 250,
+    look: Callable[[int], None] | None = None,
+) -> None:
+    """AdamW with warm-up and cosine decay; leaves the exponential moving average of the weights in `network`.
+
+    `loss` draws its batch from the generator it is given, which depends on (seed, name, step) alone.
+    """
+    path = folder / f"{name}.safetensors"
+    weights = dict(network.named_parameters())
+    average = {key: value.detach().clone() for key, value in weights.items()}
+    optimizer = torch.optim.AdamW(weights.values(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
+    start = 0
+    if path.exists():
+        with safe_open(path, "pt", device) as file:
+            start = int(file.metadata()["step"])
+            for key, value in weights.items():
+                value.data.copy_(file.get_tensor(f"weight/{key}"))
+                average[key].copy_(file.get_tensor(f"average/{key}"))
+                optimizer.state[value] = {
+                    "step": torch.tensor(float(start)),
+                    "exp_avg": file.get_tensor(f"first/{key}"),
+                    "exp_avg_sq": file.get_tensor(f"second/{key}"),
+                }
+    clock, recent = time.perf_counter(), 0.0
+    for step in range(start, steps):
+        warm = min(1.0, (step + 1) / 100)
+        optimizer.param_groups[0]["lr"] = rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        generator = torch.Generator().manual_seed(hash_seed(seed, name, step))
+        optimizer.zero_grad(set_to_none=True)
+        value = loss(step, generator)
+        value.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(weights.values(), 1.0)
+        optimizer.step()
+        blend = min(decay, (step + 1) / (step + 10))
+        torch._foreach_lerp_(list(average.values()), [w.detach() for w in weights.values()], 1 - blend)
+        recent = value.item() if not recent else 0.98 * recent + 0.02 * value.item()
+        if (step + 1) % 50 == 0:
+            rate_now = (step + 1 - start) / (time.perf_counter() - clock)
+            print(f"{name} {step + 1}/{steps}  loss {recent:.4f}  {rate_now:.2f} steps/s", flush=True)
+        if (step + 1) % every == 0 or step + 1 == steps:
+            state = {f"weight/{key}": value.detach() for key, value in weights.items()}
+            state |= {f"average/{key}": value for key, value in average.items()}
+            for key, value in weights.items():
+                state[f"first/{key}"] = optimizer.state[value]["exp_avg"]
+                state[f"second/{key}"] = optimizer.state[value]["exp_avg_sq"]
+            _save(state, path, {"step": str(step + 1)})
+            if look is not None:
+                look(step + 1)
+    for key, value in weights.items():
+        value.data.copy_(average[key])
+
+
+def hash_seed(*parts: object) -> int:
+    """A 63-bit seed from anything printable; the same on every machine."""
+    import hashlib
+
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
+
+
+def train_autoencoder(plan: Plan, drawn: Tensor, folder: Path) -> Any:
+    """Squared error with colour counted more than brightness, L1 on pixels and their differences (crisp edges), and a
+    little KL so that latents stay smooth. For the first 1,000 steps three latent channels are pulled towards the mean
+    colour of their patch, which spares the slow discovery of colour."""
+    torch.manual_seed(hash_seed(plan.seed, "autoencoder"))
+    vae = networks.build_autoencoder().to(plan.device)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        x = to_model(drawn[torch.randint(len(drawn), (16,), generator=generator)], plan.device)
+        posterior = vae.encode(x).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(plan.device)
+        y = vae.decode(posterior.mean + posterior.std * noise).sample
+        error = y - x
+        grey = error.mean(1, keepdim=True)
+        squared = 2 * grey.pow(2).mean() + 8 * (error - grey).pow(2).mean()
+        edges = sum(torch.diff(error, dim=d).abs().mean() for d in (2, 3))
+        kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).mean()
+        value: Tensor = squared + 0.3 * error.abs().mean() + 0.15 * edges + 1e-4 * kl
+        if step < 1000:
+            value = value + (1 - step / 1000) * (posterior.mean[:, :3] - 2 * F.avg_pool2d(x, 8)).pow(2).mean()
+        return value
+
+    fit("autoencoder", vae, loss, plan.autoencoder_steps, 2e-3, folder, plan.seed, plan.device, decay=0.995)
+    return vae.eval().requires_grad_(False)
+
+
+def train_judge(plan: Plan, drawn: Tensor, scenes: list[world.Scene], vae: Any, folder: Path) -> Judge:
+    """Cross-entropy on every head; half of each batch goes through the autoencoder, all of it is slightly disturbed."""
+    torch.manual_seed(hash_seed(plan.seed, "judge"))
+    judge = Judge().to(plan.device)
+    labels = {d: torch.tensor([m.index(s.attribute(d)) for s in scenes]) for d, m in world.DOMAINS.items()}
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(drawn), (64,), generator=generator)
+        x = to_model(drawn[rows], plan.device)
+        with torch.no_grad():
+            posterior = vae.encode(x[:16]).latent_dist
+            jitter = torch.randn(posterior.mean.shape, generator=generator).to(plan.device)
+            x[:16] = vae.decode(posterior.mean + posterior.std * jitter).sample
+            x = x + 0.08 * torch.randn(x.shape, generator=generator).to(plan.device)
+        return torch.stack([F.cross_entropy(y, labels[d][rows].to(plan.device), label_smoothing=0.02) for d, y in judge(x).items()]).sum()
+
+    fit("judge", judge, loss, plan.judge_steps, 2e-3, folder, plan.seed, plan.device)
+    return judge.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def encode(drawn: Tensor, vae: Any, folder: Path, device: str) -> tuple[Tensor, Tensor]:
+    """Posterior mean and standard deviation of every picture, (n, 8, 8, 8) each; computed once, then read."""
+    path = folder / "latents.safetensors"
+    if not path.exists():
+        parts = [vae.encode(to_model(part, device)).latent_dist for part in drawn.split(200)]
+        _save({"mean": torch.cat([p.mean.cpu() for p in parts]), "std": torch.cat([p.std.cpu() for p in parts])}, path)
+    kept = load_file(path)
+    return kept["mean"], kept["std"]
+
+
+class Denoiser(nn.Module):
+    """UNet and text encoder as one module, because they are trained together."""
+
+    def __init__(self, unet: nn.Module, text_encoder: nn.Module) -> None:
+        super().__init__()
+        self.unet, self.text_encoder = unet, text_encoder
+
+
+def train_denoiser(
+    plan: Plan,
+    scenes: list[world.Scene],
+    mean: Tensor,
+    std: Tensor,
+    tokenizer: Any,
+    folder: Path,
+    look: Callable[[Any, int], None] | None = None,
+) -> Denoiser:
+    """v-prediction with min-SNR weights (Hang et al. 2023, gamma 5) and 10 % empty captions for guidance."""
+    torch.manual_seed(hash_seed(plan.seed, "denoiser"))
+    model = Denoiser(networks.build_unet(), networks.build_text_encoder(tokenizer)).to(plan.device)
+    scheduler = networks.build_scheduler()
+    kept = scheduler.alphas_cumprod
+    weight = torch.minimum(kept / (1 - kept), torch.tensor(5.0)) / (kept / (1 - kept) + 1)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(scenes), (64,), generator=generator)
+        speak = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+        captions = ["" if speak.random() < 0.1 else world.caption(scenes[i], speak) for i in rows.tolist()]
+        tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        latents = mean[rows] + std[rows] * torch.randn(mean[rows].shape, generator=generator)
+        noise = torch.randn(latents.shape, generator=generator)
+        t = torch.randint(1000, (len(rows),), generator=generator)
+        noisy = scheduler.add_noise(latents, noise, t).to(plan.device)
+        target = scheduler.get_velocity(latents, noise, t).to(plan.device)
+        text = model.text_encoder(tokens.to(plan.device))[0]
+        error = (model.unet(noisy, t.to(plan.device), text).sample - target).pow(2).mean((1, 2, 3))
+        return (error * (weight[t] * 2.5).to(plan.device)).mean()
+
+    fit(
+        "denoiser",
+        model,
+        loss,
+        plan.unet_steps,
+        1e-3,
+        folder,
+        plan.seed,
+        plan.device,
+        look=(lambda step: look(model, step)) if look else None,
+    )
+    return model.eval().requires_grad_(False)
+
+
+def write(folder: Path, model: Denoiser, vae: Any, tokenizer: Any, judge: Judge) -> None:
+    """A complete pipeline folder and the judge; float16 but for the text encoder, which must match its reader."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline(
+        vae=vae.half(),
+        text_encoder=model.text_encoder.float(),
+        tokenizer=tokenizer,
+        unet=model.unet.half(),
+        scheduler=networks.build_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder / "pipeline")
+    _save({name: tensor.half() for name, tensor in judge.state_dict().items()}, folder / "judge.safetensors")
+
+
+def train(plan: Plan, folder: Path, base: Path | None = None) -> Path:
+    """Run every stage that is not done yet; returns the folder that holds `pipeline/` and `judge.safetensors`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = folder / "plan.json"
+    record.write_text(json.dumps({**vars(plan)}, indent=1))
+    drawn, scenes = pictures(plan, folder)
+    tokenizer = networks.build_tokenizer(folder / "tokenizer")
+    if base is not None:
+        from diffusers import AutoencoderKL
+
+        vae = AutoencoderKL.from_pretrained(base / "pipeline" / "vae").float().to(plan.device).eval().requires_grad_(False)
+        judge = load_judge(base / "judge.safetensors").to(plan.device)
+    else:
+        vae = train_autoencoder(plan, drawn, folder)
+    mean, std = encode(drawn, vae, folder, plan.device)
+    if base is None:
+        vae.register_to_config(scaling_factor=float(1 / mean.std()))
+    factor = vae.config.scaling_factor
+    model = train_denoiser(plan, scenes, mean * factor, std * factor, tokenizer, folder)
+    if base is None:
+        judge = train_judge(plan, drawn, scenes, vae, folder)
+    write(folder, model, vae, tokenizer, judge)
+    return folder
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m erase.demo.train", description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints and the finished pipeline")
+    parser.add_argument(
+        "--without", choices=[m for members in world.DOMAINS.values() for m in members], help="a concept that the data never shows"
+    )
+    parser.add_argument("--base", type=Path, help="a finished folder whose autoencoder and judge are taken over")
+    parser.add_argument("--unet-steps", type=int, default=Plan.unet_steps)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    given = parser.parse_args(None if arguments is None else list(arguments))
+    plan = Plan(unet_steps=given.unet_steps, seed=given.seed, without=given.without, device=given.device)
+    print(f"finished: {train(plan, given.output, given.base)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""Prompts -> image set (PNG + manifest.jsonl); and any folder of pictures -> the same list of Pictures.
+
+Knows no model: `sample` turns prompts and generators into pictures. Noise depends on (seed, index) alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from erase.files import sha256, written
+from erase.run import append_lines, disk_errors, lines_of, read_lines
+from erase.task import InputError, generator
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+COLUMNS = (("file", "prompt"), ("file_name", "text"))  # ours, and that of Hugging Face image folders
+MANIFEST = "manifest.jsonl"
+
+Sample = Callable[[list[str], list[torch.Generator]], list[Image.Image]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on disk, what it shows, and the hash of its bytes; `seed` is None where somebody else made it."""
+
+    path: Path
+    prompt: str
+    seed: int | None
+    sha256: str
+
+    def record(self) -> dict[str, Any]:
+        """The line of manifest.jsonl."""
+        return {"file": self.path.name, "prompt": self.prompt, "seed": self.seed, "sha256": self.sha256}
+
+
+def make_images(
+    folder: Path,
+    prompts: Sequence[str],
+    seed: int | Sequence[int],
+    sample: Sample,
+    batch: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Picture]:
+    """Make what is missing of an image set; picture i shows prompts[i] and starts from noise of (its seed, i).
+
+    Work goes in aligned chunks of `batch`, and a chunk with one bad picture is made again whole: the rounding of a
+    network depends on its batch size, so only whole chunks come out as they would have without the interruption.
+    """
+    if not prompts:
+        raise InputError(f"no prompts were given for the image set {folder}; expected at least one")
+    seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
+    if len(seeds) != len(prompts) or batch < 1:
+        raise ValueError(f"{len(prompts)} prompts need as many seeds and a batch of at least 1; got {len(seeds)} and {batch}")
+    chunks = [range(start, min(start + batch, len(prompts))) for start in range(0, len(prompts), batch)]
+    with disk_errors(folder):
+        known = _made_before(folder, prompts, seeds)
+        done = {i: known[i] for chunk in chunks if all(i in known for i in chunk) for i in chunk}
+        _write_manifest(folder, done)
+    for chunk in chunks:
+        if progress is not None:
+            progress(len(done), len(prompts))
+        if chunk[0] in done:
+            continue
+        generators = [generator(seeds[i], "picture", i) for i in chunk]
+        images = sample([prompts[i] for i in chunk], generators)
+        if len(images) != len(chunk):
+            raise ValueError(f"sample gave {len(images)} pictures for {len(chunk)} prompts")
+        with disk_errors(folder):
+            made = {i: _save(folder / _name(i), image, prompts[i], seeds[i]) for i, image in zip(chunk, images, strict=True)}
+            append_lines(folder / MANIFEST, (picture.record() for picture in made.values()), sync=True)
+        done |= made
+    with disk_errors(folder):
+        _write_manifest(folder, done)  # chunks mended in the middle were appended at the end
+    if progress is not None:
+        progress(len(done), len(prompts))
+    return [done[i] for i in range(len(prompts))]
+
+
+def read_images(folder: Path, captions: Path | None = None, default_caption: str | None = None) -> list[Picture]:
+    """A set of ours (every hash is checked) or any folder of pictures (every picture is opened), by name.
+
+    Captions come from `captions`, else from manifest.jsonl, captions.csv, metadata.jsonl or a .txt file beside each
+    picture; `default_caption` counts only where there is none of these, so that it never hides a mismatch.
+    """
+    paths = _pictures(folder)
+    source, table = _captions(folder, paths, captions)
+    if not table and default_caption is None:
+        expected = "manifest.jsonl, captions.csv (file,prompt), metadata.jsonl (file_name, text) or a .txt file beside each picture"
+        raise InputError(f"{folder} has no captions; expected {expected}, a captions file, or one caption for all")
+    if table:
+        _match(source, folder, [path.name for path in paths], table)
+    return [_read(path, table.get(path.name, {"prompt": default_caption}), source) for path in paths]
+
+
+def load_pixels(paths: Iterable[Path], size: int) -> Tensor:
+    """Pictures as (n, 3, size, size) in [-1, 1]; of another size: the middle square, resized."""
+    return torch.stack([_to_tensor(open_picture(path), size) for path in paths])
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A picture in RGB, upright, transparent parts white; whatever Pillow meets in a broken one is an InputError."""
+    try:
+        with Image.open(path) as file:
+            file.load()
+            image = ImageOps.exif_transpose(file)
+    except Exception as error:  # its decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+        reason = str(error).replace(str(path), path.name)
+        raise InputError(f"{path} is not a whole picture ({reason}); replace or remove it") from error
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _to_tensor(image: Image.Image, size: int) -> Tensor:
+    if image.size != (size, size):
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        square = image.crop((left, top, left + side, top + side))  # resize(box=...) would let the cut-off parts bleed in
+        image = square.resize((size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def _name(index: int) -> str:
+    return f"{index:05d}.png"
+
+
+def _save(path: Path, image: Image.Image, prompt: str, seed: int) -> Picture:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    with written(path) as part:
+        part.write_bytes(file.getvalue())
+    return Picture(path, prompt, seed, hashlib.sha256(file.getvalue()).hexdigest())
+
+
+def _write_manifest(folder: Path, pictures: Mapping[int, Picture]) -> None:
+    """The manifest in order, whole; it is there before the first picture and so marks the folder as ours."""
+    text = lines_of(pictures[i].record() for i in sorted(pictures))
+    path = folder / MANIFEST
+    if not path.exists() or path.read_bytes() != text.encode():
+        with written(path) as part:
+            part.write_bytes(text.encode())
+
+
+def _made_before(folder: Path, prompts: Sequence[str], seeds: Sequence[int]) -> dict[int, Picture]:
+    """Pictures that the manifest lists and whose bytes are as listed; InputError if they are of other prompts."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*.part"):
+        left.unlink()
+    names = {_name(i): i for i in range(len(prompts))}
+    found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    strange = [name for name in found if name not in names] if (folder / MANIFEST).exists() else found
+    if strange:
+        raise InputError(f"{folder} already holds other pictures ({_few(strange)}); give another folder")
+    known = {}
+    for record in read_lines(folder / MANIFEST):
+        i = names.get(str(record.get("file")), -1)
+        there, now = (record.get("prompt"), record.get("seed")), (prompts[i], seeds[i]) if i >= 0 else (None, None)
+        if there != now:
+            wanted = f'"{now[0]}" (seed {now[1]})' if i >= 0 else "not among the prompts"
+            was = f'{folder / str(record.get("file"))} was made of "{there[0]}" (seed {there[1]})'
+            raise InputError(f"{was} and is {wanted} now; give another folder")
+        path = folder / _name(i)
+        if path.exists() and sha256(path) == record.get("sha256"):
+            known[i] = Picture(path, prompts[i], seeds[i], str(record["sha256"]))
+    return known
+
+
+def _pictures(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder} is {'a file' if folder.exists() else 'not there'}; expected a folder of pictures")
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    if not found:
+        deeper = sorted({path.parent.name for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES})
+        remedy = f"its sub-folders have some, give one of them ({_few(deeper)})" if deeper else "put some there"
+        raise InputError(f"{folder} holds no pictures; expected {', '.join(sorted(SUFFIXES))}: {remedy}")
+    return found
+
+
+def _captions(folder: Path, paths: Sequence[Path], captions: Path | None) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """Where captions come from, and by file name what is said of each picture."""
+    if captions is not None and not captions.is_file():
+        raise InputError(f"captions file {captions} is not there; expected a .csv (file,prompt) or .jsonl file")
+    for source in [captions] if captions is not None else [folder / name for name in (MANIFEST, "captions.csv", "metadata.jsonl")]:
+        if source.is_file():
+            return source, _table(source)
+    texts = {path.name: path.with_suffix(".txt") for path in paths if path.with_suffix(".txt").is_file()}
+    return folder / "*.txt", {name: {"prompt": _text(path).strip()} for name, path in texts.items()}
+
+
+def _table(path: Path) -> dict[str, dict[str, Any]]:
+    rows: list[dict[str, Any]]
+    if path.suffix.lower() == ".jsonl":
+        rows = read_lines(path)
+        headers = [list(row) for row in rows]
+    elif path.suffix.lower() == ".csv":
+        reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+        rows, headers = list(reader), [list(reader.fieldnames or [])]
+    else:
+        raise InputError(f"captions file {path} is of an unknown kind; expected .csv (file,prompt) or .jsonl")
+    table: dict[str, dict[str, Any]] = {}
+    names = next((names for names in COLUMNS if all(set(names) <= set(header) for header in headers)), None)
+    if names is None or not rows:
+        bad = next((header for header in headers if not any(set(names) <= set(header) for names in COLUMNS)), [])
+        raise InputError(f"{path} has the columns {', '.join(map(str, bad)) or '(none)'}; expected file,prompt or file_name,text")
+    for row in rows:
+        name = Path(str(row[names[0]])).as_posix()
+        if name in table:
+            raise InputError(f"{path} names {name} twice; expected one caption a picture")
+        table[name] = {**row, "prompt": str(row[names[1]] or "").strip()}
+    return table
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+
+
+def _match(source: Path, folder: Path, names: Sequence[str], table: Mapping[str, Mapping[str, Any]]) -> None:
+    """Captions and pictures must pair up without a rest."""
+    absent = [name for name in table if name not in set(names)]
+    if absent:
+        raise InputError(f"{source} names pictures that are not in {folder}: {_few(absent)}; add them or remove their lines")
+    bare = [name for name in names if name not in table or not (table[name]["prompt"] or "sha256" in table[name])]
+    if bare:
+        raise InputError(f"{source} has no caption for {len(bare)} of {len(names)} pictures: {_few(bare)}; add them")
+
+
+def _read(path: Path, said: Mapping[str, Any], source: Path) -> Picture:
+    try:
+        digest = sha256(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); replace or remove it") from error
+    listed = said.get("sha256")
+    if listed is None:
+        open_picture(path)
+    elif digest != listed:
+        raise InputError(f"{path} is not the picture that {source.name} lists (its hash differs); restore it or make the set again")
+    seed = str(said.get("seed"))
+    return Picture(path, str(said["prompt"]), int(seed) if seed.removeprefix("-").isdecimal() else None, digest)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -1,0 +1,96 @@
+"""Image set -> latents and text embeddings, once, in one safetensors file.
+
+After this, autoencoder and text encoder are needed no more until pictures are drawn. Pictures and texts are numbered:
+`forget/text` and `retain/text` are rows of `text`, whose row 0 is the empty prompt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from erase.files import write_tensors
+from erase.images import Picture, load_pixels
+from erase.task import InputError
+
+Embed = Callable[[list[str]], Tensor]
+Encode = Callable[[Tensor, int], Tensor]
+
+
+@dataclass(frozen=True)
+class ImageLatents:
+    """Latents (n, c, h, w), for each its row of `text`, and for forget pictures the rows of its anchors (n, a)."""
+
+    latents: Tensor
+    text: Tensor
+    anchors: Tensor
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What repair trains on; `text` is (m, tokens, width), row 0 the empty prompt."""
+
+    forget: ImageLatents
+    retain: ImageLatents
+    text: Tensor
+
+
+def cache_latents(
+    path: Path,
+    forget: Sequence[Picture],
+    anchors: Sequence[Sequence[str]],
+    retain: Sequence[Picture],
+    embed: Embed,
+    encode: Encode,
+    size: int,
+    batch: int = 16,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Embed every different prompt and encode every picture once; `anchors` are the prompts that replace each forget prompt's.
+
+    Forget pictures may have different numbers of anchors; the shorter lists come round again.
+    """
+    wide = max((len(a) for a in anchors), default=0)
+    rounds = [[list(a)[i % len(a)] for i in range(wide)] if a else [] for a in anchors]
+    prompts = list(dict.fromkeys(["", *(p.prompt for p in [*forget, *retain]), *(text for row in rounds for text in row)]))
+    row = {prompt: i for i, prompt in enumerate(prompts)}
+    tensors = {"text": torch.cat([embed(prompts[i : i + 64]) for i in range(0, len(prompts), 64)])}
+    total, done = len(forget) + len(retain), 0
+    for name, pictures in (("forget", forget), ("retain", retain)):
+        parts = []
+        for start in range(0, len(pictures), batch):
+            chunk = pictures[start : start + batch]
+            parts.append(encode(load_pixels([p.path for p in chunk], size), start))
+            done += len(chunk)
+            if progress is not None:
+                progress(done, total)
+        tensors[f"{name}/latents"] = torch.cat(parts)
+        tensors[f"{name}/text"] = torch.tensor([row[p.prompt] for p in pictures])
+    tensors["forget/anchors"] = torch.tensor([[row[text] for text in texts] for texts in rounds], dtype=torch.int64).reshape(
+        len(forget), wide
+    )
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise InputError(f"{name} has values that are not finite in {tensor.dtype}; give --dtype float32")
+    write_tensors(path, tensors, {"prompts": json.dumps(prompts)})
+
+
+def read_latents(path: Path) -> Latents:
+    """Read a cache; tensors stay on the CPU, where the operating system pages them in as they are used."""
+    try:
+        with safe_open(path, "pt") as file:
+            t = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} cannot be read ({error}); delete it and give the same command again, it is made anew") from error
+    none = torch.zeros(len(t["retain/text"]), 0, dtype=torch.int64)
+    return Latents(
+        forget=ImageLatents(t["forget/latents"], t["forget/text"], t["forget/anchors"]),
+        retain=ImageLatents(t["retain/latents"], t["retain/text"], none),
+        text=t["text"],
+    )

@@ -1,0 +1,104 @@
+"""Scissorhands (Wu and Harandi, ECCV 2024): score every weight, reinitialise the top few, repair without relapse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from erase.options import check, option
+from erase.repair import repair
+from erase.scope import SCOPES, in_scope, trimmable
+from erase.sensitivity import connection_sensitivity
+from erase.task import InputError, Loss, Step, Task, generator
+from erase.trim import trim
+
+
+@dataclass(frozen=True)
+class Scissorhands:
+    """Trim by connection sensitivity, then repair with projected gradients. The defaults are the preset `balanced`."""
+
+    scope: str = option("cross-attention", f"weights that repair may change: {', '.join(SCOPES)} or re:PATTERN")
+    trim_scope: str = option("cross-attention", "weights that trimming may reinitialise, as for --scope")
+    rank_over: str = option(
+        "trim-scope", "where the top share is taken: of trim-scope, or of everything in scope", choices=("trim-scope", "scope")
+    )
+    trimming: bool = option(True, "reinitialise the top share; without it there is only repair (an ablation)")
+    fraction: float = option(0.005, "share of the ranked weights that is trimmed, the top k %", above=0.0, high=1.0)
+    initialisation: str = option("uniform", "what trimmed weights become", choices=("uniform", "normal", "zero", "one"))
+    signed: bool = option(True, "score |E[g] w| (Eq. 2 of the paper) rather than E|g| |w| (the released code)")
+    sensitivity_batches: int = option(10, "forget batches that the score is averaged over", low=1)
+    unlearn: str = option(
+        "anchor", "how to forget: towards the anchor's prediction, or by ascent on the training loss", choices=("anchor", "ascent")
+    )
+    forget_weight: float = option(1.0, "lambda: weight of the unlearning loss beside the retain loss", low=0.0)
+    projected: bool = option(True, "never take a step that undoes forgetting to first order (Eq. 5)")
+    steps: int = option(100, "repair steps", low=0)
+    batch: int = option(16, "forget pictures a step, and as many retain pictures", low=1)
+    optimizer: str = option("adam", "how repair descends", choices=("adam", "adamw", "sgd"))
+    learning_rate: float = option(2e-4, "step size of repair", above=0.0)
+    first_batch_only: bool = option(False, "use the same first pictures at every step, with new noise, as the released code does")
+    retain_captions: int | None = option(
+        None, "how many different captions the retain set has (the released code: 1); all by default", low=1
+    )
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "balanced": {},
+        "paper": {
+            "scope": "full",
+            "trim_scope": "full",
+            "unlearn": "ascent",
+            "forget_weight": 0.1,
+            "learning_rate": 1e-5,
+            "steps": 125,
+        },
+        "reference": {
+            "scope": "full",
+            "trim_scope": "decoder-self-attention",
+            "rank_over": "scope",
+            "signed": False,
+            "forget_weight": 0.1,
+            "projected": False,
+            "learning_rate": 1e-5,
+            "steps": 125,
+            "first_batch_only": True,
+            "retain_captions": 1,
+        },
+    }
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+        """Score, trim and repair `task.network` in place; a Step after each repair step."""
+        if resume is None and self.trimming:
+            self.trim(task)
+        yield from repair(
+            task,
+            self.steps,
+            self.optimizer,
+            self.learning_rate,
+            self.forget_weight,
+            projected=self.projected,
+            unlearn=ascent(task.loss) if self.unlearn == "ascent" else task.unlearn,
+            resume=resume,
+        )
+
+    def trim(self, task: Task) -> dict[str, Tensor]:
+        """The first half of the method: sensitivity over forget batches, then reinitialise the top share (Eq. 2)."""
+        ranked = trimmable(task.weights)
+        trimmed = trimmable({name: w for name, w in in_scope(task.network, self.trim_scope).items() if name in task.weights})
+        if not trimmed:
+            raise InputError(f"--trim-scope {self.trim_scope} has no weights within --scope {self.scope}; give one that lies in it")
+        scored = ranked if self.rank_over == "scope" else trimmed
+        batches = (task.forget(i) for i in range(self.sensitivity_batches))
+        scores = connection_sensitivity(task.network, batches, task.loss, scored, signed=self.signed)
+        how: Any = self.initialisation
+        return trim(trimmed, scores, self.fraction, how, generator(task.seed, "trim"), rank_over=scores)
+
+
+def ascent(loss: Loss) -> Loss:
+    """The paper's unlearning loss (Eq. 3): descending it climbs the training loss on what is to be forgotten."""
+    return lambda network, batch: -loss(network, batch)

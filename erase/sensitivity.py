@@ -1,0 +1,79 @@
+"""Connection sensitivity: how much the loss on a batch leans on each weight. Knows a module and a loss, no more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from erase.task import Batch, Diverged, InputError, Loss
+
+
+def connection_sensitivity(
+    network: nn.Module, batches: Iterable[Batch], loss: Loss, weights: Mapping[str, nn.Parameter], signed: bool = True
+) -> dict[str, Tensor]:
+    """s_j = |E[dL/dw_j] w_j| over batches (Eq. 2); with signed=False E[|dL/dw_j|] |w_j|, as the released code has it.
+
+    Scores are float32, one for each weight, on the weight's device; batches count alike, whatever their size. The
+    network runs in eval mode, so that dropout adds no noise and batch norms keep their statistics; its flags and
+    gradients are put back afterwards. Beyond the scores the sweep holds one gradient tensor at a time.
+
+    InputError without batches; Diverged, with the number of the batch (from 1), when a loss or a score is not finite.
+    """
+    scores = {name: torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) for name, weight in weights.items()}
+    number = 0
+    with _evaluated(network), _gradients_into(scores, weights, signed):
+        for number, batch in enumerate(batches, start=1):
+            value = loss(network, batch)
+            if not torch.isfinite(value):
+                raise Diverged(number, "the loss in the sensitivity sweep")
+            value.backward(inputs=list(weights.values()))  # type: ignore[no-untyped-call]
+    if not number:
+        raise InputError("connection sensitivity needs at least one batch to forget and got none")
+    for name, score in scores.items():
+        score.div_(number).mul_(weights[name].detach()).abs_()
+        if score.numel() and not torch.isfinite(score.amax()):
+            raise Diverged(number, f"the sensitivity of {name}")
+    return scores
+
+
+@contextmanager
+def _evaluated(network: nn.Module) -> Iterator[None]:
+    """Eval mode within; every module's own flag back afterwards."""
+    flags = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+@contextmanager
+def _gradients_into(sums: Mapping[str, Tensor], weights: Mapping[str, nn.Parameter], signed: bool) -> Iterator[None]:
+    """Within, each gradient is added to its sum (signed, or its magnitude) as soon as it is there, then freed."""
+    before = [(weight, weight.requires_grad, weight.grad) for weight in weights.values()]
+    handles = []
+    try:
+        for name, weight in weights.items():
+            weight.grad = None
+            # Ranking may go over more weights than those in scope.
+            weight.requires_grad_(True)
+
+            def fold(weight: Tensor, total: Tensor = sums[name]) -> None:
+                gradient = weight.grad
+                assert gradient is not None
+                total.add_(gradient if signed else gradient.abs())
+                weight.grad = None
+
+            handles.append(weight.register_post_accumulate_grad_hook(fold))
+        with torch.enable_grad():
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for weight, needed, gradient in before:
+            weight.requires_grad_(needed)
+            weight.grad = gradient

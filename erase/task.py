@@ -1,0 +1,88 @@
+"""What a method sees: a network, numbered batches to forget and to retain, two losses, and the weights it may change.
+
+Nothing here knows diffusion or classification; `erase.diffusion` and `erase.classifier` build Tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Batch = Mapping[str, Tensor]
+"""Named tensors with a common first dimension; everything random about a batch (noise, timesteps) is already in it."""
+
+Batches = Callable[[int], Batch]
+"""Batch number -> batch. The same number gives the same batch on every call, so a run can stop and go on exactly."""
+
+Loss = Callable[[nn.Module, Batch], Tensor]
+"""A differentiable scalar: the mean over the batch."""
+
+
+class InputError(ValueError):
+    """The user's mistake, in one line: what was given, what was expected, what to do. Ends a command with status 2."""
+
+
+class Diverged(ArithmeticError):
+    """A loss or gradient stopped being finite; the network is as it was before that step."""
+
+    def __init__(self, step: int, what: str) -> None:
+        super().__init__(f"{what} is not finite at step {step}")
+        self.step = step
+
+
+@dataclass
+class Task:
+    """One unlearning problem.
+
+    `loss` is what the network was trained with; descending `unlearn` on forget batches forgets (for ascent it is the
+    negated training loss). `weights` are the editable weights by name: the parameters of `network` in scope, the only
+    ones with requires_grad.
+    """
+
+    network: nn.Module
+    forget: Batches
+    retain: Batches
+    loss: Loss
+    unlearn: Loss
+    weights: dict[str, nn.Parameter]
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One repair step: losses before the update, how the two gradients met, and what it took.
+
+    `cosine` is that of <g_r, g_u>; `coefficient` is c in g = g_r + c g_u; `projected` says whether c exceeds lambda.
+    `snapshot` gives the complete state after the step (weights and optimizer), to be handed back as `resume`.
+    """
+
+    step: int
+    retain_loss: float
+    unlearn_loss: float
+    cosine: float
+    coefficient: float
+    projected: bool
+    seconds: float
+    snapshot: Callable[[], dict[str, Tensor]] = field(repr=False, compare=False, default=dict)
+
+    def record(self) -> dict[str, Any]:
+        """The line of stats.jsonl."""
+        return {name: value for name, value in vars(self).items() if name != "snapshot"}
+
+
+class Method(Protocol):
+    """A frozen dataclass of hyperparameters; calling it changes the task's network in place, a Step at a time."""
+
+    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]: ...
+
+
+def generator(*parts: object) -> torch.Generator:
+    """A CPU generator seeded by anything printable, e.g. (seed, "noise", 7); the same on every machine."""
+    import hashlib
+
+    digest = hashlib.sha256(repr(parts).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

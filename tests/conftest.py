@@ -1,0 +1,17 @@
+"""What all tests share: one thread (results then do not depend on the machine's cores) and a tiny pipeline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_pipeline import build
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Stable Diffusion folder with random weights. Read-only: copy it before changing it."""
+    return build(tmp_path_factory.mktemp("tiny") / "pipeline")

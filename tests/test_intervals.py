@@ -1,0 +1,73 @@
+"""Intervals agree with scipy, hold their value, and never claim certainty."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from eval.intervals import Metric, bootstrap_mean, mean_share, rate, wilson
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 80, 300, 5000])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.99])
+def test_wilson_is_that_of_scipy(n: int, confidence: float) -> None:
+    for successes in {0, 1, n // 3, n // 2, n - 1, n}:
+        theirs = stats.binomtest(successes, n).proportion_ci(confidence, method="wilson")
+        assert wilson(successes, n, confidence) == pytest.approx((100 * theirs.low, 100 * theirs.high), abs=1e-9)
+
+
+def test_wilson_stays_within_0_and_100_and_is_never_a_point() -> None:
+    assert wilson(0, 300)[0] == 0.0
+    assert wilson(0, 300)[1] > 1
+    assert wilson(300, 300)[1] == 100.0
+    assert wilson(300, 300)[0] < 99
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (-1, 5), (6, 5)])
+def test_wilson_refuses_what_is_no_proportion(successes: int, n: int) -> None:
+    with pytest.raises(ValueError, match="not a proportion"):
+        wilson(successes, n)
+
+
+def shares(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).choice([0.0, 0.5, 1.0], n, p=[0.05, 0.2, 0.75])
+
+
+def test_bootstrap_is_that_of_scipy() -> None:
+    values = shares(120, 0)
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, rng=1).confidence_interval
+    assert bootstrap_mean(list(values), 0) == pytest.approx((100 * theirs.low, 100 * theirs.high), abs=0.5)
+
+
+def test_bootstrap_holds_the_true_mean_about_19_times_in_20() -> None:
+    truth = 100 * (0.2 * 0.5 + 0.75)
+    intervals = [bootstrap_mean(list(shares(100, seed)), seed, draws=500) for seed in range(400)]
+    assert 0.91 < np.mean([low <= truth <= high for low, high in intervals]) < 0.98
+
+
+def test_bootstrap_is_deterministic_and_blind_to_order() -> None:
+    values = list(np.random.default_rng(2).random(50))
+    assert bootstrap_mean(values, 3) == bootstrap_mean(values, 3) == bootstrap_mean(values[::-1], 3)
+    assert bootstrap_mean(values, 3) != bootstrap_mean(values, 4)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
+def test_equal_shares_are_not_certainty(value: float) -> None:
+    low, high = bootstrap_mean([value] * 40, 0)
+    assert (low, high) == wilson(40 * value, 40)
+    assert high - low > 5
+
+
+@pytest.mark.parametrize("values", [[], [0.5, 1.5], [-0.1, 0.2]])
+def test_bootstrap_refuses_what_are_no_shares(values: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        bootstrap_mean(values, 0)
+
+
+def test_metrics_of_a_hand_case() -> None:
+    assert rate([True, True, True, False]) == Metric(75.0, *wilson(3, 4), 4)
+    found = mean_share([1.0, 1.0, 0.5, 0.5])
+    assert found.value == 75.0
+    assert found.low < 75.0 < found.high
+    assert rate([True, False, True]).record() == {"value": 66.6667, "low": 20.766, "high": 93.8508, "n": 3}
