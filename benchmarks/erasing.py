@@ -1,6 +1,6 @@
 """The main job on the embedded model: seconds of every stage, and what trimming and projecting take of the erasing time.
 
-    python benchmarks/erasing.py --output runs/benchmark-erasing
+python benchmarks/erasing.py --output runs/benchmark-erasing
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ def main() -> None:
     given = parser.parse_args()
     shutil.rmtree(given.output, ignore_errors=True)
     spent: dict[str, float] = {}
-    for module, name in (("erase.methods.scissorhands", "trim"), ("erase.methods.scissorhands", "connection_sensitivity"), ("erase.repair", "project")):
+    for module, name in (
+        ("erase.methods.scissorhands", "trim"),
+        ("erase.methods.scissorhands", "connection_sensitivity"),
+        ("erase.repair", "project"),
+    ):
         timed(module, name, spent)
     start = time.perf_counter()
     erase_concept(Job(concept=given.concept, output=str(given.output)))

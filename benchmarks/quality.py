@@ -53,13 +53,20 @@ def cell(root: Path, name: str, job: Job, values: dict[str, Any]) -> dict[str, A
     shared = root / f"{job.concept}-{job.seed}-balanced"
     if folder != shared and (shared / "samples" / "before").exists() and not folder.exists():
         with Work(job, values):
-            parts = ["images/forget", "samples"] + ([] if "retain_captions" in values or name.startswith("reference") else ["images/retain"])
+            parts = ["images/forget", "samples"] + (
+                [] if "retain_captions" in values or name.startswith("reference") else ["images/retain"]
+            )
             for part in parts:
                 shutil.copytree(shared / part, folder / part, ignore=shutil.ignore_patterns("after"))
     erase_concept(job, values)
     report = evaluate_run(folder)
     steps = [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()] if (folder / "stats.jsonl").exists() else []
-    row = {"name": name, "concept": job.concept, "seed": job.seed, "projected_steps": round(100 * st.mean(s["projected"] for s in steps), 1) if steps else 0.0}
+    row = {
+        "name": name,
+        "concept": job.concept,
+        "seed": job.seed,
+        "projected_steps": round(100 * st.mean(s["projected"] for s in steps), 1) if steps else 0.0,
+    }
     row |= {f"{metric}_{when}": report[when][metric]["value"] for metric in METRICS for when in ("before", "after")}
     row["pictures"] = sum(report["after"][m]["n"] for m in ("ua", "ua_implicit", "ira"))
     row["seconds"] = report["seconds"].get("erase")

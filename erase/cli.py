@@ -316,6 +316,18 @@ def evaluate(given: list[str]) -> int:
     return 0
 
 
+def ui(given: list[str]) -> int:
+    """Open the web page of finished runs, on this machine only."""
+    from ui.page import serve
+
+    parser = Parser(prog=f"{PROGRAM} ui", description=ui.__doc__, epilog=f"example: {PROGRAM} ui --runs runs")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of run folders (default: runs)")
+    parser.add_argument("--port", type=int, help="port on 127.0.0.1 (default: the first free one from 7860)")
+    options = parser.parse_args(given)
+    serve(options.runs, options.port)
+    return 0
+
+
 def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -330,6 +342,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "methods": methods,
     "generate": generate,
     "evaluate": evaluate,
+    "ui": ui,
 }
 
 

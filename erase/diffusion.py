@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from erase.export import check_model_folder, variant_of
@@ -45,8 +46,13 @@ def _fetch(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises a dozen kinds; each means that the model is not to be had
-        reason = str(error).strip().splitlines()[0][:160]
-        raise InputError(f"--model {name!r} could not be fetched from the hub ({reason}); give a local diffusers folder") from error
+        raise InputError(
+            f"--model {name!r} could not be fetched from the hub ({_first_line(error)}); give a local diffusers folder"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
 def pick_device(device: str) -> str:
@@ -54,11 +60,11 @@ def pick_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        kind = torch.device(device).type
+        kind, index = torch.device(device).type, torch.device(device).index or 0
     except RuntimeError:
         raise InputError(f"--device {device!r} is unknown; expected auto, cpu, cuda, cuda:N or mps") from None
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind, False):
+    if not there.get(kind, False) or (kind == "cuda" and index >= torch.cuda.device_count()):
         raise InputError(
             f"--device {device} is not available to this installation of torch ({torch.__version__}); give --device cpu or auto"
         )
@@ -83,10 +89,8 @@ class StableDiffusion:
                     self.folder, torch_dtype=self.dtype, variant=variant_of(self.folder), use_safetensors=True, safety_checker=None,
                     requires_safety_checker=False, local_files_only=True,
                 )  # fmt: skip
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"{self.folder} does not load as a pipeline ({str(error).splitlines()[0][:200]}); is it complete?"
-                ) from error
+            except (OSError, ValueError, SafetensorError) as error:
+                raise InputError(f"{self.folder} does not load as a pipeline ({_first_line(error)}); is it complete?") from error
             self._pipeline.to(self.device)
             self._pipeline.set_progress_bar_config(disable=True)
             for part in (self._pipeline.unet, self._pipeline.vae, self._pipeline.text_encoder):

@@ -23,7 +23,7 @@ from erase.images import make_images
 from erase.run import Run, lines_of, package_version
 from erase.task import InputError
 from eval.judge import facts, judge_pictures
-from eval.report import evaluate_run, table
+from eval.report import blurred, evaluate_run, table
 
 COUNTS = {"evaluate": 8, "implicit": 4, "evaluate-retain": 12}
 METRICS = ("ua", "ua_implicit", "ira", "cra", "attributes_kept")
@@ -226,4 +226,4 @@ def test_nudity_is_blurred_on_the_sheet(tmp_path):
     sharp = np.zeros((64, 64, 3), np.uint8)
     sharp[::2] = 255
     Image.fromarray(sharp).save(tmp_path / "lines.png")
-    assert np.ptp(np.asarray(report_module.blurred(tmp_path / "lines.png"))[16:48, 16:48].astype(int)) < 16
+    assert np.ptp(np.asarray(blurred(tmp_path / "lines.png"))[16:48, 16:48].astype(int)) < 16

@@ -37,7 +37,7 @@ class Plan:
     pictures: int = 24_000
     autoencoder_steps: int = 3_000
     judge_steps: int = 800
-    unet_steps: int = 5_600
+    unet_steps: int = 5_000
     seed: int = 0
     without: str | None = None
     device: str = "cpu"

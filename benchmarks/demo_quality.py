@@ -1,0 +1,69 @@
+"""Is the embedded model good enough that what is measured on it means something? Judge, autoencoder and pipeline.
+
+    python benchmarks/demo_quality.py --output runs/demo-quality
+
+The judge on fresh renders and on what the autoencoder makes of them; then held-out (prompt, seed) pairs: how often the
+judge agrees with the prompt in shape, colour and style. Also writes a sheet of pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from erase.demo import GUIDANCE, STEPS, judge_path, pipeline_path, world
+from erase.demo.judge import load_judge
+from erase.demo.train import to_model
+from erase.diffusion import StableDiffusion
+from erase.images import load_pixels, make_images
+from eval.intervals import rate
+
+
+def agreement(found: dict[str, list[str]], scenes: list[world.Scene]) -> dict[str, dict[str, float]]:
+    """Share of pictures, in %, in which each head says what the scene says."""
+    return {d: rate([name == s.attribute(d) for name, s in zip(names, scenes, strict=True)]).record() for d, names in found.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/demo-quality"))
+    parser.add_argument("--count", type=int, default=500)
+    given = parser.parse_args()
+    judge, model = load_judge(judge_path()), StableDiffusion(pipeline_path())
+
+    fresh = list(world.scenes(1000, seed=10_000_019))
+    drawn = to_model(torch.from_numpy(np.stack([world.render(s) for s in fresh])).permute(0, 3, 1, 2))
+    with torch.no_grad():
+        back = torch.cat([model.pipeline.vae.decode(model.pipeline.vae.encode(part).latent_dist.mean).sample for part in drawn.split(100)])
+    result = {
+        "date": date.today().isoformat(),
+        "threads": torch.get_num_threads(),
+        "judge_on_renders": agreement(judge.name(drawn), fresh),
+        "judge_on_reconstructions": agreement(judge.name(back), fresh),
+        "reconstruction_l1_in_0_1": round(float((back.clamp(-1, 1) - drawn).abs().mean()) / 2, 4),
+    }
+
+    asked = list(world.scenes(given.count, seed=10_000_079))
+    named = dict.fromkeys((*world.DOMAINS, "background"), world.NAMED)
+    prompts = [world.phrase(s, named, order=i % world.ORDERS) for i, s in enumerate(asked)]
+    start = time.perf_counter()
+    made = make_images(given.output / "pictures", prompts, 20_000_003, model.sampler(STEPS, GUIDANCE), 50)
+    result["pictures_per_second"] = round(given.count / (time.perf_counter() - start), 2)
+    pixels = load_pixels([p.path for p in made], world.SIZE)
+    result |= {"pairs": given.count, "steps": STEPS, "guidance": GUIDANCE, "pipeline": agreement(judge.name(pixels), asked)}
+    print(json.dumps(result, indent=1))
+
+    rows = [np.concatenate([np.asarray(Image.open(made[12 * r + c].path)) for c in range(12)], 1) for r in range(5)]
+    sheet = Image.fromarray(np.concatenate(rows, 0))
+    sheet.resize((sheet.width * 3 // 2, sheet.height * 3 // 2), Image.Resampling.LANCZOS).save(given.output / "sheet.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""An anchor is chosen on evidence: candidates are tested on pictures, and what may show the concept is turned down."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from erase.anchors import Candidate, _compare, choose_anchors, neighbours, propose, vocabulary_candidates
+from erase.concepts import Concept, load_concept, prompts
+from erase.demo import world
+from erase.diffusion import StableDiffusion
+from erase.task import InputError, generator
+
+STEPS, GUIDANCE = 1, 2.0
+
+
+class Confused(StableDiffusion):
+    """A model to whose text encoder some words mean the same as "circle"."""
+
+    def __init__(self, folder: Path, synonyms: tuple[str, ...]) -> None:
+        super().__init__(folder)
+        self.synonyms = synonyms
+
+    def embed(self, prompts: list[str]) -> Tensor:
+        for word in self.synonyms:
+            prompts = [prompt.replace(word, "circle") for prompt in prompts]
+        return super().embed(prompts)
+
+
+@pytest.fixture(scope="module")
+def circle(tiny_pipeline: Path) -> Concept:
+    concept = load_concept("circle", str(tiny_pipeline))
+    assert not concept.anchors  # or there would be nothing to choose
+    return concept
+
+
+def choose(concept: Concept, model: StableDiffusion, **options: Any) -> Any:
+    return choose_anchors(concept, model, model.unet(), STEPS, GUIDANCE, **{"pictures": 2, **options})
+
+
+@pytest.fixture(scope="module")
+def chosen(tiny_pipeline: Path, circle: Concept) -> tuple[Concept, list[Candidate], list[tuple[int, int]]]:
+    """The concept with its anchors, what was tested, and what was told of the progress."""
+    told: list[tuple[int, int]] = []
+    return *choose(circle, StableDiffusion(tiny_pipeline), progress=lambda *numbers: told.append(numbers)), told
+
+
+def test_of_the_candidates_that_never_show_the_concept_the_nearest_are_chosen_and_all_are_recorded(
+    tiny_pipeline: Path, circle: Concept, chosen
+) -> None:
+    found, tested, told = chosen
+    assert [c.word for c in tested] == list(propose(circle, StableDiffusion(tiny_pipeline)))
+    clear = sorted((c for c in tested if c.shows == 0), key=lambda c: c.distance)[:3]
+    assert found.anchors == tuple(c.word for c in clear)
+    assert {c.word for c in tested if c.chosen} == set(found.anchors)
+    assert replace(found, anchors=()) == circle
+    assert told == [(i + 1, len(tested)) for i in range(len(tested))]
+    records = json.loads(json.dumps([c.record() for c in tested]))
+    assert {tuple(record) for record in records} == {("word", "source", "shows", "distance", "chosen")}
+    assert all(0 <= c.shows <= 1 and c.distance > 0 and c.source for c in tested)
+
+
+def test_the_anchors_chosen_take_the_concepts_place_in_the_prompts(chosen) -> None:
+    found = chosen[0]
+    for prompt in prompts(found, "forget", 20):
+        assert prompt.anchors == tuple(prompt.text.replace("circle", word) for word in found.anchors)
+
+
+def test_the_same_seed_measures_alike_and_fewer_anchors_are_the_first_of_more(tiny_pipeline: Path, circle: Concept, chosen) -> None:
+    found, tested = choose(circle, StableDiffusion(tiny_pipeline), share=1)
+    assert [replace(c, chosen=False) for c in tested] == [replace(c, chosen=False) for c in chosen[1]]
+    assert found.anchors == chosen[0].anchors[:1]
+    assert [c.word for c in tested if c.chosen] == list(found.anchors)
+
+
+def test_what_reads_like_the_concept_always_shows_it_and_lies_nowhere_else(tiny_pipeline: Path) -> None:
+    model = StableDiffusion(tiny_pipeline)
+    latents = torch.randn(3, 4, 8, 8, generator=generator("latents"))
+    texts = ["a circle", "a red circle", "a solid circle"]
+    others = ["a ring", "a red ring", "a solid ring"]
+    assert _compare(model.unet(), model, latents, texts, texts, 0) == (1.0, 0.0)
+    shows, distance = _compare(model.unet(), model, latents, texts, others, 0)
+    assert 0 <= shows <= 1
+    assert distance > 0
+    assert _compare(model.unet(), model, latents, texts, others, 1)[1] != distance  # other noise
+
+
+def test_the_concept_in_other_words_is_turned_down(tiny_pipeline: Path, circle: Concept, chosen) -> None:
+    synonym = chosen[0].anchors[0]  # it would be chosen, were it not for the confusion
+    found, tested = choose(circle, Confused(tiny_pipeline, (synonym,)))
+    rejected = next(c for c in tested if c.word == synonym)
+    assert (rejected.shows, rejected.distance, rejected.chosen) == (1.0, 0.0, False)
+    assert synonym not in found.anchors
+
+
+def test_where_every_candidate_shows_the_concept_the_user_is_asked_for_an_anchor(tiny_pipeline: Path, circle: Concept) -> None:
+    candidates = tuple(propose(circle, StableDiffusion(tiny_pipeline)))
+    with pytest.raises(InputError) as caught:
+        choose(circle, Confused(tiny_pipeline, candidates))
+    text = str(caught.value)
+    assert "no anchor was found for 'circle'" in text
+    assert all(word in text for word in candidates)
+    assert "--anchor WORD" in text
+    assert "\n" not in text
+
+
+def test_members_of_the_domain_come_first_then_generic_words(tiny_pipeline: Path, circle: Concept) -> None:
+    proposed = propose(circle, StableDiffusion(tiny_pipeline))
+    assert list(proposed)[:7] == vocabulary_candidates(circle) == list(circle.vocabulary["shape"])
+    assert set(list(proposed)[7:]) == {"shape", "thing"}
+    assert set(proposed.values()) == {"named in the concept's vocabulary", "generic word"}
+    assert len(propose(circle, StableDiffusion(tiny_pipeline), limit=5)) == 5
+
+
+@pytest.mark.parametrize("word", ["solid", "circle"])
+def test_neighbours_are_whole_words_that_the_model_knows_and_never_the_concepts_own(tiny_pipeline: Path, word: str) -> None:
+    model = StableDiffusion(tiny_pipeline)
+    concept = load_concept(word, str(tiny_pipeline))
+    near = neighbours(concept, model, 8)
+    assert len(near) == len(set(near)) == 8
+    assert word not in near
+    assert set(near) <= set(world.words())  # not the word endings of which the tokenizer is made, such as "ound"
+    assert near == neighbours(concept, model, 8)
+
+
+def test_where_the_domain_is_small_neighbours_by_embedding_are_proposed_too(tiny_pipeline: Path) -> None:
+    proposed = propose(load_concept("solid", str(tiny_pipeline)), StableDiffusion(tiny_pipeline))
+    assert list(proposed)[:3] == ["striped", "dotted", "checkered"]
+    assert "neighbour of the concept by text embedding" in proposed.values()
+    assert "solid" not in proposed

@@ -1,0 +1,164 @@
+"""The levels of the tree, held by reading its imports (docs/architecture.md has the picture)."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("erase", "eval", "ui")
+
+# From the ground up: a module imports only from rows above its own, also inside functions.
+LEVELS: list[tuple[str, ...]] = [
+    ("erase.task", "erase.demo", "erase.demo.world"),
+    ("erase.files", "erase.options"),
+    ("erase.run", "erase.scope", "erase.sensitivity", "erase.trim", "erase.project", "erase.concepts"),
+    ("erase.repair", "erase.images", "erase.export"),
+    ("erase.latents", "erase.demo.judge", "erase.demo.networks"),
+    ("erase.demo.train", "erase.diffusion"),
+    ("erase.anchors", "erase.methods.*"),
+    ("erase.methods",),
+    ("erase.pipeline",),
+    ("erase",),
+    ("eval", "eval.intervals"),
+    ("eval.accuracy", "eval.judge", "eval.samples", "eval.sheet"),
+    ("eval.report",),
+    ("ui", "ui.page"),
+    ("erase.cli",),
+    ("app",),
+]
+
+# Heavy or optional libraries, and the only modules that may import them.
+DOORS: dict[str, set[str]] = {
+    "diffusers": {"erase.diffusion", "erase.demo.networks", "erase.demo.train", "erase.cli"},
+    "transformers": {"erase.demo.networks", "erase.cli"},
+    "tokenizers": {"erase.demo.networks"},
+    "huggingface_hub": {"erase.diffusion"},
+    "gradio": {"ui.page"},
+    "nudenet": set(),
+}
+
+
+def files() -> dict[str, Path]:
+    """Module name -> file."""
+    found = {"app": ROOT / "app.py"} if (ROOT / "app.py").exists() else {}
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+FILES = files()
+
+
+def imported(name: str, everywhere: bool = True) -> set[str]:
+    """What a module imports, as full names; without `everywhere` only what runs when it is loaded itself."""
+    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+    found: set[str] = set()
+    for node in ast.walk(tree) if everywhere else _at_load(tree):
+        if isinstance(node, ast.Import):
+            # A module's own package is loaded before it; that alone is no import of what the package imports.
+            found |= {alias.name for alias in node.names if not name.startswith(f"{alias.name}.")}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import"
+            found |= {full if (full := f"{node.module}.{alias.name}") in FILES else str(node.module) for alias in node.names}
+    return found
+
+
+def _at_load(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from _at_load(child)
+
+
+def ours(name: str, everywhere: bool = True) -> set[str]:
+    return {other for other in imported(name, everywhere) if other.split(".")[0] in (*PACKAGES, "app")}
+
+
+def level(name: str) -> int:
+    """The row of a module; the methods share one."""
+    for row, members in enumerate(LEVELS):
+        if name in members or (name.startswith("erase.methods.") and "erase.methods.*" in members):
+            return row
+    raise AssertionError(f"{name} has no level: say in LEVELS, and in docs/architecture.md, where it stands")
+
+
+def test_every_module_has_a_level_and_every_level_its_modules():
+    for name in FILES:
+        level(name)
+    listed = {member for members in LEVELS for member in members if not member.endswith("*")}
+    assert listed - FILES.keys() == set()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_go_downward_only(name):
+    upward = sorted(other for other in ours(name) if other != name and level(other) >= level(name))
+    assert not upward, f"{name} (row {level(name)}) imports {', '.join(f'{other} (row {level(other)})' for other in upward)}"
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("erase.methods.")])
+def test_a_method_knows_no_other_method_and_no_pipeline(name):
+    assert not [other for other in ours(name) if other.startswith(("erase.methods", "erase.pipeline", "erase.diffusion"))]
+
+
+@pytest.mark.parametrize("name", ["erase.sensitivity", "erase.trim", "erase.project", "erase.repair", "erase.scope"])
+def test_the_primitives_see_a_module_and_a_loss(name):
+    """They never ask whether they serve diffusion or classification, and have no dependency but torch."""
+    assert ours(name) <= {"erase.task", "erase.project"}
+    assert {other.split(".")[0] for other in imported(name)} <= {*sys.stdlib_module_names, "torch", "erase"}
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] == "erase" and name != "erase.cli"])
+def test_the_engine_knows_neither_evaluation_nor_page(name):
+    assert not [other for other in ours(name) if other.split(".")[0] in ("eval", "ui", "app")]
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] == "eval"])
+def test_evaluation_knows_no_method_and_no_pipeline(name):
+    rooms = ("erase.task", "erase.files", "erase.images", "erase.run", "erase.demo")
+    strange = [other for other in ours(name) if not other.startswith(("eval", *rooms))]
+    assert not strange
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] == "ui"])
+def test_the_page_is_layout_and_wiring(name):
+    rooms = ("ui", "erase.pipeline", "erase.methods", "erase.run", "erase.task", "eval.report")
+    assert not [other for other in ours(name) if not other.startswith(rooms)]
+    assert not {other.split(".")[0] for other in imported(name)} & {"torch", "torchvision", "diffusers", "transformers"}
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_heavy_library_has_few_doors(library):
+    used = {name for name in FILES if any(other.split(".")[0] == library for other in imported(name))}
+    assert used <= DOORS[library]
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_no_heavy_library_is_imported_when_a_module_is_loaded(library):
+    assert not [name for name in FILES if any(other.split(".")[0] == library for other in imported(name, everywhere=False))]
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    graph = {name: ours(name, everywhere=False) - {name} for name in FILES}
+    order = list(graphlib.TopologicalSorter(graph).static_order())  # CycleError names the circle
+    assert set(order) >= set(FILES)
+
+
+def test_nobody_imports_the_evaluation_whole():
+    """`eval` would shadow a builtin."""
+    assert not [name for name in FILES if "eval" in imported(name)]
+
+
+def test_import_erase_is_light():
+    code = "import sys, erase; print(*(name for name in sys.argv[1:] if name in sys.modules))"
+    heavy = ["diffusers", "transformers", "gradio", "nudenet", "eval", "ui", "erase.cli", "erase.demo.networks"]
+    done = subprocess.run([sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

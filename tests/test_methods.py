@@ -1,0 +1,332 @@
+"""Presets do what they say, every option changes something, and Scissorhands trims where it should and forgets."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from toys import FORGET, accuracy, classification_task, copied, cross_entropy, points, same
+
+from erase import pipeline
+from erase.diffusion import StableDiffusion, diffusion_task
+from erase.latents import ImageLatents, Latents
+from erase.methods import METHODS, make_method
+from erase.methods.scissorhands import Scissorhands, ascent
+from erase.pipeline import Job, Work
+from erase.scope import in_scope, open_scope, trimmable
+from erase.task import InputError, Task, generator
+
+KEPT = tuple(c for c in range(4) if c != FORGET)
+
+
+def made_up() -> Latents:
+    """Random latents and texts, as in the cache of a run."""
+    source = generator("latents")
+    return Latents(
+        forget=ImageLatents(torch.randn(6, 4, 8, 8, generator=source), torch.full((6,), 1), torch.tensor([[2, 3]]).expand(6, 2)),
+        retain=ImageLatents(torch.randn(8, 4, 8, 8, generator=source), 4 + torch.arange(8) % 2, torch.zeros(8, 0, dtype=torch.int64)),
+        text=torch.randn(6, 32, 16, generator=source),
+    )
+
+
+def tiny_task(folder: Path, scope: str = "full", anchored: int = 0) -> Task:
+    model = StableDiffusion(folder)
+    unet = model.unet()
+    return diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, scope), 2, anchored=anchored)
+
+
+# --- presets --------------------------------------------------------------------------------------------------------
+
+# The table of DESIGN section 3, point by point. 125 steps of 16 are 5 epochs over the 400 pictures of the paper.
+TABLE: dict[str, dict[str, Any]] = {
+    "paper": {
+        "scope": "full",
+        "trim_scope": "full",
+        "rank_over": "trim-scope",
+        "trimming": True,
+        "fraction": 0.005,
+        "initialisation": "uniform",
+        "signed": True,
+        "sensitivity_batches": 10,
+        "unlearn": "ascent",
+        "forget_weight": 0.1,
+        "projected": True,
+        "steps": 125,
+        "batch": 16,
+        "optimizer": "adam",
+        "learning_rate": 1e-5,
+        "first_batch_only": False,
+        "retain_captions": None,
+    },
+    "reference": {
+        "scope": "full",
+        "trim_scope": "decoder-self-attention",
+        "rank_over": "scope",
+        "trimming": True,
+        "fraction": 0.005,  # its sparsity of 0.995 is the share kept
+        "initialisation": "uniform",
+        "signed": False,
+        "sensitivity_batches": 10,
+        "unlearn": "anchor",
+        "forget_weight": 0.1,
+        "projected": False,
+        "steps": 125,
+        "batch": 16,
+        "optimizer": "adam",
+        "learning_rate": 1e-5,
+        "first_batch_only": True,
+        "retain_captions": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("preset", TABLE)
+def test_a_preset_is_exactly_what_the_table_says(preset: str) -> None:
+    assert asdict(make_method("scissorhands", preset)) == TABLE[preset]
+
+
+def test_balanced_is_the_default_with_an_anchor_many_captions_and_projection_at_every_step() -> None:
+    balanced = make_method("scissorhands")
+    assert balanced == make_method("scissorhands", "balanced") == Scissorhands()
+    assert (balanced.unlearn, balanced.retain_captions, balanced.projected, balanced.first_batch_only) == ("anchor", None, True, False)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_the_three_presets_and_they_differ(name: str) -> None:
+    assert set(METHODS[name].presets) == {"balanced", "paper", "reference"}
+    assert len({make_method(name, preset) for preset in METHODS[name].presets}) == 3
+
+
+def test_values_come_on_top_of_the_preset() -> None:
+    method = make_method("scissorhands", "paper", steps=7, forget_weight=0.0)
+    assert asdict(method) == {**TABLE["paper"], "steps": 7, "forget_weight": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "preset", "values", "said"),
+    [
+        ("scissors", "balanced", {}, "--method 'scissors' is unknown; expected one of scissorhands"),
+        ("scissorhands", "best", {}, "--preset 'best' is unknown; scissorhands has balanced, paper, reference"),
+        ("scissorhands", "paper", {"fracton": 0.1}, "no option 'fracton', did you mean 'fraction'?"),
+        ("scissorhands", "paper", {"zzz": 0.1}, "no option 'zzz'; it has scope, trim_scope"),
+        ("scissorhands", "balanced", {"fraction": 0.0}, "--fraction is 0.0; expected more than 0.0"),
+        ("scissorhands", "balanced", {"fraction": 1.5}, "--fraction is 1.5; expected at most 1.0"),
+        ("scissorhands", "balanced", {"forget_weight": -0.1}, "--forget-weight is -0.1; expected at least 0.0"),
+        ("scissorhands", "balanced", {"steps": -1}, "--steps is -1; expected at least 0"),
+        ("scissorhands", "balanced", {"learning_rate": 0.0}, "--learning-rate is 0.0; expected more than 0.0"),
+        ("scissorhands", "balanced", {"unlearn": "descent"}, "--unlearn is 'descent'; expected one of anchor, ascent"),
+        ("scissorhands", "balanced", {"optimizer": "lion"}, "--optimizer is 'lion'; expected one of adam, adamw, sgd"),
+    ],
+)
+def test_a_wrong_name_or_value_is_named_with_what_was_expected(name: str, preset: str, values: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        make_method(name, preset, **values)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+# --- every option changes something ---------------------------------------------------------------------------------
+
+BASE = {"steps": 2, "batch": 2, "sensitivity_batches": 2, "fraction": 0.01, "learning_rate": 1e-3}
+
+# option -> what it becomes, and what else must hold for it to matter
+CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "scope": ("attention", {}),
+    "trim_scope": ("cross-attention-kv", {}),
+    "rank_over": ("scope", {"scope": "full"}),
+    "trimming": (False, {}),
+    "fraction": (0.05, {}),
+    "initialisation": ("zero", {}),
+    "signed": (False, {}),
+    "sensitivity_batches": (1, {}),
+    "unlearn": ("ascent", {}),
+    "forget_weight": (3.0, {}),
+    "projected": (False, {"unlearn": "ascent", "forget_weight": 0.0}),
+    "steps": (1, {}),
+    "batch": (3, {}),
+    "optimizer": ("sgd", {}),
+    "learning_rate": (2e-3, {}),
+    "first_batch_only": (True, {}),
+    "retain_captions": (1, {}),
+}
+
+
+@pytest.fixture(scope="module")
+def cache(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The latents of a run of the tiny model on the concept star."""
+    job = Job("star", str(tiny_pipeline), output=str(tmp_path_factory.mktemp("base") / "run"), forget_count=4, retain_count=6,
+              sampling_steps=1, sampling_batch=6)  # fmt: skip
+    with Work(job) as work:
+        for stage in ("images", "latents"):
+            getattr(pipeline, f"_{stage}")(work)
+        return work.run.latents
+
+
+def outcome(folder: Path, cache: Path, output: Path, values: dict[str, Any]) -> tuple[list[str], dict[str, Tensor]]:
+    """What a run with these options of the method comes to: the retain prompts, and the weights after the stage `erase`."""
+    with Work(Job("star", str(folder), output=str(output)), {**BASE, **values}) as work:
+        shutil.copyfile(cache, work.run.latents)
+        pipeline._erase(work)
+        return [p.text for p in pipeline._prompts(work, "retain", 12)], load_file(output / "weights.safetensors")
+
+
+def test_there_is_a_change_for_every_option() -> None:
+    assert list(CHANGES) == [item.name for item in fields(Scissorhands)]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_option_changes_something(tiny_pipeline: Path, cache: Path, tmp_path: Path, name: str) -> None:
+    value, also = CHANGES[name]
+    assert getattr(make_method("scissorhands", **{**BASE, **also}), name) != value
+    before = outcome(tiny_pipeline, cache, tmp_path / "before", also)
+    after = outcome(tiny_pipeline, cache, tmp_path / "after", {**also, name: value})
+    if name == "retain_captions":
+        assert len(set(before[0])) > 6
+        assert len(set(after[0])) == 1
+        assert len(before[0]) == len(after[0])
+    else:
+        assert not same(before[1], after[1])
+
+
+def test_without_a_change_nothing_changes(tiny_pipeline: Path, cache: Path, tmp_path: Path) -> None:
+    one, two = (outcome(tiny_pipeline, cache, tmp_path / name, {}) for name in ("one", "two"))
+    assert one[0] == two[0]
+    assert same(one[1], two[1])
+
+
+# --- trimming -------------------------------------------------------------------------------------------------------
+
+
+def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Name -> which entries differ, for tensors where any does."""
+    return {name: before[name] != after[name] for name in before if not torch.equal(before[name], after[name])}
+
+
+@pytest.mark.parametrize(
+    ("scope", "trim_scope", "inside"),
+    [
+        ("full", "cross-attention", "cross-attention"),
+        ("cross-attention-kv", "cross-attention", "cross-attention-kv"),
+        ("full", "full", "full"),
+    ],
+)
+def test_only_weights_in_trim_scope_and_in_scope_are_trimmed_and_exactly_the_share(
+    tiny_pipeline: Path, scope: str, trim_scope: str, inside: str
+) -> None:
+    task = tiny_task(tiny_pipeline, scope)
+    before = copied(task.network)
+    mask = Scissorhands(scope=scope, trim_scope=trim_scope, fraction=0.02, sensitivity_batches=2).trim(task)
+    allowed = trimmable(in_scope(task.network, inside))
+    assert mask.keys() == allowed.keys()
+    assert sum(int(m.sum()) for m in mask.values()) == round(0.02 * sum(w.numel() for w in allowed.values()))
+    differing = changed(before, copied(task.network))
+    assert differing.keys() == {name for name, m in mask.items() if m.any()}
+    assert all(torch.equal(differing[name], mask[name]) for name in differing)
+
+
+def test_a_trim_scope_outside_the_scope_is_refused(tiny_pipeline: Path) -> None:
+    task = tiny_task(tiny_pipeline, "cross-attention")
+    with pytest.raises(InputError, match="--trim-scope self-attention has no weights within --scope cross-attention"):
+        Scissorhands(trim_scope="self-attention").trim(task)
+
+
+def test_reference_ranks_over_everything_and_trims_only_self_attention_of_the_decoder(tiny_pipeline: Path) -> None:
+    task = tiny_task(tiny_pipeline)
+    ranked = trimmable(dict(task.network.named_parameters()))
+    sums = {name: torch.zeros_like(weight) for name, weight in ranked.items()}
+    for i in range(10):  # E|g| |w| by hand, over 10 batches
+        for name, g in zip(ranked, torch.autograd.grad(task.loss(task.network, task.forget(i)), list(ranked.values())), strict=True):
+            sums[name] += g.abs()
+    scores = {name: (sums[name] * weight).abs().detach() for name, weight in ranked.items()}
+    flat = torch.cat([score.flatten() for score in scores.values()])
+    border = flat.topk(round(0.05 * len(flat))).values[-1]
+    before = copied(task.network)
+    mask = make_method("scissorhands", "reference", fraction=0.05).trim(task)
+    assert mask
+    assert all(name.startswith("up_blocks.1.attentions.1.") and ".attn1." in name for name in mask)
+    chosen = {name: int(m.sum()) for name, m in mask.items()}
+    assert sum(chosen.values()) > 0
+    for name, count in chosen.items():
+        assert count == pytest.approx(int((scores[name] >= border).sum()), abs=2)
+    assert changed(before, copied(task.network)).keys() == {name for name, count in chosen.items() if count}
+
+
+def test_paper_ranks_and_trims_over_the_whole_network(tiny_pipeline: Path) -> None:
+    task = tiny_task(tiny_pipeline)
+    mask = make_method("scissorhands", "paper").trim(task)
+    assert mask.keys() == trimmable(dict(task.network.named_parameters())).keys()
+    hit = {name for name, m in mask.items() if m.any()}
+    assert {name.split(".")[0] for name in hit} >= {"down_blocks", "up_blocks"}
+    assert any("conv" in name for name in hit)
+    assert any("attn" in name for name in hit)
+
+
+def test_the_seed_decides_what_trimmed_weights_become(tiny_pipeline: Path) -> None:
+    tasks = [tiny_task(tiny_pipeline, "cross-attention") for _ in range(3)]
+    tasks[2].seed = 1
+    for task in tasks:
+        Scissorhands(sensitivity_batches=1).trim(task)
+    assert same(copied(tasks[0].network), copied(tasks[1].network))
+    assert not same(copied(tasks[0].network), copied(tasks[2].network))
+
+
+# --- forgetting -----------------------------------------------------------------------------------------------------
+
+
+def test_ascent_is_minus_the_loss() -> None:
+    task = classification_task()
+    batch = task.forget(0)
+    assert ascent(task.loss)(task.network, batch).item() == -task.loss(task.network, batch).item()
+
+
+@pytest.mark.parametrize("options", [{"unlearn": "ascent", "forget_weight": 0.02}, {"unlearn": "anchor", "forget_weight": 0.02}])
+def test_the_whole_method_forgets_what_the_toy_knew_and_keeps_the_rest(options: dict[str, Any]) -> None:
+    """With `anchor` it descends on the task's own unlearning loss, which for the toy is ascent too."""
+    task = classification_task()
+    known, kept = points((FORGET,), 900, 400), points(KEPT, 900, 400)
+    before = cross_entropy(task.network, known).item()
+    assert accuracy(task.network, known) > 0.95
+    method = Scissorhands(scope="full", trim_scope="full", fraction=0.1, sensitivity_batches=5, steps=30, learning_rate=0.01, **options)
+    assert [step.step for step in method(task)] == list(range(1, 31))
+    assert cross_entropy(task.network, known).item() > before + 3
+    assert accuracy(task.network, known) < 0.05
+    assert accuracy(task.network, kept) > 0.95
+
+
+def forget_loss(task: Task) -> float:
+    with torch.no_grad():
+        return sum(task.loss(task.network, task.forget(i)).item() for i in range(100, 104)) / 4
+
+
+def test_by_ascent_the_forget_loss_of_a_denoiser_grows(tiny_pipeline: Path) -> None:
+    task = tiny_task(tiny_pipeline)
+    before = forget_loss(task)
+    method = make_method("scissorhands", "paper", steps=8, learning_rate=1e-3, forget_weight=1.0, sensitivity_batches=2)
+    steps = list(method(task))
+    assert forget_loss(task) > 1.02 * before
+    assert all(step.unlearn_loss < 0 for step in steps)
+
+
+def test_towards_an_anchor_the_distance_to_it_shrinks(tiny_pipeline: Path) -> None:
+    task = tiny_task(tiny_pipeline, "cross-attention", anchored=4)
+
+    def distance() -> float:
+        with torch.no_grad():
+            return sum(task.unlearn(task.network, task.forget(i)).item() for i in range(4)) / 4
+
+    before = distance()
+    list(Scissorhands(trimming=False, steps=12, batch=2, learning_rate=1e-3, forget_weight=10.0)(task))
+    assert distance() < 0.8 * before
+
+
+def test_a_method_leaves_weights_out_of_scope_alone(tiny_pipeline: Path) -> None:
+    task = tiny_task(tiny_pipeline, "cross-attention", anchored=2)
+    before = copied(task.network)
+    list(Scissorhands(steps=2, sensitivity_batches=2)(task))
+    assert changed(before, copied(task.network)).keys() == in_scope(task.network, "cross-attention").keys()

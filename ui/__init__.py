@@ -1,0 +1,1 @@
+"""The web page: layout and wiring only; everything it shows comes from run folders."""
