@@ -232,6 +232,8 @@ def concepts(given: list[str]) -> int:
     parser.add_argument("--count", type=int, default=5, help="prompts of each role (default: 5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(given)
+    if options.count < 0:
+        raise InputError(f"--count is {options.count}; expected at least 0")
     if options.concept is None:
         rows = [{"name": c.name, "domain": c.domain, "model": c.model, "detector": c.detector, "about": c.about} for c in list_concepts()]
         _print_rows(rows, options.json)
@@ -286,6 +288,10 @@ def generate(given: list[str]) -> int:
     options = parser.parse_args(given)
     if options.count < 1 or not all(p.strip() for p in options.prompt):
         raise InputError("--count must be at least 1 and no --prompt empty")
+    if options.steps is not None and options.steps < 1:
+        raise InputError(f"--steps is {options.steps}; expected at least 1")
+    if options.guidance is not None and not 0 <= options.guidance < float("inf"):
+        raise InputError(f"--guidance is {options.guidance}; expected a number from 0 up")
     _quiet_libraries()
     model = StableDiffusion(locate(options.model), pick_device(options.device))
     small = model.size <= 128

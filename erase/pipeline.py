@@ -80,6 +80,9 @@ class Job:
 
     def __post_init__(self) -> None:
         check(self)
+        for role in ("forget", "retain"):
+            if getattr(self, f"{role}_image_captions") is not None and getattr(self, f"{role}_images") is None:
+                raise InputError(f"--{role}-image-captions describes the pictures of --{role}-images, which is not given; give both")
 
 
 DEFAULTS = {  # what None stands for: the embedded model, and Stable Diffusion (400 and 400 pictures as in the paper)
@@ -156,7 +159,7 @@ def erase_concept(job: Job, values: Mapping[str, Any] | None = None, show: Show 
     """
     with Work(job, values, show) as work:
         for name in STAGES:
-            if work.run.done(name):
+            if work.run.done(name) and all(path.exists() for path in _outputs(work, name)):
                 work.show(Event(name, 1, 1, note="done before"))
             else:
                 with work.stage(name):
@@ -164,17 +167,32 @@ def erase_concept(job: Job, values: Mapping[str, Any] | None = None, show: Show 
         return work.run.folder
 
 
+def _outputs(work: Work, stage: str) -> list[Path]:
+    """What a stage leaves in the run folder: a stage is only skipped where it is still there."""
+    run = work.run
+    drawn = {"forget": run.forget_images, "retain": run.retain_images}
+    return {
+        "images": [folder for role, folder in drawn.items() if not getattr(work.job, f"{role}_images")],
+        "before": [run.samples("before"), run.folder / "samples" / "prompts.jsonl"],
+        "latents": [run.latents],
+        "erase": [run.folder / "weights.safetensors"],
+        "export": [run.model],
+        "after": [run.samples("after")],
+    }[stage]
+
+
 # --- stages ---------------------------------------------------------------------------------------------------------
 
 
 def _images(work: Work) -> None:
     """Forget and retain sets: drawn by the original model, or the user's own folders, which are only checked here."""
-    _settle_anchor(work)
     job = work.job
-    for role, count, folder in (("forget", job.forget_count, work.run.forget_images), ("retain", job.retain_count, work.run.retain_images)):
+    for role in ("forget", "retain"):
         if getattr(job, f"{role}_images"):
             _user_images(work, role)
-        else:
+    _settle_anchor(work)
+    for role, count, folder in (("forget", job.forget_count, work.run.forget_images), ("retain", job.retain_count, work.run.retain_images)):
+        if not getattr(job, f"{role}_images"):
             texts = [p.text for p in _prompts(work, role, int(count or 0))]
             make_images(folder, texts, job.seed, _sampler(work), int(job.sampling_batch or 1), work.progress(f"images: {role}"))
 

@@ -47,7 +47,7 @@ def tiny_task(folder: Path, scope: str = "full", anchored: int = 0) -> Task:
 TABLE: dict[str, dict[str, Any]] = {
     "paper": {
         "scope": "full",
-        "trim_scope": "full",
+        "trim_scope": None,  # all of the scope
         "rank_over": "trim-scope",
         "trimming": True,
         "fraction": 0.005,
@@ -139,7 +139,7 @@ BASE = {"steps": 2, "batch": 2, "sensitivity_batches": 2, "fraction": 0.01, "lea
 CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "scope": ("attention", {}),
     "trim_scope": ("cross-attention-kv", {}),
-    "rank_over": ("scope", {"scope": "full"}),
+    "rank_over": ("scope", {"scope": "full", "trim_scope": "cross-attention"}),
     "trimming": (False, {}),
     "fraction": (0.05, {}),
     "initialisation": ("zero", {}),
@@ -214,10 +214,11 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, Te
         ("full", "cross-attention", "cross-attention"),
         ("cross-attention-kv", "cross-attention", "cross-attention-kv"),
         ("full", "full", "full"),
+        ("cross-attention", None, "cross-attention"),
     ],
 )
 def test_only_weights_in_trim_scope_and_in_scope_are_trimmed_and_exactly_the_share(
-    tiny_pipeline: Path, scope: str, trim_scope: str, inside: str
+    tiny_pipeline: Path, scope: str, trim_scope: str | None, inside: str
 ) -> None:
     task = tiny_task(tiny_pipeline, scope)
     before = copied(task.network)
@@ -232,8 +233,11 @@ def test_only_weights_in_trim_scope_and_in_scope_are_trimmed_and_exactly_the_sha
 
 def test_a_trim_scope_outside_the_scope_is_refused(tiny_pipeline: Path) -> None:
     task = tiny_task(tiny_pipeline, "cross-attention")
-    with pytest.raises(InputError, match="--trim-scope self-attention has no weights within --scope cross-attention"):
+    with pytest.raises(InputError, match="--trim-scope self-attention has no matrices to trim within --scope cross-attention"):
         Scissorhands(trim_scope="self-attention").trim(task)
+    biases = r"re:attn2\..*bias$"
+    with pytest.raises(InputError, match=r"no matrices to trim .* or --no-trimming"):
+        Scissorhands(scope=biases).trim(tiny_task(tiny_pipeline, biases))
 
 
 def test_reference_ranks_over_everything_and_trims_only_self_attention_of_the_decoder(tiny_pipeline: Path) -> None:

@@ -38,6 +38,7 @@ class Plan:
     autoencoder_steps: int = 3_000
     judge_steps: int = 800
     unet_steps: int = 5_000
+    dots_steps: int = 900
     seed: int = 0
     without: str | None = None
     device: str = "cpu"
@@ -84,7 +85,6 @@ def fit(
     device: str,
     decay: float = 0.999,
     every: int = 250,
-    look: Callable[[int], None] | None = None,
 ) -> None:
     """AdamW with warm-up and cosine decay; leaves the exponential moving average of the weights in `network`.
 
@@ -129,8 +129,6 @@ def fit(
                 state[f"first/{key}"] = optimizer.state[value]["exp_avg"]
                 state[f"second/{key}"] = optimizer.state[value]["exp_avg_sq"]
             _save(state, path, {"step": str(step + 1)})
-            if look is not None:
-                look(step + 1)
     for key, value in weights.items():
         value.data.copy_(average[key])
 
@@ -207,47 +205,45 @@ class Denoiser(nn.Module):
         self.unet, self.text_encoder = unet, text_encoder
 
 
-def train_denoiser(
-    plan: Plan,
-    scenes: list[world.Scene],
-    mean: Tensor,
-    std: Tensor,
-    tokenizer: Any,
-    folder: Path,
-    look: Callable[[Any, int], None] | None = None,
-) -> Denoiser:
-    """v-prediction with min-SNR weights (Hang et al. 2023, gamma 5) and 10 % empty captions for guidance."""
+def train_denoiser(plan: Plan, scenes: list[world.Scene], mean: Tensor, std: Tensor, tokenizer: Any, folder: Path) -> Denoiser:
+    """v-prediction with min-SNR weights (Hang et al. 2023, gamma 5) and 10 % empty captions for guidance.
+
+    Then a second, shorter course in which half of each batch is dotted and its noise of middle strength: where the dots
+    lie is free in two directions, so their mean is no dots at all, and the first course ends with a third of them solid.
+    """
     torch.manual_seed(hash_seed(plan.seed, "denoiser"))
     model = Denoiser(networks.build_unet(), networks.build_text_encoder(tokenizer)).to(plan.device)
     scheduler = networks.build_scheduler()
     kept = scheduler.alphas_cumprod
     weight = torch.minimum(kept / (1 - kept), torch.tensor(5.0)) / (kept / (1 - kept) + 1)
+    dotted = torch.tensor([i for i, scene in enumerate(scenes) if scene.style == "dotted"])
 
-    def loss(step: int, generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(scenes), (64,), generator=generator)
+    def denoising(rows: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
         speak = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
         captions = ["" if speak.random() < 0.1 else world.caption(scenes[i], speak) for i in rows.tolist()]
         tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         latents = mean[rows] + std[rows] * torch.randn(mean[rows].shape, generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
-        t = torch.randint(1000, (len(rows),), generator=generator)
         noisy = scheduler.add_noise(latents, noise, t).to(plan.device)
         target = scheduler.get_velocity(latents, noise, t).to(plan.device)
         text = model.text_encoder(tokens.to(plan.device))[0]
         error = (model.unet(noisy, t.to(plan.device), text).sample - target).pow(2).mean((1, 2, 3))
         return (error * (weight[t] * 2.5).to(plan.device)).mean()
 
-    fit(
-        "denoiser",
-        model,
-        loss,
-        plan.unet_steps,
-        1e-3,
-        folder,
-        plan.seed,
-        plan.device,
-        look=(lambda step: look(model, step)) if look else None,
-    )
+    def everything(step: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(scenes), (64,), generator=generator)
+        return denoising(rows, torch.randint(1000, (64,), generator=generator), generator)
+
+    def half_dotted(step: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(scenes), (64,), generator=generator)
+        t = torch.randint(1000, (64,), generator=generator)
+        if len(dotted):
+            rows[:32] = dotted[torch.randint(len(dotted), (32,), generator=generator)]
+            t[:32] = torch.randint(300, 900, (32,), generator=generator)
+        return denoising(rows, t, generator)
+
+    fit("denoiser", model, everything, plan.unet_steps, 1e-3, folder, plan.seed, plan.device)
+    fit("denoiser-dots", model, half_dotted, plan.dots_steps, 5e-4, folder, plan.seed, plan.device, decay=0.99)
     return model.eval().requires_grad_(False)
 
 

@@ -21,7 +21,7 @@ class Scissorhands:
     """Trim by connection sensitivity, then repair with projected gradients. The defaults are the preset `balanced`."""
 
     scope: str = option("cross-attention", f"weights that repair may change: {', '.join(SCOPES)} or re:PATTERN")
-    trim_scope: str = option("cross-attention", "weights that trimming may reinitialise, as for --scope")
+    trim_scope: str | None = option(None, "weights that trimming may reinitialise, as for --scope; by default all of it")
     rank_over: str = option(
         "trim-scope", "where the top share is taken: of trim-scope, or of everything in scope", choices=("trim-scope", "scope")
     )
@@ -48,7 +48,6 @@ class Scissorhands:
         "balanced": {},
         "paper": {
             "scope": "full",
-            "trim_scope": "full",
             "unlearn": "ascent",
             "forget_weight": 0.1,
             "learning_rate": 1e-5,
@@ -89,9 +88,11 @@ class Scissorhands:
     def trim(self, task: Task) -> dict[str, Tensor]:
         """The first half of the method: sensitivity over forget batches, then reinitialise the top share (Eq. 2)."""
         ranked = trimmable(task.weights)
-        trimmed = trimmable({name: w for name, w in in_scope(task.network, self.trim_scope).items() if name in task.weights})
+        inside = in_scope(task.network, self.trim_scope or self.scope)
+        trimmed = trimmable({name: w for name, w in inside.items() if name in task.weights})
         if not trimmed:
-            raise InputError(f"--trim-scope {self.trim_scope} has no weights within --scope {self.scope}; give one that lies in it")
+            where = self.trim_scope or self.scope
+            raise InputError(f"--trim-scope {where} has no matrices to trim within --scope {self.scope}; give another, or --no-trimming")
         scored = ranked if self.rank_over == "scope" else trimmed
         batches = (task.forget(i) for i in range(self.sensitivity_batches))
         scores = connection_sensitivity(task.network, batches, task.loss, scored, signed=self.signed)

@@ -1,0 +1,139 @@
+"""The embedded model and its judge are what the project says they are, and a concept that was there is gone after one command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from erase.demo import judge_path, pipeline_path, world
+from erase.demo.judge import Judge, load_judge
+from erase.export import read_provenance
+
+ROOT = Path(__file__).parent.parent
+WEIGHTS = ROOT / "erase" / "demo" / "weights"
+pytestmark = pytest.mark.skipif(not WEIGHTS.exists(), reason="the embedded model is not trained yet: erase/demo/weights is not there")
+
+RENDERS, RECONSTRUCTIONS = 99.5, 99.0
+
+
+@pytest.fixture(scope="module")
+def plain() -> Any:
+    """The embedded model as anybody would load it."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(pipeline_path())
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return load_judge(judge_path())
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[world.Scene]:
+    """Scenes of a seed that no training has seen."""
+    return list(world.scenes(400, seed=987654))
+
+
+@pytest.fixture(scope="module")
+def renders(scenes: list[world.Scene]) -> Tensor:
+    drawn = np.stack([world.render(scene) for scene in scenes])
+    return torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def agreement(judge: Judge, pictures: Tensor, scenes: list[world.Scene]) -> dict[str, float]:
+    """Share of pictures, in %, of which each head says what the scene says."""
+    found = judge.name(pictures)
+    return {
+        domain: 100 * float(np.mean([name == scene.attribute(domain) for name, scene in zip(names, scenes, strict=True)]))
+        for domain, names in found.items()
+    }
+
+
+def test_weights_are_safetensors_of_at_most_25_mib_together() -> None:
+    files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt"}
+    assert sum(path.stat().st_size for path in files) <= 25 * 2**20
+
+
+def test_no_file_says_on_whose_machine_it_was_made() -> None:
+    for path in WEIGHTS.rglob("*.json"):
+        assert not {"/root", "/home", "/tmp", "/work"} & {part for part in path.read_text().split('"') if part.startswith("/")}, path
+        content = json.loads(path.read_text())
+        assert not str(content.get("_name_or_path", "")).startswith(("/", "~", ".")), path
+
+
+def test_a_plain_pipeline_loads_it_in_one_dtype_and_draws(plain: Any) -> None:
+    parts = (plain.unet, plain.vae, plain.text_encoder)
+    assert {p.dtype for part in parts for p in part.parameters()} == {torch.float32}
+    assert {type(part).__name__ for part in parts} == {"UNet2DConditionModel", "AutoencoderKL", "CLIPTextModel"}
+    assert plain.vae_scale_factor == 8
+    image = plain("a striped red star", num_inference_steps=2, generator=torch.Generator().manual_seed(0)).images[0]
+    assert image.size == (64, 64)
+
+
+def test_every_word_of_a_caption_is_one_token(plain: Any) -> None:
+    split = {word: plain.tokenizer.tokenize(word) for word in world.words()}
+    assert not {word: tokens for word, tokens in split.items() if len(tokens) != 1}
+
+
+def test_the_judge_names_fresh_renders(judge: Judge, renders: Tensor, scenes: list[world.Scene]) -> None:
+    found = agreement(judge, renders, scenes)
+    assert set(found) == set(world.DOMAINS)
+    assert all(share >= RENDERS for share in found.values()), found
+
+
+def test_the_judge_names_what_the_autoencoder_makes_of_them(judge: Judge, renders: Tensor, scenes: list[world.Scene], plain: Any) -> None:
+    with torch.no_grad():
+        again = torch.cat([plain.vae.decode(plain.vae.encode(part).latent_dist.mean).sample for part in renders.split(50)])
+    found = agreement(judge, again, scenes)
+    assert all(share >= RECONSTRUCTIONS for share in found.values()), found
+    assert float((again.clamp(-1, 1) - renders).abs().mean()) / 2 < 0.03  # of the range from black to white
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One real run of the command, with fewer pictures than by default."""
+    folder = tmp_path_factory.mktemp("runs") / "star"
+    counts = {"forget-count": 48, "retain-count": 144, "evaluate-count": 32}
+    made = subprocess.run(
+        [sys.executable, "-m", "erase.cli", "--concept", "star", "--output", str(folder), "--json"]
+        + [part for name, count in counts.items() for part in (f"--{name}", str(count))],
+        cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    found: dict[str, Any] = json.loads(made.stdout)
+    return found | {"folder": folder}
+
+
+def value(report: dict[str, Any], which: str, name: str) -> float:
+    return float(report[which][name]["value"])
+
+
+def test_there_was_something_to_forget(report: dict[str, Any]) -> None:
+    """Before, a prompt that names a star draws one, and everything else comes as it is asked for."""
+    assert value(report, "before", "ua") <= 10
+    assert value(report, "before", "ira") >= 90
+    assert value(report, "before", "cra") >= 90
+
+
+def test_after_one_command_it_is_gone_and_the_rest_is_still_there(report: dict[str, Any]) -> None:
+    assert value(report, "after", "ua") >= 90
+    assert value(report, "after", "ira") >= 85
+    assert value(report, "after", "cra") >= 85
+    assert report["after"]["ua"]["n"] == 32
+
+
+def test_the_erased_model_says_what_was_taken_out_of_it(report: dict[str, Any]) -> None:
+    assert read_provenance(report["folder"] / "model")["concept"] == "star"
+    assert (report["folder"] / "comparison.png").exists()
