@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -90,7 +91,7 @@ def fit(
 
     `loss` draws its batch from the generator it is given, which depends on (seed, name, step) alone.
     """
-    path = folder / f"{name}.safetensors"
+    path = folder / "checkpoints" / f"{name}.safetensors"
     weights = dict(network.named_parameters())
     average = {key: value.detach().clone() for key, value in weights.items()}
     optimizer = torch.optim.AdamW(weights.values(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
@@ -262,6 +263,8 @@ def write(folder: Path, model: Denoiser, vae: Any, tokenizer: Any, judge: Judge)
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder / "pipeline")
+    for name in ("vocab.json", "merges.txt"):  # transformers 5 writes tokenizer.json alone, transformers 4 reads these
+        shutil.copy(folder / "tokenizer" / name, folder / "pipeline" / "tokenizer")
     _save({name: tensor.half() for name, tensor in judge.state_dict().items()}, folder / "judge.safetensors")
 
 
