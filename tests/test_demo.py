@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 WEIGHTS = ROOT / "erase" / "demo" / "weights"
 
 RENDERS, RECONSTRUCTIONS = 99.5, 99.0
-COUNTS = ["--forget-count", "48", "--retain-count", "96", "--evaluate-count", "32"]
+COUNTS = ["--forget-count", "48", "--retain-count", "144", "--evaluate-count", "32"]
 
 
 @pytest.fixture(scope="module")
