@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
@@ -130,7 +131,6 @@ def _run(job: Any, values: dict[str, Any], as_json: bool) -> int:
     from erase.pipeline import erase_concept
     from eval.report import evaluate_run, table
 
-    _quiet_libraries()
     with Display() as display:
         folder = erase_concept(job, values, display)
         report = evaluate_run(folder)
@@ -150,6 +150,7 @@ def _example(folder: Path) -> str:
     return str(rows[0]["text"]) if rows else "a picture"
 
 
+@cache
 def _quiet_libraries() -> None:
     """Warnings of the libraries about themselves do not belong between our lines."""
     import warnings
@@ -171,7 +172,7 @@ class Display:
         "images": "pictures to forget and to keep",
         "before": "what the original draws",
         "latents": "latents and text embeddings",
-        "anchor": "the anchor's predictions",
+        "predictions": "what the original predicts",
         "erase": "score, trim, repair",
         "export": "write the model",
         "after": "what the erased model draws",
@@ -189,6 +190,7 @@ class Display:
         self._close()
 
     def __call__(self, event: Any) -> None:
+        _quiet_libraries()  # only now, with the input checked: it takes seconds
         if not self.shown:
             return
         if event.note:

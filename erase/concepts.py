@@ -425,6 +425,17 @@ _SLOT = re.compile(r"(?:\b([Aa])n? )?\{([a-z_]+)\}")  # with the article before 
 _VOWEL = re.compile(r"(?!uni[^ndm]|us[aeiu]|ut[ei]|eu|one\b|once)[aeiou]|h(?:our|onest|eir|onou?r)", re.IGNORECASE)
 
 
+def anchors_for(concept: Concept, caption: str) -> list[str]:
+    """What may take the place of a user's own caption: the caption with each anchor for the concept's words.
+
+    A caption that does not name the concept, and anchors that are whole prompts, leave nothing to replace: then the anchors alone.
+    """
+    named = _naming(concept.words)
+    if concept.anchors and named.search(caption):
+        return [named.sub(lambda _: anchor, caption) for anchor in concept.anchors]
+    return list(concept.anchors) or [p for p in concept.anchor_prompts if not _slots(p)] or list(prompts(concept, "forget", 1)[0].anchors)
+
+
 def prompts(concept: Concept, role: str, count: int, seed: int = 0) -> list[Prompt]:
     """`count` prompts of a role, the same for the same seed, and the first of a longer list.
 

@@ -163,6 +163,7 @@ def diffusion_task(
     batch: int = 16,
     seed: int = 0,
     anchored: int = 0,
+    imitated: int = 0,
     first_batch_only: bool = False,
     empty_captions: float = 0.1,
     dtype: torch.dtype = torch.float32,
@@ -171,8 +172,10 @@ def diffusion_task(
     """A Task from cached latents: batch i's pictures, noise and timesteps depend on (seed, i) alone.
 
     With `anchored` = n > 0 the original network's predictions for the anchor prompts are computed now, for forget
-    batches 0 to n - 1, which then come round again: forgetting needs no second network and no third pass. A share of
-    `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working.
+    batches 0 to n - 1, which then come round again: forgetting needs no second network and no third pass. With
+    `imitated` = n > 0 the same is done for retain batches, whose target then is what the original network predicts
+    instead of the noise itself: the same minimum, where nothing is damaged, without the noise's share in the gradient.
+    A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working.
     """
     device = next(unet.parameters()).device
 
@@ -182,6 +185,10 @@ def diffusion_task(
     def towards_anchor(network: nn.Module, b: Batch) -> Tensor:
         return F.mse_loss(predict(network, b["noisy"], b["timesteps"], b["text"], dtype).float(), b["anchor"])
 
+    def told(done: int) -> None:
+        if progress is not None:
+            progress(done, anchored + imitated)
+
     draw = _drawer(scheduler, latents.text, device)
     forget = numbered(latents.forget, batch, (seed, "forget"), draw, 0.0, first_batch_only)
     retain = numbered(latents.retain, batch, (seed, "retain"), draw, empty_captions, first_batch_only)
@@ -190,7 +197,9 @@ def diffusion_task(
             raise InputError(
                 "forgetting towards an anchor needs anchor prompts, and there are none; give --anchor WORD or --unlearn ascent"
             )
-        forget = with_anchor(unet, forget, anchored, dtype, progress)
+        forget = with_prediction(unet, forget, anchored, "anchor", "anchor_text", dtype, told)
+    if imitated:
+        retain = with_prediction(unet, retain, imitated, "target", "text", dtype, lambda done: told(anchored + done))
     return Task(unet, forget, retain, loss, towards_anchor, weights, seed)
 
 
@@ -248,19 +257,24 @@ def numbered(images: ImageLatents, batch: int, key: tuple[object, ...], draw: Dr
 
 
 @torch.no_grad()
-def with_anchor(
-    unet: nn.Module, forget: Batches, count: int, dtype: torch.dtype, progress: Callable[[int, int], None] | None = None
+def with_prediction(
+    unet: nn.Module,
+    batches: Batches,
+    count: int,
+    name: str,
+    text: str,
+    dtype: torch.dtype,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Batches:
-    """Forget batches that carry `anchor`, the original network's prediction for the anchor prompt on the same noisy latents."""
+    """The first `count` batches, round and round, with `name`: what the network as it is now predicts under their `text`."""
     kept = []
     for i in range(count):
-        b = forget(i)
-        kept.append(predict(unet, b["noisy"], b["timesteps"], b["anchor_text"], dtype).float().cpu())
-        if progress is not None:
-            progress(i + 1, count)
+        b = batches(i)
+        kept.append(predict(unet, b["noisy"], b["timesteps"], b[text], dtype).float().cpu())
+        progress(i + 1)
 
     def batch(i: int) -> Batch:
-        b = dict(forget(i % count))
-        return b | {"anchor": kept[i % count].to(b["noisy"].device)}
+        b = dict(batches(i % count))
+        return b | {name: kept[i % count].to(b["noisy"].device)}
 
     return batch

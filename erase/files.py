@@ -36,7 +36,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     from safetensors.torch import save_file
 
     with written(path) as part:
+        part.touch()
+        mode = part.stat().st_mode  # as the user's umask has it; safetensors would let nobody else read the file
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, dict(metadata or {}))
+        part.chmod(mode)
 
 
 def sha256(path: Path) -> str:

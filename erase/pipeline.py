@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from erase.anchors import choose_anchors
-from erase.concepts import Prompt, load_concept, prompts, with_anchors
+from erase.concepts import Prompt, anchors_for, load_concept, prompts, with_anchors
 from erase.diffusion import DTYPES, StableDiffusion, diffusion_task, locate, pick_device
 from erase.export import export, weight_hashes
 from erase.files import write_json, write_tensors, written
@@ -34,6 +34,7 @@ from erase.task import InputError, Step
 
 STAGES = ("images", "before", "latents", "erase", "export", "after")
 CHECKPOINT_EVERY = 20
+ROUNDS = 128  # batches whose predictions by the original are kept; a longer repair sees them again
 RUNS = Path("runs")
 
 
@@ -83,6 +84,8 @@ class Job:
         for role in ("forget", "retain"):
             if getattr(self, f"{role}_image_captions") is not None and getattr(self, f"{role}_images") is None:
                 raise InputError(f"--{role}-image-captions describes the pictures of --{role}-images, which is not given; give both")
+            if getattr(self, f"{role}_count") is not None and getattr(self, f"{role}_images") is not None:
+                raise InputError(f"--{role}-count is how many pictures are drawn, but --{role}-images brings them along; give one of the two")
 
 
 DEFAULTS = {  # what None stands for: the embedded model, and Stable Diffusion (400 and 400 pictures as in the paper)
@@ -102,11 +105,13 @@ class Work:
         model = job.model or concept.model
         settings = concept.settings if job.preset == "balanced" else {}
         self.method = make_method(job.method, job.preset, **{**settings, **(values or {})})
+        if job.anchor is not None and getattr(self.method, "unlearn", "anchor") != "anchor":
+            raise InputError(f"--anchor {job.anchor!r} has no part in forgetting by {self.method.unlearn}; leave it out or give --unlearn anchor")
         self.folder = locate(model)
         defaults = DEFAULTS[_small(self.folder)]
-        self.job = replace(
-            job, model=model, device=pick_device(job.device), **{k: v for k, v in defaults.items() if getattr(job, k) is None}
-        )
+        brought = [f"{role}_count" for role in ("forget", "retain") if getattr(job, f"{role}_images")]
+        filled = {k: v for k, v in defaults.items() if getattr(job, k) is None and k not in brought}
+        self.job = replace(job, model=model, device=pick_device(job.device), **filled)
         self.model = StableDiffusion(self.folder, self.job.device, self.job.dtype)
         self.concept = concept
         options = self._options()
@@ -274,9 +279,12 @@ def _latents(work: Work) -> None:
     job, run = work.job, work.run
     forget = _user_images(work, "forget") if job.forget_images else read_images(run.forget_images)
     retain = _user_images(work, "retain") if job.retain_images else read_images(run.retain_images)
-    drawn = prompts(work.concept, "forget", len(forget), job.seed)
+    if job.forget_images:
+        anchors = [anchors_for(work.concept, picture.prompt) for picture in forget]
+    else:
+        anchors = [list(p.anchors) for p in prompts(work.concept, "forget", len(forget), job.seed)]
     cache_latents(
-        run.latents, forget, [p.anchors for p in drawn], retain, work.model.embed, work.model.encode, work.model.size,
+        run.latents, forget, anchors, retain, work.model.embed, work.model.encode, work.model.size,
         int(job.sampling_batch or 1), work.progress("latents"),
     )  # fmt: skip
 
@@ -287,12 +295,13 @@ def _erase(work: Work) -> None:
     work.model.free()
     unet = work.model.unet()
     weights = open_scope(unet, method.scope)
-    anchored = min(method.steps, 128) if method.unlearn == "anchor" else 0
-    anchored = max(anchored, method.sensitivity_batches) if anchored else 0
+    rounds = min(method.steps, ROUNDS)
+    anchored = max(rounds, method.sensitivity_batches) if rounds and method.unlearn == "anchor" else 0
+    imitated = rounds if method.retain_target == "original" else 0
     start = time.perf_counter()
     task = diffusion_task(
-        unet, work.model.noise_scheduler(), read_latents(run.latents), weights, method.batch, job.seed, anchored, method.first_batch_only,
-        dtype=DTYPES[job.dtype], progress=work.progress("anchor"),
+        unet, work.model.noise_scheduler(), read_latents(run.latents), weights, method.batch, job.seed, anchored, imitated,
+        method.first_batch_only, method.empty_captions, DTYPES[job.dtype], work.progress("predictions"),
     )  # fmt: skip
     resume = load_file(run.checkpoint) if run.checkpoint.exists() else None
     run.truncate_steps(int(resume["step"]) if resume else 0)
@@ -307,7 +316,7 @@ def _erase(work: Work) -> None:
             write_tensors(run.checkpoint, step.snapshot())
     write_tensors(run.folder / "weights.safetensors", {name: w.detach().cpu() for name, w in weights.items()})
     run.checkpoint.unlink(missing_ok=True)
-    run.complete("anchor", seconds=round(prepared - start, 3))
+    run.complete("predictions", seconds=round(prepared - start, 3))
 
 
 def _export(work: Work) -> None:

@@ -46,7 +46,12 @@ def _judge(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def star(model: Path, output: Path, *more: str) -> list[str]:
-    return ["--concept", "star", "--model", str(model), "--output", str(output), *SMALL, *more]
+    small = list(SMALL)
+    for role in ("forget", "retain"):
+        if f"--{role}-images" in more:  # their number is given with them
+            at = small.index(f"--{role}-count")
+            del small[at : at + 2]
+    return ["--concept", "star", "--model", str(model), "--output", str(output), *small, *more]
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +147,9 @@ OTHER = {  # option -> another value than its default, as it is typed, and as it
     "forget_weight": ("0.25", 0.25),
     "optimizer": ("sgd", "sgd"),
     "learning_rate": ("1e-5", 1e-5),
+    "momentum": ("0.5", 0.5),
+    "retain_target": ("data", "data"),
+    "empty_captions": ("0.5", 0.5),
 }
 NAMES = [item.name for options in (Job, Scissorhands) for item in fields(options) if item.name != "method"]
 

@@ -231,6 +231,19 @@ def test_at_the_start_the_distance_to_the_anchor_is_that_of_two_predictions_and_
     assert (task := task_of(model, latents=latents, anchored=1)).unlearn(task.network, task.forget(0)).item() > 1e-8
 
 
+def test_a_retain_target_of_the_original_is_its_prediction_for_the_same_prompt_and_nothing_is_lost_at_the_start(model: StableDiffusion) -> None:
+    told: list[tuple[int, int]] = []
+    task = task_of(model, anchored=2, imitated=3, progress=lambda *numbers: told.append(numbers))
+    data = task_of(model)
+    assert told == [(i, 5) for i in range(1, 6)]
+    for i in range(3):
+        batch, plain = task.retain(i), data.retain(i)
+        assert same({k: v for k, v in batch.items() if k != "target"}, {k: v for k, v in plain.items() if k != "target"})
+        assert task.loss(task.network, batch).item() == 0
+        assert data.loss(data.network, plain).item() > 0.1  # the noise itself nobody can predict
+        assert same(batch, task.retain(i + 3))
+
+
 def test_an_anchor_is_needed_only_where_forgetting_goes_towards_one(model: StableDiffusion) -> None:
     latents = made_up()
     bare = replace(latents, forget=replace(latents.forget, anchors=torch.zeros(5, 0, dtype=torch.int64)))

@@ -50,7 +50,8 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def job(model: Path, output: Path, concept: str = "star", **options: Any) -> Job:
-    return Job(concept, str(model), output=str(output), **{**COUNTS, **options})
+    brought = [f"{role}_count" for role in ("forget", "retain") if f"{role}_images" in options]
+    return Job(concept, str(model), output=str(output), **{**{k: v for k, v in COUNTS.items() if k not in brought}, **options})
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_options_record_what_the_result_depends_on(finished: Path, tiny_pipeline
     assert options["guidance"] == 4.0  # what None stood for
     assert options["method_options"]["steps"] == 4
     assert options["concept_file"]["anchors"] == ["cross", "diamond", "triangle"]
-    assert options["sampling"] == {"scheduler": "DDIMScheduler", "steps": 2, "guidance": 4.0, "size": 64, "batch": 4}
+    assert options["sampling"] == {"scheduler": "DPMSolverMultistepScheduler", "steps": 2, "guidance": 4.0, "size": 64, "batch": 4}
     unet, vae = (f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae"))
     assert set(options["weights"]) == {unet, vae, "text_encoder/model.safetensors"}
 
@@ -135,7 +136,7 @@ def test_progress_is_told_stage_by_stage(finished: Path, told: list[Event]) -> N
     assert ended == list(STAGES)
     steps = [event for event in told if event.step is not None]
     assert [(event.stage, event.done, event.total, event.step.step) for event in steps] == [("erase", i, 4, i) for i in range(1, 5)]
-    assert {"images: forget", "images: retain", "anchor"} <= {event.stage for event in told}
+    assert {"images: forget", "images: retain", "predictions"} <= {event.stage for event in told}
     assert all(event.done <= event.total for event in told)
 
 
@@ -223,7 +224,7 @@ POINTS = [
     ("before", 4),
     ("latents", 0),
     ("latents", 4),
-    ("anchor", 1),
+    ("predictions", 1),
     ("erase", 1),
     ("erase", 3),
     ("erase", 4),
@@ -486,7 +487,7 @@ def safetensors_metadata(path: Path) -> dict[str, str]:
 def test_an_anchor_that_is_given_counts_before_that_of_the_concept_file(tiny_pipeline: Path, tmp_path: Path) -> None:
     this = job(tiny_pipeline, tmp_path / "run", anchor="ring, heart", evaluate_count=1)
     with pytest.raises(Stop):
-        erase_concept(this, METHOD, stop_at("anchor", 1))
+        erase_concept(this, METHOD, stop_at("predictions", 1))
     texts = json.loads(safetensors_metadata(tmp_path / "run" / "latents.safetensors")["prompts"])
     rows = load_file(tmp_path / "run" / "latents.safetensors")
     for text, anchors in zip(rows["forget/text"].tolist(), rows["forget/anchors"].tolist(), strict=True):
@@ -524,12 +525,45 @@ def test_the_users_own_pictures_take_the_place_of_drawn_ones(tiny_pipeline: Path
     assert {p: p.read_bytes() for folder in (forget, retain) for p in folder.iterdir()} == kept
 
 
+def test_a_picture_with_a_caption_of_its_own_gets_the_anchors_of_that_caption(tiny_pipeline: Path, tmp_path: Path) -> None:
+    forget = photos(tmp_path / "forget", 3, False)
+    for i, path in enumerate(sorted(forget.glob("photo*"))):
+        path.with_suffix(".txt").write_text(["two blue stars at night", "a Star", "something shining"][i])
+    this = job(tiny_pipeline, tmp_path / "run", forget_images=str(forget), evaluate_count=1)
+    with pytest.raises(Stop):
+        erase_concept(this, METHOD, stop_at("predictions", 1))
+    tensors = load_file(tmp_path / "run" / "latents.safetensors")
+    texts = json.loads(safetensors_metadata(tmp_path / "run" / "latents.safetensors")["prompts"])
+    anchors = [[texts[row] for row in rows] for rows in tensors["forget/anchors"].tolist()]
+    assert anchors == [
+        ["two blue cross at night", "two blue diamond at night", "two blue triangle at night"],
+        ["a cross", "a diamond", "a triangle"],
+        ["cross", "diamond", "triangle"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "values", "said"),
+    [
+        ({"forget_images": "pictures", "forget_count": 3}, {}, "--forget-images brings them along"),
+        ({"retain_images": "pictures", "retain_count": 3}, {}, "--retain-images brings them along"),
+        ({"anchor": "ring"}, {"unlearn": "ascent"}, "has no part in forgetting by ascent"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    given: dict[str, Any], values: dict[str, Any], said: str, tiny_pipeline: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        erase_concept(Job("star", str(tiny_pipeline), output=str(tmp_path / "run"), **given), values)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_folder_of_ones_own_for_one_set_leaves_the_other_as_it_was(finished: Path, tiny_pipeline: Path, tmp_path: Path) -> None:
     retain = photos(tmp_path / "retain", 5, False)
     (tmp_path / "captions.csv").write_text("file,prompt\n" + "".join(f"{p.name},a ring\n" for p in sorted(retain.iterdir())))
     this = job(tiny_pipeline, tmp_path / "run", retain_images=str(retain), retain_image_captions=str(tmp_path / "captions.csv"))
     with pytest.raises(Stop):
-        erase_concept(this, METHOD, stop_at("anchor", 1))
+        erase_concept(this, METHOD, stop_at("predictions", 1))
     forget = {name: data for name, data in results(finished).items() if name.startswith("images/forget")}
     assert {name: data for name, data in results(tmp_path / "run").items() if name.startswith("images/")} == forget
 

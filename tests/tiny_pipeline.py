@@ -60,6 +60,6 @@ def build(folder: Path, seed: int = 0) -> Path:
         )
     parts: dict[str, Any] = {"vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "unet": unet}
     StableDiffusionPipeline(
-        **parts, scheduler=networks.build_scheduler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        **parts, scheduler=networks.build_sampler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False
     ).save_pretrained(folder)
     return folder

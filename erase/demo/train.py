@@ -4,6 +4,7 @@ Stages, in order: render pictures; autoencoder; latents; UNet with text encoder;
 Every stage saves checkpoints and starts again where it stopped; batch i depends on (seed, stage, i) alone.
 `--without star` trains the same model on data that never shows or mentions the concept: the gold standard that an
 erased model is compared with. It takes autoencoder and judge from `--base` where given: they know pictures, not words.
+`--polish` takes the UNet and the text encoder from `--base` too, and gives them only the second course.
 """
 
 from __future__ import annotations
@@ -206,15 +207,18 @@ class Denoiser(nn.Module):
         self.unet, self.text_encoder = unet, text_encoder
 
 
-def train_denoiser(plan: Plan, scenes: list[world.Scene], mean: Tensor, std: Tensor, tokenizer: Any, folder: Path) -> Denoiser:
+def train_denoiser(
+    plan: Plan, scenes: list[world.Scene], mean: Tensor, std: Tensor, tokenizer: Any, folder: Path, start: Path | None = None
+) -> Denoiser:
     """v-prediction with min-SNR weights (Hang et al. 2023, gamma 5) and 10 % empty captions for guidance.
 
     Then a second, shorter course in which half of each batch is dotted and its noise of middle strength: where the dots
     lie is free in two directions, so their mean is no dots at all, and the first course ends with a third of them solid.
+    `start`, a finished folder, takes the place of the first course.
     """
     torch.manual_seed(hash_seed(plan.seed, "denoiser"))
     model = Denoiser(networks.build_unet(), networks.build_text_encoder(tokenizer)).to(plan.device)
-    scheduler = networks.build_scheduler()
+    scheduler = networks.build_forward()
     kept = scheduler.alphas_cumprod
     weight = torch.minimum(kept / (1 - kept), torch.tensor(5.0)) / (kept / (1 - kept) + 1)
     dotted = torch.tensor([i for i, scene in enumerate(scenes) if scene.style == "dotted"])
@@ -243,7 +247,11 @@ def train_denoiser(plan: Plan, scenes: list[world.Scene], mean: Tensor, std: Ten
             t[:32] = torch.randint(300, 900, (32,), generator=generator)
         return denoising(rows, t, generator)
 
-    fit("denoiser", model, everything, plan.unet_steps, 1e-3, folder, plan.seed, plan.device)
+    if start is None:
+        fit("denoiser", model, everything, plan.unet_steps, 1e-3, folder, plan.seed, plan.device)
+    else:
+        for part, file in ((model.unet, "unet/diffusion_pytorch_model"), (model.text_encoder, "text_encoder/model")):
+            part.load_state_dict(load_file(start / "pipeline" / f"{file}.safetensors"))
     fit("denoiser-dots", model, half_dotted, plan.dots_steps, 5e-4, folder, plan.seed, plan.device, decay=0.99)
     return model.eval().requires_grad_(False)
 
@@ -257,7 +265,7 @@ def write(folder: Path, model: Denoiser, vae: Any, tokenizer: Any, judge: Judge)
         text_encoder=model.text_encoder.float(),
         tokenizer=tokenizer,
         unet=model.unet.half(),
-        scheduler=networks.build_scheduler(),
+        scheduler=networks.build_sampler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -268,7 +276,7 @@ def write(folder: Path, model: Denoiser, vae: Any, tokenizer: Any, judge: Judge)
     _save({name: tensor.half() for name, tensor in judge.state_dict().items()}, folder / "judge.safetensors")
 
 
-def train(plan: Plan, folder: Path, base: Path | None = None) -> Path:
+def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = False) -> Path:
     """Run every stage that is not done yet; returns the folder that holds `pipeline/` and `judge.safetensors`."""
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "plan.json"
@@ -286,7 +294,7 @@ def train(plan: Plan, folder: Path, base: Path | None = None) -> Path:
     if base is None:
         vae.register_to_config(scaling_factor=float(1 / mean.std()))
     factor = vae.config.scaling_factor
-    model = train_denoiser(plan, scenes, mean * factor, std * factor, tokenizer, folder)
+    model = train_denoiser(plan, scenes, mean * factor, std * factor, tokenizer, folder, base if polish else None)
     if base is None:
         judge = train_judge(plan, drawn, scenes, vae, folder)
     write(folder, model, vae, tokenizer, judge)
@@ -300,12 +308,16 @@ def main(arguments: Iterable[str] | None = None) -> None:
         "--without", choices=[m for members in world.DOMAINS.values() for m in members], help="a concept that the data never shows"
     )
     parser.add_argument("--base", type=Path, help="a finished folder whose autoencoder and judge are taken over")
+    parser.add_argument("--polish", action="store_true", help="go on from the base's UNet and text encoder with the second course")
     parser.add_argument("--unet-steps", type=int, default=Plan.unet_steps)
+    parser.add_argument("--dots-steps", type=int, default=Plan.dots_steps)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args(None if arguments is None else list(arguments))
-    plan = Plan(unet_steps=given.unet_steps, seed=given.seed, without=given.without, device=given.device)
-    print(f"finished: {train(plan, given.output, given.base)}")
+    if given.polish and given.base is None:
+        parser.error("--polish goes on from finished weights; give their folder with --base")
+    plan = Plan(unet_steps=given.unet_steps, dots_steps=given.dots_steps, seed=given.seed, without=given.without, device=given.device)
+    print(f"finished: {train(plan, given.output, given.base, given.polish)}")
 
 
 if __name__ == "__main__":

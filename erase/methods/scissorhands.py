@@ -33,37 +33,46 @@ class Scissorhands:
     unlearn: str = option(
         "anchor", "how to forget: towards the anchor's prediction, or by ascent on the training loss", choices=("anchor", "ascent")
     )
+    retain_target: str = option(
+        "original", "what repair keeps to on retain pictures: the original's predictions, or the data, as in training", choices=("original", "data")
+    )
     forget_weight: float = option(1.0, "lambda: weight of the unlearning loss beside the retain loss", low=0.0)
     projected: bool = option(True, "never take a step that undoes forgetting to first order (Eq. 5)")
     steps: int = option(100, "repair steps", low=0)
     batch: int = option(16, "forget pictures a step, and as many retain pictures", low=1)
     optimizer: str = option("adam", "how repair descends", choices=("adam", "adamw", "sgd"))
     learning_rate: float = option(2e-4, "step size of repair", above=0.0)
+    momentum: float = option(0.9, "of sgd; the promise of the projection holds to the letter at 0", low=0.0, high=1.0)
     first_batch_only: bool = option(False, "use the same first pictures at every step, with new noise, as the released code does")
     retain_captions: int | None = option(
         None, "how many different captions the retain set has (the released code: 1); all by default", low=1
     )
+    empty_captions: float = option(0.1, "share of retain pictures that comes without its prompt, so that guidance keeps working", low=0.0, high=1.0)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},
         "paper": {
             "scope": "full",
             "unlearn": "ascent",
+            "retain_target": "data",
             "forget_weight": 0.1,
             "learning_rate": 1e-5,
             "steps": 125,
+            "empty_captions": 0.0,
         },
         "reference": {
             "scope": "full",
             "trim_scope": "decoder-self-attention",
             "rank_over": "scope",
             "signed": False,
+            "retain_target": "data",
             "forget_weight": 0.1,
             "projected": False,
             "learning_rate": 1e-5,
             "steps": 125,
             "first_batch_only": True,
             "retain_captions": 1,
+            "empty_captions": 0.0,
         },
     }
 
@@ -81,6 +90,7 @@ class Scissorhands:
             self.learning_rate,
             self.forget_weight,
             projected=self.projected,
+            momentum=self.momentum,
             unlearn=ascent(task.loss) if self.unlearn == "ascent" else task.unlearn,
             resume=resume,
         )
