@@ -85,7 +85,9 @@ class Job:
             if getattr(self, f"{role}_image_captions") is not None and getattr(self, f"{role}_images") is None:
                 raise InputError(f"--{role}-image-captions describes the pictures of --{role}-images, which is not given; give both")
             if getattr(self, f"{role}_count") is not None and getattr(self, f"{role}_images") is not None:
-                raise InputError(f"--{role}-count is how many pictures are drawn, but --{role}-images brings them along; give one of the two")
+                raise InputError(
+                    f"--{role}-count is how many pictures are drawn, but --{role}-images brings them along; give one of the two"
+                )
 
 
 DEFAULTS = {  # what None stands for: the embedded model, and Stable Diffusion (400 and 400 pictures as in the paper)
@@ -106,7 +108,9 @@ class Work:
         settings = concept.settings if job.preset == "balanced" else {}
         self.method = make_method(job.method, job.preset, **{**settings, **(values or {})})
         if job.anchor is not None and getattr(self.method, "unlearn", "anchor") != "anchor":
-            raise InputError(f"--anchor {job.anchor!r} has no part in forgetting by {self.method.unlearn}; leave it out or give --unlearn anchor")
+            raise InputError(
+                f"--anchor {job.anchor!r} has no part in forgetting by {self.method.unlearn}; leave it out or give --unlearn anchor"
+            )
         self.folder = locate(model)
         defaults = DEFAULTS[_small(self.folder)]
         brought = [f"{role}_count" for role in ("forget", "retain") if getattr(job, f"{role}_images")]

@@ -115,7 +115,7 @@ def test_options_record_what_the_result_depends_on(finished: Path, tiny_pipeline
     assert options["guidance"] == 4.0  # what None stood for
     assert options["method_options"]["steps"] == 4
     assert options["concept_file"]["anchors"] == ["cross", "diamond", "triangle"]
-    assert options["sampling"] == {"scheduler": "DPMSolverMultistepScheduler", "steps": 2, "guidance": 4.0, "size": 64, "batch": 4}
+    assert options["sampling"] == {"scheduler": "EulerAncestralDiscreteScheduler", "steps": 2, "guidance": 4.0, "size": 64, "batch": 4}
     unet, vae = (f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae"))
     assert set(options["weights"]) == {unet, vae, "text_encoder/model.safetensors"}
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from erase.demo.train import Plan, fit, pictures
+from erase.demo import judge_path, pipeline_path
+from erase.demo.networks import build_tokenizer
+from erase.demo.train import Plan, fit, pictures, train
 
 
 def regression(folder: Path, stop_at: int | None = None) -> Tensor:
@@ -36,3 +40,23 @@ def test_the_gold_standards_data_never_shows_the_concept(tmp_path: Path) -> None
     drawn, scenes = pictures(Plan(pictures=500, without="star"), tmp_path)
     assert drawn.shape == (500, 3, 64, 64)
     assert {scene.shape for scene in scenes} == {"circle", "ring", "square", "diamond", "triangle", "cross", "heart"}
+
+
+def test_the_tokens_are_learned_once_and_keep_their_numbers(tmp_path: Path) -> None:
+    first = build_tokenizer(tmp_path)
+    (tmp_path / "vocab.json").write_text((tmp_path / "vocab.json").read_text())
+    assert build_tokenizer(tmp_path).get_vocab() == first.get_vocab()
+    assert all(len(first(word).input_ids) == 3 for word in ("star", "striped", "purple"))
+    assert build_tokenizer(pipeline_path() / "tokenizer").get_vocab().keys() == first.get_vocab().keys()
+
+
+def test_polishing_goes_on_from_finished_weights_and_takes_their_tokens_along(tmp_path: Path) -> None:
+    plan = Plan(pictures=500, dots_steps=1)
+    folder = train(plan, tmp_path, judge_path().parent, polish=True)
+    for part, file in (("unet", "diffusion_pytorch_model"), ("text_encoder", "model")):
+        before, after = (load_file(root / "pipeline" / part / f"{file}.safetensors") for root in (judge_path().parent, folder))
+        assert before.keys() == after.keys()
+        assert any(not torch.equal(before[name], after[name]) for name in before)
+        assert all(torch.allclose(before[name].float(), after[name].float(), atol=2e-2) for name in before)
+    assert (folder / "pipeline" / "tokenizer" / "vocab.json").read_text() == (pipeline_path() / "tokenizer" / "vocab.json").read_text()
+    assert json.loads((folder / "pipeline" / "vae" / "config.json").read_text()).get("_name_or_path", "") == ""

@@ -282,11 +282,14 @@ def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = Fal
     record = folder / "plan.json"
     record.write_text(json.dumps({**vars(plan)}, indent=1))
     drawn, scenes = pictures(plan, folder)
+    if polish and base is not None:  # the numbers of the tokens belong to the weights
+        shutil.copytree(base / "pipeline" / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
     tokenizer = networks.build_tokenizer(folder / "tokenizer")
     if base is not None:
         from diffusers import AutoencoderKL
 
         vae = AutoencoderKL.from_pretrained(base / "pipeline" / "vae").float().to(plan.device).eval().requires_grad_(False)
+        vae.register_to_config(_name_or_path="")  # or the finished folder would name a folder of this machine
         judge = load_judge(base / "judge.safetensors").to(plan.device)
     else:
         vae = train_autoencoder(plan, drawn, folder)

@@ -34,7 +34,9 @@ class Scissorhands:
         "anchor", "how to forget: towards the anchor's prediction, or by ascent on the training loss", choices=("anchor", "ascent")
     )
     retain_target: str = option(
-        "original", "what repair keeps to on retain pictures: the original's predictions, or the data, as in training", choices=("original", "data")
+        "original",
+        "what repair keeps to on retain pictures: the original's predictions, or the data, as in training",
+        choices=("original", "data"),
     )
     forget_weight: float = option(1.0, "lambda: weight of the unlearning loss beside the retain loss", low=0.0)
     projected: bool = option(True, "never take a step that undoes forgetting to first order (Eq. 5)")
@@ -47,7 +49,9 @@ class Scissorhands:
     retain_captions: int | None = option(
         None, "how many different captions the retain set has (the released code: 1); all by default", low=1
     )
-    empty_captions: float = option(0.1, "share of retain pictures that comes without its prompt, so that guidance keeps working", low=0.0, high=1.0)
+    empty_captions: float = option(
+        0.1, "share of retain pictures that comes without its prompt, so that guidance keeps working", low=0.0, high=1.0
+    )
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},
