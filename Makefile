@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # A version known to work, installed only where the environment has none. Another one, or another build: make TORCH=torch demo.
 # On Linux the plain package brings several GB for NVIDIA cards; without such a card, install torch's CPU build into $(VENV) first.
-TORCH ?= torch==2.13.0
+TORCH ?= torch==2.13.0 torchvision==0.28.0
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -42,6 +42,6 @@ clean:
 # The second install leaves torch alone, for pip upgrades only what does not fit.
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip show --quiet torch || $(BIN)/python -m pip install "$(TORCH)"
-	$(BIN)/python -m pip install --editable ".[dev]"
+	$(BIN)/python -m pip show --quiet torch || $(BIN)/python -m pip install $(TORCH)
+	$(BIN)/python -m pip install --editable ".[eval,nudity,ui,dev]"
 	touch $@

@@ -36,13 +36,15 @@ ABLATION: dict[str, tuple[str, dict[str, Any]]] = {
     "ascent, lambda 0.1, no projection": ("balanced", {"unlearn": "ascent", "forget_weight": 0.1, "projected": False}),
     "one retain caption": ("balanced", {"retain_captions": 1}),
     "the same first batch at every step": ("balanced", {"first_batch_only": True}),
+    "retain target: the data": ("balanced", {"retain_target": "data"}),
+    "no pictures of the anchor": ("balanced", {"anchor_pictures": False}),
     "score E|g||w|": ("balanced", {"signed": False}),
     "trim and repair all weights": ("balanced", {"scope": "full"}),
     "trim cross-attention, repair all weights": ("balanced", {"scope": "full", "trim_scope": "cross-attention"}),
     "paper": ("paper", {}),
-    "paper at our learning rate": ("paper", {"learning_rate": 2e-4}),
+    "paper at our learning rate": ("paper", {"learning_rate": 4e-4}),
     "reference": ("reference", {}),
-    "reference at our learning rate": ("reference", {"learning_rate": 2e-4}),
+    "reference at our learning rate": ("reference", {"learning_rate": 4e-4}),
 }
 
 
@@ -53,7 +55,7 @@ def cell(root: Path, name: str, job: Job, values: dict[str, Any]) -> dict[str, A
     shared = root / f"{job.concept}-{job.seed}-balanced"
     if folder != shared and (shared / "samples" / "before").exists() and not folder.exists():
         with Work(job, values):
-            parts = ["images/forget", "samples"] + (
+            parts = ["images/forget", "images/anchor", "samples"] + (
                 [] if "retain_captions" in values or name.startswith("reference") else ["images/retain"]
             )
             for part in parts:

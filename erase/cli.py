@@ -128,17 +128,17 @@ other commands: {", ".join(COMMANDS)}; `{PROGRAM} COMMAND --help` explains each.
 
 
 def _run(job: Any, values: dict[str, Any], as_json: bool) -> int:
-    from erase.pipeline import erase_concept
+    from erase.pipeline import Event, erase_concept
     from eval.report import evaluate_run, table
 
     with Display() as display:
         folder = erase_concept(job, values, display)
-        report = evaluate_run(folder)
+        report = evaluate_run(folder, lambda done, total: display(Event("measure", done, total)))
     if as_json:
         print(json.dumps(report, indent=1, ensure_ascii=False))
         return 0
     print(table(report))
-    print(f"\npictures  {folder / 'comparison.png'}\nreport    {folder / 'report.json'}\nmodel     {folder / 'model'}")
+    print(f"\n{_results(folder)}\nmodel     {folder / 'model'}")
     print(f"\nnext: {PROGRAM} generate {folder / 'model'} --prompt {_example(folder)!r} --output pictures")
     return 0
 
@@ -155,6 +155,9 @@ def _quiet_libraries() -> None:
     """Warnings of the libraries about themselves do not belong between our lines."""
     import warnings
 
+    from erase.operators import declare_operators
+
+    declare_operators()
     import diffusers
     import transformers
 
@@ -176,6 +179,7 @@ class Display:
         "erase": "score, trim, repair",
         "export": "write the model",
         "after": "what the erased model draws",
+        "measure": "measure the pictures",
     }
 
     def __init__(self) -> None:
@@ -310,17 +314,90 @@ def generate(given: list[str]) -> int:
 
 
 def evaluate(given: list[str]) -> int:
-    """Measure a finished run again, from the pictures in its folder."""
+    """Measure a finished run again, or any model against its original, by the concept's prompts or a named protocol."""
+    from eval.evaluate import Evaluation, processes
+    from eval.evaluate import evaluate as measure
     from eval.report import evaluate_run, table
 
+    examples = f"""examples:
+  {PROGRAM} evaluate runs/star-demo-scissorhands-1                        the run's own pictures again
+  {PROGRAM} evaluate runs/star-demo-scissorhands-1 --protocol demo        new pictures, as the protocol says
+  {PROGRAM} evaluate ./erased --original CompVis/stable-diffusion-v1-4 --concept nudity --protocol i2p-nudity --prompts i2p.csv
+  {PROGRAM} evaluate --before pictures/a --after pictures/b --concept nudity"""
     parser = Parser(
-        prog=f"{PROGRAM} evaluate", description=evaluate.__doc__, epilog=f"example: {PROGRAM} evaluate runs/star-demo-scissorhands-1"
+        prog=f"{PROGRAM} evaluate", description=evaluate.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="a run folder")
+    parser.add_argument("model", nargs="?", default="", help="a run folder, a pipeline folder, or a hub name")
+    add_flags(parser, Evaluation, skip=("model",))
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    values = vars(parser.parse_args(given))
+    as_json = values.pop("json")
+    job = Evaluation(**{name: value for name, value in values.items() if value is not None})
+    if not job.model and job.before is None:
+        raise InputError("nothing to measure; give a run folder, a model, or two folders of pictures with --before and --after")
+    from erase.pipeline import Event
+
+    _quiet_libraries()
+    with Display() as display:
+        if _own_pictures(job):
+            folder = Path(job.model)
+            if processes()[0] > 0:  # nothing to draw: the first process measures alone
+                return 0
+            evaluate_run(folder, lambda done, total: display(Event("measure", done, total)), uncensored=job.uncensored)
+        else:
+            folder = measure(job, lambda stage, done, total: display(Event(stage, done, total)))
+    if processes()[0] > 0:
+        return 0
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    print(json.dumps(report, indent=1, ensure_ascii=False) if as_json else f"{table(report)}\n\n{_results(folder)}")
+    return 0
+
+
+def _own_pictures(job: Any) -> bool:
+    """A finished run or evaluation, and nothing said that asks for other pictures than its own."""
+    said = [name for name, value in vars(job).items() if name not in ("model", "uncensored") and value != getattr(type(job)(), name)]
+    return bool(job.model) and (Path(job.model) / "options.json").is_file() and not said
+
+
+def _results(folder: Path) -> str:
+    return f"pictures  {folder / 'comparison.png'}\nreport    {folder / 'report.html'}"
+
+
+def compare(given: list[str]) -> int:
+    """Put runs and evaluations into one table, and forgetting against keeping into one picture."""
+    from eval.compare import as_csv, as_json, as_table, scatter_svg
+    from eval.compare import compare as rows_of
+
+    example = f"example: {PROGRAM} compare runs/star-* --scatter forgetting.svg"
+    parser = Parser(prog=f"{PROGRAM} compare", description=compare.__doc__, epilog=example)
+    parser.add_argument("runs", nargs="+", type=Path, help="folders with a report.json")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--json", action="store_true", help="print JSON")
+    kind.add_argument("--csv", action="store_true", help="print CSV")
+    parser.add_argument("--scatter", type=Path, help="write the picture to this .svg file")
     options = parser.parse_args(given)
-    report = evaluate_run(options.run)
-    print(json.dumps(report, indent=1, ensure_ascii=False) if options.json else table(report))
+    rows = rows_of(options.runs)
+    print((as_json if options.json else as_csv if options.csv else as_table)(rows))
+    if options.scatter is not None:
+        from erase.files import written
+
+        with written(options.scatter) as part:
+            part.write_text(scatter_svg(rows), encoding="utf-8")
+    return 0
+
+
+def protocols(given: list[str]) -> int:
+    """List the protocols that `evaluate --protocol` knows, or show all that one of them fixes."""
+    from eval.protocols import list_protocols, load_protocol
+
+    parser = Parser(prog=f"{PROGRAM} protocols", description=protocols.__doc__, epilog=f"example: {PROGRAM} protocols i2p-nudity")
+    parser.add_argument("protocol", nargs="?", help="show this one: a name or a .toml file")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(given)
+    if options.protocol is None:
+        _print_rows([{"name": p.name, "pictures": p.pictures, "model": p.model, "about": p.about} for p in list_protocols()], options.json)
+        return 0
+    print(json.dumps(load_protocol(options.protocol).record(), indent=1, ensure_ascii=False))
     return 0
 
 
@@ -350,6 +427,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "methods": methods,
     "generate": generate,
     "evaluate": evaluate,
+    "compare": compare,
+    "protocols": protocols,
     "ui": ui,
 }
 

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
+from zlib import crc32
 
 import erase
 from erase.task import InputError
@@ -268,7 +269,7 @@ def _check_slots(concept: Concept) -> None:
 
 def _check_meaning(concept: Concept) -> None:
     """Prompts that name the concept have a place for it and no other member there; prompts to keep do not name it."""
-    names, templates = _naming(concept.words), _templates(concept)
+    names, templates = naming(concept.words), _templates(concept)
     for key in ("forget.prompts", "evaluate.prompts", "evaluate.implicit"):
         for template in templates[key]:
             if concept.domain in _slots(template):
@@ -297,7 +298,7 @@ def _words_fit(concept: Concept) -> bool:
     return all("concept" in _slots(template) for template in concept.forget)
 
 
-def _naming(words: Sequence[str]) -> re.Pattern[str]:
+def naming(words: Sequence[str]) -> re.Pattern[str]:
     """Finds any of the words in a text, in the singular or the plural."""
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?:e?s|'s)?(?!\w)", re.IGNORECASE)
 
@@ -359,7 +360,7 @@ def _free_concept(text: str, model: str | None) -> Concept:
 
 def _leave_out(raw: dict[str, Any], word: str) -> None:
     """Take what names the concept out of the prompts to keep and of the vocabulary, then the vocabulary that no prompt uses."""
-    names = _naming([word])
+    names = naming([word])
     for section, key in (("retain", "prompts"), ("evaluate", "retain")):
         raw[section][key] = [template for template in raw[section][key] if not names.search(template)]
         if not raw[section][key]:
@@ -405,7 +406,7 @@ def neutral_candidates(concept: Concept) -> list[str]:
         from erase.demo.world import words
 
         candidates = tuple(c for c in candidates if c in words())
-    return [c for c in candidates if not _naming(concept.words).search(c)]
+    return [c for c in candidates if not naming(concept.words).search(c)]
 
 
 def with_anchors(concept: Concept, anchors: Sequence[str]) -> Concept:
@@ -425,14 +426,28 @@ _SLOT = re.compile(r"(?:\b([Aa])n? )?\{([a-z_]+)\}")  # with the article before 
 _VOWEL = re.compile(r"(?!uni[^ndm]|us[aeiu]|ut[ei]|eu|one\b|once)[aeiou]|h(?:our|onest|eir|onou?r)", re.IGNORECASE)
 
 
+def chosen_anchor(concept: Concept, text: str, anchors: Sequence[str]) -> str:
+    """Which of several anchors takes the place of a prompt: it follows from a word of the prompt, so that a network can learn it.
+
+    Sent to all of them in turn, a prompt would learn their mean, and the mean of three colours is none. The word is that from
+    the longest list of the vocabulary beside the concept's own domain; without such lists the choice follows from the whole text.
+    """
+    others = [words for slot, words in concept.vocabulary.items() if slot != concept.domain]
+    if not others:
+        return anchors[crc32(text.encode()) % len(anchors)]
+    words = max(others, key=len)
+    said = next((i for i, word in enumerate(words) if naming([word]).search(text)), 0)
+    return anchors[said % len(anchors)]
+
+
 def anchors_for(concept: Concept, caption: str) -> list[str]:
     """What may take the place of a user's own caption: the caption with each anchor for the concept's words.
 
     A caption that does not name the concept, and anchors that are whole prompts, leave nothing to replace: then the anchors alone.
     """
-    named = _naming(concept.words)
+    named = naming(concept.words)
     if concept.anchors and named.search(caption):
-        return [named.sub(lambda _: anchor, caption) for anchor in concept.anchors]
+        return [named.sub(anchor.replace("\\", r"\\"), caption) for anchor in concept.anchors]
     return list(concept.anchors) or [p for p in concept.anchor_prompts if not _slots(p)] or list(prompts(concept, "forget", 1)[0].anchors)
 
 

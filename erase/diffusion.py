@@ -18,7 +18,10 @@ from torch import Tensor, nn
 
 from erase.export import check_model_folder, variant_of
 from erase.latents import ImageLatents, Latents
+from erase.operators import declare_operators
 from erase.task import Batch, Batches, InputError, Task, generator
+
+declare_operators()  # before diffusers is imported anywhere
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -76,6 +79,7 @@ class StableDiffusion:
 
     def __init__(self, folder: Path, device: str = "cpu", dtype: str = "float32") -> None:
         self.folder, self.device, self.dtype = folder, device, DTYPES[dtype]
+        self.name = str(folder)
         self._pipeline: Any = None
 
     @property
@@ -112,8 +116,17 @@ class StableDiffusion:
     def scheduler_name(self) -> str:
         return type(self.pipeline.scheduler).__name__
 
-    def sampler(self, steps: int, guidance: float) -> Callable[[list[str], list[torch.Generator]], list[Image.Image]]:
-        """prompts, generators -> pictures, with the pipeline's own scheduler."""
+    def sampler(
+        self, steps: int, guidance: float, scheduler: str | None = None
+    ) -> Callable[[list[str], list[torch.Generator]], list[Image.Image]]:
+        """prompts, generators -> pictures; with the pipeline's own scheduler, or another class of diffusers by name."""
+        if scheduler is not None and scheduler != self.scheduler_name:
+            import diffusers
+
+            kind = getattr(diffusers, scheduler, None)
+            if kind is None or not hasattr(kind, "from_config"):
+                raise InputError(f"the sampler {scheduler!r} is unknown to diffusers; expected a scheduler's name, as LMSDiscreteScheduler")
+            self.pipeline.scheduler = kind.from_config(self.pipeline.scheduler.config)
 
         def sample(prompts: list[str], generators: list[torch.Generator]) -> list[Image.Image]:
             with torch.inference_mode():
@@ -172,7 +185,9 @@ def diffusion_task(
     """A Task from cached latents: batch i's pictures, noise and timesteps depend on (seed, i) alone.
 
     With `anchored` = n > 0 the original network's predictions for the anchor prompts are computed now, for forget
-    batches 0 to n - 1, which then come round again: forgetting needs no second network and no third pass. With
+    batches 0 to n - 1, which then come round again: forgetting needs no second network and no third pass. Where there
+    are pictures of the anchors, half of what it looks at (`passed`) comes from them: once the concept gives way, sampling
+    passes there, and a network that never saw this prompt with such pictures breaks down on the way. With
     `imitated` = n > 0 the same is done for retain batches, whose target then is what the original network predicts
     instead of the noise itself: the same minimum, where nothing is damaged, without the noise's share in the gradient.
     A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working.
@@ -183,7 +198,7 @@ def diffusion_task(
         return F.mse_loss(predict(network, b["noisy"], b["timesteps"], b["text"], dtype).float(), b["target"])
 
     def towards_anchor(network: nn.Module, b: Batch) -> Tensor:
-        return F.mse_loss(predict(network, b["noisy"], b["timesteps"], b["text"], dtype).float(), b["anchor"])
+        return F.mse_loss(predict(network, b["passed"], b["timesteps"], b["text"], dtype).float(), b["anchor"])
 
     def told(done: int) -> None:
         if progress is not None:
@@ -197,9 +212,9 @@ def diffusion_task(
             raise InputError(
                 "forgetting towards an anchor needs anchor prompts, and there are none; give --anchor WORD or --unlearn ascent"
             )
-        forget = with_prediction(unet, forget, anchored, "anchor", "anchor_text", dtype, told)
+        forget = with_prediction(unet, forget, anchored, "anchor", ("passed", "anchor_text"), dtype, told)
     if imitated:
-        retain = with_prediction(unet, retain, imitated, "target", "text", dtype, lambda done: told(anchored + done))
+        retain = with_prediction(unet, retain, imitated, "target", ("noisy", "text"), dtype, lambda done: told(anchored + done))
     return Task(unet, forget, retain, loss, towards_anchor, weights, seed)
 
 
@@ -231,10 +246,16 @@ def _drawer(scheduler: Any, text: Tensor, device: torch.device) -> Draw:
         silent = torch.rand(len(rows), generator=noise_source) < empty
         text_rows = images.text[rows].masked_fill(silent, 0)
         target = denoising_target(scheduler, clean, noise, timesteps)
-        made = {"noisy": scheduler.add_noise(clean, noise, timesteps), "timesteps": timesteps, "target": target, "text": text[text_rows]}
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+        made = {"noisy": noisy, "timesteps": timesteps, "target": target, "text": text[text_rows]}
         if images.anchors.shape[1]:
             turn = torch.randint(images.anchors.shape[1], (len(rows), 1), generator=noise_source)
             made["anchor_text"] = text[images.anchors[rows].gather(1, turn)[:, 0]]
+            made["passed"] = noisy
+        if images.instead is not None:
+            given = torch.rand(len(rows), generator=noise_source) < 0.5
+            there = scheduler.add_noise(images.instead[rows], noise, timesteps)
+            made["passed"] = torch.where(given.reshape(-1, *[1] * (noisy.ndim - 1)), there, noisy)
         return {name: tensor.to(device) for name, tensor in made.items()}
 
     return draw
@@ -262,15 +283,16 @@ def with_prediction(
     batches: Batches,
     count: int,
     name: str,
-    text: str,
+    inputs: tuple[str, str],
     dtype: torch.dtype,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Batches:
-    """The first `count` batches, round and round, with `name`: what the network as it is now predicts under their `text`."""
+    """The first `count` batches, round and round, with `name`: what the network as it is now predicts for these inputs of theirs."""
+    noisy, text = inputs
     kept = []
     for i in range(count):
         b = batches(i)
-        kept.append(predict(unet, b["noisy"], b["timesteps"], b[text], dtype).float().cpu())
+        kept.append(predict(unet, b[noisy], b["timesteps"], b[text], dtype).float().cpu())
         progress(i + 1)
 
     def batch(i: int) -> Batch:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,56 +50,77 @@ def make_images(
     sample: Sample,
     batch: int,
     progress: Callable[[int, int], None] | None = None,
+    each: Callable[[Sequence[int], Sequence[Picture]], None] | None = None,
+    share: tuple[int, int] = (0, 1),
+    noise: Callable[[int, int], torch.Generator] = lambda seed, index: generator(seed, "picture", index),
 ) -> list[Picture]:
     """Make what is missing of an image set; picture i shows prompts[i] and starts from noise of (its seed, i).
 
     Work goes in aligned chunks of `batch`, and a chunk with one bad picture is made again whole: the rounding of a
     network depends on its batch size, so only whole chunks come out as they would have without the interruption.
+
+    `each` is given every chunk when it is there, its indexes and pictures. With `share` = (r, n) only the r-th of n parts of
+    the chunks is made and returned, under a manifest of its own: n processes fill one folder. A call without it joins the parts.
     """
     if not prompts:
         raise InputError(f"no prompts were given for the image set {folder}; expected at least one")
     seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
     if len(seeds) != len(prompts) or batch < 1:
         raise ValueError(f"{len(prompts)} prompts need as many seeds and a batch of at least 1; got {len(seeds)} and {batch}")
-    chunks = [range(start, min(start + batch, len(prompts))) for start in range(0, len(prompts), batch)]
+    rank, parts = share
+    chunks = [range(start, min(start + batch, len(prompts))) for start in range(0, len(prompts), batch)][rank::parts]
+    manifest = folder / (MANIFEST if parts == 1 else f"manifest.{rank}.jsonl")
+    total = sum(map(len, chunks))
     with disk_errors(folder):
-        known = _made_before(folder, prompts, seeds)
+        known = _made_before(folder, prompts, seeds, alone=parts == 1)
         done = {i: known[i] for chunk in chunks if all(i in known for i in chunk) for i in chunk}
-        _write_manifest(folder, done)
+        others = {} if parts == 1 else known  # a part may have listed what now is another's, who may not have read it yet
+        _write_manifest(manifest, others | done)
     for chunk in chunks:
         if progress is not None:
-            progress(len(done), len(prompts))
+            progress(len(done), total)
         if chunk[0] in done:
+            if each is not None:
+                each(chunk, [done[i] for i in chunk])
             continue
-        generators = [generator(seeds[i], "picture", i) for i in chunk]
+        generators = [noise(seeds[i], i) for i in chunk]
         images = sample([prompts[i] for i in chunk], generators)
         if len(images) != len(chunk):
             raise ValueError(f"sample gave {len(images)} pictures for {len(chunk)} prompts")
         with disk_errors(folder):
             made = {i: _save(folder / _name(i), image, prompts[i], seeds[i]) for i, image in zip(chunk, images, strict=True)}
-            append_lines(folder / MANIFEST, (picture.record() for picture in made.values()), sync=True)
+            append_lines(manifest, (picture.record() for picture in made.values()), sync=True)
         done |= made
+        if each is not None:
+            each(chunk, list(made.values()))
     with disk_errors(folder):
-        _write_manifest(folder, done)  # chunks mended in the middle were appended at the end
+        _write_manifest(manifest, others | done)  # chunks mended in the middle were appended at the end
+        if parts == 1:
+            for part in folder.glob("manifest.*.jsonl"):
+                part.unlink()
     if progress is not None:
-        progress(len(done), len(prompts))
-    return [done[i] for i in range(len(prompts))]
+        progress(len(done), total)
+    return [done[i] for i in sorted(done)]
 
 
-def read_images(folder: Path, captions: Path | None = None, default_caption: str | None = None) -> list[Picture]:
+def read_images(
+    folder: Path, captions: Path | None = None, default_caption: str | None = None, leave_out: Collection[int] = ()
+) -> list[Picture]:
     """A set of ours (every hash is checked) or any folder of pictures (every picture is opened), by name.
 
     Captions come from `captions`, else from manifest.jsonl, captions.csv, metadata.jsonl or a .txt file beside each
-    picture; `default_caption` counts only where there is none of these, so that it never hides a mismatch.
+    picture; `default_caption` counts only where there is none of these, so that it never hides a mismatch. Pictures whose
+    places are in `leave_out` are not opened.
     """
-    paths = _pictures(folder)
+    paths = picture_paths(folder)
     source, table = _captions(folder, paths, captions)
     if not table and default_caption is None:
         expected = "manifest.jsonl, captions.csv (file,prompt), metadata.jsonl (file_name, text) or a .txt file beside each picture"
         raise InputError(f"{folder} has no captions; expected {expected}, a captions file, or one caption for all")
     if table:
         _match(source, folder, [path.name for path in paths], table)
-    return [_read(path, table.get(path.name, {"prompt": default_caption}), source) for path in paths]
+    wanted = [path for i, path in enumerate(paths) if i not in leave_out]
+    return [_read(path, table.get(path.name, {"prompt": default_caption}), source) for path in wanted]
 
 
 def load_pixels(paths: Iterable[Path], size: int) -> Tensor:
@@ -143,27 +164,27 @@ def _save(path: Path, image: Image.Image, prompt: str, seed: int) -> Picture:
     return Picture(path, prompt, seed, hashlib.sha256(file.getvalue()).hexdigest())
 
 
-def _write_manifest(folder: Path, pictures: Mapping[int, Picture]) -> None:
+def _write_manifest(path: Path, pictures: Mapping[int, Picture]) -> None:
     """The manifest in order, whole; it is there before the first picture and so marks the folder as ours."""
     text = lines_of(pictures[i].record() for i in sorted(pictures))
-    path = folder / MANIFEST
     if not path.exists() or path.read_bytes() != text.encode():
         with written(path) as part:
             part.write_bytes(text.encode())
 
 
-def _made_before(folder: Path, prompts: Sequence[str], seeds: Sequence[int]) -> dict[int, Picture]:
-    """Pictures that the manifest lists and whose bytes are as listed; InputError if they are of other prompts."""
+def _made_before(folder: Path, prompts: Sequence[str], seeds: Sequence[int], alone: bool = True) -> dict[int, Picture]:
+    """Pictures that a manifest lists and whose bytes are as listed; InputError if they are of other prompts."""
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".*.part"):
-        left.unlink()
+    for left in folder.glob(".*.part") if alone else ():  # another process may be writing it
+        left.unlink(missing_ok=True)
+    manifests = [path for path in (folder / MANIFEST, *sorted(folder.glob("manifest.*.jsonl"))) if path.exists()]
     names = {_name(i): i for i in range(len(prompts))}
     found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    strange = [name for name in found if name not in names] if (folder / MANIFEST).exists() else found
+    strange = [name for name in found if name not in names] if manifests or not alone else found
     if strange:
         raise InputError(f"{folder} already holds other pictures ({_few(strange)}); give another folder")
     known = {}
-    for record in read_lines(folder / MANIFEST):
+    for record in (record for path in manifests for record in read_lines(path)):
         i = names.get(str(record.get("file")), -1)
         there, now = (record.get("prompt"), record.get("seed")), (prompts[i], seeds[i]) if i >= 0 else (None, None)
         if there != now:
@@ -176,7 +197,8 @@ def _made_before(folder: Path, prompts: Sequence[str], seeds: Sequence[int]) -> 
     return known
 
 
-def _pictures(folder: Path) -> list[Path]:
+def picture_paths(folder: Path) -> list[Path]:
+    """The pictures of a folder by name; InputError where there are none."""
     if not folder.is_dir():
         raise InputError(f"{folder} is {'a file' if folder.exists() else 'not there'}; expected a folder of pictures")
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))

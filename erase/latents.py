@@ -25,11 +25,15 @@ Encode = Callable[[Tensor, int], Tensor]
 
 @dataclass(frozen=True)
 class ImageLatents:
-    """Latents (n, c, h, w), for each its row of `text`, and for forget pictures the rows of its anchors (n, a)."""
+    """Latents (n, c, h, w), for each its row of `text`, and for forget pictures the rows of its anchors (n, a).
+
+    `instead` (n, c, h, w), where there is one, are pictures of the anchors that take the place of the forget pictures.
+    """
 
     latents: Tensor
     text: Tensor
     anchors: Tensor
+    instead: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,11 @@ def cache_latents(
     size: int,
     batch: int = 16,
     progress: Callable[[int, int], None] | None = None,
+    instead: Sequence[Picture] = (),
 ) -> None:
     """Embed every different prompt and encode every picture once; `anchors` are the prompts that replace each forget prompt's.
+
+    `instead` are pictures of the anchors, one for each forget picture, or none.
 
     Forget pictures may have different numbers of anchors; the shorter lists come round again.
     """
@@ -61,8 +68,10 @@ def cache_latents(
     prompts = list(dict.fromkeys(["", *(p.prompt for p in [*forget, *retain]), *(text for row in rounds for text in row)]))
     row = {prompt: i for i, prompt in enumerate(prompts)}
     tensors = {"text": torch.cat([embed(prompts[i : i + 64]) for i in range(0, len(prompts), 64)])}
-    total, done = len(forget) + len(retain), 0
-    for name, pictures in (("forget", forget), ("retain", retain)):
+    total, done = len(forget) + len(retain) + len(instead), 0
+    for name, pictures in (("forget", forget), ("retain", retain), ("instead", instead)):
+        if not pictures:
+            continue
         parts = []
         for start in range(0, len(pictures), batch):
             chunk = pictures[start : start + batch]
@@ -71,6 +80,8 @@ def cache_latents(
             if progress is not None:
                 progress(done, total)
         tensors[f"{name}/latents"] = torch.cat(parts)
+        if name == "instead":
+            continue
         tensors[f"{name}/text"] = torch.tensor([row[p.prompt] for p in pictures])
     tensors["forget/anchors"] = torch.tensor([[row[text] for text in texts] for texts in rounds], dtype=torch.int64).reshape(
         len(forget), wide
@@ -81,8 +92,11 @@ def cache_latents(
     write_tensors(path, tensors, {"prompts": json.dumps(prompts)})
 
 
-def read_latents(path: Path) -> Latents:
-    """Read a cache; tensors stay on the CPU, where the operating system pages them in as they are used."""
+def read_latents(path: Path, instead: bool = True) -> Latents:
+    """Read a cache, without the pictures of the anchors if not `instead`.
+
+    Tensors stay on the CPU, where the operating system pages them in as they are used.
+    """
     try:
         with safe_open(path, "pt") as file:
             t = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -90,7 +104,7 @@ def read_latents(path: Path) -> Latents:
         raise InputError(f"{path} cannot be read ({error}); delete it and give the same command again, it is made anew") from error
     none = torch.zeros(len(t["retain/text"]), 0, dtype=torch.int64)
     return Latents(
-        forget=ImageLatents(t["forget/latents"], t["forget/text"], t["forget/anchors"]),
+        forget=ImageLatents(t["forget/latents"], t["forget/text"], t["forget/anchors"], t.get("instead/latents") if instead else None),
         retain=ImageLatents(t["retain/latents"], t["retain/text"], none),
         text=t["text"],
     )

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from erase.anchors import choose_anchors
-from erase.concepts import Prompt, anchors_for, load_concept, prompts, with_anchors
+from erase.concepts import Prompt, anchors_for, chosen_anchor, load_concept, prompts, with_anchors
 from erase.diffusion import DTYPES, StableDiffusion, diffusion_task, locate, pick_device
 from erase.export import export, weight_hashes
 from erase.files import write_json, write_tensors, written
@@ -181,7 +181,8 @@ def _outputs(work: Work, stage: str) -> list[Path]:
     run = work.run
     drawn = {"forget": run.forget_images, "retain": run.retain_images}
     return {
-        "images": [folder for role, folder in drawn.items() if not getattr(work.job, f"{role}_images")],
+        "images": [folder for role, folder in drawn.items() if not getattr(work.job, f"{role}_images")]
+        + [run.anchor_images] * _draws_anchors(work),
         "before": [run.samples("before"), run.folder / "samples" / "prompts.jsonl"],
         "latents": [run.latents],
         "erase": [run.folder / "weights.safetensors"],
@@ -204,6 +205,31 @@ def _images(work: Work) -> None:
         if not getattr(job, f"{role}_images"):
             texts = [p.text for p in _prompts(work, role, int(count or 0))]
             make_images(folder, texts, job.seed, _sampler(work), int(job.sampling_batch or 1), work.progress(f"images: {role}"))
+    if _draws_anchors(work):
+        texts = [a[0] for a in _anchors(work, _set(work, "forget"))]
+        make_images(
+            work.run.anchor_images, texts, job.seed, _sampler(work), int(job.sampling_batch or 1), work.progress("images: anchor")
+        )
+
+
+def _draws_anchors(work: Work) -> bool:
+    return work.method.unlearn == "anchor" and bool(work.method.anchor_pictures)
+
+
+def _set(work: Work, role: str) -> list[Picture]:
+    """The forget or the retain set: the user's own pictures, or those of the run."""
+    if getattr(work.job, f"{role}_images"):
+        return _user_images(work, role)
+    return read_images(work.run.forget_images if role == "forget" else work.run.retain_images)
+
+
+def _anchors(work: Work, forget: list[Picture]) -> list[list[str]]:
+    """The prompt that takes the place of each forget picture's, if there is an anchor at all."""
+    if work.job.forget_images:
+        several = [anchors_for(work.concept, picture.prompt) for picture in forget]
+    else:
+        several = [list(p.anchors) for p in prompts(work.concept, "forget", len(forget), work.job.seed)]
+    return [[chosen_anchor(work.concept, p.prompt, a)] if a else [] for p, a in zip(forget, several, strict=True)]
 
 
 def _settle_anchor(work: Work) -> None:
@@ -281,15 +307,11 @@ def _latents(work: Work) -> None:
     """Embed and encode everything that repair will see."""
     _settle_anchor(work)
     job, run = work.job, work.run
-    forget = _user_images(work, "forget") if job.forget_images else read_images(run.forget_images)
-    retain = _user_images(work, "retain") if job.retain_images else read_images(run.retain_images)
-    if job.forget_images:
-        anchors = [anchors_for(work.concept, picture.prompt) for picture in forget]
-    else:
-        anchors = [list(p.anchors) for p in prompts(work.concept, "forget", len(forget), job.seed)]
+    forget, retain = _set(work, "forget"), _set(work, "retain")
+    instead = read_images(run.anchor_images) if _draws_anchors(work) else []
     cache_latents(
-        run.latents, forget, anchors, retain, work.model.embed, work.model.encode, work.model.size,
-        int(job.sampling_batch or 1), work.progress("latents"),
+        run.latents, forget, _anchors(work, forget), retain, work.model.embed, work.model.encode, work.model.size,
+        int(job.sampling_batch or 1), work.progress("latents"), instead,
     )  # fmt: skip
 
 
@@ -304,7 +326,7 @@ def _erase(work: Work) -> None:
     imitated = rounds if method.retain_target == "original" else 0
     start = time.perf_counter()
     task = diffusion_task(
-        unet, work.model.noise_scheduler(), read_latents(run.latents), weights, method.batch, job.seed, anchored, imitated,
+        unet, work.model.noise_scheduler(), read_latents(run.latents, method.anchor_pictures), weights, method.batch, job.seed, anchored, imitated,
         method.first_batch_only, method.empty_captions, DTYPES[job.dtype], work.progress("predictions"),
     )  # fmt: skip
     resume = load_file(run.checkpoint) if run.checkpoint.exists() else None

@@ -160,6 +160,10 @@ class Run:
         return self.folder / "images" / "retain"
 
     @property
+    def anchor_images(self) -> Path:
+        return self.folder / "images" / "anchor"
+
+    @property
     def latents(self) -> Path:
         return self.folder / "latents.safetensors"
 

@@ -12,6 +12,7 @@ from erase.task import InputError
 
 WHICH = ("before", "after")
 ROLES = ("evaluate", "implicit", "evaluate-retain")
+NO_SEED = -1  # of a picture that somebody else has drawn and does not say from what
 ROW = {"text": str, "role": str, "attributes": dict, "seed": int}
 REMEDY = "give the run's command again, it goes on where it stopped"
 

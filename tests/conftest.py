@@ -8,6 +8,9 @@ import pytest
 import torch
 from tiny_pipeline import build
 
+from erase.operators import declare_operators
+
+declare_operators()
 torch.set_num_threads(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from collections import Counter
 from functools import cache
 from itertools import product
@@ -17,6 +18,7 @@ from erase.concepts import (
     ROLES,
     Concept,
     captions,
+    chosen_anchor,
     list_concepts,
     load_concept,
     neutral_candidates,
@@ -444,3 +446,19 @@ def test_a_bad_prompt_set(tmp_path: Path, text: str, said: str):
 def test_a_prompt_set_that_is_not_there(tmp_path: Path):
     with pytest.raises(InputError, match="no such prompt set"):
         read_prompt_csv(tmp_path / "none.csv")
+
+
+def test_of_several_anchors_a_word_of_the_prompt_decides_and_each_has_its_share() -> None:
+    """The longest other list of the vocabulary: colours for a shape, shapes for a colour; its n-th word has the n-th anchor."""
+    star, red = load_concept("star"), load_concept("red")
+    for concept, words in ((star, star.vocabulary["colour"]), (red, red.vocabulary["shape"])):
+        for i, word in enumerate(words):
+            assert chosen_anchor(concept, f"a {word} thing", concept.anchors) == concept.anchors[i % len(concept.anchors)]
+    assert chosen_anchor(star, "a star", star.anchors) == star.anchors[0]
+    for concept in (star, red):
+        chosen = [chosen_anchor(concept, p.text, concept.anchors) for p in prompts(concept, "forget", 90)]
+        assert min(chosen.count(anchor) for anchor in concept.anchors) >= 10
+    free = replace(with_anchors(load_concept("Snoopy"), ["a person", "a car", "a tree"]), vocabulary={})
+    texts = [f"a photo of Snoopy {i}" for i in range(60)]
+    assert [chosen_anchor(free, t, free.anchors) for t in texts] == [chosen_anchor(free, t, free.anchors) for t in texts]
+    assert {chosen_anchor(free, t, free.anchors) for t in texts} == set(free.anchors)

@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.intervals import Metric, bootstrap_mean, mean_share, rate, wilson
+from eval.intervals import (
+    Metric,
+    Sums,
+    bootstrap_mean,
+    mean_from_sums,
+    mean_share,
+    mean_value,
+    rate,
+    student_quantile,
+    student_tails,
+    wilson,
+)
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 80, 300, 5000])
@@ -71,3 +82,54 @@ def test_metrics_of_a_hand_case() -> None:
     assert found.value == 75.0
     assert found.low < 75.0 < found.high
     assert rate([True, False, True]).record() == {"value": 66.6667, "low": 20.766, "high": 93.8508, "n": 3}
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 9, 30, 79, 319, 4999, 29999])
+def test_student_is_that_of_scipy(freedom: int) -> None:
+    for p in (0.6, 0.9, 0.975, 0.9995):
+        assert student_quantile(p, freedom) == pytest.approx(stats.t.ppf(p, freedom), rel=1e-10)
+    for t in (0, 1e-6, 0.01, 0.7, 2, 6, 35):
+        assert student_tails(t, freedom) == student_tails(-t, freedom) == pytest.approx(2 * stats.t.sf(t, freedom), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [2, 3, 30, 5000])
+def test_means_of_scores_are_those_of_scipy(n: int) -> None:
+    scores = np.random.default_rng(n).normal(31, 3, n)
+    theirs = stats.ttest_1samp(scores, 0).confidence_interval(0.95)
+    for found in (mean_value(list(scores)), mean_from_sums(n, scores.sum(), (scores**2).sum())):
+        assert (found.value, found.low, found.high, found.n) == pytest.approx((scores.mean(), theirs.low, theirs.high, n), rel=1e-9)
+
+
+def test_sums_add_up_in_any_parts() -> None:
+    scores = np.random.default_rng(5).normal(31, 3, 300)
+    parts = [Sums() for _ in range(4)]
+    for part, chunk in zip(parts, np.array_split(scores, [10, 11, 150]), strict=True):
+        for value in np.array_split(chunk, 3):
+            part.add(value)
+    for part in parts[1:]:
+        parts[0].merge(part)
+    found, whole = parts[0].metric((0, 100)), mean_value(list(scores))
+    assert (found.value, found.low, found.high, found.n) == pytest.approx((whole.value, whole.low, whole.high, 300), rel=1e-12)
+
+
+def test_a_mean_stays_within_what_scores_can_be() -> None:
+    assert mean_value([1.0, 0.5], (-1, 1)).high == 1
+    assert mean_value([0.7], (-1, 1)) == Metric(0.7, -1, 1, 1)
+    assert mean_value([1.0] * 9) == mean_from_sums(9, 9.0, 9.0) == Metric(1.0, 1.0, 1.0, 9)
+
+
+def test_a_mean_of_nothing_is_refused() -> None:
+    for wrong in (lambda: mean_value([]), lambda: mean_value([1.0]), lambda: mean_from_sums(0, 0, 0), lambda: Sums().metric()):
+        with pytest.raises(ValueError, match="one value"):
+            wrong()
+
+
+def test_a_mean_of_what_is_no_number_is_refused() -> None:
+    with pytest.raises(ValueError, match="not finite"):
+        mean_value([1.0, float("nan")], (0, 100))
+
+
+def test_small_values_keep_their_digits() -> None:
+    record = Metric(0.00123456, -0.0000001, 12.345678, 5).record()
+    assert record == {"value": 0.001235, "low": 0, "high": 12.3457, "n": 5}
+    assert str(record["low"]) == "0.0"

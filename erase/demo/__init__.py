@@ -11,6 +11,11 @@ def pipeline_path() -> Path:
     return Path(__file__).parent / "weights" / "pipeline"
 
 
+def clip_path() -> Path:
+    """A small CLIP of this world, a folder in open_clip's format, for CLIP scores and features."""
+    return Path(__file__).parent / "weights" / "clip"
+
+
 def judge_path() -> Path:
     """The weights of the judge that was trained beside it."""
     return Path(__file__).parent / "weights" / "judge.safetensors"

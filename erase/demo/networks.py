@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from erase.demo import world
+from erase.operators import declare_operators
+
+declare_operators()  # before diffusers and transformers are imported
 
 LATENT_CHANNELS = 8
 TOKENS = 32

@@ -33,6 +33,9 @@ class Scissorhands:
     unlearn: str = option(
         "anchor", "how to forget: towards the anchor's prediction, or by ascent on the training loss", choices=("anchor", "ascent")
     )
+    anchor_pictures: bool = option(
+        True, "draw pictures of the anchor too and forget on both: sampling passes there once the concept gives way"
+    )
     retain_target: str = option(
         "original",
         "what repair keeps to on retain pictures: the original's predictions, or the data, as in training",
@@ -43,7 +46,7 @@ class Scissorhands:
     steps: int = option(100, "repair steps", low=0)
     batch: int = option(16, "forget pictures a step, and as many retain pictures", low=1)
     optimizer: str = option("adam", "how repair descends", choices=("adam", "adamw", "sgd"))
-    learning_rate: float = option(2e-4, "step size of repair", above=0.0)
+    learning_rate: float = option(4e-4, "step size of repair", above=0.0)
     momentum: float = option(0.9, "of sgd; the promise of the projection holds to the letter at 0", low=0.0, high=1.0)
     first_batch_only: bool = option(False, "use the same first pictures at every step, with new noise, as the released code does")
     retain_captions: int | None = option(
@@ -58,6 +61,7 @@ class Scissorhands:
         "paper": {
             "scope": "full",
             "unlearn": "ascent",
+            "anchor_pictures": False,
             "retain_target": "data",
             "forget_weight": 0.1,
             "learning_rate": 1e-5,
@@ -69,6 +73,7 @@ class Scissorhands:
             "trim_scope": "decoder-self-attention",
             "rank_over": "scope",
             "signed": False,
+            "anchor_pictures": False,
             "retain_target": "data",
             "forget_weight": 0.1,
             "projected": False,

@@ -1,0 +1,132 @@
+"""What was measured of every picture, before and after -> the numbers of a report. Pure functions; knows no files or networks.
+
+A detector of domains (a classifier: one label a domain) says what a picture shows; any other says whether there is something
+in it that should not be. Features and scores do not depend on a detector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eval.accuracy import Judged, became, change, fine, judged, outcomes, share
+from eval.detectors import Detection, most_likely
+from eval.frechet import Moments, frechet, name_of
+from eval.intervals import mean_value
+from eval.kid import Sample, kid, shared
+from eval.nudity import counts
+from eval.paired import paired_means
+
+Record = Mapping[str, Any]
+"""One picture: index, and as far as measured found ([label, score] each), clip_score, ssim."""
+
+Row = Mapping[str, Any]
+RETAIN = "evaluate-retain"
+SCORES = {"clip_score": (0.0, 100.0), "ssim": (-1.0, 1.0)}  # of prompts to keep; their bounds
+
+MEANINGS = {
+    "false_alarms": "other prompts, where the detector sees it",
+    "clip_score": "picture and prompt agree, other prompts",
+    "ssim": "like the original's picture, other prompts",
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One set of pictures as it was measured: a record for each row, and sums over the features of pictures to keep."""
+
+    records: Sequence[Record]
+    moments: Moments
+    sample: Sample
+
+
+def numbers(
+    rows: Sequence[Row], before: Seen, after: Seen, labels: Mapping[str, Sequence[str]] | None, domain: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    """`before`, `after` and `paired` of a report, and what became of each picture (index, role, ok_before, ok_after).
+
+    `labels`: the detector's, by domain; None where there was none.
+    """
+    parts: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    paired: dict[str, Any] = {}
+    ok: list[list[bool]] = []
+    if labels is not None:
+        measure = _classified if domain in labels else _exposed
+        ok = measure(rows, (before, after), labels, domain, parts, paired)
+    for name, bounds in SCORES.items():
+        values = [_scores(rows, seen, name) for seen in (before, after)]
+        for part, found in zip(parts, values, strict=True):
+            if found:
+                part[name] = mean_value(found, bounds).record()
+        if all(values):
+            low, high = bounds
+            paired[name] = paired_means([b - a for a, b in zip(*values, strict=True)], (low - high, high - low)).record()
+    fates = [{"index": i, "role": row["role"]} for i, row in enumerate(rows)]
+    for fate, *fine_now in zip(fates, *ok, strict=True) if ok else ():
+        fate |= dict(zip(("ok_before", "ok_after"), fine_now, strict=True))
+        if labels is not None and domain not in labels:
+            fate |= {"exposed_before": not fine_now[0], "exposed_after": not fine_now[1]}
+    return *parts, paired, fates
+
+
+def distances(before: Seen, after: Seen, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """How far the erased model's pictures of other prompts lie from the original's, by the features of one extractor (its facts)."""
+    x, y = shared(before.sample, after.sample)
+    name = name_of(facts)
+    kernel = "kid" if name == "fid" else name.replace("frechet", "kernel")
+    return {
+        name: frechet(before.moments, after.moments, x, y, paired=True).record(),
+        **({kernel: kid(x, y, paired=True).record()} if len(x) > 2 else {}),
+    }
+
+
+def to_reference(seen: Seen, reference: Seen, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The same from somebody's real pictures, which are of other prompts and other noise."""
+    x, y = seen.sample.features(), reference.sample.features()
+    name = name_of(facts)
+    kernel = "kid" if name == "fid" else name.replace("frechet", "kernel")
+    return {
+        name: frechet(seen.moments, reference.moments, x, y).record(),
+        **({kernel: kid(x, y).record()} if min(len(x), len(y)) > 2 else {}),
+    }
+
+
+def _scores(rows: Sequence[Row], seen: Seen, name: str) -> list[float]:
+    return [record[name] for record, row in zip(seen.records, rows, strict=True) if row["role"] == RETAIN and name in record]
+
+
+def _found(seen: Seen) -> list[list[Detection]]:
+    return [[Detection(label, score) for label, score in record["found"]] for record in seen.records]
+
+
+def _classified(
+    rows: Sequence[Row], seen: tuple[Seen, Seen], labels: Mapping[str, Sequence[str]], domain: str, parts: Any, paired: dict[str, Any]
+) -> list[list[bool]]:
+    """Measures of MEANINGS in eval.accuracy, for a detector that names what a picture shows in the concept's own domain."""
+    pictures: list[list[Judged]] = [judged(rows, most_likely(_found(one), labels), labels) for one in seen]
+    values = [outcomes(part, domain) for part in pictures]
+    for part, found, shown in zip(parts, values, pictures, strict=True):
+        part |= {name: share(name, of).record() for name, of in found.items()} | {"became": became(shown, domain)}
+    paired |= {name: change(name, values[0][name], values[1][name]).record() for name in values[0]}
+    return [[fine(picture, domain) for picture in part] for part in pictures]
+
+
+def _exposed(
+    rows: Sequence[Row], seen: tuple[Seen, Seen], labels: Mapping[str, Sequence[str]], domain: str, parts: Any, paired: dict[str, Any]
+) -> list[list[bool]]:
+    """For a detector that finds what should not be there: on how many pictures it does not, and everything it found."""
+    every = [label for members in labels.values() for label in members]
+    roles: dict[str, Callable[[bool], bool]] = {"evaluate": lambda hit: not hit, "implicit": lambda hit: not hit, RETAIN: bool}
+    names = {"evaluate": "ua", "implicit": "ua_implicit", RETAIN: "false_alarms"}
+    found = [_found(one) for one in seen]
+    hits = [[bool(picture) for picture in part] for part in found]
+    for role, measure in roles.items():
+        values = [[float(measure(hit)) for hit, row in zip(part, rows, strict=True) if row["role"] == role] for part in hits]
+        if values[0]:
+            for part, of in zip(parts, values, strict=True):
+                part[names[role]] = share(names[role], of).record()
+            paired[names[role]] = change(names[role], *values).record()
+    for part, pictures in zip(parts, found, strict=True):
+        part["detections"] = counts(pictures, every)
+    return [[not hit for hit in part] for part in hits]

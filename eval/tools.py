@@ -1,0 +1,131 @@
+"""Which detector and which extractors a measurement uses: what was asked for, else what the concept file names and what is at hand.
+
+What was asked for by name and cannot be had is an InputError; what would only have been welcome is left out, and the report
+says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from erase.demo import clip_path
+from erase.task import InputError
+from eval.detectors import Detector, check_labels, detector_for, make_detector, told_apart
+from eval.measure import Clip, Extractor, Tools
+from eval.protocols import COMPARED, DETECTED, OWN, Protocol, load_protocol
+
+DEMO = "demo"
+PICTURES = "pictures"  # the model of an evaluation that was given pictures and not told whose
+Made = TypeVar("Made")
+
+
+def tools_for(
+    concept: Mapping[str, Any],
+    model: str,
+    protocol: Protocol | None = None,
+    asked: Mapping[str, Any] | None = None,
+    weights: Path | None = None,
+) -> Tools:
+    """For a concept file (as options.json holds it), the original model, a protocol and what was `asked` for on the command line.
+
+    `weights` replaces those of the shipped judge.
+    """
+    asked, missing = {name: value for name, value in (asked or {}).items() if value}, dict[str, str]()
+    wanted = set(protocol.metrics) if protocol else {"ua", "clip_score", "fid", "drift"}
+    detector = None
+    if wanted & DETECTED:
+        certain = bool(protocol or asked.get("detector"))
+        detector = _had(lambda: _detector(concept, protocol, asked.get("detector"), weights), "ua, ira, cra", certain, missing)
+    clip: Clip | None = None
+    features: Extractor | None = None
+    if model == DEMO and "clip" not in asked:
+        clip = _had(_demo_clip, "clip_score", False, missing)
+    elif "clip_score" in wanted or "clip" in asked:
+        clip = _had(lambda: _clip(asked.get("clip")), "clip_score", bool(protocol or "clip" in asked), missing)
+    if model == DEMO and "inception" not in asked:
+        features = clip
+    elif wanted & COMPARED or "inception" in asked:
+        features = _had(lambda: _inception(asked.get("inception")), "fid", bool(protocol or "inception" in asked), missing)
+    drift = _had(_ssim, "ssim", False, missing) is not None and "drift" in wanted
+    return Tools(detector, clip, features, drift, missing)
+
+
+def tools_of(options: Mapping[str, Any], weights: Path | None = None) -> Tools:
+    """The same from the options.json of a run or an evaluation: to measure again is to measure with the same."""
+    named, model = options.get("protocol"), options["model"]
+    protocol = load_protocol(options.get("protocol_file") or named["name"]) if named else None
+    if "folders" in options and model == PICTURES:
+        model = options["concept_file"]["model"]
+    return tools_for(options["concept_file"], model, protocol, options.get("asked"), weights)
+
+
+def _had(make: Callable[[], Made], what: str, certain: bool, missing: dict[str, str]) -> Made | None:
+    """What `make` gives, or None with the reason noted; an InputError goes on if the user counts on it."""
+    try:
+        return make()
+    except InputError as error:
+        if certain:
+            raise
+        missing[what] = str(error)
+        return None
+
+
+def _detector(concept: Mapping[str, Any], protocol: Protocol | None, asked: str | None, weights: Path | None) -> Detector:
+    name, options = detector_for(concept)
+    if protocol is not None and protocol.detector and asked in (None, protocol.detector):
+        if protocol.detector == OWN:
+            own = f"the protocol {protocol.name} needs a detector of your own ({protocol.detector_about})"
+            raise InputError(f"{own}; give --detector FILE.py:FUNCTION")
+        if protocol.detector != name:
+            name, options = protocol.detector, _options(protocol.detector, concept)
+        if name == "nudenet":
+            options = {"threshold": protocol.threshold} | ({"labels": list(protocol.labels)} if protocol.labels else {})
+    elif asked is not None and asked != name:
+        name, options = asked, _options(asked, concept)
+    if name == "judge" and weights is not None:
+        options = {"weights": weights}
+    detector = make_detector(name, **options)
+    if protocol is not None and protocol.labels and protocol.detector == name:
+        check_labels(detector, protocol.labels)
+    labels = detector.facts()["labels"]
+    if name == "judge" and concept["domain"] not in labels:
+        what = f'{concept["name"]}: the judge cannot see the domain "{concept["domain"]}"'
+        raise InputError(f"{what}; it sees {', '.join(labels)}: name one, or another detector")
+    return detector
+
+
+def _options(name: str, concept: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a detector that the concept file does not name."""
+    return {"labels": told_apart(concept)} if name == "clip" else {}
+
+
+def _demo_clip() -> Clip:
+    from eval.clip import Clip as OpenClip
+
+    return OpenClip(pretrained=clip_path())
+
+
+def _clip(asked: str | None) -> Clip:
+    """A folder, MODEL:PRETRAINED of open_clip, or what most tables use."""
+    from eval.clip import Clip as OpenClip
+
+    if asked is None:
+        return OpenClip()
+    model, _, tag = asked.partition(":")
+    return OpenClip(model, tag) if tag and not Path(asked).exists() else OpenClip(pretrained=asked)
+
+
+def _inception(asked: str | None) -> Extractor:
+    from eval.inception import Inception
+
+    return Inception(Path(asked) if asked else None)
+
+
+def _ssim() -> bool:
+    """Whether torchmetrics is there."""
+    from eval.drift import ssim_facts
+
+    ssim_facts()
+    return True

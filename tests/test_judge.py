@@ -1,0 +1,84 @@
+"""The judge as a detector says the same as of the files, and what the pictures show."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from erase.demo import judge_path
+from erase.demo.judge import load_judge
+from erase.demo.world import DOMAINS, render, scenes
+from erase.images import load_pixels
+from erase.task import InputError
+from eval.detectors import check_labels, most_likely
+from eval.judge import LABELS, Judge, facts, judge_pictures
+
+COUNT = 130  # two full chunks and a part of one
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Image.Image]:
+    """Renders, one in three of another size or shape."""
+    drawn = [Image.fromarray(render(scene)) for scene in scenes(COUNT, seed=3)]
+    sizes = {0: (200, 200), 3: (100, 64), 6: (64, 96)}
+    return [image.resize(sizes.get(i % 9, image.size)) for i, image in enumerate(drawn)]
+
+
+@pytest.fixture(scope="module")
+def paths(images: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("pictures")
+    for i, image in enumerate(images):
+        image.save(folder / f"{i:03d}.png")
+    return sorted(folder.iterdir())
+
+
+def test_pictures_in_memory_are_judged_as_their_files(images: list[Image.Image], paths: list[Path]) -> None:
+    found = Judge()(images)
+    assert [[d.label for d in picture] for picture in found] == [list(names) for names in zip(*judge_pictures(paths).values(), strict=True)]
+    assert most_likely(found, LABELS) == judge_pictures(paths)
+
+
+def test_the_scores_are_the_network_s(images: list[Image.Image], paths: list[Path]) -> None:
+    with torch.no_grad():
+        logits = load_judge(judge_path())(load_pixels(paths, 64))
+    wanted = torch.stack([logits[domain].softmax(1).amax(1) for domain in DOMAINS], 1)
+    scores = torch.tensor([[d.score for d in picture] for picture in Judge()(images)])
+    torch.testing.assert_close(scores, wanted, rtol=0, atol=1e-5)
+    assert ((scores > 1 / 8) & (scores <= 1)).all()
+
+
+def test_it_sees_what_is_drawn() -> None:
+    drawn = list(scenes(COUNT, seed=4))
+    found = most_likely(Judge()([Image.fromarray(render(scene)) for scene in drawn]), LABELS)
+    for domain, names in found.items():
+        assert np.mean([name == scene.attribute(domain) for name, scene in zip(names, drawn, strict=True)]) > 0.95
+
+
+def test_progress_counts_every_picture(paths: list[Path]) -> None:
+    seen: list[tuple[int, int]] = []
+    judge_pictures(paths, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(0, COUNT), (64, COUNT), (128, COUNT), (COUNT, COUNT)]
+
+
+def test_no_pictures_are_no_lists() -> None:
+    assert Judge()([]) == []
+    assert judge_pictures([]) == {domain: [] for domain in DOMAINS}
+
+
+def test_it_says_what_it_is() -> None:
+    assert Judge().facts() == facts()
+    labels = list(chain(*LABELS.values()))
+    assert len(set(labels)) == len(labels)  # a label belongs to one domain
+    check_labels(Judge(), labels)
+    with pytest.raises(InputError, match='no label "strar", did you mean "star"'):
+        check_labels(Judge(), ["circle", "strar"])
+
+
+def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.safetensors"):
+        Judge(tmp_path / "nowhere.safetensors")
