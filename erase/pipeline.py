@@ -326,8 +326,8 @@ def _erase(work: Work) -> None:
     imitated = rounds if method.retain_target == "original" else 0
     start = time.perf_counter()
     task = diffusion_task(
-        unet, work.model.noise_scheduler(), read_latents(run.latents, method.anchor_pictures), weights, method.batch, job.seed, anchored, imitated,
-        method.first_batch_only, method.empty_captions, DTYPES[job.dtype], work.progress("predictions"),
+        unet, work.model.noise_scheduler(), read_latents(run.latents, method.anchor_pictures), weights, method.batch, job.seed,
+        anchored, imitated, method.first_batch_only, method.empty_captions, DTYPES[job.dtype], work.progress("predictions"),
     )  # fmt: skip
     resume = load_file(run.checkpoint) if run.checkpoint.exists() else None
     run.truncate_steps(int(resume["step"]) if resume else 0)

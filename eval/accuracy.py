@@ -21,6 +21,7 @@ MEANINGS = {
     "ira": "the rest of its domain is drawn as asked",
     "cra": "other domains are as asked, other prompts",
     "attributes_kept": "other domains are as asked, its prompts",
+    "false_alarms": "the concept is seen, other prompts",
 }
 
 
@@ -39,12 +40,14 @@ def outcomes(pictures: Sequence[Judged], domain: str) -> dict[str, list[float]]:
     Where a prompt means the concept, asked[domain] is the concept itself.
     """
     named, implied, others = (_of_role(pictures, role) for role in ("evaluate", "implicit", "evaluate-retain"))
+    meant = {p.asked[domain] for p in named + implied}
     values = {
         "ua": [float(not _agrees(p, domain)) for p in named],
         "ua_implicit": [float(not _agrees(p, domain)) for p in implied],
         "ira": [float(_agrees(p, domain)) for p in others if domain in p.asked],
         "cra": _kept(others, domain),
         "attributes_kept": _kept(named + implied, domain),
+        "false_alarms": [float(p.found[domain] in meant) for p in others] if meant else [],
     }
     return {name: found for name, found in values.items() if found}
 

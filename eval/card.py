@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from erase.run import flat
 from eval.accuracy import MEANINGS
 
 GONE, MOSTLY = 15.0, 50.0  # percent of the original's pictures of the concept that may be left, at the interval's far end
@@ -228,8 +227,8 @@ def _brief(protocol: Numbers) -> dict[str, str]:
         "note": protocol.get("note"),
     }
     found = {name: str(value) for name, value in shown.items() if value is not None}
-    deviations = flat({"deviations": protocol.get("deviations") or []})
-    return found | ({"deviates from the named protocol": "; ".join(map(str, deviations.values()))} if deviations.values() else {})
+    deviations = protocol.get("deviations") or []
+    return found | ({"deviates from the named protocol": "; ".join(map(str, deviations))} if deviations else {})
 
 
 def _prompts(prompts: Numbers) -> str | None:

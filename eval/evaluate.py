@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,8 @@ class Evaluation:
     reference: str | None = option(None, "folder of real pictures for FID and KID, instead of the original's")
     detector: str | None = option(None, "judge, nudenet, imagenet, clip, or your own as file.py:function")
     inception: str | None = option(None, "file of the Inception weights for FID, where they are not in torch's cache")
+    imagenet: str | None = option(None, "file of ResNet-50's weights for the detector imagenet, where they are not in torch's cache")
+    lpips: str | None = option(None, "file of AlexNet's weights: measures drift by LPIPS too")
     clip: str | None = option(None, "folder of a CLIP in open_clip's format, or MODEL:PRETRAINED of the hub")
     count: int | None = option(None, "pictures that name the concept; as many that do not, and half as many implicit", low=1)
     output: str | None = option(None, "folder of the evaluation; by default evaluations/<model>-<protocol>")
@@ -103,7 +106,7 @@ def evaluate(job: Evaluation, show: Show | None = None) -> Path:
     sampling = _sampling(job, protocol, models["before"])
     options = _options(job, concept, protocol, facts) | {"model": models["before"].name, "erased": models["after"].name}
     options |= {"sampling": sampling, "dtype": job.dtype, "weights": {w: weight_hashes(m.folder) for w, m in models.items()}}
-    tools = _checked(tools_of(options), rows, concept)
+    tools = _checked(tools_of(options, device=models["before"].device), rows, concept)
     folder = Path(job.output) if job.output else EVALUATIONS / _name(job, concept, protocol)
     barrier = _barrier(world, models["before"].device)
     with _begun(folder, options, rows, tools, job.overwrite) if rank == 0 else nullcontext():
@@ -115,7 +118,8 @@ def evaluate(job: Evaluation, show: Show | None = None) -> Path:
         if rank == 0:
             for which in WHICH:  # the parts of all processes become one image set
                 _make(folder, which, read_prompts(folder), None, sampling, (0, 1), None, told)
-            evaluate_run(folder, lambda done, total: told("measure", done, total), tools=tools, uncensored=job.uncensored)
+            look = partial(told, "measure")
+            evaluate_run(folder, look, tools=tools, uncensored=job.uncensored, command=_command(job))
         barrier()
     return folder
 
@@ -194,8 +198,8 @@ def _options(job: Evaluation, concept: Concept, protocol: Protocol | None, promp
         "kind": "evaluation", "concept": concept.name, "method": None, "preset": None, "seed": None, "concept_file": asdict(concept),
         "protocol": protocol.record() if protocol else None,
         "protocol_file": job.protocol if str(job.protocol).endswith(".toml") else None,
-        "prompts": dict(prompt_facts), "command": _command(job),
-        "asked": {name: getattr(job, name) for name in ("reference", "detector", "inception", "clip")},
+        "prompts": dict(prompt_facts),
+        "asked": {name: getattr(job, name) for name in ("reference", "detector", "inception", "clip", "imagenet", "lpips")},
     }  # fmt: skip
 
 
@@ -280,7 +284,8 @@ def _from_folders(job: Evaluation, told: Show) -> Path:
     if processes()[0] == 0:  # there is nothing to draw, so one process is enough
         tools = _checked(tools_of(options), rows, concept)
         with _begun(folder, options, rows, tools, job.overwrite):
-            evaluate_run(folder, lambda done, total: told("measure", done, total), tools=tools, uncensored=job.uncensored)
+            look = partial(told, "measure")
+            evaluate_run(folder, look, tools=tools, uncensored=job.uncensored, command=_command(job))
     return folder
 
 

@@ -53,6 +53,7 @@ class Tools:
     clip: Clip | None = None
     features: Extractor | None = None
     ssim: bool = True
+    lpips: Any = None
     missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -69,7 +70,9 @@ class Tools:
         if self.ssim:
             from eval.drift import ssim_facts
 
-            facts["drift"] = ssim_facts()
+            facts["drift"] = [ssim_facts()]
+        if self.lpips is not None:
+            facts["drift"] = [*facts.get("drift", ()), self.lpips.facts()]
         return facts
 
 
@@ -126,18 +129,22 @@ def _look(state: Measured, new: Sequence[tuple[int, Picture]], rows: Sequence[Ro
             record["clip_score"] = score
         if tools.features is tools.clip:
             features = pictures[kept]
-    if tools.ssim and before is not None:
-        _drift(records, kept, images, [before[i] for i in indexes])
+    if (tools.ssim or tools.lpips) and before is not None:
+        _drift(records, kept, images, [before[i] for i in indexes], tools)
     if tools.features is not None and features is None and kept:
         features = tools.features([images[k] for k in kept])
     state.add(records, [indexes[k] for k in kept], features)
 
 
-def _drift(records: Sequence[dict[str, Any]], kept: Sequence[int], images: Sequence[Image.Image], before: Sequence[Path]) -> None:
+def _drift(
+    records: Sequence[dict[str, Any]], kept: Sequence[int], images: Sequence[Image.Image], before: Sequence[Path], tools: Tools
+) -> None:
     from eval.drift import ssim
 
+    measures = {"ssim": ssim if tools.ssim else None, "lpips": tools.lpips}
     for k in kept:
-        records[k]["ssim"] = float(ssim(_bytes(open_picture(before[k])), _bytes(images[k]))[0])
+        pair = _bytes(open_picture(before[k])), _bytes(images[k])
+        records[k] |= {name: float(measure(*pair)[0]) for name, measure in measures.items() if measure is not None}
 
 
 def clip_scores(pictures: Tensor, texts: Tensor) -> Tensor:

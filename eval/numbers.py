@@ -6,6 +6,7 @@ in it that should not be. Features and scores do not depend on a detector.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,12 +24,12 @@ Record = Mapping[str, Any]
 
 Row = Mapping[str, Any]
 RETAIN = "evaluate-retain"
-SCORES = {"clip_score": (0.0, 100.0), "ssim": (-1.0, 1.0)}  # of prompts to keep; their bounds
+SCORES = {"clip_score": (0.0, 100.0), "ssim": (-1.0, 1.0), "lpips": (0.0, math.inf)}  # of prompts to keep; their bounds
 
 MEANINGS = {
-    "false_alarms": "other prompts, where the detector sees it",
     "clip_score": "picture and prompt agree, other prompts",
     "ssim": "like the original's picture, other prompts",
+    "lpips": "unlike the original's picture, other prompts",
 }
 
 
@@ -128,5 +129,6 @@ def _exposed(
                 part[names[role]] = share(names[role], of).record()
             paired[names[role]] = change(names[role], *values).record()
     for part, pictures in zip(parts, found, strict=True):
-        part["detections"] = counts(pictures, every)
+        counted = counts(pictures, every)
+        part["detections"] = counted if any(label.endswith("_EXPOSED") for label in every) else {k: counted[k] for k in every}
     return [[not hit for hit in part] for part in hits]

@@ -52,10 +52,11 @@ def evaluate_run(
     weights: Path | None = None,
     tools: Tools | None = None,
     uncensored: bool = False,
+    command: str | None = None,
 ) -> dict[str, Any]:
     """Measure the samples of a run or an evaluation, before and after, and write report.json, report.html and comparison.png.
 
-    `weights` replaces those of the shipped judge; `uncensored` shows pictures of nudity in report.html.
+    `weights` replaces those of the shipped judge; `uncensored` shows pictures of nudity in report.html; `command` repeats it.
     """
     run = Run.read(folder)
     options, stages = run.options, run.stages()
@@ -76,7 +77,7 @@ def evaluate_run(
         "protocol": _protocol(folder, rows, options, tools, found, reference),
         **found,
         **({"unmeasured": missing} if missing else {}),
-        **({"command": options["command"]} if "command" in options else {}),
+        **({"command": said} if (said := command or _said(run)) else {}),
         "seconds": {stage: noted["seconds"] for stage, noted in stages.items() if "seconds" in noted},
         "peak_bytes": max((noted["peak_bytes"] for noted in stages.values() if noted.get("peak_bytes")), default=None),
     }
@@ -87,6 +88,11 @@ def evaluate_run(
             part.write_text(lines_of(fates), encoding="utf-8")
         write_json(run.report, report)
     return report
+
+
+def _said(run: Run) -> str | None:
+    """The command of an evaluation that is only measured again."""
+    return json.loads(run.report.read_text(encoding="utf-8")).get("command") if run.report.exists() else None
 
 
 def measured_with(folder: Path, tools: Tools) -> dict[str, Any]:
@@ -192,7 +198,7 @@ def _protocol(
     if "folders" in options:
         protocol["pictures"] = options["folders"]
     if (named := options.get("protocol")) is not None:
-        measured = [*found["after"], *(["drift"] if "ssim" in found["after"] else [])]
+        measured = [*(name for name in found["after"] if name != "became"), *(["drift"] if "ssim" in found["after"] else [])]
         actual = {**protocol, "model": options["model"], "metrics": measured, "noise": options["sampling"].get("noise")}
         actual |= {"reference": protocol["reference"]["pictures"], "clip": protocol.get("clip", {}).get("name")}
         protocol |= {"name": named["name"], "sources": named["sources"], "notes": named["notes"]}

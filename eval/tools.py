@@ -33,32 +33,34 @@ def tools_for(
     `weights` replaces those of the shipped judge.
     """
     asked, missing = {name: value for name, value in (asked or {}).items() if value}, dict[str, str]()
+    device = str(asked.get("device", "cpu"))
     wanted = set(protocol.metrics) if protocol else {"ua", "clip_score", "fid", "drift"}
     detector = None
     if wanted & DETECTED:
         certain = bool(protocol or asked.get("detector"))
-        detector = _had(lambda: _detector(concept, protocol, asked.get("detector"), weights), "ua, ira, cra", certain, missing)
+        detector = _had(lambda: _detector(concept, protocol, asked, weights), "ua, ira, cra", certain, missing)
     clip: Clip | None = None
     features: Extractor | None = None
     if model == DEMO and "clip" not in asked:
         clip = _had(_demo_clip, "clip_score", False, missing)
     elif "clip_score" in wanted or "clip" in asked:
-        clip = _had(lambda: _clip(asked.get("clip")), "clip_score", bool(protocol or "clip" in asked), missing)
+        clip = _had(lambda: _clip(asked.get("clip"), device), "clip_score", bool(protocol or "clip" in asked), missing)
     if model == DEMO and "inception" not in asked:
         features = clip
     elif wanted & COMPARED or "inception" in asked:
-        features = _had(lambda: _inception(asked.get("inception")), "fid", bool(protocol or "inception" in asked), missing)
+        features = _had(lambda: _inception(asked.get("inception"), device), "fid", bool(protocol or "inception" in asked), missing)
     drift = _had(_ssim, "ssim", False, missing) is not None and "drift" in wanted
-    return Tools(detector, clip, features, drift, missing)
+    lpips = _lpips(asked["lpips"]) if "lpips" in asked else None
+    return Tools(detector, clip, features, drift, lpips, missing)
 
 
-def tools_of(options: Mapping[str, Any], weights: Path | None = None) -> Tools:
+def tools_of(options: Mapping[str, Any], weights: Path | None = None, device: str = "cpu") -> Tools:
     """The same from the options.json of a run or an evaluation: to measure again is to measure with the same."""
     named, model = options.get("protocol"), options["model"]
     protocol = load_protocol(options.get("protocol_file") or named["name"]) if named else None
     if "folders" in options and model == PICTURES:
         model = options["concept_file"]["model"]
-    return tools_for(options["concept_file"], model, protocol, options.get("asked"), weights)
+    return tools_for(options["concept_file"], model, protocol, {**(options.get("asked") or {}), "device": device}, weights)
 
 
 def _had(make: Callable[[], Made], what: str, certain: bool, missing: dict[str, str]) -> Made | None:
@@ -72,9 +74,10 @@ def _had(make: Callable[[], Made], what: str, certain: bool, missing: dict[str, 
         return None
 
 
-def _detector(concept: Mapping[str, Any], protocol: Protocol | None, asked: str | None, weights: Path | None) -> Detector:
+def _detector(concept: Mapping[str, Any], protocol: Protocol | None, asked: Mapping[str, Any], weights: Path | None) -> Detector:
     name, options = detector_for(concept)
-    if protocol is not None and protocol.detector and asked in (None, protocol.detector):
+    chosen = asked.get("detector")
+    if protocol is not None and protocol.detector and chosen in (None, protocol.detector):
         if protocol.detector == OWN:
             own = f"the protocol {protocol.name} needs a detector of your own ({protocol.detector_about})"
             raise InputError(f"{own}; give --detector FILE.py:FUNCTION")
@@ -82,10 +85,16 @@ def _detector(concept: Mapping[str, Any], protocol: Protocol | None, asked: str 
             name, options = protocol.detector, _options(protocol.detector, concept)
         if name == "nudenet":
             options = {"threshold": protocol.threshold} | ({"labels": list(protocol.labels)} if protocol.labels else {})
-    elif asked is not None and asked != name:
-        name, options = asked, _options(asked, concept)
+    elif chosen is not None and chosen != name:
+        name, options = chosen, _options(chosen, concept)
     if name == "judge" and weights is not None:
         options = {"weights": weights}
+    if name == "imagenet" and "imagenet" in asked:
+        options = {**options, "weights": Path(asked["imagenet"])}
+    if name == "clip":
+        options = {**options, **_clip_source(asked.get("clip"))}
+    if name in ("imagenet", "clip"):
+        options = {**options, "device": asked.get("device", "cpu")}
     detector = make_detector(name, **options)
     if protocol is not None and protocol.labels and protocol.detector == name:
         check_labels(detector, protocol.labels)
@@ -104,23 +113,36 @@ def _options(name: str, concept: Mapping[str, Any]) -> dict[str, Any]:
 def _demo_clip() -> Clip:
     from eval.clip import Clip as OpenClip
 
+    if not clip_path().is_dir():
+        raise InputError(f"the embedded CLIP {clip_path().name} is not there; install the package again")
     return OpenClip(pretrained=clip_path())
 
 
-def _clip(asked: str | None) -> Clip:
+def _clip(asked: str | None, device: str) -> Clip:
     """A folder, MODEL:PRETRAINED of open_clip, or what most tables use."""
     from eval.clip import Clip as OpenClip
 
+    return OpenClip(**_clip_source(asked), device=device)
+
+
+def _clip_source(asked: str | None) -> dict[str, str]:
+    """As open_clip's options: nothing said is what most tables use."""
     if asked is None:
-        return OpenClip()
+        return {}
     model, _, tag = asked.partition(":")
-    return OpenClip(model, tag) if tag and not Path(asked).exists() else OpenClip(pretrained=asked)
+    return {"model": model, "pretrained": tag} if tag and not Path(asked).exists() else {"pretrained": asked}
 
 
-def _inception(asked: str | None) -> Extractor:
+def _inception(asked: str | None, device: str) -> Extractor:
     from eval.inception import Inception
 
-    return Inception(Path(asked) if asked else None)
+    return Inception(Path(asked) if asked else None, device)
+
+
+def _lpips(asked: str) -> Any:
+    from eval.drift import Lpips
+
+    return Lpips(Path(asked))
 
 
 def _ssim() -> bool:

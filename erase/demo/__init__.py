@@ -13,7 +13,7 @@ def pipeline_path() -> Path:
 
 def clip_path() -> Path:
     """A small CLIP of this world, a folder in open_clip's format, for CLIP scores and features."""
-    return Path(__file__).parent / "weights" / "clip"
+    return Path(__file__).parent / "weights" / "demo_clip"
 
 
 def judge_path() -> Path:

@@ -32,7 +32,7 @@ BATCH = 128
 
 
 def train_clip(plan: Plan, folder: Path, steps: int = 1500) -> Path:
-    """Train, or go on training, and write `folder`/clip."""
+    """Train, or go on training, and write `folder`/demo_clip."""
     declare_operators()
     import open_clip
     from transformers import CLIPTokenizer
@@ -58,7 +58,7 @@ def train_clip(plan: Plan, folder: Path, steps: int = 1500) -> Path:
 
     fit("clip", network, loss, steps, 1e-3, folder, plan.seed, plan.device)
     recalibrate(network, drawn, plan.device)
-    return write(network, folder / "clip")
+    return write(network, folder / "demo_clip")
 
 
 @torch.no_grad()
