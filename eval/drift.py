@@ -28,7 +28,7 @@ def ssim(before: Tensor, after: Tensor) -> Tensor:
     different counts or sizes, or smaller than the window.
     """
     _same_shape(before, after, SMALLEST_SSIM)
-    measure = _torchmetrics().functional.image.structural_similarity_index_measure
+    measure = library().functional.image.structural_similarity_index_measure
     return _each(before, after, lambda x, y: measure(x, y, data_range=255.0), same=1.0)
 
 
@@ -76,7 +76,8 @@ def _same_shape(before: Tensor, after: Tensor, smallest: int) -> None:
         raise InputError(f"pictures of {size} pixels are too small to compare; expected at least {smallest} on each side")
 
 
-def _torchmetrics() -> Any:
+def library() -> Any:
+    """torchmetrics; InputError where it is not installed."""
     from eval.vision import torchvision
 
     torchvision()  # torchmetrics imports it whole
@@ -89,7 +90,7 @@ def _torchmetrics() -> Any:
 
 def _lpips_network(features: dict[str, Tensor]) -> nn.Module:
     """The network with these weights in AlexNet's place: torchmetrics itself can only download them."""
-    _torchmetrics()
+    library()
     from torchmetrics.functional.image.lpips import _LPIPS
 
     network: nn.Module = _LPIPS(pretrained=True, net="alex", pnet_rand=True)

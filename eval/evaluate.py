@@ -178,7 +178,7 @@ def _rows(job: Evaluation, concept: Concept, protocol: Protocol | None) -> tuple
     count = job.count or 50
     counts = {"evaluate": count, "implicit": count // 2, "evaluate-retain": count}
     asked = [p for role, n in counts.items() for p in prompts(concept, role, n)]
-    rows = [{"text": p.text, "role": p.role, "attributes": dict(p.attributes), "seed": SEED} for p in asked]
+    rows: list[Row] = [{"text": p.text, "role": p.role, "attributes": dict(p.attributes), "seed": SEED} for p in asked]
     return rows, {"from": "concept"}
 
 

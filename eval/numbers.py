@@ -47,7 +47,7 @@ def numbers(
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
     """`before`, `after` and `paired` of a report, and what became of each picture (index, role, ok_before, ok_after).
 
-    `labels`: the detector's, by domain; None where there was none.
+    `labels`: the detector's, by domain; None where there was none, and then nothing is known of any picture.
     """
     parts: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     paired: dict[str, Any] = {}
@@ -56,15 +56,15 @@ def numbers(
         measure = _classified if domain in labels else _exposed
         ok = measure(rows, (before, after), labels, domain, parts, paired)
     for name, bounds in SCORES.items():
+        low, high = bounds
         values = [_scores(rows, seen, name) for seen in (before, after)]
         for part, found in zip(parts, values, strict=True):
-            if found:
+            if len(found) > (0 if math.isfinite(high) else 1):  # one value has the interval of its bounds
                 part[name] = mean_value(found, bounds).record()
-        if all(values):
-            low, high = bounds
+        if all(name in part for part in parts):
             paired[name] = paired_means([b - a for a, b in zip(*values, strict=True)], (low - high, high - low)).record()
-    fates = [{"index": i, "role": row["role"]} for i, row in enumerate(rows)]
-    for fate, *fine_now in zip(fates, *ok, strict=True) if ok else ():
+    fates = [{"index": i, "role": row["role"]} for i, row in enumerate(rows)] if ok else []
+    for fate, *fine_now in zip(fates, *ok, strict=True):
         fate |= dict(zip(("ok_before", "ok_after"), fine_now, strict=True))
         if labels is not None and domain not in labels:
             fate |= {"exposed_before": not fine_now[0], "exposed_after": not fine_now[1]}

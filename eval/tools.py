@@ -146,8 +146,8 @@ def _lpips(asked: str) -> Any:
 
 
 def _ssim() -> bool:
-    """Whether torchmetrics is there."""
-    from eval.drift import ssim_facts
+    """True where torchmetrics is installed; InputError otherwise."""
+    from eval.drift import library
 
-    ssim_facts()
+    library()
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from erase.task import InputError
-from eval.accuracy import Judged, became, judged, metrics
+from eval.accuracy import MEANINGS, Judged, became, change, fine, judged, metrics, outcomes, share
 
 LABELS = {"shape": ["circle", "star", "cross"], "colour": ["red", "blue"], "style": ["solid", "dotted"]}
 
@@ -40,13 +40,15 @@ def test_every_measure_counted_by_hand() -> None:
         "ira": (50.0, 2),
         "cra": (round(100 * (1 + 0.5 + 0.5) / 3, 6), 3),
         "attributes_kept": (round(100 * (1 + 1 + 0 + 1 + 1) / 5, 6), 5),
+        "false_alarms": (round(100 / 3, 6), 3),
     }
     assert became(PICTURES, "shape") == {"cross": 2, "circle": 1, "star": 1}
 
 
 def test_a_concept_of_another_domain_looks_at_its_own_head() -> None:
     pictures = [picture("evaluate", "star red solid", "cross red solid"), picture("evaluate-retain", "star blue solid", "cross blue solid")]
-    assert values(pictures, "colour") == {"ua": (0.0, 1), "ira": (100.0, 1), "cra": (50.0, 1), "attributes_kept": (50.0, 1)}
+    found = values(pictures, "colour")
+    assert found == {"ua": (0.0, 1), "ira": (100.0, 1), "cra": (50.0, 1), "attributes_kept": (50.0, 1), "false_alarms": (0.0, 1)}
 
 
 def test_intervals_hold_their_values() -> None:
@@ -78,3 +80,38 @@ def test_a_word_without_a_label_is_refused_and_not_counted_as_erased() -> None:
     rows = [{"text": "a starfish", "role": "evaluate", "attributes": {"shape": "starfish"}}]
     with pytest.raises(InputError, match=r'"a starfish" asks for the shape "starfish".*circle, star, cross'):
         judged(rows, {"shape": ["circle"]}, LABELS)
+
+
+def test_metrics_are_shares_of_the_outcomes_picture_by_picture() -> None:
+    found = outcomes(PICTURES, "shape")
+    assert found == {
+        "ua": [0, 1, 1, 1],
+        "ua_implicit": [0, 1],
+        "ira": [1, 0],
+        "cra": [1, 0.5, 0.5],
+        "attributes_kept": [1, 1, 0, 1, 1],
+        "false_alarms": [0, 0, 1],
+    }
+    assert found.keys() == MEANINGS.keys()
+    assert {name: share(name, values) for name, values in found.items()} == metrics(PICTURES, "shape")
+
+
+def test_a_picture_is_fine_without_the_concept_or_with_all_that_was_asked_for() -> None:
+    assert [fine(picture, "shape") for picture in PICTURES] == [False, True, True, True, False, True, True, False, False]
+    assert fine(picture("evaluate-retain", "- - -", "star red solid"), "shape")  # nothing was asked for
+
+
+def test_changes_are_in_percentage_points_of_the_pairs() -> None:
+    ua = change("ua", [0, 0, 1, 1], [1, 1, 1, 0])
+    assert (ua.difference, ua.n) == (25, 4)
+    assert -100 <= ua.low < 25 < ua.high <= 100
+    kept = change("cra", [1, 1, 1], [1, 0.5, 0])
+    assert (kept.difference, kept.n) == (-50, 3)
+    assert -100 <= kept.low < -50 < kept.high
+
+
+@pytest.mark.parametrize("name", MEANINGS)
+def test_no_change_is_zero_and_no_more_than_chance(name: str) -> None:
+    values = outcomes(PICTURES, "shape")[name]
+    same = change(name, values, values)
+    assert (same.difference, same.p, same.low) == (0, 1, -same.high)

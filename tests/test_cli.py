@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_tools import no_network
 
 import eval.judge
 from erase import cli
@@ -36,12 +39,13 @@ SMALL = shlex.split(
 
 @pytest.fixture(scope="module", autouse=True)
 def _judge(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A judge that knows nothing, in place of the shipped one: these tests are about the command."""
+    """A judge that knows nothing, in place of the shipped one, and no network: these tests are about the command."""
     path = tmp_path_factory.mktemp("judge") / "judge.safetensors"
     torch.manual_seed(0)
     write_tensors(path, Judge().state_dict())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(eval.judge, "judge_path", lambda: path)
+        no_network(patch, path.parent)
         yield
 
 
@@ -73,9 +77,10 @@ def test_the_command_does_the_job_prints_a_table_and_says_where_everything_is(
     assert out.splitlines()[0] == '"star" erased from pipeline with scissorhands (balanced)'
     for name in ("ua", "ira", "cra"):
         assert any(line.startswith(f"{name} ") for line in out.splitlines())
-    for name in ("comparison.png", "report.json", "model"):
+    for name in ("comparison.png", "report.html", "model"):
         assert str(tmp_path / "run" / name) in out
         assert (tmp_path / "run" / name).exists()
+    assert "clip_score not measured: " in out
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert set(STAGES) <= set(report["seconds"])
 
@@ -100,7 +105,8 @@ def test_json_is_the_report_of_the_contract_and_nothing_else(
     out, err = capfd.readouterr()
     assert err == ""
     report = json.loads(out)
-    assert list(report) == ["concept", "model", "method", "preset", "protocol", "before", "after", "seconds", "peak_bytes"]
+    names = ["concept", "model", "method", "preset", "protocol", "before", "after", "paired", "unmeasured", "seconds", "peak_bytes"]
+    assert list(report) == names
     assert report == json.loads((finished / "report.json").read_text())
     for which in ("before", "after"):
         for name in ("ua", "ira", "cra"):
@@ -117,11 +123,11 @@ def test_a_fresh_process_is_quiet_too(tiny_pipeline: Path, tmp_path: Path) -> No
     )  # fmt: skip
     assert made.stderr == ""
     assert made.returncode == 0
-    assert "nothing was measured" in made.stdout
+    assert "ua, ira, cra not measured: " in made.stdout
 
 
 def unmeasured(folder: Path) -> Path:
-    """A concept file of one's own, whose detector is not built in."""
+    """A concept file of one's own, whose detector lacks its weights."""
     path = folder / "mine.toml"
     path.write_text((ROOT / "prompts" / "star.toml").read_text().replace('"judge"', '"clip"'))
     return path
@@ -237,6 +243,64 @@ def test_a_finished_run_is_measured_again_to_the_same_numbers(finished: Path, ca
     before = json.loads((finished / "report.json").read_text())
     assert json.loads(printed(capsys, "evaluate", str(finished), "--json")) == before
     assert '"star" erased from pipeline' in printed(capsys, "evaluate", str(finished))
+
+
+def test_any_model_is_measured_against_its_original(
+    tiny_pipeline: Path, finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The run's own model, from other prompts and noise than the run's; by its folder and by the run's."""
+    small = ["--count", "2", "--steps", "1", "--device", "cpu"]
+    plain = ["evaluate", str(finished / "model"), "--original", str(tiny_pipeline), "--concept", "star", *small]
+    capfd.readouterr()
+    assert main([*plain, "--output", str(tmp_path / "plain"), "--json"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    report = json.loads(out)
+    assert report == json.loads((tmp_path / "plain" / "report.json").read_text())
+    assert report["after"]["ua"]["n"] == 2
+    assert shlex.split(report["command"]) == ["erase-concept", *plain]
+    assert main(["evaluate", str(finished), *small, "--output", str(tmp_path / "run")]) == 0
+    out, err = capfd.readouterr()
+    assert str(tmp_path / "run" / "report.html") in out
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["after"] == report["after"]
+
+
+def test_the_command_in_a_report_gives_the_report_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for which in ("before", "after"):
+        (tmp_path / which).mkdir()
+        for i in range(3):
+            seed = (which == "after") * 3 + i
+            Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / which / f"{i}.png")
+    pictures = ["--before", str(tmp_path / "before"), "--after", str(tmp_path / "after")]
+    assert main(["evaluate", *pictures, "--concept", "star", "--output", str(tmp_path / "one")]) == 0
+    report = json.loads((tmp_path / "one" / "report.json").read_text())
+    assert report["after"]["ua"]["n"] == 3
+    again = shlex.split(report["command"])[1:]
+    assert main([*again, "--output", str(tmp_path / "two")]) == 0
+    assert json.loads((tmp_path / "two" / "report.json").read_text()) == report
+    assert main(["evaluate", str(tmp_path / "one")]) == 0
+    assert json.loads((tmp_path / "one" / "report.json").read_text()) == report
+    assert capfd.readouterr().err == ""
+
+
+def test_runs_are_compared_as_table_json_csv_and_picture(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = shutil.copytree(finished, tmp_path / "other")
+    both = [str(finished), str(other)]
+    rows = json.loads(printed(capsys, "compare", *both, "--json"))
+    assert [row["folder"] for row in rows] == both
+    assert all(p["difference"] == 0 for p in rows[1]["against_first"].values())
+    assert len(list(csv.DictReader(io.StringIO(printed(capsys, "compare", *both, "--csv"))))) == 2
+    table = printed(capsys, "compare", *both, "--scatter", str(tmp_path / "forgetting.svg"))
+    assert "other" in table
+    assert (tmp_path / "forgetting.svg").read_text().startswith("<svg")
+
+
+def test_protocols_are_listed_and_one_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = json.loads(printed(capsys, "protocols", "--json"))
+    assert {"demo", "i2p-nudity", "coco-30k", "coco-10k", "unlearncanvas"} <= {row["name"] for row in listed}
+    assert all(row["name"] in printed(capsys, "protocols") for row in listed[:2])
+    one = json.loads(printed(capsys, "protocols", "i2p-nudity"))
+    assert (one["pictures"], one["detector"]["threshold"]) == (4703, 0.6)
 
 
 def test_pictures_are_drawn_prompt_by_prompt(tiny_pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -373,7 +437,20 @@ MISTAKES: dict[str, tuple[Given, list[str]]] = {
     "captions without pictures": (file("captions.csv", "--retain-image-captions"), ["--retain-image-captions", "--retain-images"]),
     "output below a file": (below_a_file, ["a part of this path is a file", "another folder"]),
     "output that is no run": (foreign_output, ["holds holiday.txt", "another --output"]),
-    "evaluating what is no run": (lambda model, tmp: ["evaluate", str(tmp)], ["is not a run folder"]),
+    "evaluating what is no run": (lambda model, tmp: ["evaluate", str(tmp)], ["does not say what it was made from", "--original"]),
+    "evaluating nothing": (lambda model, tmp: ["evaluate"], ["nothing to measure", "--before and --after"]),
+    "evaluating a concept that nobody names": (lambda model, tmp: ["evaluate", str(model), "--original", "demo"], ["--concept"]),
+    "evaluating pictures against themselves": (
+        lambda model, tmp: ["evaluate", "--before", str(tmp), "--after", str(tmp), "--concept", "star"],
+        ["are the same folder"],
+    ),
+    "unknown protocol": (
+        lambda model, tmp: ["evaluate", str(model), "--original", "demo", "--concept", "star", "--protocol", "demos"],
+        ['"demos" is unknown', 'did you mean "demo"'],
+    ),
+    "showing an unknown protocol": (lambda model, tmp: ["protocols", "coco"], ['"coco" is unknown', "coco-10k"]),
+    "comparing what has no report": (lambda model, tmp: ["compare", str(tmp)], ["report.json"]),
+    "comparing in two ways at once": (lambda model, tmp: ["compare", str(tmp), "--json", "--csv"], ["--csv", "--json"]),
     "fewer than no prompts": (lambda model, tmp: ["concepts", "star", "--count", "-1"], ["--count", "-1"]),
     "drawing without a step": (
         lambda model, tmp: ["generate", str(model), "--prompt", "a", "--output", str(tmp / "run"), "--steps", "0"],

@@ -20,6 +20,7 @@ from test_clip import build as build_clip
 from test_tools import no_network
 from tiny_pipeline import build
 
+from erase.cli import main
 from erase.concepts import load_concept
 from erase.demo.world import render, scenes
 from erase.diffusion import StableDiffusion
@@ -175,7 +176,7 @@ def test_a_model_against_itself_is_exactly_zero_apart_everywhere(job: Evaluation
         assert [report["after"][name][end] for end in ("value", "low", "high")] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("stop", [("before", 4), ("before", 8), ("after", 4), ("after", 8), ("measure", 0)])
+@pytest.mark.parametrize("stop", [("before", 4), ("after", 8), ("measure", 0)])
 def test_killed_in_the_middle_and_started_again_nothing_is_lost_and_nothing_counts_twice(
     job: Evaluation, watch: Watch, tmp_path: Path, stop: tuple[str, int]
 ) -> None:
@@ -188,10 +189,7 @@ def test_killed_in_the_middle_and_started_again_nothing_is_lost_and_nothing_coun
 
     with pytest.raises(KeyboardInterrupt):
         evaluate(job, kill)
-    found = bytes_of(evaluate(job))
-    differing = {"report.json", "report.html"} if found["report.json"] != whole["report.json"] else set()
-    assert not differing
-    assert found == whole
+    assert bytes_of(evaluate(job)) == whole
     assert len(watch.drawn) == 4 * N
     assert watch.judged == 4 * N, "every chunk is saved here, so none is looked at again"
 
@@ -300,8 +298,6 @@ def test_the_shipped_protocol_with_other_steps_says_so(job: Evaluation, monkeypa
 
 
 def test_an_evaluation_is_measured_again_with_what_it_was_asked_for(job: Evaluation, tmp_path: Path, watch: Watch) -> None:
-    from erase.cli import main
-
     shapes = ["star", *load_concept("star").vocabulary["shape"]]
     own = tmp_path / "mine.py"
     own.write_text(f'def found(images):\n    return [[("ring", 0.5)] for _ in images]\n\n\nfound.labels = {{"shape": {shapes}}}\n')
@@ -545,22 +541,26 @@ def test_what_would_be_welcome_and_cannot_be_had_is_said_in_the_report(job: Eval
 
 
 def launched(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """As `accelerate launch` does; of one process, without it."""
-    start = ["-m", "torch.distributed.run", "--nproc_per_node", str(count), "-m"] if count > 1 else ["-m"]
+    """As `accelerate launch` does."""
+    start = ["-m", "torch.distributed.run", "--nproc_per_node", str(count), "-m"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, *start, "erase.cli", "evaluate", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_two_processes_give_the_report_of_one_field_by_field(models: dict[str, Path], tmp_path: Path) -> None:
+def test_two_processes_give_the_report_of_one_field_by_field(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = [
         str(models["after"]), "--original", "demo", "--concept", "star", "--clip", str(models["clip"]), "--count", "6", "--steps", "1",
         "--batch", "2", "--device", "cpu",
     ]  # fmt: skip
-    one, two = (launched(count, *arguments, "--output", str(tmp_path / str(count)), "--json") for count in (1, 2))
-    assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
+    two = launched(2, *arguments, "--output", str(tmp_path / "2"), "--json")
+    assert two.returncode == 0, two.stderr
+    monkeypatch.undo()  # here, too, the embedded model itself
+    assert main(["evaluate", *arguments, "--output", str(tmp_path / "1")]) == 0
     report = report_of(tmp_path / "1")
-    assert report_of(tmp_path / "2") == report == json.loads(one.stdout) == json.loads(two.stdout)
+    assert report_of(tmp_path / "2") == report == json.loads(two.stdout)
     assert report["after"]["frechet_small_32"]["value"] > 0
     for name in ("records.jsonl", "samples/after/manifest.jsonl", "samples/before/manifest.jsonl", "comparison.png"):
         assert (tmp_path / "2" / name).read_bytes() == (tmp_path / "1" / name).read_bytes(), name

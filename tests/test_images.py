@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,75 @@ def test_somebody_elses_pictures_are_never_overwritten(tmp_path: Path) -> None:
         make_images(tmp_path, PROMPTS, 7, drawn, 4)
 
 
+def test_every_chunk_is_handed_on_when_it_is_there(tmp_path: Path) -> None:
+    """Also those that were made before: whoever measures them knows what is new."""
+
+    def run() -> list[tuple[list[int], list[Picture]]]:
+        given: list[tuple[list[int], list[Picture]]] = []
+
+        def each(indexes: Sequence[int], pictures: Sequence[Picture]) -> None:
+            assert all(picture.path.exists() for picture in pictures)
+            given.append((list(indexes), list(pictures)))
+
+        made = make_images(tmp_path, PROMPTS, 7, drawn, 4, each=each)
+        assert [picture for _, pictures in given for picture in pictures] == made
+        return given
+
+    first = run()
+    assert [indexes for indexes, _ in first] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    (tmp_path / "00005.png").unlink()
+    assert run() == first == run()
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 5])
+def test_parts_fill_one_folder_with_the_bytes_of_one(tmp_path: Path, parts: int) -> None:
+    whole = make_images(tmp_path / "whole", PROMPTS, 7, drawn, 2)
+    mine = [make_images(tmp_path / "set", PROMPTS, 7, drawn, 2, share=(rank, parts)) for rank in range(parts)]
+    assert sorted(picture.path.name for part in mine for picture in part) == [picture.path.name for picture in whole]
+    joined = make_images(tmp_path / "set", PROMPTS, 7, never, 2)
+    assert [picture.sha256 for picture in joined] == [picture.sha256 for picture in whole]
+    assert files(tmp_path / "set") == files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 3), (3, 1), (2, 3), (3, 2)])
+def test_another_number_of_parts_draws_only_what_is_missing(tmp_path: Path, first: int, then: int) -> None:
+    """Each part looks for its own after all others have begun, as happens when processes do not start together."""
+    calls: list[str] = []
+
+    def stopping(prompts: list[str], generators: list[torch.Generator]) -> list[Image.Image]:
+        if len(calls) >= 6:
+            raise KeyboardInterrupt
+        calls.extend(prompts)
+        return drawn(prompts, generators)
+
+    for rank in range(first):
+        with contextlib.suppress(KeyboardInterrupt):
+            make_images(tmp_path / "set", PROMPTS, 7, stopping, 2, share=(rank, first))
+    assert len(calls) == 6
+
+    def counted(prompts: list[str], generators: list[torch.Generator]) -> list[Image.Image]:
+        calls.extend(prompts)
+        return drawn(prompts, generators)
+
+    for rank in range(then):
+        make_images(tmp_path / "set", PROMPTS, 7, counted, 2, share=(rank, then))
+    make_images(tmp_path / "set", PROMPTS, 7, never, 2)
+    assert sorted(calls) == sorted(PROMPTS)
+    make_images(tmp_path / "whole", PROMPTS, 7, drawn, 2)
+    assert files(tmp_path / "set") == files(tmp_path / "whole")
+
+
+def test_noise_may_be_that_of_the_seed_alone(tmp_path: Path) -> None:
+    made = make_images(tmp_path, PROMPTS, [5] * 10, drawn, 4, noise=lambda seed, index: torch.Generator().manual_seed(seed))
+    assert len({picture.sha256 for picture in made}) == 1
+    (expected,) = drawn(["x"], [torch.Generator().manual_seed(5)])
+    assert open_picture(made[3].path).tobytes() == expected.tobytes()
+
+
+def never(prompts: list[str], generators: list[torch.Generator]) -> list[Image.Image]:
+    raise AssertionError("everything was drawn before")
+
+
 def test_no_prompts_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no prompts"):
         make_images(tmp_path, [], 7, drawn, 4)
@@ -283,6 +353,12 @@ def test_broken_picture_is_named(photos: Path, name: str, damage: Callable[[byte
         read_images(photos, default_caption="x")
     with pytest.raises(InputError, match=rf"{name} is not a whole picture"):
         load_pixels([photos / "a.png", photos / name], 16)
+
+
+def test_what_is_left_out_is_not_opened_and_the_rest_keeps_its_captions(photos: Path) -> None:
+    csv_of(photos, "file,prompt\na.png,a cat\nb.jpg,a dog\nc.webp,a bird\n")
+    (photos / "b.jpg").write_bytes(b"broken")
+    assert prompts_of(read_images(photos, leave_out=[1])) == {"a.png": "a cat", "c.webp": "a bird"}
 
 
 def test_pixels_are_exact_where_sizes_agree(tmp_path: Path) -> None:

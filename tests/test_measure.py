@@ -15,13 +15,15 @@ from test_clip import build
 from torch import Tensor
 
 from erase.demo.world import render, scenes
+from erase.files import write_tensors
 from erase.images import Picture, make_images, open_picture
 from erase.task import InputError
 from eval.clip import Clip
 from eval.detectors import Detection
-from eval.drift import ssim
+from eval.drift import Lpips, ssim
 from eval.judge import Judge
 from eval.measure import Tools, clip_scores, measuring, only_features, seen
+from eval.vision import torchvision
 
 N = 10
 ROWS = [{"text": f"a red star {i}", "role": "evaluate-retain" if i % 3 else "evaluate"} for i in range(N)]
@@ -151,6 +153,21 @@ def test_features_alone_are_measured_of_a_reference_set(tmp_path: Path, sets: di
     part = seen(tmp_path, "after", ROWS, tools)
     assert part.moments.n == len(KEPT)
     assert all(set(record) == {"index", "sha256"} for record in part.records)
+
+
+def test_lpips_is_measured_beside_ssim_where_it_was_asked_for(tmp_path: Path, sets: dict[str, list[Picture]]) -> None:
+    torch.manual_seed(0)
+    layers = {name: tensor for name, tensor in torchvision().models.alexnet().state_dict().items() if name.startswith("features.")}
+    write_tensors(tmp_path / "alexnet.safetensors", layers)
+    tools = Tools(lpips=Lpips(tmp_path / "alexnet.safetensors"))
+    measure(tmp_path / "measured", sets["after"], tools, [p.path for p in sets["before"]])
+    records = seen(tmp_path / "measured", "after", ROWS, tools).records
+    pair = [torch.from_numpy(np.array(open_picture(sets[which][1].path))).permute(2, 0, 1)[None] for which in ("before", "after")]
+    assert records[1]["lpips"] == pytest.approx(float(tools.lpips(*pair)[0]))
+    assert records[1]["lpips"] > 0
+    assert {"ssim", "lpips"} <= records[1].keys()
+    assert {"ssim", "lpips"}.isdisjoint(records[0])
+    assert [drift["name"] for drift in tools.facts()["drift"]] == ["ssim", "lpips-alex"]
 
 
 def test_the_tools_say_what_they_are(clip: Clip) -> None:

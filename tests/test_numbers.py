@@ -60,12 +60,15 @@ def values(part: dict[str, Any]) -> dict[str, float]:
 
 def test_a_classifier_of_the_domain_counted_by_hand() -> None:
     before, after, paired, fates = numbers(ROWS, shown(BEFORE), shown(AFTER), LABELS, "shape")
-    assert values(before) == {"ua": 0, "ua_implicit": 0, "ira": 100, "cra": 100, "attributes_kept": 100}
-    assert values(after) == pytest.approx({"ua": 100, "ua_implicit": 0, "ira": 50, "cra": 66.6667, "attributes_kept": 50})
+    assert values(before) == {"ua": 0, "ua_implicit": 0, "ira": 100, "cra": 100, "attributes_kept": 100, "false_alarms": 0}
+    assert values(after) == pytest.approx(
+        {"ua": 100, "ua_implicit": 0, "ira": 50, "cra": 66.6667, "attributes_kept": 50, "false_alarms": 33.3333}
+    )
     assert before["became"] == {"star": 2}
     assert after["became"] == {"cross": 1, "ring": 1}
     assert {name: (p["difference"], p["n"]) for name, p in paired.items()} == {
         "ua": (100, 2), "ua_implicit": (0, 1), "ira": (-50, 2), "cra": (-33.3333, 3), "attributes_kept": (-50, 2),
+        "false_alarms": (33.3333, 3),
     }  # fmt: skip
     assert [(f["ok_before"], f["ok_after"]) for f in fates] == [(False, True)] * 2 + [
         (False, False),
@@ -117,15 +120,15 @@ def test_scores_are_means_over_prompts_to_keep_with_student_s_interval() -> None
 
 def test_without_a_detector_there_is_no_accuracy_and_no_fate() -> None:
     before, after, paired, fates = numbers(ROWS, shown(BEFORE), shown(AFTER), None, "shape")
-    assert (before, after, paired) == ({}, {}, {})
-    assert fates == [{"index": i, "role": row["role"]} for i, row in enumerate(ROWS)]
+    assert (before, after, paired, fates) == ({}, {}, {}, [])
 
 
 def test_a_single_picture_of_each_kind_is_enough() -> None:
     rows, words = [ROWS[0], ROWS[3]], [["star red", "ring red"], ["cross red", "ring blue"]]
-    parts = [shown(said, clip_score=[score], ssim=[0.25]) for said, score in zip(words, (20.0, 30.0), strict=True)]
+    parts = [shown(said, clip_score=[score], ssim=[0.25], lpips=[0.5]) for said, score in zip(words, (20.0, 30.0), strict=True)]
     _, after, paired, _ = numbers(rows, *parts, LABELS, "shape")
     assert after["clip_score"] == {"value": 30, "low": 0, "high": 100, "n": 1}
+    assert "lpips" not in after  # has no largest value, and so a single one no interval
     assert (paired["clip_score"]["difference"], paired["clip_score"]["low"], paired["clip_score"]["high"]) == (10, -100, 100)
 
 

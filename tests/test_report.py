@@ -15,17 +15,21 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+import eval.judge as eval_judge
 from erase.concepts import load_concept, prompts
+from erase.demo import clip_path
 from erase.demo.judge import Judge
 from erase.demo.world import DOMAINS, Scene, render, sample_scene
 from erase.files import sha256, write_tensors
 from erase.images import make_images
-from erase.run import Run, lines_of, package_version
+from erase.run import Run, lines_of, package_version, read_lines
 from erase.task import InputError
+from eval.clip import FILES
 from eval.judge import facts, judge_pictures
 from eval.report import blurred, evaluate_run, table
 
 COUNTS = {"evaluate": 8, "implicit": 4, "evaluate-retain": 12}
+DISTANCES = [f"{kind}_{clip_path().name}_64" for kind in ("frechet", "kernel")]
 METRICS = ("ua", "ua_implicit", "ira", "cra", "attributes_kept")
 SAMPLING = {"scheduler": "DDIMScheduler", "steps": 25, "guidance": 4.0, "size": 64, "batch": 8}
 
@@ -113,14 +117,20 @@ def test_the_numbers_are_the_true_ones(folder: Path, weights: Path) -> None:
 def test_the_report_holds_all_that_a_repetition_needs(folder: Path, weights: Path) -> None:
     report = evaluate_run(folder, weights=weights)
     assert json.loads((folder / "report.json").read_text()) == report
-    assert list(report) == ["concept", "model", "method", "preset", "protocol", "before", "after", "seconds", "peak_bytes"]
+    assert list(report) == ["concept", "model", "method", "preset", "protocol", "before", "after", "paired", "seconds", "peak_bytes"]
     protocol = report["protocol"]
     assert protocol["detector"] == {"name": "judge", "version": protocol["detector"]["version"], "sha256": sha256(weights), "size": 64}
     assert protocol["threshold"] is None
     assert protocol["labels"] == {domain: list(members) for domain, members in DOMAINS.items()}
     assert protocol["counted"] == "pictures"
     prompts_file = {"file": "samples/prompts.jsonl", "sha256": sha256(folder / "samples" / "prompts.jsonl"), "roles": COUNTS}
-    assert protocol["prompts"] == prompts_file
+    assert protocol["prompts"] == prompts_file | {"from": "concept"}
+    assert protocol["reference"] == {"pictures": "original"}
+    assert protocol["clip"] == protocol["extractor"]
+    assert protocol["extractor"]["name"] == clip_path().name
+    assert protocol["extractor"]["sha256"] == sha256(clip_path() / FILES[1])
+    assert [drift["name"] for drift in protocol["drift"]] == ["ssim"]
+    assert set(protocol["interval"]) == {"metrics", "paired", "frechet", "kernel"}
     assert protocol["seeds"] == [7]
     sampling = {name: protocol[name] for name in ("sampler", "steps", "guidance", "size", "batch")}
     assert sampling == {"sampler": "DDIMScheduler", "steps": 25, "guidance": 4.0, "size": 64, "batch": 8}
@@ -143,7 +153,10 @@ def test_a_model_compared_with_itself_has_not_changed(folder: Path, weights: Pat
     shutil.rmtree(folder / "samples" / "after")
     shutil.copytree(folder / "samples" / "before", folder / "samples" / "after")
     report = evaluate_run(folder, weights=weights)
-    assert report["before"] == report["after"]
+    assert report["before"] == {name: report["after"][name] for name in report["before"]}
+    assert report["after"]["ssim"]["value"] == 1
+    assert [report["after"][name]["value"] for name in DISTANCES] == [0, 0]
+    assert all(p["difference"] == 0 and p["p"] == 1 for p in report["paired"].values())
 
 
 def test_the_table_is_aligned_and_says_what_the_report_says(folder: Path, weights: Path) -> None:
@@ -151,7 +164,7 @@ def test_the_table_is_aligned_and_says_what_the_report_says(folder: Path, weight
     lines = text.splitlines()
     assert lines[0] == '"star" erased from demo with scissorhands (balanced)'
     assert len({len(line) for line in lines[1:-1]}) == 1
-    assert [line.split()[0] for line in lines[2:-1]] == list(METRICS)
+    assert [line.split()[0] for line in lines[2:-1]] == [*METRICS, "false_alarms", "clip_score", "ssim", *DISTANCES]
     assert "87.5 [" in lines[2]
     assert lines[-1] == "prompts that name it now show: cross 6, diamond 1, star 1"
     assert max(map(len, lines)) <= 120
@@ -189,7 +202,6 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "other prompts": (swap_prompts, "another text"),
     "a line without a role": (lambda f: (f / "samples" / "prompts.jsonl").write_text('{"text": "t"}\n'), "line 1: role"),
     "a word the judge cannot see": (unseen_word, "starfish"),
-    "a domain the judge cannot see": (lambda f: edit_options(f, lambda o: o["concept_file"].update(domain="mood")), '"mood"'),
     "guidance not recorded": (lambda f: edit_options(f, lambda o: o["sampling"].pop("guidance")), "guidance"),
     "not a run": (lambda f: (f / "options.json").unlink(), "not a run folder"),
 }
@@ -206,12 +218,71 @@ def test_what_is_damaged_is_named_in_one_line_and_no_number_is_written(folder: P
     assert not (folder / "report.json").exists()
 
 
-def test_without_a_detector_there_is_a_sheet_and_no_number(folder: Path) -> None:
-    edit_options(folder, lambda options: options["concept_file"].update(detector="nudenet"))
+def test_without_a_detector_there_is_a_page_that_says_why_and_no_accuracy(folder: Path) -> None:
+    edit_options(folder, lambda options: options["concept_file"].update(domain="mood"))
     report = evaluate_run(folder)
-    assert report["before"] == report["after"] == {}
-    assert "nudenet" in table(report).splitlines()[1]
+    assert set(report["before"]) == {"clip_score"}
+    assert set(report["after"]) == {"clip_score", "ssim", *DISTANCES}
+    assert "detector" not in report["protocol"]
+    why = 'the judge cannot see the domain "mood"'
+    assert why in report["unmeasured"]["ua, ira, cra"]
+    assert why in table(report).splitlines()[-1]
+    assert "mood" in (folder / "report.html").read_text()
     assert (folder / "comparison.png").exists()
+
+
+def test_every_picture_s_fate_is_noted(folder: Path, weights: Path) -> None:
+    report = evaluate_run(folder, weights=weights)
+    fates = read_lines(folder / "records.jsonl")
+    assert [fate["index"] for fate in fates] == list(range(24))
+    named = [fate for fate in fates if fate["role"] == "evaluate"]
+    assert 100 * sum(fate["ok_after"] for fate in named) / len(named) == report["after"]["ua"]["value"]
+    kept = [fate for fate in fates if fate["role"] == "evaluate-retain"]
+    assert [fate["index"] for fate in kept if not fate["ok_after"]] == [12, 13]
+    assert all(fate["ok_before"] for fate in kept)
+
+
+def test_only_what_has_changed_is_looked_at_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    look = eval_judge.Judge.__call__
+    monkeypatch.setattr(eval_judge.Judge, "__call__", lambda judge, images: looked.append(len(images)) or look(judge, images))
+    first = evaluate_run(folder)
+    assert sum(looked) == 48
+    assert evaluate_run(folder) == first
+    assert sum(looked) == 48
+    make_images(folder / "samples" / "after", [r["text"] for r in rows()], 7, never, 8)
+    shutil.rmtree(folder / "samples" / "after")
+    shutil.copytree(folder / "samples" / "before", folder / "samples" / "after")
+    assert evaluate_run(folder)["after"]["ssim"]["value"] == 1
+    assert sum(looked) == 96
+    shutil.rmtree(folder / "measured")
+    evaluate_run(folder)
+    assert sum(looked) == 144
+
+
+def test_lines_that_a_crash_has_lost_are_measured_anew(folder: Path) -> None:
+    """The sums were on the disk and the lines were not."""
+    first = evaluate_run(folder)
+    lines = folder / "measured" / "after.0.jsonl"
+    lines.write_text("".join(lines.read_text().splitlines(keepends=True)[:-3]))
+    assert evaluate_run(folder) == first
+
+
+def never(prompts: list[str], generators: list[torch.Generator]) -> list[Image.Image]:
+    raise AssertionError("everything was drawn before")
+
+
+def test_a_run_without_prompts_to_keep_says_which_number_it_lacks(folder: Path, weights: Path) -> None:
+    for which in ("before", "after"):
+        for i in range(8, 24):
+            (folder / "samples" / which / f"{i:05d}.png").unlink()
+        manifest = folder / "samples" / which / "manifest.jsonl"
+        manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:8]))
+    (folder / "samples" / "prompts.jsonl").write_text(lines_of(rows()[:8]))
+    report = evaluate_run(folder, weights=weights)
+    assert report["after"]["ua"]["n"] == 8
+    assert "there are 0" in report["unmeasured"][DISTANCES[0]]
+    assert {"clip_score", "ssim", *DISTANCES}.isdisjoint(report["after"])
 
 
 def test_the_judge_says_what_it_is(folder: Path, weights: Path, tmp_path: Path) -> None:
