@@ -38,7 +38,7 @@ ABLATION: dict[str, tuple[str, dict[str, Any]]] = {
     "the same first batch at every step": ("balanced", {"first_batch_only": True}),
     "retain target: the data": ("balanced", {"retain_target": "data"}),
     "no pictures of the anchor": ("balanced", {"anchor_pictures": False}),
-    "score E|g||w|": ("balanced", {"signed": False}),
+    "score of absolute gradients (released code)": ("balanced", {"signed": False}),
     "trim and repair all weights": ("balanced", {"scope": "full"}),
     "trim cross-attention, repair all weights": ("balanced", {"scope": "full", "trim_scope": "cross-attention"}),
     "paper": ("paper", {}),

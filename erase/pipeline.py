@@ -207,9 +207,7 @@ def _images(work: Work) -> None:
             make_images(folder, texts, job.seed, _sampler(work), int(job.sampling_batch or 1), work.progress(f"images: {role}"))
     if _draws_anchors(work):
         texts = [a[0] for a in _anchors(work, _set(work, "forget"))]
-        make_images(
-            work.run.anchor_images, texts, job.seed, _sampler(work), int(job.sampling_batch or 1), work.progress("images: anchor")
-        )
+        make_images(work.run.anchor_images, texts, job.seed, _sampler(work), int(job.sampling_batch or 1), work.progress("images: anchor"))
 
 
 def _draws_anchors(work: Work) -> bool:

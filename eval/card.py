@@ -26,6 +26,7 @@ NAMES = {
     "ira": "Kept: its own domain",
     "cra": "Kept: other domains",
     "attributes_kept": "Kept: the rest of its own prompts",
+    "false_alarms": "Seen where it was not asked for",
     "fid": "FID",
     "kid": "KID",
     "clip_score": "CLIP score",
@@ -43,6 +44,20 @@ FAMILIES = {"FID": ("fid", "frechet"), "CLIP score": ("clip",), "drift": ("drift
 LIMITS = "It is no proof of absence: other words, adversarial prompts and further training were not tried unless a line above says so."
 
 Numbers = Mapping[str, Any]
+
+
+def title(name: str) -> str:
+    """What a measure is called in a sentence; a distance by the features of whatever network too."""
+    kinds = {"frechet": "Fréchet distance", "kernel": "Kernel distance"}
+    kind, _, network = name.partition("_")
+    return NAMES.get(name) or (f"{kinds[kind]} of features ({network})" if kind in kinds else name)
+
+
+def about(name: str) -> str:
+    """What a measure says."""
+    distance = name.startswith(("frechet_", "kernel_"))
+    return ABOUT.get(name) or ("of other prompts' pictures from the reference, lower is better" if distance else "")
+
 
 
 @dataclass(frozen=True)
@@ -112,7 +127,7 @@ def unmeasured(report: Numbers) -> dict[str, str]:
     there = list(measures(report))
     absent = {NAMES[name].lower().replace(":", ","): "" for name in ("ua", "ira", "cra") if name not in there and name not in reasons}
     absent |= {family: "" for family, parts in FAMILIES.items() if not any(part in name for part in parts for name in [*there, *reasons])}
-    return {NAMES.get(name, name): str(why) for name, why in reasons.items()} | absent
+    return {title(name): str(why) for name, why in reasons.items()} | absent
 
 
 def number(metric: Numbers | None, name: str = "ua") -> str:
@@ -136,7 +151,7 @@ def card(report: Numbers) -> str:
     """The Markdown block: verdict, numbers with intervals, protocol in brief, limits. Ends in a newline."""
     lines = ["## What was measured", "", _escaped(verdict(report).sentence()), ""]
     rows = [
-        f"| {_escaped(NAMES.get(name, name))}{' (%)' if name in MEANINGS else ''} | {number(before, name)} | {number(after, name)} "
+        f"| {_escaped(title(name))}{' (%)' if name in MEANINGS else ''} | {number(before, name)} | {number(after, name)} "
         f"| {(after or before or {}).get('n', '')} |"
         for name, (before, after) in measures(report).items()
     ]

@@ -223,7 +223,7 @@ def _draw(folder: Path, which: str, rows: list[Row], model: StableDiffusion, sam
     """This process's share of one image set, measured while the next chunk is drawn."""
     before = [folder / "samples" / "before" / f"{i:05d}.png" for i in range(len(rows))] if which == "after" else None
     rank, world = processes()
-    with measuring(folder / "measured", which, rows, tools, before, rank) as each:
+    with measuring(folder / "measured", which, rows, tools, before, rank, beside=not model.device.startswith("cpu")) as each:
         _make(folder, which, rows, model, sampling, (rank, world), each, told)
 
 

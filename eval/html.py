@@ -22,7 +22,9 @@ from erase.files import written
 from erase.images import Picture, open_picture
 from erase.run import disk_errors, flat, read_lines
 from eval.accuracy import MEANINGS
-from eval.card import ABOUT, NAMES, RULE, Claim, change, measures, notes, number, verdict
+from eval.card import RULE, Claim, change, measures, notes, number, verdict
+from eval.card import about as about_of
+from eval.card import title as title_of
 from eval.chart import COLOURS, change_bars, curve, ranges
 from eval.paired import paired_rates
 from eval.samples import WHICH, Row
@@ -242,9 +244,9 @@ def _table(report: Mapping[str, Any]) -> str:
     """All numbers with intervals, change and n."""
     body = []
     for name, (before, after) in measures(report).items():
-        said = [ABOUT.get(name, ""), *notes(before), *(text for text in notes(after) if text not in list(notes(before)))]
+        said = [about_of(name), *notes(before), *(text for text in notes(after) if text not in list(notes(before)))]
         words = f"<small>{_t('; '.join(filter(None, said)))}</small><small><code>{_t(name)}</code></small>"
-        head = f"<th scope=row>{_t(NAMES.get(name, name))}{words}</th>"
+        head = f"<th scope=row>{_t(title_of(name))}{words}</th>"
         strip = ranges(before, after) if name in MEANINGS and all(_whole(side) for side in (before, after) if side) else ""
         n = (after or before or {}).get("n", "")
         cells = [number(before, name).replace(" [", "\n["), number(after, name).replace(" [", "\n["), *_changed(report, name), n]

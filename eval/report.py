@@ -261,7 +261,7 @@ def table(report: Mapping[str, Any]) -> str:
     lines = [_title(report)]
     before, after = (report[which] for which in WHICH)
     cells = [["", "in %, with 95 % interval", "pictures", *WHICH]]
-    whose = "real pictures" if report["protocol"]["reference"]["pictures"] == "real" else "the original's pictures"
+    whose = "real pictures" if report["protocol"].get("reference", {}).get("pictures") == "real" else "the original's pictures"
     for name, metric in after.items():
         if isinstance(metric, dict) and "value" in metric:
             first = _shown(before[name]) if name in before else ""

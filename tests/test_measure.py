@@ -63,8 +63,10 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Picture]]:
     return {which: drawn(tmp_path_factory.mktemp("sets") / which, seed) for seed, which in enumerate(("before", "after"))}
 
 
-def measure(folder: Path, pictures: Sequence[Picture], tools: Tools, before: Sequence[Path] | None = None, chunk: int = 4) -> None:
-    with measuring(folder, "after", ROWS, tools, before) as each:
+def measure(
+    folder: Path, pictures: Sequence[Picture], tools: Tools, before: Sequence[Path] | None = None, chunk: int = 4, beside: bool = False
+) -> None:
+    with measuring(folder, "after", ROWS, tools, before, beside=beside) as each:
         for start in range(0, N, chunk):
             each(range(start, min(start + chunk, N)), pictures[start : start + chunk])
 
@@ -95,6 +97,20 @@ def test_what_is_noted_is_what_each_tool_says(tmp_path: Path, sets: dict[str, li
     torch.testing.assert_close(part.moments.mean(), features.double().mean(0), rtol=0, atol=1e-4 * float(features.abs().max()))
 
 
+def test_beside_the_callers_work_the_same_comes_out(tmp_path: Path, sets: dict[str, list[Picture]], clip: Clip) -> None:
+    before = [p.path for p in sets["before"]]
+    judge = Counted(Judge())
+    tools = Tools(judge, clip, clip)
+    measure(tmp_path / "one", sets["after"], tools, before)
+    here, judge.threads = judge.threads, set()
+    measure(tmp_path / "two", sets["after"], tools, before, beside=True)
+    assert here == {threading.get_ident()}
+    assert judge.threads.isdisjoint(here)
+    one, two = (seen(tmp_path / name, "after", ROWS, tools) for name in ("one", "two"))
+    assert one.records == two.records
+    assert torch.equal(one.moments.outer, two.moments.outer)
+
+
 def test_a_picture_is_opened_once_and_looked_at_once_by_each_tool(
     tmp_path: Path, sets: dict[str, list[Picture]], clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,7 +120,7 @@ def test_a_picture_is_opened_once_and_looked_at_once_by_each_tool(
     measure(tmp_path / "one", sets["after"], Tools(judge, shared, shared, ssim=False))
     assert opened == [p.path for p in sets["after"]]
     assert judge.calls == shared.calls == [4, 4, 2]
-    assert judge.threads.isdisjoint({threading.get_ident()}), "beside the caller's work"
+    assert judge.threads == {threading.get_ident()}
     measure(tmp_path / "two", sets["after"], Tools(None, None, other, ssim=False))
     assert other.calls == [2, 3, 1]  # only of prompts to keep
 
