@@ -319,7 +319,7 @@ def evaluate(given: list[str]) -> int:
     """Measure a finished run again, or any model against its original, by the concept's prompts or a named protocol."""
     from eval.evaluate import Evaluation, processes
     from eval.evaluate import evaluate as measure
-    from eval.report import evaluate_run, table
+    from eval.report import table
 
     examples = f"""examples:
   {PROGRAM} evaluate runs/star-demo-scissorhands-1                        the run's own pictures again
@@ -341,24 +341,12 @@ def evaluate(given: list[str]) -> int:
 
     _quiet_libraries()
     with Display() as display:
-        if _own_pictures(job):
-            folder = Path(job.model)
-            if processes()[0] > 0:  # nothing to draw: the first process measures alone
-                return 0
-            evaluate_run(folder, lambda done, total: display(Event("measure", done, total)), uncensored=job.uncensored)
-        else:
-            folder = measure(job, lambda stage, done, total: display(Event(stage, done, total)))
+        folder = measure(job, lambda stage, done, total: display(Event(stage, done, total)))
     if processes()[0] > 0:
         return 0
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     print(json.dumps(report, indent=1, ensure_ascii=False) if as_json else f"{table(report)}\n\n{_results(folder)}")
     return 0
-
-
-def _own_pictures(job: Any) -> bool:
-    """A finished run or evaluation, and nothing said that asks for other pictures than its own."""
-    said = [name for name, value in vars(job).items() if name not in ("model", "uncensored") and value != getattr(type(job)(), name)]
-    return bool(job.model) and (Path(job.model) / "options.json").is_file() and not said
 
 
 def _results(folder: Path) -> str:

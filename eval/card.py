@@ -59,7 +59,6 @@ def about(name: str) -> str:
     return ABOUT.get(name) or ("of other prompts' pictures from the reference, lower is better" if distance else "")
 
 
-
 @dataclass(frozen=True)
 class Claim:
     """One half of the verdict: "good", "fair", "unsure", "bad" or "unknown"; a clause; and the numbers behind it."""

@@ -36,6 +36,7 @@ from eval.report import evaluate_run, measured_with
 from eval.samples import NO_SEED, WHICH, Row, prompts_file, read_prompts
 from eval.tools import PICTURES, tools_of
 
+MEASURING = ("detector", "inception", "clip", "imagenet", "lpips")  # options that say what pictures are looked at with
 EVALUATIONS = Path("evaluations")
 SEED = 1_000_003  # not the noise of anybody's training pictures
 DRAWING = ("steps", "guidance", "batch", "count")  # options that say how pictures are drawn
@@ -55,10 +56,10 @@ class Evaluation:
     after: str | None = option(None, "folder of the erased model's pictures, in the same order")
     reference: str | None = option(None, "folder of real pictures for FID and KID, instead of the original's")
     detector: str | None = option(None, "judge, nudenet, imagenet, clip, or your own as file.py:function")
-    inception: str | None = option(None, "file of the Inception weights for FID, where they are not in torch's cache")
+    inception: str | None = option(None, "measure FID: file of the Inception weights, or auto (torch's cache, else fetched)")
     imagenet: str | None = option(None, "file of ResNet-50's weights for the detector imagenet, where they are not in torch's cache")
     lpips: str | None = option(None, "file of AlexNet's weights: measures drift by LPIPS too")
-    clip: str | None = option(None, "folder of a CLIP in open_clip's format, or MODEL:PRETRAINED of the hub")
+    clip: str | None = option(None, "measure CLIP scores: folder of a CLIP in open_clip's format, or MODEL:PRETRAINED of the hub")
     count: int | None = option(None, "pictures that name the concept; as many that do not, and half as many implicit", low=1)
     output: str | None = option(None, "folder of the evaluation; by default evaluations/<model>-<protocol>")
     steps: int | None = option(None, "denoising steps a picture", low=1)
@@ -100,6 +101,8 @@ def evaluate(job: Evaluation, show: Show | None = None) -> Path:
         picture_paths(Path(job.reference))  # before hours of drawing
     if job.before is not None:
         return _from_folders(job, told)
+    if _own_pictures(job):
+        return _again(job, told)
     models, concept = _models(job)
     protocol = load_protocol(job.protocol) if job.protocol else None
     rows, facts = _rows(job, concept, protocol)
@@ -121,6 +124,24 @@ def evaluate(job: Evaluation, show: Show | None = None) -> Path:
             look = partial(told, "measure")
             evaluate_run(folder, look, tools=tools, uncensored=job.uncensored, command=_command(job))
         barrier()
+    return folder
+
+
+def _own_pictures(job: Evaluation) -> bool:
+    """A finished run or evaluation, and nothing said that asks for other pictures than its own."""
+    plain = Evaluation()
+    said = {name for name, value in vars(job).items() if value != getattr(plain, name)} - {"model", "uncensored", "device", *MEASURING}
+    return bool(job.model) and (Path(job.model) / "options.json").is_file() and not said
+
+
+def _again(job: Evaluation, told: Show) -> Path:
+    """Measure the pictures that a run or an evaluation has, with what it was measured with and what is asked for beside it."""
+    folder = Path(job.model)
+    if processes()[0] == 0:  # nothing to draw: the first process measures alone
+        options = Run.read(folder).options
+        more = {name: value for name in MEASURING if (value := getattr(job, name)) is not None}
+        tools = tools_of({**options, "asked": {**(options.get("asked") or {}), **more}}, device=pick_device(job.device)) if more else None
+        evaluate_run(folder, partial(told, "measure"), tools=tools, uncensored=job.uncensored)
     return folder
 
 
@@ -199,7 +220,7 @@ def _options(job: Evaluation, concept: Concept, protocol: Protocol | None, promp
         "protocol": protocol.record() if protocol else None,
         "protocol_file": job.protocol if str(job.protocol).endswith(".toml") else None,
         "prompts": dict(prompt_facts),
-        "asked": {name: getattr(job, name) for name in ("reference", "detector", "inception", "clip", "imagenet", "lpips")},
+        "asked": {name: getattr(job, name) for name in ("reference", *MEASURING)},
     }  # fmt: skip
 
 

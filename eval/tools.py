@@ -18,6 +18,7 @@ from eval.protocols import COMPARED, DETECTED, OWN, Protocol, load_protocol
 
 DEMO = "demo"
 PICTURES = "pictures"  # the model of an evaluation that was given pictures and not told whose
+UNASKED = "not asked for, since its weights may have to be fetched: erase-concept evaluate FOLDER {} measures it"
 Made = TypeVar("Made")
 
 
@@ -43,12 +44,16 @@ def tools_for(
     features: Extractor | None = None
     if model == DEMO and "clip" not in asked:
         clip = _had(_demo_clip, "clip_score", False, missing)
-    elif "clip_score" in wanted or "clip" in asked:
-        clip = _had(lambda: _clip(asked.get("clip"), device), "clip_score", bool(protocol or "clip" in asked), missing)
+    elif "clip" in asked or (protocol and "clip_score" in wanted):
+        clip = _clip(asked.get("clip"), device)
+    elif "clip_score" in wanted:
+        missing["clip_score"] = UNASKED.format("--clip ViT-B-32:openai")
     if model == DEMO and "inception" not in asked:
         features = clip
-    elif wanted & COMPARED or "inception" in asked:
-        features = _had(lambda: _inception(asked.get("inception"), device), "fid", bool(protocol or "inception" in asked), missing)
+    elif "inception" in asked or (protocol and wanted & COMPARED):
+        features = _inception(asked.get("inception"), device)
+    elif wanted & COMPARED:
+        missing["fid"] = UNASKED.format("--inception auto")
     drift = _had(_ssim, "ssim", False, missing) is not None and "drift" in wanted
     lpips = _lpips(asked["lpips"]) if "lpips" in asked else None
     return Tools(detector, clip, features, drift, lpips, missing)
@@ -136,7 +141,7 @@ def _clip_source(asked: str | None) -> dict[str, str]:
 def _inception(asked: str | None, device: str) -> Extractor:
     from eval.inception import Inception
 
-    return Inception(Path(asked) if asked else None, device)
+    return Inception(Path(asked) if asked and asked != "auto" else None, device)
 
 
 def _lpips(asked: str) -> Any:

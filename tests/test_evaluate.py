@@ -529,10 +529,21 @@ def test_a_mistake_with_models_is_named_before_anything_is_drawn(job: Evaluation
     assert watch.drawn == []
 
 
+def test_a_finished_evaluation_is_measured_with_more_on_its_own_pictures(job: Evaluation, models: dict[str, Path]) -> None:
+    folder = evaluate(replace(job, original=str(models["before"])))
+    first = report_of(folder)
+    pictures = {path: path.stat().st_mtime_ns for path in (folder / "samples").rglob("*.png")}
+    assert evaluate(Evaluation(model=str(folder), clip=str(models["clip"]))) == folder
+    report = report_of(folder)
+    assert "clip_score" in report["after"]
+    assert report["after"]["ua"] == first["after"]["ua"]
+    assert {path: path.stat().st_mtime_ns for path in (folder / "samples").rglob("*.png")} == pictures
+
+
 def test_what_would_be_welcome_and_cannot_be_had_is_said_in_the_report(job: Evaluation, models: dict[str, Path]) -> None:
     report = report_of(evaluate(replace(job, original=str(models["before"]))))
     assert report["unmeasured"].keys() == {"clip_score", "fid"}
-    assert "--inception FILE" in report["unmeasured"]["fid"]
+    assert "--inception auto" in report["unmeasured"]["fid"]
     assert {"clip_score", "fid"}.isdisjoint(report["after"])
     assert {"ua", "ira", "cra", "ssim"} <= report["after"].keys()
 

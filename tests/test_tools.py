@@ -87,14 +87,17 @@ def test_the_embedded_model_brings_everything(shipped: Path) -> None:
     assert tools.missing == {}
 
 
-def test_what_would_be_welcome_and_is_not_there_is_left_out_with_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_nothing_large_is_fetched_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tools = tools_for(STAR, ELSEWHERE)
     assert isinstance(tools.detector, Judge)
     assert (tools.clip, tools.features, tools.ssim) == (None, None, True)
     assert set(tools.missing) == {"clip_score", "fid"}
-    assert "--clip FOLDER" in tools.missing["clip_score"]
-    assert "--inception FILE" in tools.missing["fid"]
-    assert str(tmp_path / "torch") in tools.missing["fid"]
+    assert "--clip ViT-B-32:openai" in tools.missing["clip_score"]
+    assert "--inception auto" in tools.missing["fid"]
+    with pytest.raises(InputError, match="--inception FILE"):  # asked for by name it is, and here it cannot be had
+        tools_for(STAR, ELSEWHERE, asked={"inception": "auto"})
+    with pytest.raises(InputError, match="--clip FOLDER"):
+        tools_for(STAR, ELSEWHERE, asked={"clip": "ViT-B-32:openai"})
     assert not any("\n" in why for why in tools.missing.values())
     monkeypatch.setattr("eval.tools.clip_path", lambda: tmp_path / "none")
     assert set(tools_for(STAR, DEMO).missing) == {"clip_score"}
