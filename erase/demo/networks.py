@@ -96,7 +96,8 @@ def build_autoencoder() -> Any:
     for name, layer in vae.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         if name.endswith("conv2"):
             nn.init.zeros_(layer.weight)
     vae.decoder.conv_out.weight.data.mul_(0.3)

@@ -100,10 +100,10 @@ def fit(
     if path.exists():
         with safe_open(path, "pt", device) as file:
             start = int(file.metadata()["step"])
-            for key, value in weights.items():
-                value.data.copy_(file.get_tensor(f"weight/{key}"))
+            for key, weight in weights.items():
+                weight.data.copy_(file.get_tensor(f"weight/{key}"))
                 average[key].copy_(file.get_tensor(f"average/{key}"))
-                optimizer.state[value] = {
+                optimizer.state[weight] = {
                     "step": torch.tensor(float(start)),
                     "exp_avg": file.get_tensor(f"first/{key}"),
                     "exp_avg_sq": file.get_tensor(f"second/{key}"),
@@ -125,14 +125,14 @@ def fit(
             rate_now = (step + 1 - start) / (time.perf_counter() - clock)
             print(f"{name} {step + 1}/{steps}  loss {recent:.4f}  {rate_now:.2f} steps/s", flush=True)
         if (step + 1) % every == 0 or step + 1 == steps:
-            state = {f"weight/{key}": value.detach() for key, value in weights.items()}
-            state |= {f"average/{key}": value for key, value in average.items()}
-            for key, value in weights.items():
-                state[f"first/{key}"] = optimizer.state[value]["exp_avg"]
-                state[f"second/{key}"] = optimizer.state[value]["exp_avg_sq"]
+            state = {f"weight/{key}": weight.detach() for key, weight in weights.items()}
+            state |= {f"average/{key}": mean for key, mean in average.items()}
+            for key, weight in weights.items():
+                state[f"first/{key}"] = optimizer.state[weight]["exp_avg"]
+                state[f"second/{key}"] = optimizer.state[weight]["exp_avg_sq"]
             _save(state, path, {"step": str(step + 1)})
-    for key, value in weights.items():
-        value.data.copy_(average[key])
+    for key, weight in weights.items():
+        weight.data.copy_(average[key])
 
 
 def hash_seed(*parts: object) -> int:
@@ -233,7 +233,8 @@ def train_denoiser(
         target = scheduler.get_velocity(latents, noise, t).to(plan.device)
         text = model.text_encoder(tokens.to(plan.device))[0]
         error = (model.unet(noisy, t.to(plan.device), text).sample - target).pow(2).mean((1, 2, 3))
-        return (error * (weight[t] * 2.5).to(plan.device)).mean()
+        loss: Tensor = (error * (weight[t] * 2.5).to(plan.device)).mean()
+        return loss
 
     def everything(step: int, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(scenes), (64,), generator=generator)
