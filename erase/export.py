@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from torch import Tensor
 from erase.files import sha256, write_json, written
 from erase.run import disk_errors, package_version
 from erase.task import InputError
+from erase.tensorfile import header
 
-SUPPORTED = ("StableDiffusionPipeline",)
+SUPPORTED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
 PICKLES = {".ckpt", ".bin", ".pt", ".pth", ".pkl"}
 HALF = {"F16", "BF16"}
 # diffusion_pytorch_model[.fp16][-00001-of-00002].safetensors, the older ...-00001-of-00002.fp16.safetensors, and indices
@@ -91,14 +92,14 @@ def variant_of(folder: Path) -> str | None:
 
 def weight_hashes(folder: Path) -> dict[str, str]:
     """sha256 of every weight file that loading this pipeline folder reads, by relative name."""
-    files = [path for name in _components(folder) for path in weight_files(folder / name).values() if path.suffix == ".safetensors"]
+    files = [path for name in components(folder) for path in weight_files(folder / name).values() if path.suffix == ".safetensors"]
     return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(files)}
 
 
 def read_provenance(folder: Path) -> dict[str, str]:
     """What the metadata of an export's UNet says; empty for a folder that is no export of ours."""
     files = [path for path in weight_files(folder / "unet").values() if path.suffix == ".safetensors"]
-    found = _header(files[0])[0].get("__metadata__", {}) if files else {}
+    found = header(files[0])[0].get("__metadata__", {}) if files else {}
     return {name: value for name, value in sorted(found.items()) if name != "format"} if "erase-concept" in found else {}
 
 
@@ -107,11 +108,9 @@ def check_model_folder(path: Path) -> None:
     if path.suffix.lower() in PICKLES and not path.is_dir():
         remedy = f'convert it where that does no harm: python -c "{SAFER.format(load="from_single_file", path=str(path))}"'
         raise InputError(f"{path} is a pickle, which can run any code when it is loaded; expected a diffusers folder: {remedy}")
-    if path.suffix.lower() == ".safetensors" and not path.is_dir():
-        remedy = f'convert it: python -c "{SAFER.format(load="from_single_file", path=str(path))}"'
-        raise InputError(f"{path} is a single-file checkpoint, not yet supported; expected a diffusers folder: {remedy}")
     if not path.is_dir():
-        raise InputError(f"{path} is {'a file' if path.exists() else 'not there'}; expected a diffusers folder or a hub name")
+        what = "a file" if path.exists() else "not there"
+        raise InputError(f"{path} is {what}; expected a diffusers folder, a .safetensors checkpoint or a hub name")
     if not (path / "model_index.json").is_file():
         found = sorted(entry.name for entry in path.iterdir())
         shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "") if found else "nothing"
@@ -119,7 +118,7 @@ def check_model_folder(path: Path) -> None:
     family = _index(path).get("_class_name")
     if family not in SUPPORTED:
         raise InputError(f"{path} is a {family}, not yet supported; expected {' or '.join(SUPPORTED)}")
-    for name in _components(path):
+    for name in components(path):
         _check_component(path, name)
 
 
@@ -204,7 +203,8 @@ def _index(folder: Path) -> dict[str, Any]:
     return index if isinstance(index, dict) else {}
 
 
-def _components(folder: Path) -> list[str]:
+def components(folder: Path) -> list[str]:
+    """The parts that a folder's index lists."""
     return [name for name, value in _index(folder).items() if isinstance(value, list) and len(value) == 2 and value[1] is not None]
 
 
@@ -229,21 +229,23 @@ def _copy_parts(source: Path, part: Path) -> None:
         if path.is_file() and re.match(r"(licen[cs]e|notice)", path.name, re.IGNORECASE):
             shutil.copyfile(path, part / path.name)
     _copy_json(source / "model_index.json", part / "model_index.json")
-    for name in _components(source):
-        (part / name).mkdir()
-        weights = weight_files(source / name)
-        for path in sorted((source / name).iterdir()):
-            if path.is_file() and path.suffix in {".json", ".txt"} and ".index." not in path.name:
-                _copy_json(path, part / name / path.name, _reads_half(weights) if path.name == "config.json" else False)
-        for plain, path in weights.items() if name != "unet" else ():
-            _copy_weights(path, part / name / plain)
+    for name in components(source):
+        copy_part(source / name, part / name, shutil.copyfile if name != "unet" else None)
 
 
-def _copy_weights(path: Path, target: Path) -> None:
-    if path.suffix == ".json":
-        _copy_shard_index(path, target)
-    else:
-        shutil.copyfile(path, target)
+def copy_part(source: Path, target: Path, copy: Callable[[Path, Path], object] | None = None) -> None:
+    """One part: its small files, and its weights by `copy` (source file, target file); without it no weights."""
+    target.mkdir()
+    weights = weight_files(source)
+    for plain, path in weights.items() if copy is not None else ():
+        if path.suffix == ".json":
+            _copy_shard_index(path, target / plain)
+        else:
+            copy(path, target / plain)
+    half = _reads_half(weight_files(target))
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.suffix in {".json", ".txt"} and ".index." not in path.name:
+            _copy_json(path, target / path.name, half if path.name == "config.json" else False)
 
 
 def _copy_shard_index(path: Path, target: Path) -> None:
@@ -257,7 +259,7 @@ def _copy_shard_index(path: Path, target: Path) -> None:
 def _reads_half(weights: Mapping[str, Path]) -> bool:
     """Whether this is a part of transformers in half precision, which a plain from_pretrained would leave in it."""
     files = [path for name, path in weights.items() if name.startswith("model") and path.suffix == ".safetensors"]
-    return any(entry["dtype"] in HALF for path in files for entry in _header(path)[0].values() if "dtype" in entry)
+    return any(entry["dtype"] in HALF for path in files for entry in header(path)[0].values() if "dtype" in entry)
 
 
 def _copy_json(path: Path, target: Path, widen: bool = False) -> None:
@@ -281,7 +283,7 @@ def _copy_json(path: Path, target: Path, widen: bool = False) -> None:
 
 def _write_unet(source: Path, target: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
     files = weight_files(source)
-    names = {name for plain, path in files.items() if path.suffix != ".json" for name in _header(path)[0]}
+    names = {name for plain, path in files.items() if path.suffix != ".json" for name in header(path)[0]}
     if unknown := sorted(set(state) - names):
         raise ValueError(f"the UNet of the source has no weights {', '.join(unknown[:3])} ({len(unknown)} in all)")
     for plain, path in files.items():
@@ -295,16 +297,16 @@ def _rewrite(source: Path, target: Path, state: Mapping[str, Tensor], facts: Map
     """The same file with other values. Written by hand: safetensors puts metadata in another order in every process."""
     from safetensors import safe_open
 
-    header, _ = _header(source)
-    earlier = header.pop("__metadata__", {})
+    entries, _ = header(source)
+    earlier = entries.pop("__metadata__", {})
     notes = {**facts, "format": "pt"}
     if "erase-concept" in earlier:  # erased before, of another concept: keep the whole story
         notes["earlier"] = json.dumps(earlier, sort_keys=True, ensure_ascii=False)
-    text = json.dumps({"__metadata__": dict(sorted(notes.items())), **header}, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps({"__metadata__": dict(sorted(notes.items())), **entries}, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     with safe_open(source, "pt") as tensors, target.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for name in sorted(header, key=lambda name: tuple(header[name]["data_offsets"])):
+        for name in sorted(entries, key=lambda name: tuple(entries[name]["data_offsets"])):
             value = _merged(name, tensors.get_tensor(name), state.get(name))
             file.write(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
@@ -320,13 +322,6 @@ def _merged(name: str, there: Tensor, new: Tensor | None) -> Tensor:
     if not torch.isfinite(value).all():
         raise ArithmeticError(f"{name} is not finite in {there.dtype}; nothing was exported")
     return value
-
-
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """The JSON header of a safetensors file, and where the data begins."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(size)), 8 + size
 
 
 def _one_hash(unet: Path) -> str:

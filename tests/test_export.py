@@ -294,14 +294,14 @@ def test_a_pickle_is_refused_unread(tmp_path: Path, suffix: str) -> None:
 
 def test_folders_that_are_no_pipeline_say_what_was_found(tmp_path: Path, source: Path) -> None:
     (tmp_path / "one.safetensors").touch()
-    with pytest.raises(InputError, match=r"single-file checkpoint, not yet supported; expected a diffusers folder"):
+    with pytest.raises(InputError, match=r"is a file; expected a diffusers folder, a \.safetensors checkpoint or a hub name"):
         check_model_folder(tmp_path / "one.safetensors")
-    with pytest.raises(InputError, match="is not there; expected a diffusers folder or a hub name"):
+    with pytest.raises(InputError, match=r"is not there; expected a diffusers folder, a \.safetensors checkpoint or a hub name"):
         check_model_folder(tmp_path / "none")
     with pytest.raises(InputError, match=r"no model_index\.json \(it holds one\.safetensors, source\)"):
         check_model_folder(tmp_path)
     index = json.loads((source / "model_index.json").read_text())
-    for family in ("FluxPipeline", "StableDiffusionXLPipeline"):
+    for family in ("FluxPipeline", "StableDiffusion3Pipeline"):
         (source / "model_index.json").write_text(json.dumps({**index, "_class_name": family}))
         with pytest.raises(InputError, match=f"is a {family}, not yet supported; expected StableDiffusionPipeline"):
             check_model_folder(source)
