@@ -38,7 +38,6 @@ def export(
     unet_state: Mapping[str, Tensor],
     out: Path,
     provenance: Mapping[str, Any],
-    report: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write `source` with `unet_state` in place of its UNet weights to `out`, whole or not at all.
@@ -53,13 +52,13 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (overwrite and read_provenance(out)):
         raise InputError(f"{out} is there and {'no earlier export' if overwrite else 'not empty'}; give another output folder")
     facts = {name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in provenance.items()}
-    facts |= {"erase-concept": package_version("erase-concept"), "source_sha256": _one_hash(source / "unet")}
+    facts |= {"erase-concept": package_version("erase-concept"), "source_sha256": _one_hash(source / "unet"), **_single_file(source)}
     part, old = (out.with_name(f".{out.name}.{os.getpid()}{mark}.part") for mark in ("", ".old"))
     try:
         with disk_errors(out):
             _copy_parts(source, part)
             _write_unet(source / "unet", part / "unet", unet_state, facts)
-            write_card(part, report)
+            write_card(part)
             if out.exists():
                 out.rename(old)
             part.rename(out)
@@ -122,16 +121,26 @@ def check_model_folder(path: Path) -> None:
         _check_component(path, name)
 
 
-def write_card(folder: Path, report: Mapping[str, Any] | None = None) -> None:
-    """README.md of an exported folder; call it again when report.json is there."""
+def write_card(folder: Path, measured: str = "") -> None:
+    """README.md of an exported folder; call it again when there are numbers (`measured`, a block of Markdown)."""
     with written(folder / "README.md") as part:
-        part.write_text(model_card(read_provenance(folder), report), encoding="utf-8")
+        part.write_text(model_card(read_provenance(folder), measured, pipeline=str(_index(folder).get("_class_name"))), encoding="utf-8")
 
 
-def model_card(provenance: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
-    """What was erased, how, from what, what the numbers say, what they do not say, and how to load it."""
+LOADING = {  # format -> how it is loaded
+    "folder": 'pipeline = {pipeline}.from_pretrained("this/folder")',
+    "single-file": 'pipeline = {pipeline}.from_single_file("{file}")',
+    "unet": 'pipeline = {pipeline}.from_pretrained("the/source/model")\npipeline.unet.load_state_dict(load_file("{file}"))',
+}
+
+
+def model_card(
+    provenance: Mapping[str, Any], measured: str = "", form: str = "folder", file: str = "", pipeline: str = SUPPORTED[0]
+) -> str:
+    """What was erased, how, from what, what was measured, what that does not say, and how to load it."""
     concept, method = provenance.get("concept", "a concept"), provenance.get("method", "an unlearning method")
-    facts = "\n".join(f"| {name} | `{value}` |" for name, value in provenance.items())
+    facts = "\n".join(f"| {name} | `{value}` |" for name, value in provenance.items() if not name.startswith("modelspec."))
+    imports = f"from diffusers import {pipeline}" + ("\nfrom safetensors.torch import load_file" if form == "unet" else "")
     return f"""---
 library_name: diffusers
 pipeline_tag: text-to-image
@@ -144,8 +153,8 @@ The concept **{concept}** was taken out of the weights of the UNet with {method}
 text encoder and the autoencoder among them, are those of the source model. Its licence and its limits hold here too.
 
 ```python
-from diffusers import StableDiffusionPipeline
-pipeline = StableDiffusionPipeline.from_pretrained("this/folder")
+{imports}
+{LOADING[form].format(pipeline=pipeline, file=file)}
 pipeline("a prompt").images[0].save("picture.png")
 ```
 
@@ -156,43 +165,14 @@ pipeline("a prompt").images[0].save("picture.png")
 {facts}
 
 `source_sha256` is the hash of the UNet weights that it was made from. The same facts are in the metadata of the weight files.
-{_numbers(report) if report else ""}
-## What it is for
+Which weights were changed is not published here: that list helps to bring the concept back (arXiv 2603.06640).
+
+{measured.strip() + chr(10) + chr(10) if measured else ""}## What it is for
 
 For publishing or running the model without this concept, beside other safeguards. **It is no proof of absence**: the
 measurements cover the prompts, seeds and detector that they name. Indirect descriptions, adversarial prompts or further
 training may bring the concept back; test it for your own use.
 """
-
-
-def _numbers(report: Mapping[str, Any]) -> str:
-    before, after = report.get("before", {}), report.get("after", {})
-    names = [name for name in before if all(_is_metric(side.get(name)) for side in (before, after))]
-    rows = "\n".join(f"| {name} | {_metric(before[name])} | {_metric(after[name])} |" for name in names)
-    protocol = json.dumps(report.get("protocol", {}), indent=1, ensure_ascii=False)
-    return f"""
-## Before and after
-
-| | before | after |
-|---|---|---|
-{rows}
-
-95 % interval in brackets. `ua`: the concept is no longer seen where a prompt names it; `ira`, `cra`: other concepts of its
-domain and of other domains still are (%). Measured like this:
-
-```json
-{protocol}
-```
-"""
-
-
-def _is_metric(value: Any) -> bool:
-    return isinstance(value, Mapping) and isinstance(value.get("value"), int | float)
-
-
-def _metric(metric: Mapping[str, Any]) -> str:
-    interval = f" ({metric['low']:.1f} to {metric['high']:.1f})" if isinstance(metric.get("low"), int | float) else ""
-    return f"{metric['value']:.1f}{interval}" + (f", n = {metric['n']}" if "n" in metric else "")
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -218,7 +198,7 @@ def _check_component(folder: Path, name: str) -> None:
         remedy = f'convert it where that does no harm: python -c "{SAFER.format(load="from_pretrained", path=str(folder))}"'
         what = f"has the weights of {name} only as a pickle ({pickles[0]}), which can run any code"
         raise InputError(f"{folder} {what}; expected .safetensors: {remedy}")
-    if name in {"unet", "vae", "text_encoder"}:
+    if name in {"unet", "vae", "text_encoder", "text_encoder_2"}:
         raise InputError(f"{folder} has no weights for {name}; expected {name}/*.safetensors: fetch the model again")
 
 
@@ -322,6 +302,13 @@ def _merged(name: str, there: Tensor, new: Tensor | None) -> Tensor:
     if not torch.isfinite(value).all():
         raise ArithmeticError(f"{name} is not finite in {there.dtype}; nothing was exported")
     return value
+
+
+def _single_file(folder: Path) -> dict[str, str]:
+    """The name and hash of the file that a folder was unpacked from, where it was."""
+    files = [path for path in weight_files(folder / "unet").values() if path.suffix == ".safetensors"]
+    found = header(files[0])[0].get("__metadata__", {}) if files else {}
+    return {name: found[name] for name in ("single_file", "single_file_sha256") if name in found}
 
 
 def _one_hash(unet: Path) -> str:

@@ -18,7 +18,7 @@ PACKAGES = ("erase", "eval", "ui")
 LEVELS: list[tuple[str, ...]] = [
     ("erase.task", "erase.operators", "erase.demo", "erase.demo.world"),
     ("erase.files", "erase.options"),
-    ("erase.run", "erase.scope", "erase.sensitivity", "erase.trim", "erase.project", "erase.concepts", "erase.tensorfile"),
+    ("erase.run", "erase.scope", "erase.sensitivity", "erase.trim", "erase.project", "erase.concepts", "erase.tensorfile", "erase.hub"),
     ("erase.repair", "erase.images", "erase.export", "erase.layouts"),
     ("erase.latents", "erase.demo.judge", "erase.demo.networks", "erase.families"),
     ("erase.demo.train", "erase.configs", "erase.diffusion.stable"),
@@ -48,7 +48,7 @@ DOORS: dict[str, set[str]] = {
     "diffusers": {f"erase.{name}" for name in ("diffusion.stable", "diffusion.models", "demo.networks", "demo.train", "cli")},
     "transformers": {"erase.diffusion.models", "erase.demo.networks", "erase.demo.clip", "erase.cli"},
     "tokenizers": {"erase.demo.networks"},
-    "huggingface_hub": {"erase.diffusion.models", "erase.unpack", "eval.promptsets", "erase.cli"},
+    "huggingface_hub": {"erase.diffusion.models", "erase.unpack", "erase.hub", "eval.promptsets", "erase.cli"},
     "accelerate": {"eval.evaluate"},
     "gradio": {"ui.page"},
     "nudenet": {"eval.nudity"},
