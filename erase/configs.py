@@ -93,7 +93,17 @@ def text_config(tensors: Tensors, part: str, family: str) -> Config:
     }
 
 
-LOADING = {"force_upcast", "upcast_attention", "projection_dim", "architectures", "_class_name"}  # of no effect on the layout
+# Of no effect on what a single file holds, and different from one published folder to the next.
+LOADING = {
+    "force_upcast",
+    "upcast_attention",
+    "architectures",
+    "model_type",
+    "_class_name",
+    "vae.sample_size",
+    "text_encoder.projection_dim",
+}
+SCHEDULE = {"beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "prediction_type"}
 
 
 def misfits(there: Mapping[str, Config], made: Mapping[str, Config]) -> list[str]:
@@ -102,11 +112,8 @@ def misfits(there: Mapping[str, Config], made: Mapping[str, Config]) -> list[str
     for part, config in made.items():
         levels = len(config.get("block_out_channels", ()))
         for name, value in config.items():
-            if name in LOADING - {"projection_dim"} or (name == "projection_dim" and part == "text_encoder") or name not in there[part]:
-                continue
-            if part == "scheduler" and name not in ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "prediction_type"):
-                continue
-            if _spread(there[part][name], levels) != _spread(value, levels):
+            free = {name, f"{part}.{name}"} & LOADING or (part == "scheduler" and name not in SCHEDULE)
+            if not free and name in there[part] and _spread(there[part][name], levels) != _spread(value, levels):
                 found.append(f"{part}: {name} {there[part][name]}, not {value}")
     return found
 

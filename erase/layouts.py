@@ -28,6 +28,18 @@ OPEN_CLIP = {
 QKV = ("q_proj", "k_proj", "v_proj")
 
 
+ORIGINAL = re.compile(
+    r"model\.diffusion_model\.(time_embed|label_emb\.0|input_blocks\.\d+|middle_block|output_blocks\.\d+|out)\.(?!resnets|attentions)"
+    r"|first_stage_model\.((encoder|decoder)\.(conv_in|conv_out|norm_out|mid|down|up)|quant_conv|post_quant_conv)\."
+    r"|(?!model\.|first_stage_model\.)"
+)
+
+
+def strays(names: Iterable[str]) -> list[str]:
+    """Names of UNet and autoencoder in a single file that the original layout does not have."""
+    return [name for name in names if not ORIGINAL.match(name)]
+
+
 def under(tensors: Tensors, prefix: str) -> dict[str, Lazy]:
     """Those whose name begins like this, without that beginning."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

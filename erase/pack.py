@@ -19,7 +19,7 @@ import torch
 from erase.configs import Config, configs, misfits
 from erase.export import check_model_folder, components, copy_part, read_provenance, weight_files
 from erase.families import FAMILIES, to_file, to_folder
-from erase.layouts import clip_to_folder
+from erase.layouts import clip_to_folder, strays
 from erase.run import disk_errors
 from erase.task import InputError
 from erase.tensorfile import Lazy, lazy_tensors, metadata, write_lazy
@@ -62,7 +62,7 @@ def _single_file(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
     tensors: dict[str, Lazy] = to_file(parts, family)
     modern = to_folder(tensors, family)  # the folder that this file would become
     there = {name: _config(folder, name) for name in (*parts, "scheduler")}
-    strange = misfits(there, configs(modern, family, prediction, size)) + _lost(parts, modern)
+    strange = misfits(there, configs(modern, family, prediction, size)) + _lost(parts, modern) + strays(tensors)
     if strange:
         what = f"{strange[0]}; {len(strange)} in all"
         raise InputError(f"{folder} does not fit into a single file of {FAMILIES[family].title} ({what}); give --format folder")
@@ -110,9 +110,8 @@ def _lost(parts: Mapping[str, Mapping[str, Lazy]], again: Mapping[str, Mapping[s
     """Tensors of the folder that the single file's folder would not have."""
     found = []
     for name, tensors in parts.items():
-        wanted = clip_to_folder(tensors) if name == "text_encoder" else tensors
-        shapes = sorted(tensor.shape for tensor in again[name].values())
-        if len(wanted) != len(again[name]) or (name == "unet" and shapes != sorted(tensor.shape for tensor in wanted.values())):
+        wanted = clip_to_folder(tensors) if name.startswith("text") else tensors
+        if len(wanted) != len(again[name]):
             found.append(f"{name}: {len(wanted)} tensors, {len(again[name])} of which have a place")
     return found
 

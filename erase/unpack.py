@@ -25,15 +25,15 @@ TOKENIZER_FILES = ("vocab.json", "merges.txt")
 WORDS = "--tokenizer DIR"
 
 
-Verify = Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+Verify = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, dict[str, Any]]]
 
 
 def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = None, verify: Verify | None = None) -> Path:
     """The folder of a single-file checkpoint, made once; the same file and options give the same folder.
 
     `prediction` is epsilon or v_prediction where the file does not say it. `verify` looks at tensors and configurations
-    before anything is written. InputError for whatever is no complete model of a known family, and where there is no
-    tokenizer.
+    before anything is written, and returns the tensors that belong there. InputError for whatever is no complete model of a
+    known family, and where there is no tokenizer.
     """
     tensors, facts = lazy_tensors(path), metadata(path)
     family = recognise(tensors, str(path))
@@ -48,7 +48,7 @@ def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = 
     except KeyError as error:
         raise InputError(f"{path} is not complete: it lacks {error.args[0]}; fetch it again") from error
     if verify is not None:
-        verify(parts, made)
+        parts = verify(parts, made)
     words = find_tokenizer(tokenizer)
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     origin = {**{k: v for k, v in facts.items() if k != "format"}, "single_file": path.name, "single_file_sha256": digest}

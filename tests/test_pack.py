@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -146,6 +147,30 @@ def test_a_weight_of_no_place_is_refused(family_folders: dict[str, Path], tmp_pa
     save_file(load_file(file) | {"adapter.weight": torch.zeros(3)}, file)
     with pytest.raises(InputError, match=r"text_encoder: .* tensors, .* have a place"):
         pack(strange, tmp_path / "one.safetensors")
+
+
+def test_a_module_that_the_layout_does_not_know_is_refused(family_folders: dict[str, Path], tmp_path: Path) -> None:
+    """As UNets distilled for few steps have it."""
+    strange = Path(shutil.copytree(family_folders["sd1"], tmp_path / "strange"))
+    file = strange / "unet/diffusion_pytorch_model.safetensors"
+    save_file(load_file(file) | {"time_embedding.cond_proj.weight": torch.zeros(3)}, file)
+    with pytest.raises(InputError, match=r"model\.diffusion_model\.time_embedding\.cond_proj\.weight"):
+        pack(strange, tmp_path / "one.safetensors")
+
+
+def test_what_published_folders_say_beside_the_layout_does_not_matter(family_folders: dict[str, Path], tmp_path: Path) -> None:
+    """An autoencoder trained at another size, positions among the weights, an index of older versions."""
+    real = Path(shutil.copytree(family_folders["sdxl"], tmp_path / "real"))
+    config = json.loads((real / "vae/config.json").read_text())
+    (real / "vae/config.json").write_text(json.dumps({**config, "sample_size": 256, "force_upcast": False}))
+    unet = json.loads((real / "unet/config.json").read_text())
+    (real / "unet/config.json").write_text(json.dumps({k: v for k, v in unet.items() if k != "transformer_layers_per_block"}))
+    for part in ("text_encoder", "text_encoder_2"):
+        file = real / part / "model.safetensors"
+        save_file(load_file(file) | {"text_model.embeddings.position_ids": torch.arange(32)[None]}, file)
+    assert set(load_file(pack(real, tmp_path / "a.safetensors"))) == set(
+        load_file(pack(family_folders["sdxl"], tmp_path / "b.safetensors"))
+    )
 
 
 @pytest.mark.parametrize(

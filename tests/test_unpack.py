@@ -127,6 +127,7 @@ REFUSED: list[tuple[str, Callable[[State], State], str]] = [
     ("sd1", without(UNET + "input_blocks.1.0"), "is not complete: it lacks down_blocks.0.resnets.0.conv2.weight"),
     ("sd1", without("first_stage_model.encoder.mid.attn_1.q"), "its vae lacks encoder.mid_block.attentions.0.to_q"),
     ("sd1", without("cond_stage_model.transformer.text_model.final_layer_norm"), "its text_encoder lacks final_layer_norm"),
+    ("sd1", lambda s: s | {UNET + "motion.weight": torch.zeros(7)}, "unet has motion.weight, which no known family has"),
     ("sd1", lambda s: s | {UNET + "out.2.bias": torch.zeros(7)}, "unet has conv_out.bias of (7,) where (4,) belongs"),
 ]  # fmt: skip
 
@@ -164,6 +165,8 @@ def test_positions_and_the_averaged_copy_are_no_part_of_the_folder(
         "cond_stage_model.transformer.text_model.embeddings.position_ids": torch.arange(32)[None],
         "model_ema.diffusion_modelinput_blocks00weight": torch.zeros(1),
         "alphas_cumprod": torch.zeros(1000),
+        "first_stage_model.loss.logvar": torch.zeros(1),
+        "cond_stage_model.transformer.text_projection.weight": torch.zeros(1),
     }
     file = changed(files["sd1"], tmp_path / "more.safetensors", lambda state: state | extra)
     made = locate(str(file), str(family_folders["sd1"]))

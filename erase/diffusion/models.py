@@ -51,11 +51,15 @@ def open_model(folder: Path, device: str = "cpu", dtype: str = "float32") -> Sta
     return WRAPPERS[index["_class_name"]](folder, device, dtype)
 
 
-def _verify(parts: Mapping[str, Any], made: Mapping[str, Any]) -> None:
-    """InputError unless the tensors are exactly those of networks of these configurations: a loader fills gaps with noise."""
+def _verify(parts: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors that networks of these configurations have; InputError where one lacks: a loader would fill the gap with noise.
+
+    Left out is what single files hold beside the networks: numbers of positions, the text's projection, a loss.
+    """
     import diffusers
     import transformers
 
+    found: dict[str, Any] = {}
     for part, tensors in parts.items():
         config = {name: value for name, value in made[part].items() if not name.startswith("_") and name != "architectures"}
         with torch.device("meta"):
@@ -65,11 +69,16 @@ def _verify(parts: Mapping[str, Any], made: Mapping[str, Any]) -> None:
             else:
                 state = getattr(diffusers, made[part]["_class_name"]).from_config(config).state_dict()
         there = {name.removeprefix("text_model."): tensor.shape for name, tensor in tensors.items()}
-        for name, wanted in {name.removeprefix("text_model."): tuple(tensor.shape) for name, tensor in state.items()}.items():
+        wants = {name.removeprefix("text_model."): tuple(tensor.shape) for name, tensor in state.items()}
+        for name, wanted in wants.items():
             if there.get(name, wanted) != wanted:
                 raise InputError(f"the checkpoint's {part} has {name} of {there[name]} where {wanted} belongs; it is of no known family")
             if name not in there and not name.endswith("position_ids"):
                 raise InputError(f"the checkpoint is not complete: its {part} lacks {name}; fetch it again")
+        if part == "unet" and (strange := sorted(there.keys() - wants.keys())):
+            raise InputError(f"the checkpoint's unet has {strange[0]}, which no known family has ({len(strange)} such weights in all)")
+        found[part] = {name: tensor for name, tensor in tensors.items() if name.removeprefix("text_model.") in wants}
+    return found
 
 
 def _fetch(name: str) -> Path:
