@@ -216,8 +216,9 @@ def _copy_parts(source: Path, part: Path) -> None:
 def copy_part(source: Path, target: Path, copy: Callable[[Path, Path], object] | None = None) -> None:
     """One part: its small files, and its weights by `copy` (source file, target file); without it no weights."""
     target.mkdir()
-    weights = weight_files(source)
-    for plain, path in weights.items() if copy is not None else ():
+    for plain, path in weight_files(source).items():
+        if copy is None:
+            break
         if path.suffix == ".json":
             _copy_shard_index(path, target / plain)
         else:

@@ -81,6 +81,8 @@ def recognise(tensors: Tensors, said: str) -> str:
     found = next((name for name, family in FAMILIES.items() if there and set(family.text.values()) <= there), None)
     if found is None:
         raise InputError(f"{said} {_without_text(tensors, there)}; {WHOLE}")
+    if "edm_mean" in tensors:
+        raise InputError(f"{said} is a model of the EDM kind (Playground 2.5), which is not supported; give one of Stable Diffusion XL")
     if found == "sd2" and label is not None:
         raise InputError(f"{said} starts from pictures (unCLIP of Stable Diffusion 2.1), not supported; give the base model")
     if not under(tensors, VAE):

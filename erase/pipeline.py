@@ -129,7 +129,7 @@ class Work:
         self.run = Run.open(output, options, job.overwrite)
 
     def _options(self) -> dict[str, Any]:
-        aside = ["output", "overwrite", *(k for k in ("tokenizer", "prediction_type") if getattr(self.job, k) is None)]
+        aside = ["output", "overwrite", "tokenizer", *(["prediction_type"] if self.job.prediction_type is None else [])]
         given = {k: v for k, v in asdict(self.job).items() if k not in aside}
         settings = asdict(self.method)
         chosen = {"concept_file": asdict(self.concept), "method_options": settings, "weights": weight_hashes(self.folder)}

@@ -143,6 +143,7 @@ def unmeasured(folder: Path) -> Path:
 OTHER = {  # option -> another value than its default, as it is typed, and as it arrives
     "concept": ("ring", "ring"),
     "model": ("some/model", "some/model"),
+    "prediction_type": ("epsilon", "epsilon"),
     "preset": ("paper", "paper"),
     "output": ("here", "here"),
     "device": ("cpu", "cpu"),

@@ -61,18 +61,24 @@ def test_text_is_embedded_as_the_pipeline_does(model: StableDiffusion) -> None:
     assert torch.equal(pooled[1], pooled_nothing[0])
 
 
+def sizes(model: StableDiffusion) -> Tensor:
+    found = model.time_ids()
+    assert found is not None
+    return found
+
+
 def test_the_size_is_told_as_the_pipeline_tells_it(model: StableDiffusion) -> None:
     size = (model.size, model.size)
     width = model.pipeline.text_encoder_2.config.projection_dim
     told = model.pipeline._get_add_time_ids(size, (0, 0), size, torch.float32, text_encoder_projection_dim=width)
-    assert torch.equal(model.time_ids(), told[0])
+    assert torch.equal(sizes(model), told[0])
 
 
 def test_a_prediction_is_a_plain_call(model: StableDiffusion) -> None:
     unet, noisy, t = model.unet(), torch.randn(2, 4, 8, 8, generator=generator(0)), torch.tensor([10, 900])
     text, pooled = model.embed(PROMPTS[:2]), model.pool(PROMPTS[:2])
     assert pooled is not None
-    beside = {"text_embeds": pooled, "time_ids": model.time_ids().expand(2, -1)}
+    beside = {"text_embeds": pooled, "time_ids": sizes(model).expand(2, -1)}
     with torch.no_grad():
         found = predict(unet, noisy, t, text, torch.float32, beside)
         assert torch.equal(found, unet(noisy, t, text, added_cond_kwargs=beside).sample)
@@ -98,7 +104,7 @@ def test_text_and_pooled_text_of_a_batch_belong_together(model: StableDiffusion,
                 assert beside is not None
                 rows = [row(text, latents.text) for text in batch[f"{which}text"]]
                 assert rows == [row(pooled, latents.pooled) for pooled in beside["text_embeds"]]
-            assert torch.equal(batch["time_ids"], model.time_ids().expand(BATCH, -1))
+            assert torch.equal(batch["time_ids"], sizes(model).expand(BATCH, -1))
     assert not torch.equal(task.forget(0)["pooled"], task.forget(0)["anchor_pooled"])
     for loss, batches in ((task.loss, task.retain), (task.unlearn, task.forget)):
         gradients = torch.autograd.grad(loss(unet, batches(0)), list(task.weights.values()))

@@ -37,7 +37,7 @@ def drawn(folder: Path) -> Tensor:
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
-    found = {}
+    found: dict[str, Tensor] = {}
     for file in folder.glob("*/*.safetensors"):
         found |= {f"{file.parent.name}/{name.removeprefix('text_model.')}": value for name, value in load_file(file).items()}
     return found

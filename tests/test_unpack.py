@@ -120,6 +120,7 @@ REFUSED: list[tuple[str, Callable[[State], State], str]] = [
     ("sdxl", only("conditioner.embedders.1.", "conditioner.embedders.0."), "unknown layout"),
     ("sdxl", lambda s: s | {"conditioner.embedders.0.model.ln_final.bias": torch.zeros(1)}, "a refiner"),
     ("sd2", lambda s: s | {UNET + "label_emb.0.0.weight": torch.zeros(1, 1)}, "unCLIP"),
+    ("sdxl", lambda s: s | {"edm_mean": torch.zeros(4)}, "the EDM kind"),
     ("sd1", without("first_stage_model."), "Stable Diffusion 1.x without its autoencoder"),
     ("sd1", lambda s: {name: value.to(torch.float8_e4m3fn) for name, value in s.items()}, "weights of 8 bits"),
     ("sd2", lambda s: s, "does not say what it predicts; give --prediction-type v_prediction"),

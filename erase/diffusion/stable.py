@@ -100,7 +100,8 @@ class StableDiffusion:
         """Text embeddings (n, tokens, width) as the UNet reads them, float32 on the CPU."""
         tokenizer = self.pipeline.tokenizer
         tokens = tokenizer(prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt")
-        return self.pipeline.text_encoder(tokens.input_ids.to(self.device))[0].float().cpu()
+        text: Tensor = self.pipeline.text_encoder(tokens.input_ids.to(self.device))[0].float().cpu()
+        return text
 
     def pool(self, prompts: list[str]) -> Tensor | None:
         """Pooled text embeddings, for families whose UNet reads them beside the text."""
@@ -116,8 +117,8 @@ class StableDiffusion:
         vae = self.pipeline.vae
         posterior = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist
         noise = torch.stack([torch.randn(posterior.mean.shape[1:], generator=generator("latent", first + i)) for i in range(len(pixels))])
-        latents = posterior.mean.float().cpu() + posterior.std.float().cpu() * noise
-        return latents * vae.config.scaling_factor
+        latents: Tensor = posterior.mean.float().cpu() + posterior.std.float().cpu() * noise
+        return latents * float(vae.config.scaling_factor)
 
     def unet(self) -> nn.Module:
         """The UNet alone, in float32, whatever the file holds: repair needs the small updates. Evaluation mode."""
