@@ -128,12 +128,15 @@ other commands: {", ".join(COMMANDS)}; `{PROGRAM} COMMAND --help` explains each.
 
 
 def _run(job: Any, values: dict[str, Any], as_json: bool) -> int:
+    from erase.export import write_card
     from erase.pipeline import Event, erase_concept
+    from eval.card import card
     from eval.report import evaluate_run, table
 
     with Display() as display:
         folder = erase_concept(job, values, display)
         report = evaluate_run(folder, lambda done, total: display(Event("measure", done, total)))
+    write_card(folder / "model", card(report))
     if as_json:
         print(json.dumps(report, indent=1, ensure_ascii=False))
         return 0

@@ -23,7 +23,8 @@ from erase.run import disk_errors, package_version
 from erase.task import InputError
 from erase.tensorfile import header
 
-SUPPORTED = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+SUPPORTED = {"StableDiffusionPipeline": PARTS, "StableDiffusionXLPipeline": (*PARTS, "text_encoder_2", "tokenizer_2")}
 PICKLES = {".ckpt", ".bin", ".pt", ".pth", ".pkl"}
 HALF = {"F16", "BF16"}
 # diffusion_pytorch_model[.fp16][-00001-of-00002].safetensors, the older ...-00001-of-00002.fp16.safetensors, and indices
@@ -117,6 +118,8 @@ def check_model_folder(path: Path) -> None:
     family = _index(path).get("_class_name")
     if family not in SUPPORTED:
         raise InputError(f"{path} is a {family}, not yet supported; expected {' or '.join(SUPPORTED)}")
+    if absent := [part for part in SUPPORTED[family] if part not in components(path)]:
+        raise InputError(f"{path} is a {family} without {' and '.join(absent)}; give a model with all of its parts")
     for name in components(path):
         _check_component(path, name)
 
@@ -135,7 +138,7 @@ LOADING = {  # format -> how it is loaded
 
 
 def model_card(
-    provenance: Mapping[str, Any], measured: str = "", form: str = "folder", file: str = "", pipeline: str = SUPPORTED[0]
+    provenance: Mapping[str, Any], measured: str = "", form: str = "folder", file: str = "", pipeline: str = "StableDiffusionPipeline"
 ) -> str:
     """What was erased, how, from what, what was measured, what that does not say, and how to load it."""
     concept, method = provenance.get("concept", "a concept"), provenance.get("method", "an unlearning method")

@@ -1,7 +1,8 @@
 """Safetensors files a tensor at a time: read lazily, reshape without loading, write in one pass with a header of our own.
 
-A checkpoint of several gigabytes is converted in the memory of its largest tensor. The same tensors and facts give the
-same bytes: safetensors itself puts metadata in another order in every process. Knows no model.
+A checkpoint of several gigabytes is converted in the memory of its largest tensor; what is read of the file are pages that
+the system may drop. The same tensors and facts give the same bytes: safetensors itself puts metadata in another order in
+every process. Knows no model.
 """
 
 from __future__ import annotations

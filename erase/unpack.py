@@ -59,7 +59,8 @@ def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = 
             _write_parts(part, parts, made, origin)
             _write_tokenizers(part, words, made, family)
             _write_index(part, family, made)
-            part.rename(folder)
+            if not (folder / "model_index.json").is_file():  # another process may have been faster
+                part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder

@@ -332,6 +332,12 @@ def test_a_run_is_exported_in_every_format(form: str, finished: Path, tmp_path: 
     assert facts.items() >= read_provenance(finished / "model").items()
 
 
+def test_the_card_of_a_runs_model_has_its_numbers(finished: Path) -> None:
+    text = (finished / "model" / "README.md").read_text()
+    assert "## What was measured" in text
+    assert json.loads((finished / "report.json").read_text())["protocol"]["prompts"]["sha256"][:12] in text
+
+
 def test_a_single_file_goes_through_the_whole_command(
     family_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

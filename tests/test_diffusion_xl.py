@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +163,17 @@ def test_anchors_are_compared_with_pooled_text_too(model: StableDiffusion, laten
 
 
 def test_sdxl_without_its_second_encoder_is_named(family_folders: dict[str, Path], tmp_path: Path) -> None:
-    import shutil
-
     folder = Path(shutil.copytree(family_folders["sdxl"], tmp_path / "model"))
     shutil.rmtree(folder / "text_encoder_2")
     with pytest.raises(InputError, match="lacks its part text_encoder_2"):
         check_model_folder(folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    for value in ([None, None], None):  # as a refiner has it; not at all
+        said = {name: part for name, part in {**index, "text_encoder_2": value}.items() if part is not None}
+        (folder / "model_index.json").write_text(json.dumps(said))
+        with pytest.raises(InputError, match="is a StableDiffusionXLPipeline without text_encoder_2; give a model with all of its parts"):
+            check_model_folder(folder)
+    (folder / "model_index.json").write_text(json.dumps(index))
     (folder / "text_encoder_2").mkdir()
     with pytest.raises(InputError, match="has no weights for text_encoder_2"):
         check_model_folder(folder)
