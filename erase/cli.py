@@ -128,12 +128,15 @@ other commands: {", ".join(COMMANDS)}; `{PROGRAM} COMMAND --help` explains each.
 
 
 def _run(job: Any, values: dict[str, Any], as_json: bool) -> int:
+    from erase.export import write_card
     from erase.pipeline import Event, erase_concept
+    from eval.card import card
     from eval.report import evaluate_run, table
 
     with Display() as display:
         folder = erase_concept(job, values, display)
         report = evaluate_run(folder, lambda done, total: display(Event("measure", done, total)))
+    write_card(folder / "model", card(report))
     if as_json:
         print(json.dumps(report, indent=1, ensure_ascii=False))
         return 0
@@ -280,12 +283,12 @@ def methods(given: list[str]) -> int:
 def generate(given: list[str]) -> int:
     """Draw pictures with a model: the original or an erased one."""
     from erase.demo import GUIDANCE, STEPS
-    from erase.diffusion import StableDiffusion, locate, pick_device
+    from erase.diffusion import locate, open_model, pick_device
     from erase.images import make_images
 
     example = f'example: {PROGRAM} generate demo --prompt "a striped red star" --count 8 --output pictures'
     parser = Parser(prog=f"{PROGRAM} generate", description=generate.__doc__, epilog=example)
-    parser.add_argument("model", help="demo, a diffusers folder, or a hub name")
+    parser.add_argument("model", help="demo, a diffusers folder, a .safetensors checkpoint, or a hub name")
     parser.add_argument("--prompt", action="append", required=True, help="what to draw; may be given several times")
     parser.add_argument("--output", type=Path, required=True, help="folder for the pictures and manifest.jsonl")
     parser.add_argument("--count", type=int, default=4, help="pictures a prompt (default: 4)")
@@ -293,6 +296,8 @@ def generate(given: list[str]) -> int:
     parser.add_argument("--steps", type=int, help="denoising steps (default: 25 for the embedded model, else 50)")
     parser.add_argument("--guidance", type=float, help="classifier-free guidance (default: 4 for the embedded model, else 7.5)")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--tokenizer", help="folder with vocab.json and merges.txt of CLIP, for a .safetensors checkpoint")
+    parser.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="of a .safetensors checkpoint that does not say it")
     options = parser.parse_args(given)
     if options.count < 1 or not all(p.strip() for p in options.prompt):
         raise InputError("--count must be at least 1 and no --prompt empty")
@@ -301,7 +306,7 @@ def generate(given: list[str]) -> int:
     if options.guidance is not None and not 0 <= options.guidance < float("inf"):
         raise InputError(f"--guidance is {options.guidance}; expected a number from 0 up")
     _quiet_libraries()
-    model = StableDiffusion(locate(options.model), pick_device(options.device))
+    model = open_model(locate(options.model, options.tokenizer, options.prediction_type), pick_device(options.device))
     small = model.size <= 128
     sample = model.sampler(
         options.steps or (STEPS if small else 50), options.guidance if options.guidance is not None else GUIDANCE if small else 7.5
@@ -313,6 +318,66 @@ def generate(given: list[str]) -> int:
         made = make_images(options.output, texts, options.seed, sample, 16 if small else 4, lambda d, n: display(Event("pictures", d, n)))
     print(f"{len(made)} pictures in {options.output}")
     return 0
+
+
+def export(given: list[str]) -> int:
+    """Write a finished run's model, or any model, for others: a folder, one file in the original layout, or the UNet alone."""
+    from erase.pack import DTYPES, FORMATS, pack
+
+    examples = f"""examples:
+  {PROGRAM} export runs/nudity-1 --format single-file --dtype float16 --output model.safetensors
+  {PROGRAM} export model.safetensors --format folder --tokenizer ./clip --output model
+  {PROGRAM} export runs/nudity-1 --format folder --output model --push-to-hub OWNER/NAME
+
+Masks and scores of weights are not exported: knowing which weights were touched helps to bring the concept back (arXiv 2603.06640)."""
+    parser = Parser(
+        prog=f"{PROGRAM} export", description=export.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="run", help="a run folder, a diffusers folder, a .safetensors checkpoint, or a hub name")
+    parser.add_argument("--output", type=Path, required=True, help="the folder, or the .safetensors file, to write")
+    parser.add_argument("--format", choices=FORMATS, default="folder", help="what to write (default: folder)")
+    parser.add_argument("--dtype", choices=tuple(DTYPES), default="source", help="of the weights (default: source, bit by bit)")
+    parser.add_argument("--tokenizer", help="folder with vocab.json and merges.txt of CLIP, for a .safetensors checkpoint")
+    parser.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="of a .safetensors checkpoint that does not say it")
+    parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="publish it there too, with a model card that carries the numbers")
+    parser.add_argument("--public", action="store_true", help="a new repository for everyone to see (default: private)")
+    options = parser.parse_args(given)
+    if options.public and options.push_to_hub is None:
+        raise InputError("--public says who sees the repository of --push-to-hub, which is not given; give both")
+    from erase.diffusion import locate
+
+    folder = _model_of(Path(options.model)) or locate(options.model, options.tokenizer, options.prediction_type)
+    card = _card(Path(options.model), folder, options.output, options.format) if options.push_to_hub else ""
+    pack(folder, options.output, options.format, options.dtype)
+    print(f"{options.format} in {options.output}")
+    if options.push_to_hub:
+        from erase.hub import push
+
+        print(f"published at {push(options.output, options.push_to_hub, card, options.public)}")
+    return 0
+
+
+def _model_of(run: Path) -> Path | None:
+    """The finished model of a run folder; None for what is no run folder."""
+    if not (run / "options.json").is_file():
+        return None
+    if not (run / "model" / "model_index.json").is_file():
+        raise InputError(f"{run} has no model yet; give the command of this run again, it goes on, or give another folder")
+    return run / "model"
+
+
+def _card(run: Path, folder: Path, output: Path, form: str) -> str:
+    """The model card of what is published, with the numbers of the run where they are there."""
+    from erase.export import model_card, read_provenance
+    from eval.card import card
+
+    made = read_provenance(folder)
+    if not made:
+        raise InputError(f"--push-to-hub: {folder} holds no erased model; give a run folder or its model")
+    reports = [path for path in (run / "report.json", folder.parent / "report.json") if path.is_file()]
+    measured = card(json.loads(reports[0].read_text(encoding="utf-8"))) if reports else ""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return model_card(made, measured, form, output.name, str(index["_class_name"]))
 
 
 def evaluate(given: list[str]) -> int:
@@ -417,6 +482,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "methods": methods,
     "generate": generate,
     "evaluate": evaluate,
+    "export": export,
     "compare": compare,
     "protocols": protocols,
     "ui": ui,

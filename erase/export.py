@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from torch import Tensor
 from erase.files import sha256, write_json, written
 from erase.run import disk_errors, package_version
 from erase.task import InputError
+from erase.tensorfile import header
 
-SUPPORTED = ("StableDiffusionPipeline",)
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+SUPPORTED = {"StableDiffusionPipeline": PARTS, "StableDiffusionXLPipeline": (*PARTS, "text_encoder_2", "tokenizer_2")}
 PICKLES = {".ckpt", ".bin", ".pt", ".pth", ".pkl"}
 HALF = {"F16", "BF16"}
 # diffusion_pytorch_model[.fp16][-00001-of-00002].safetensors, the older ...-00001-of-00002.fp16.safetensors, and indices
@@ -37,7 +39,6 @@ def export(
     unet_state: Mapping[str, Tensor],
     out: Path,
     provenance: Mapping[str, Any],
-    report: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write `source` with `unet_state` in place of its UNet weights to `out`, whole or not at all.
@@ -52,13 +53,13 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (overwrite and read_provenance(out)):
         raise InputError(f"{out} is there and {'no earlier export' if overwrite else 'not empty'}; give another output folder")
     facts = {name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in provenance.items()}
-    facts |= {"erase-concept": package_version("erase-concept"), "source_sha256": _one_hash(source / "unet")}
+    facts |= {"erase-concept": package_version("erase-concept"), "source_sha256": _one_hash(source / "unet"), **_single_file(source)}
     part, old = (out.with_name(f".{out.name}.{os.getpid()}{mark}.part") for mark in ("", ".old"))
     try:
         with disk_errors(out):
             _copy_parts(source, part)
             _write_unet(source / "unet", part / "unet", unet_state, facts)
-            write_card(part, report)
+            write_card(part)
             if out.exists():
                 out.rename(old)
             part.rename(out)
@@ -91,14 +92,14 @@ def variant_of(folder: Path) -> str | None:
 
 def weight_hashes(folder: Path) -> dict[str, str]:
     """sha256 of every weight file that loading this pipeline folder reads, by relative name."""
-    files = [path for name in _components(folder) for path in weight_files(folder / name).values() if path.suffix == ".safetensors"]
+    files = [path for name in components(folder) for path in weight_files(folder / name).values() if path.suffix == ".safetensors"]
     return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(files)}
 
 
 def read_provenance(folder: Path) -> dict[str, str]:
     """What the metadata of an export's UNet says; empty for a folder that is no export of ours."""
     files = [path for path in weight_files(folder / "unet").values() if path.suffix == ".safetensors"]
-    found = _header(files[0])[0].get("__metadata__", {}) if files else {}
+    found = header(files[0])[0].get("__metadata__", {}) if files else {}
     return {name: value for name, value in sorted(found.items()) if name != "format"} if "erase-concept" in found else {}
 
 
@@ -107,11 +108,9 @@ def check_model_folder(path: Path) -> None:
     if path.suffix.lower() in PICKLES and not path.is_dir():
         remedy = f'convert it where that does no harm: python -c "{SAFER.format(load="from_single_file", path=str(path))}"'
         raise InputError(f"{path} is a pickle, which can run any code when it is loaded; expected a diffusers folder: {remedy}")
-    if path.suffix.lower() == ".safetensors" and not path.is_dir():
-        remedy = f'convert it: python -c "{SAFER.format(load="from_single_file", path=str(path))}"'
-        raise InputError(f"{path} is a single-file checkpoint, not yet supported; expected a diffusers folder: {remedy}")
     if not path.is_dir():
-        raise InputError(f"{path} is {'a file' if path.exists() else 'not there'}; expected a diffusers folder or a hub name")
+        what = "a file" if path.exists() else "not there"
+        raise InputError(f"{path} is {what}; expected a diffusers folder, a .safetensors checkpoint or a hub name")
     if not (path / "model_index.json").is_file():
         found = sorted(entry.name for entry in path.iterdir())
         shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "") if found else "nothing"
@@ -119,20 +118,32 @@ def check_model_folder(path: Path) -> None:
     family = _index(path).get("_class_name")
     if family not in SUPPORTED:
         raise InputError(f"{path} is a {family}, not yet supported; expected {' or '.join(SUPPORTED)}")
-    for name in _components(path):
+    if absent := [part for part in SUPPORTED[family] if part not in components(path)]:
+        raise InputError(f"{path} is a {family} without {' and '.join(absent)}; give a model with all of its parts")
+    for name in components(path):
         _check_component(path, name)
 
 
-def write_card(folder: Path, report: Mapping[str, Any] | None = None) -> None:
-    """README.md of an exported folder; call it again when report.json is there."""
+def write_card(folder: Path, measured: str = "") -> None:
+    """README.md of an exported folder; call it again when there are numbers (`measured`, a block of Markdown)."""
     with written(folder / "README.md") as part:
-        part.write_text(model_card(read_provenance(folder), report), encoding="utf-8")
+        part.write_text(model_card(read_provenance(folder), measured, pipeline=str(_index(folder).get("_class_name"))), encoding="utf-8")
 
 
-def model_card(provenance: Mapping[str, Any], report: Mapping[str, Any] | None = None) -> str:
-    """What was erased, how, from what, what the numbers say, what they do not say, and how to load it."""
+LOADING = {  # format -> how it is loaded
+    "folder": 'pipeline = {pipeline}.from_pretrained("this/folder")',
+    "single-file": 'pipeline = {pipeline}.from_single_file("{file}")',
+    "unet": 'pipeline = {pipeline}.from_pretrained("the/source/model")\npipeline.unet.load_state_dict(load_file("{file}"))',
+}
+
+
+def model_card(
+    provenance: Mapping[str, Any], measured: str = "", form: str = "folder", file: str = "", pipeline: str = "StableDiffusionPipeline"
+) -> str:
+    """What was erased, how, from what, what was measured, what that does not say, and how to load it."""
     concept, method = provenance.get("concept", "a concept"), provenance.get("method", "an unlearning method")
-    facts = "\n".join(f"| {name} | `{value}` |" for name, value in provenance.items())
+    facts = "\n".join(f"| {name} | `{value}` |" for name, value in provenance.items() if not name.startswith("modelspec."))
+    imports = f"from diffusers import {pipeline}" + ("\nfrom safetensors.torch import load_file" if form == "unet" else "")
     return f"""---
 library_name: diffusers
 pipeline_tag: text-to-image
@@ -145,8 +156,8 @@ The concept **{concept}** was taken out of the weights of the UNet with {method}
 text encoder and the autoencoder among them, are those of the source model. Its licence and its limits hold here too.
 
 ```python
-from diffusers import StableDiffusionPipeline
-pipeline = StableDiffusionPipeline.from_pretrained("this/folder")
+{imports}
+{LOADING[form].format(pipeline=pipeline, file=file)}
 pipeline("a prompt").images[0].save("picture.png")
 ```
 
@@ -157,43 +168,14 @@ pipeline("a prompt").images[0].save("picture.png")
 {facts}
 
 `source_sha256` is the hash of the UNet weights that it was made from. The same facts are in the metadata of the weight files.
-{_numbers(report) if report else ""}
-## What it is for
+Which weights were changed is not published here: that list helps to bring the concept back (arXiv 2603.06640).
+
+{measured.strip() + chr(10) + chr(10) if measured else ""}## What it is for
 
 For publishing or running the model without this concept, beside other safeguards. **It is no proof of absence**: the
 measurements cover the prompts, seeds and detector that they name. Indirect descriptions, adversarial prompts or further
 training may bring the concept back; test it for your own use.
 """
-
-
-def _numbers(report: Mapping[str, Any]) -> str:
-    before, after = report.get("before", {}), report.get("after", {})
-    names = [name for name in before if all(_is_metric(side.get(name)) for side in (before, after))]
-    rows = "\n".join(f"| {name} | {_metric(before[name])} | {_metric(after[name])} |" for name in names)
-    protocol = json.dumps(report.get("protocol", {}), indent=1, ensure_ascii=False)
-    return f"""
-## Before and after
-
-| | before | after |
-|---|---|---|
-{rows}
-
-95 % interval in brackets. `ua`: the concept is no longer seen where a prompt names it; `ira`, `cra`: other concepts of its
-domain and of other domains still are (%). Measured like this:
-
-```json
-{protocol}
-```
-"""
-
-
-def _is_metric(value: Any) -> bool:
-    return isinstance(value, Mapping) and isinstance(value.get("value"), int | float)
-
-
-def _metric(metric: Mapping[str, Any]) -> str:
-    interval = f" ({metric['low']:.1f} to {metric['high']:.1f})" if isinstance(metric.get("low"), int | float) else ""
-    return f"{metric['value']:.1f}{interval}" + (f", n = {metric['n']}" if "n" in metric else "")
 
 
 def _index(folder: Path) -> dict[str, Any]:
@@ -204,7 +186,8 @@ def _index(folder: Path) -> dict[str, Any]:
     return index if isinstance(index, dict) else {}
 
 
-def _components(folder: Path) -> list[str]:
+def components(folder: Path) -> list[str]:
+    """The parts that a folder's index lists."""
     return [name for name, value in _index(folder).items() if isinstance(value, list) and len(value) == 2 and value[1] is not None]
 
 
@@ -218,7 +201,7 @@ def _check_component(folder: Path, name: str) -> None:
         remedy = f'convert it where that does no harm: python -c "{SAFER.format(load="from_pretrained", path=str(folder))}"'
         what = f"has the weights of {name} only as a pickle ({pickles[0]}), which can run any code"
         raise InputError(f"{folder} {what}; expected .safetensors: {remedy}")
-    if name in {"unet", "vae", "text_encoder"}:
+    if name in {"unet", "vae", "text_encoder", "text_encoder_2"}:
         raise InputError(f"{folder} has no weights for {name}; expected {name}/*.safetensors: fetch the model again")
 
 
@@ -229,21 +212,24 @@ def _copy_parts(source: Path, part: Path) -> None:
         if path.is_file() and re.match(r"(licen[cs]e|notice)", path.name, re.IGNORECASE):
             shutil.copyfile(path, part / path.name)
     _copy_json(source / "model_index.json", part / "model_index.json")
-    for name in _components(source):
-        (part / name).mkdir()
-        weights = weight_files(source / name)
-        for path in sorted((source / name).iterdir()):
-            if path.is_file() and path.suffix in {".json", ".txt"} and ".index." not in path.name:
-                _copy_json(path, part / name / path.name, _reads_half(weights) if path.name == "config.json" else False)
-        for plain, path in weights.items() if name != "unet" else ():
-            _copy_weights(path, part / name / plain)
+    for name in components(source):
+        copy_part(source / name, part / name, shutil.copyfile if name != "unet" else None)
 
 
-def _copy_weights(path: Path, target: Path) -> None:
-    if path.suffix == ".json":
-        _copy_shard_index(path, target)
-    else:
-        shutil.copyfile(path, target)
+def copy_part(source: Path, target: Path, copy: Callable[[Path, Path], object] | None = None) -> None:
+    """One part: its small files, and its weights by `copy` (source file, target file); without it no weights."""
+    target.mkdir()
+    for plain, path in weight_files(source).items():
+        if copy is None:
+            break
+        if path.suffix == ".json":
+            _copy_shard_index(path, target / plain)
+        else:
+            copy(path, target / plain)
+    half = _reads_half(weight_files(target))
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.suffix in {".json", ".txt"} and ".index." not in path.name:
+            _copy_json(path, target / path.name, half if path.name == "config.json" else False)
 
 
 def _copy_shard_index(path: Path, target: Path) -> None:
@@ -257,7 +243,7 @@ def _copy_shard_index(path: Path, target: Path) -> None:
 def _reads_half(weights: Mapping[str, Path]) -> bool:
     """Whether this is a part of transformers in half precision, which a plain from_pretrained would leave in it."""
     files = [path for name, path in weights.items() if name.startswith("model") and path.suffix == ".safetensors"]
-    return any(entry["dtype"] in HALF for path in files for entry in _header(path)[0].values() if "dtype" in entry)
+    return any(entry["dtype"] in HALF for path in files for entry in header(path)[0].values() if "dtype" in entry)
 
 
 def _copy_json(path: Path, target: Path, widen: bool = False) -> None:
@@ -281,7 +267,7 @@ def _copy_json(path: Path, target: Path, widen: bool = False) -> None:
 
 def _write_unet(source: Path, target: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
     files = weight_files(source)
-    names = {name for plain, path in files.items() if path.suffix != ".json" for name in _header(path)[0]}
+    names = {name for plain, path in files.items() if path.suffix != ".json" for name in header(path)[0]}
     if unknown := sorted(set(state) - names):
         raise ValueError(f"the UNet of the source has no weights {', '.join(unknown[:3])} ({len(unknown)} in all)")
     for plain, path in files.items():
@@ -295,16 +281,16 @@ def _rewrite(source: Path, target: Path, state: Mapping[str, Tensor], facts: Map
     """The same file with other values. Written by hand: safetensors puts metadata in another order in every process."""
     from safetensors import safe_open
 
-    header, _ = _header(source)
-    earlier = header.pop("__metadata__", {})
+    entries, _ = header(source)
+    earlier = entries.pop("__metadata__", {})
     notes = {**facts, "format": "pt"}
     if "erase-concept" in earlier:  # erased before, of another concept: keep the whole story
         notes["earlier"] = json.dumps(earlier, sort_keys=True, ensure_ascii=False)
-    text = json.dumps({"__metadata__": dict(sorted(notes.items())), **header}, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps({"__metadata__": dict(sorted(notes.items())), **entries}, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     with safe_open(source, "pt") as tensors, target.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for name in sorted(header, key=lambda name: tuple(header[name]["data_offsets"])):
+        for name in sorted(entries, key=lambda name: tuple(entries[name]["data_offsets"])):
             value = _merged(name, tensors.get_tensor(name), state.get(name))
             file.write(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
@@ -322,11 +308,11 @@ def _merged(name: str, there: Tensor, new: Tensor | None) -> Tensor:
     return value
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """The JSON header of a safetensors file, and where the data begins."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(size)), 8 + size
+def _single_file(folder: Path) -> dict[str, str]:
+    """The name and hash of the file that a folder was unpacked from, where it was."""
+    files = [path for path in weight_files(folder / "unet").values() if path.suffix == ".safetensors"]
+    found = header(files[0])[0].get("__metadata__", {}) if files else {}
+    return {name: found[name] for name in ("single_file", "single_file_sha256") if name in found}
 
 
 def _one_hash(unet: Path) -> str:

@@ -20,6 +20,7 @@ from erase.images import Picture, load_pixels
 from erase.task import InputError
 
 Embed = Callable[[list[str]], Tensor]
+Pool = Callable[[list[str]], Tensor | None]
 Encode = Callable[[Tensor, int], Tensor]
 
 
@@ -38,11 +39,16 @@ class ImageLatents:
 
 @dataclass(frozen=True)
 class Latents:
-    """What repair trains on; `text` is (m, tokens, width), row 0 the empty prompt."""
+    """What repair trains on; `text` is (m, tokens, width), row 0 the empty prompt.
+
+    For SDXL also `pooled` (m, width), the same rows, and `time_ids` (6,), the sizes that its UNet is told.
+    """
 
     forget: ImageLatents
     retain: ImageLatents
     text: Tensor
+    pooled: Tensor | None = None
+    time_ids: Tensor | None = None
 
 
 def cache_latents(
@@ -56,10 +62,13 @@ def cache_latents(
     batch: int = 16,
     progress: Callable[[int, int], None] | None = None,
     instead: Sequence[Picture] = (),
+    pool: Pool = lambda prompts: None,
+    time_ids: Tensor | None = None,
 ) -> None:
     """Embed every different prompt and encode every picture once; `anchors` are the prompts that replace each forget prompt's.
 
-    `instead` are pictures of the anchors, one for each forget picture, or none.
+    `instead` are pictures of the anchors, one for each forget picture, or none. `pool` and `time_ids` are what SDXL reads
+    beside the text.
 
     Forget pictures may have different numbers of anchors; the shorter lists come round again.
     """
@@ -68,6 +77,9 @@ def cache_latents(
     prompts = list(dict.fromkeys(["", *(p.prompt for p in [*forget, *retain]), *(text for row in rounds for text in row)]))
     row = {prompt: i for i, prompt in enumerate(prompts)}
     tensors = {"text": torch.cat([embed(prompts[i : i + 64]) for i in range(0, len(prompts), 64)])}
+    pooled = [part for i in range(0, len(prompts), 64) if (part := pool(prompts[i : i + 64])) is not None]
+    tensors |= {"pooled": torch.cat(pooled)} if pooled else {}
+    tensors |= {} if time_ids is None else {"time_ids": time_ids}
     total, done = len(forget) + len(retain) + len(instead), 0
     for name, pictures in (("forget", forget), ("retain", retain), ("instead", instead)):
         if not pictures:
@@ -107,4 +119,6 @@ def read_latents(path: Path, instead: bool = True) -> Latents:
         forget=ImageLatents(t["forget/latents"], t["forget/text"], t["forget/anchors"], t.get("instead/latents") if instead else None),
         retain=ImageLatents(t["retain/latents"], t["retain/text"], none),
         text=t["text"],
+        pooled=t.get("pooled"),
+        time_ids=t.get("time_ids"),
     )

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from erase.anchors import choose_anchors
 from erase.concepts import Prompt, anchors_for, chosen_anchor, load_concept, prompts, with_anchors
-from erase.diffusion import DTYPES, StableDiffusion, diffusion_task, locate, pick_device
+from erase.diffusion import DTYPES, StableDiffusion, diffusion_task, locate, open_model, pick_device
 from erase.export import export, weight_hashes
 from erase.files import write_json, write_tensors, written
 from erase.images import Picture, make_images, read_images
@@ -57,7 +57,13 @@ class Job:
     """What to erase, from what, and how much of everything. None: the model's own default."""
 
     concept: str = option("", "name of a concept file, path of one, or plain words")
-    model: str | None = option(None, "demo, a diffusers folder, or a hub name; by default the one that the concept file names")
+    model: str | None = option(
+        None, "demo, a diffusers folder, a .safetensors checkpoint, or a hub name; by default the one that the concept file names"
+    )
+    tokenizer: str | None = option(None, "folder with vocab.json and merges.txt of CLIP, which a .safetensors checkpoint does not hold")
+    prediction_type: str | None = option(
+        None, "what a .safetensors checkpoint predicts, where it does not say so itself", choices=("epsilon", "v_prediction")
+    )
     method: str = option("scissorhands", "how to erase; `erase-concept methods` lists them")
     preset: str = option("balanced", "a named set of values for the method's options")
     output: str | None = option(None, "run folder; by default runs/<concept>-<model>-<method>-<n>")
@@ -111,19 +117,20 @@ class Work:
             raise InputError(
                 f"--anchor {job.anchor!r} has no part in forgetting by {self.method.unlearn}; leave it out or give --unlearn anchor"
             )
-        self.folder = locate(model)
+        self.folder = locate(model, job.tokenizer, job.prediction_type)
         defaults = DEFAULTS[_small(self.folder)]
         brought = [f"{role}_count" for role in ("forget", "retain") if getattr(job, f"{role}_images")]
         filled = {k: v for k, v in defaults.items() if getattr(job, k) is None and k not in brought}
         self.job = replace(job, model=model, device=pick_device(job.device), **filled)
-        self.model = StableDiffusion(self.folder, self.job.device, self.job.dtype)
+        self.model = open_model(self.folder, self.job.device, self.job.dtype)
         self.concept = concept
         options = self._options()
         output = Path(job.output) if job.output else _unfinished(RUNS, options) or next_run_folder(RUNS, concept.name, model, job.method)
         self.run = Run.open(output, options, job.overwrite)
 
     def _options(self) -> dict[str, Any]:
-        given = {k: v for k, v in asdict(self.job).items() if k not in ("output", "overwrite")}
+        aside = ["output", "overwrite", "tokenizer", *(["prediction_type"] if self.job.prediction_type is None else [])]
+        given = {k: v for k, v in asdict(self.job).items() if k not in aside}
         settings = asdict(self.method)
         chosen = {"concept_file": asdict(self.concept), "method_options": settings, "weights": weight_hashes(self.folder)}
         sampling = {"scheduler": _scheduler(self.folder), "steps": self.job.sampling_steps, "guidance": self.job.guidance}
@@ -289,7 +296,7 @@ def _before(work: Work) -> None:
 def _after(work: Work) -> None:
     """The same prompts and noise through the exported model, as a user would load it."""
     work.model.free()
-    _draw(work, StableDiffusion(work.run.model, work.job.device, work.job.dtype), "after")
+    _draw(work, open_model(work.run.model, work.job.device, work.job.dtype), "after")
 
 
 def _draw(work: Work, model: StableDiffusion, which: str) -> None:
@@ -309,7 +316,7 @@ def _latents(work: Work) -> None:
     instead = read_images(run.anchor_images) if _draws_anchors(work) else []
     cache_latents(
         run.latents, forget, _anchors(work, forget), retain, work.model.embed, work.model.encode, work.model.size,
-        int(job.sampling_batch or 1), work.progress("latents"), instead,
+        int(job.sampling_batch or 1), work.progress("latents"), instead, work.model.pool, work.model.time_ids(),
     )  # fmt: skip
 
 

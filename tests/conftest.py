@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_pipeline import build
+from tiny_pipeline import build, build_family
 
 from erase.operators import declare_operators
 
@@ -18,3 +18,10 @@ torch.set_num_threads(1)
 def tiny_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Stable Diffusion folder with random weights. Read-only: copy it before changing it."""
     return build(tmp_path_factory.mktemp("tiny") / "pipeline")
+
+
+@pytest.fixture(scope="session")
+def family_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Tiny folders with random weights as each family has them: sd1, sd2, sdxl. Read-only."""
+    root = tmp_path_factory.mktemp("families")
+    return {family: build_family(family, root / family) for family in ("sd1", "sd2", "sdxl")}

@@ -14,21 +14,26 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from test_tools import no_network
 
 import eval.judge
 from erase import cli
 from erase.cli import COMMANDS, Display, main
 from erase.demo.judge import Judge
-from erase.files import write_tensors
+from erase.export import read_provenance
+from erase.files import sha256, write_tensors
 from erase.methods.scissorhands import Scissorhands
+from erase.pack import pack
 from erase.pipeline import STAGES, Event, Job
 from erase.run import Run, read_lines
 from erase.task import Step
+from erase.tensorfile import metadata
 
 ROOT = Path(__file__).parent.parent
 SMALL = shlex.split(
@@ -138,6 +143,7 @@ def unmeasured(folder: Path) -> Path:
 OTHER = {  # option -> another value than its default, as it is typed, and as it arrives
     "concept": ("ring", "ring"),
     "model": ("some/model", "some/model"),
+    "prediction_type": ("epsilon", "epsilon"),
     "preset": ("paper", "paper"),
     "output": ("here", "here"),
     "device": ("cpu", "cpu"),
@@ -314,6 +320,74 @@ def test_pictures_are_drawn_prompt_by_prompt(tiny_pipeline: Path, tmp_path: Path
 Given = Callable[[Path, Path], list[str]]
 
 
+@pytest.mark.parametrize("form", ["folder", "single-file", "unet"])
+def test_a_run_is_exported_in_every_format(form: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / ("out" if form == "folder" else "out.safetensors")
+    if form == "single-file":  # its heads are its own
+        line = refused(["export", str(finished), "--format", form, "--output", str(out)], capsys)
+        assert "does not fit into a single file" in line
+        return
+    assert f"{form} in {out}" in printed(capsys, "export", str(finished), "--format", form, "--output", str(out))
+    facts = read_provenance(out) if form == "folder" else metadata(out)
+    assert facts.items() >= read_provenance(finished / "model").items()
+
+
+def test_the_card_of_a_runs_model_has_its_numbers(finished: Path) -> None:
+    text = (finished / "model" / "README.md").read_text()
+    assert "## What was measured" in text
+    assert json.loads((finished / "report.json").read_text())["protocol"]["prompts"]["sha256"][:12] in text
+
+
+def test_a_single_file_goes_through_the_whole_command(
+    family_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file, run, out = tmp_path / "model.safetensors", tmp_path / "run", tmp_path / "erased.safetensors"
+    pack(family_folders["sd1"], file)
+    printed(capsys, *star(file, run), "--tokenizer", str(family_folders["sd1"]))
+    printed(capsys, "export", str(run), "--format", "single-file", "--dtype", "float16", "--output", str(out))
+    there, here = load_file(file), load_file(out)
+    assert here.keys() == there.keys()
+    changed = {name for name in here if not torch.equal(here[name], there[name].half())}
+    assert changed
+    assert all("attn2" in name for name in changed), "the scope is cross-attention"
+    facts = metadata(out)
+    assert (facts["concept"], facts["single_file_sha256"]) == ("star", sha256(file))
+    made = printed(
+        capsys, "generate", str(out), "--prompt", "a", "--count", "1", "--steps", "1", "--output", str(tmp_path / "drawn"),
+        "--tokenizer", str(family_folders["sd1"]),
+    )  # fmt: skip
+    assert made.startswith("1 pictures")
+
+
+def test_what_is_published_has_a_card_with_the_numbers(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hub itself is not to be had here: what its client is asked to do is written down instead."""
+    asked: list[tuple[str, dict[str, Any]]] = []
+    for name in ("create_repo", "upload_folder", "upload_file"):
+        monkeypatch.setattr(huggingface_hub.HfApi, name, lambda _, *a, name=name, **k: asked.append((name, {"args": a, **k})) or "address")
+    out = printed(capsys, "export", str(finished), "--output", str(tmp_path / "out"), "--push-to-hub", "me/mine")
+    assert "published at address" in out
+    assert [name for name, _ in asked] == ["create_repo", "upload_folder", "upload_file"]
+    assert asked[0][1]["private"] is True
+    assert asked[1][1]["folder_path"] == tmp_path / "out"
+    card = asked[2][1]["path_or_fileobj"].decode()
+    assert "## What was measured" in card
+    assert "Forgotten, when named" in card
+    assert "no proof of absence" in card.lower()
+
+
+def test_a_hub_that_refuses_is_an_answer(finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(finished), "--output", str(tmp_path / "out"), "--push-to-hub", "me/mine"]) == 2
+    out, err = capfd.readouterr()
+    assert out == f"folder in {tmp_path / 'out'}\n", "what was written stays"
+    assert "--push-to-hub me/mine failed" in err
+    assert "hf auth login" in err
+    assert err.count("\n") == 1
+    assert (tmp_path / "out" / "model_index.json").is_file()
+
+
 def wrong(*arguments: str) -> Given:
     """The whole command on the tiny model with these arguments in addition."""
     return lambda model, tmp: star(model, tmp / "run", *arguments)
@@ -389,7 +463,7 @@ MISTAKES: dict[str, tuple[Given, list[str]]] = {
     "model family": (family("FluxPipeline"), ["FluxPipeline", "not yet supported", "StableDiffusionPipeline"]),
     "ckpt": (file("model.ckpt"), ["model.ckpt is a pickle", "convert it"]),
     "bin": (file("model.bin"), ["model.bin is a pickle", "convert it"]),
-    "one safetensors file": (file("model.safetensors"), ["single-file", "convert it"]),
+    "one safetensors file": (file("model.safetensors"), ["is no safetensors file", "fetch it again"]),
     "concept file with a wrong key": (
         concept_file(lambda text: text.replace("detector =", "detecter =")),
         ["mine.toml", '"detecter"', 'did you mean "detector"', "allowed: name, domain"],
@@ -449,6 +523,20 @@ MISTAKES: dict[str, tuple[Given, list[str]]] = {
         ['"demos" is unknown', 'did you mean "demo"'],
     ),
     "showing an unknown protocol": (lambda model, tmp: ["protocols", "coco"], ['"coco" is unknown', "coco-10k"]),
+    "exporting to a name that is no file's": (
+        lambda model, tmp: ["export", str(model), "--format", "unet", "--output", str(tmp / "out")],
+        ["ends in .safetensors"],
+    ),
+    "exporting over something": (lambda model, tmp: ["export", str(model), "--output", str(tmp)], ["is there already", "another name"]),
+    "publishing what was not erased": (
+        lambda model, tmp: ["export", str(model), "--output", str(tmp / "out"), "--push-to-hub", "me/mine"],
+        ["holds no erased model"],
+    ),
+    "public without publishing": (lambda model, tmp: ["export", str(model), "--output", str(tmp / "out"), "--public"], ["--push-to-hub"]),
+    "exporting a run without a model": (
+        lambda model, tmp: [(tmp / "options.json").write_text("{}") and "export", str(tmp), "--output", str(tmp / "out")],
+        ["has no model yet", "goes on"],
+    ),
     "comparing what has no report": (lambda model, tmp: ["compare", str(tmp)], ["report.json"]),
     "comparing in two ways at once": (lambda model, tmp: ["compare", str(tmp), "--json", "--csv"], ["--csv", "--json"]),
     "fewer than no prompts": (lambda model, tmp: ["concepts", "star", "--count", "-1"], ["--count", "-1"]),

@@ -379,7 +379,7 @@ def a_file(path: Path) -> Path:
         (lambda tmp: tmp / "nowhere.ckpt", "nowhere.ckpt is a pickle"),
         (lambda tmp: a_file(tmp / "model.bin"), "model.bin is a pickle"),
         (lambda tmp: "models/model.pt", "model.pt is a pickle"),
-        (lambda tmp: a_file(tmp / "model.safetensors"), "model.safetensors is a single-file checkpoint, not yet supported"),
+        (lambda tmp: a_file(tmp / "model.safetensors"), "model.safetensors is no safetensors file"),
         (lambda tmp: a_file(tmp / "notes.txt"), "notes.txt is a file"),
     ],
 )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from erase.export import check_model_folder, export, read_provenance, variant_of, weight_files, weight_hashes, write_card
 from erase.task import InputError
+from eval.card import card as numbers
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 NAME = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
@@ -127,13 +128,12 @@ def test_a_second_erasure_keeps_the_story_of_the_first(tiny_pipeline: Path, tmp_
 def test_the_card_shows_numbers_with_their_protocol(tiny_pipeline: Path, tmp_path: Path) -> None:
     out = export(tiny_pipeline, {}, tmp_path / "out", FACTS)
     metric = {"value": 99.25, "low": 98.0, "high": 100.0, "n": 80}
-    sides = {"before": {"ua": {"value": 0, "n": 80}, "detections": {"FEET": 3}}, "after": {"ua": metric, "ira": metric, "detections": {}}}
-    write_card(out, {**sides, "protocol": {"detector": "the judge"}})
+    report = {"concept": "star", "before": {"ua": {**metric, "value": 0.0, "low": 0.0}}, "after": {"ua": metric}}
+    write_card(out, numbers({**report, "protocol": {"detector": {"name": "the judge"}}}))
     card = (out / "README.md").read_text()
-    assert "| ua | 0.0, n = 80 | 99.2 (98.0 to 100.0), n = 80 |" in card
-    assert '"detector": "the judge"' in card
-    assert "detections" not in card
-    assert "| ira" not in card
+    assert "| Forgotten, when named (%) | 0.0 [0.0, 100.0] | 99.2 [98.0, 100.0] | 80 |" in card
+    assert "- detector: the judge" in card
+    assert card.index("## How it was made") < card.index("## What was measured") < card.index("## What it is for")
 
 
 def test_half_stays_half_and_a_plain_load_samples(half: Path, tmp_path: Path) -> None:
@@ -294,14 +294,14 @@ def test_a_pickle_is_refused_unread(tmp_path: Path, suffix: str) -> None:
 
 def test_folders_that_are_no_pipeline_say_what_was_found(tmp_path: Path, source: Path) -> None:
     (tmp_path / "one.safetensors").touch()
-    with pytest.raises(InputError, match=r"single-file checkpoint, not yet supported; expected a diffusers folder"):
+    with pytest.raises(InputError, match=r"is a file; expected a diffusers folder, a \.safetensors checkpoint or a hub name"):
         check_model_folder(tmp_path / "one.safetensors")
-    with pytest.raises(InputError, match="is not there; expected a diffusers folder or a hub name"):
+    with pytest.raises(InputError, match=r"is not there; expected a diffusers folder, a \.safetensors checkpoint or a hub name"):
         check_model_folder(tmp_path / "none")
     with pytest.raises(InputError, match=r"no model_index\.json \(it holds one\.safetensors, source\)"):
         check_model_folder(tmp_path)
     index = json.loads((source / "model_index.json").read_text())
-    for family in ("FluxPipeline", "StableDiffusionXLPipeline"):
+    for family in ("FluxPipeline", "StableDiffusion3Pipeline"):
         (source / "model_index.json").write_text(json.dumps({**index, "_class_name": family}))
         with pytest.raises(InputError, match=f"is a {family}, not yet supported; expected StableDiffusionPipeline"):
             check_model_folder(source)

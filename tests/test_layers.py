@@ -18,11 +18,13 @@ PACKAGES = ("erase", "eval", "ui")
 LEVELS: list[tuple[str, ...]] = [
     ("erase.task", "erase.operators", "erase.demo", "erase.demo.world"),
     ("erase.files", "erase.options"),
-    ("erase.run", "erase.scope", "erase.sensitivity", "erase.trim", "erase.project", "erase.concepts"),
-    ("erase.repair", "erase.images", "erase.export"),
-    ("erase.latents", "erase.demo.judge", "erase.demo.networks"),
-    ("erase.demo.train", "erase.diffusion"),
-    ("erase.demo.clip",),
+    ("erase.run", "erase.scope", "erase.sensitivity", "erase.trim", "erase.project", "erase.concepts", "erase.tensorfile", "erase.hub"),
+    ("erase.repair", "erase.images", "erase.export", "erase.layouts"),
+    ("erase.latents", "erase.demo.judge", "erase.demo.networks", "erase.families"),
+    ("erase.demo.train", "erase.configs", "erase.diffusion.stable"),
+    ("erase.demo.clip", "erase.unpack", "erase.pack", "erase.diffusion.xl"),
+    ("erase.diffusion.models", "erase.diffusion.tasks"),
+    ("erase.diffusion",),
     ("erase.anchors", "erase.methods.*"),
     ("erase.methods",),
     ("erase.pipeline",),
@@ -43,10 +45,10 @@ LEVELS: list[tuple[str, ...]] = [
 
 # Heavy or optional libraries, and the only modules that may import them.
 DOORS: dict[str, set[str]] = {
-    "diffusers": {"erase.diffusion", "erase.demo.networks", "erase.demo.train", "erase.cli"},
-    "transformers": {"erase.demo.networks", "erase.demo.clip", "erase.cli"},
+    "diffusers": {f"erase.{name}" for name in ("diffusion.stable", "diffusion.models", "demo.networks", "demo.train", "cli")},
+    "transformers": {"erase.diffusion.models", "erase.demo.networks", "erase.demo.clip", "erase.cli"},
     "tokenizers": {"erase.demo.networks"},
-    "huggingface_hub": {"erase.diffusion", "eval.promptsets", "erase.cli"},
+    "huggingface_hub": {"erase.diffusion.models", "erase.unpack", "erase.hub", "eval.promptsets", "erase.cli"},
     "accelerate": {"eval.evaluate"},
     "gradio": {"ui.page"},
     "nudenet": {"eval.nudity"},

@@ -14,6 +14,81 @@ CHANNELS = 4
 WIDTH = 16
 
 
+def build_family(family: str, folder: Path, seed: int = 0, prediction: str | None = None) -> Path:
+    """A folder as its family has it (heads, widths, text encoders, schedule), but tiny: `sd1`, `sd2` or `sdxl`."""
+    import diffusers
+    import transformers
+
+    xl, kind = family == "sdxl", prediction or ("v_prediction" if family == "sd2" else "epsilon")
+    tokenizers = {}
+    for part, pad in {"tokenizer": "!" if family == "sd2" else "<|endoftext|>", **({"tokenizer_2": "!"} if xl else {})}.items():
+        networks.build_tokenizer(folder / part)
+        tokenizers[part] = transformers.CLIPTokenizer.from_pretrained(folder / part, pad_token=pad, model_max_length=networks.TOKENS)
+    words = tokenizers["tokenizer"]
+    common = {
+        "vocab_size": len(words),
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 1,
+        "max_position_embeddings": networks.TOKENS,
+        "bos_token_id": words.bos_token_id,
+        "eos_token_id": words.eos_token_id,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        act = "gelu" if family == "sd2" else "quick_gelu"
+        first = transformers.CLIPTextModel(
+            transformers.CLIPTextConfig(**common, hidden_act=act, projection_dim=64, pad_token_id=tokenizers["tokenizer"].pad_token_id)
+        )
+        parts: dict[str, Any] = {"text_encoder": first, **tokenizers}
+        if xl:
+            parts["text_encoder_2"] = transformers.CLIPTextModelWithProjection(
+                transformers.CLIPTextConfig(
+                    **common, hidden_act="gelu", projection_dim=64, pad_token_id=tokenizers["tokenizer_2"].pad_token_id
+                )
+            )
+        parts["vae"] = diffusers.AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(32, 32, 64, 64),
+            layers_per_block=1,
+            latent_channels=CHANNELS,
+            sample_size=SIZE,
+            scaling_factor=0.13025 if xl else 0.18215,
+        )
+        parts["unet"] = diffusers.UNet2DConditionModel(
+            sample_size=SIZE // 8,
+            block_out_channels=(64, 64, 128) if xl else (64, 128),
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")
+            if xl
+            else ("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D") if xl else ("UpBlock2D", "CrossAttnUpBlock2D"),
+            layers_per_block=1,
+            cross_attention_dim=128 if xl else 64,
+            attention_head_dim=8 if family == "sd1" else (1, 1, 2) if xl else (1, 2),
+            use_linear_projection=family != "sd1",
+            transformer_layers_per_block=(1, 1, 2) if xl else 1,
+            **({"addition_embed_type": "text_time", "addition_time_embed_dim": 256} if xl else {}),
+            projection_class_embeddings_input_dim=64 + 6 * 256 if xl else None,
+        )
+        for part in ("unet", "vae", "text_encoder"):
+            for tensor in parts[part].parameters():  # norms and biases too, or swapped ones would look the same
+                tensor.data += 0.02 * torch.randn_like(tensor)
+    noise = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1, "prediction_type": kind}
+    if xl:
+        scheduler = diffusers.EulerDiscreteScheduler(**noise, timestep_spacing="leading")
+        diffusers.StableDiffusionXLPipeline(**parts, scheduler=scheduler).save_pretrained(folder)
+    else:
+        pndm = {"skip_prk_steps": True, "set_alpha_to_one": False}
+        ddim = {"clip_sample": False, "set_alpha_to_one": False}
+        scheduler = diffusers.PNDMScheduler(**noise, **pndm) if family == "sd1" else diffusers.DDIMScheduler(**noise, **ddim)
+        diffusers.StableDiffusionPipeline(
+            **parts, scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False
+        ).save_pretrained(folder)
+    return folder
+
+
 def build(folder: Path, seed: int = 0) -> Path:
     """Write the folder; the same seed gives the same weights."""
     from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel

@@ -1,0 +1,109 @@
+"""Finding a model and a device: the embedded model, a folder, a single file, or a name on the hub -> a pipeline folder.
+
+Loads no weights; knows which wrapper reads which family.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from erase.diffusion.stable import StableDiffusion, first_line
+from erase.diffusion.xl import StableDiffusionXL
+from erase.export import check_model_folder
+from erase.operators import declare_operators
+from erase.task import InputError
+from erase.unpack import unpacked
+
+declare_operators()  # before diffusers is imported anywhere
+
+WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (StableDiffusion, StableDiffusionXL)}
+
+
+def locate(model: str, tokenizer: str | None = None, prediction: str | None = None) -> Path:
+    """The folder of a model: `demo` is embedded, a folder is itself, a single file is unpacked, anything else is fetched from the hub.
+
+    `tokenizer` (a folder) and `prediction` (epsilon or v_prediction) say of a single file what it does not say itself.
+    """
+    if model == "demo":
+        from erase.demo import pipeline_path
+
+        return pipeline_path()
+    path = Path(model).expanduser()
+    looks_local = path.exists() or path.suffix in (".ckpt", ".safetensors", ".bin", ".pt", ".pth") or model.startswith((".", "/", "~"))
+    if not looks_local and model.count("/") == 1:
+        path = _fetch(model)
+    elif not looks_local:
+        raise InputError(f"--model {model!r} is neither a folder nor a hub name; expected demo, a diffusers folder, or OWNER/NAME")
+    if path.suffix.lower() == ".safetensors" and path.is_file():
+        path = unpacked(path, tokenizer, prediction, _verify)
+    check_model_folder(path)
+    return path
+
+
+def open_model(folder: Path, device: str = "cpu", dtype: str = "float32") -> StableDiffusion:
+    """The wrapper of a pipeline folder's family."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return WRAPPERS[index["_class_name"]](folder, device, dtype)
+
+
+def _verify(parts: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors that networks of these configurations have; InputError where one lacks: a loader would fill the gap with noise.
+
+    Left out is what single files hold beside the networks: numbers of positions, the text's projection, a loss.
+    """
+    import diffusers
+    import transformers
+
+    found: dict[str, Any] = {}
+    for part, tensors in parts.items():
+        config = {name: value for name, value in made[part].items() if not name.startswith("_") and name != "architectures"}
+        with torch.device("meta"):
+            if part.startswith("text"):
+                kind = getattr(transformers, made[part]["architectures"][0])
+                state = kind(transformers.CLIPTextConfig(**config, bos_token_id=0, eos_token_id=0, pad_token_id=0)).state_dict()
+            else:
+                state = getattr(diffusers, made[part]["_class_name"]).from_config(config).state_dict()
+        there = {name.removeprefix("text_model."): tensor.shape for name, tensor in tensors.items()}
+        wants = {name.removeprefix("text_model."): tuple(tensor.shape) for name, tensor in state.items()}
+        for name, wanted in wants.items():
+            if there.get(name, wanted) != wanted:
+                raise InputError(f"the checkpoint's {part} has {name} of {there[name]} where {wanted} belongs; it is of no known family")
+            if name not in there and not name.endswith("position_ids"):
+                raise InputError(f"the checkpoint is not complete: its {part} lacks {name}; fetch it again")
+        if part == "unet" and (strange := sorted(there.keys() - wants.keys())):
+            raise InputError(f"the checkpoint's unet has {strange[0]}, which no known family has ({len(strange)} such weights in all)")
+        found[part] = {name: tensor for name, tensor in tensors.items() if name.removeprefix("text_model.") in wants}
+    return found
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    wanted = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=wanted))
+    except Exception as error:  # the hub's client raises a dozen kinds; each means that the model is not to be had
+        raise InputError(
+            f"--model {name!r} could not be fetched from the hub ({first_line(error)}); give a local diffusers folder"
+        ) from error
+
+
+def pick_device(device: str) -> str:
+    """`auto` is the best there is; a device that is not there is an InputError."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        kind, index = torch.device(device).type, torch.device(device).index or 0
+    except RuntimeError:
+        raise InputError(f"--device {device!r} is unknown; expected auto, cpu, cuda, cuda:N or mps") from None
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(kind, False) or (kind == "cuda" and index >= torch.cuda.device_count()):
+        raise InputError(
+            f"--device {device} is not available to this installation of torch ({torch.__version__}); give --device cpu or auto"
+        )
+    return device

@@ -1,0 +1,170 @@
+"""Cached latents -> a Task: batches by number, noise and timesteps by seed, the training loss, the loss towards an anchor.
+
+Knows a network that predicts and a forward process; knows no pipeline and no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from erase.latents import ImageLatents, Latents
+from erase.task import Batch, Batches, InputError, Task, generator
+
+
+def diffusion_task(
+    unet: nn.Module,
+    scheduler: Any,
+    latents: Latents,
+    weights: dict[str, nn.Parameter],
+    batch: int = 16,
+    seed: int = 0,
+    anchored: int = 0,
+    imitated: int = 0,
+    first_batch_only: bool = False,
+    empty_captions: float = 0.1,
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[int, int], None] | None = None,
+) -> Task:
+    """A Task from cached latents: batch i's pictures, noise and timesteps depend on (seed, i) alone.
+
+    With `anchored` = n > 0 the original network's predictions for the anchor prompts are computed now, for forget
+    batches 0 to n - 1, which then come round again: forgetting needs no second network and no third pass. Where there
+    are pictures of the anchors, half of what it looks at (`passed`) comes from them: once the concept gives way, sampling
+    passes there, and a network that never saw this prompt with such pictures breaks down on the way. With
+    `imitated` = n > 0 the same is done for retain batches, whose target then is what the original network predicts
+    instead of the noise itself: the same minimum, where nothing is damaged, without the noise's share in the gradient.
+    A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working.
+    """
+    device = next(unet.parameters()).device
+
+    def loss(network: nn.Module, b: Batch) -> Tensor:
+        return F.mse_loss(predict(network, b["noisy"], b["timesteps"], b["text"], dtype, added(b)).float(), b["target"])
+
+    def towards_anchor(network: nn.Module, b: Batch) -> Tensor:
+        return F.mse_loss(predict(network, b["passed"], b["timesteps"], b["text"], dtype, added(b)).float(), b["anchor"])
+
+    def told(done: int) -> None:
+        if progress is not None:
+            progress(done, anchored + imitated)
+
+    draw = _drawer(scheduler, latents, device)
+    forget = numbered(latents.forget, batch, (seed, "forget"), draw, 0.0, first_batch_only)
+    retain = numbered(latents.retain, batch, (seed, "retain"), draw, empty_captions, first_batch_only)
+    if anchored:
+        if not latents.forget.anchors.shape[1]:
+            raise InputError(
+                "forgetting towards an anchor needs anchor prompts, and there are none; give --anchor WORD or --unlearn ascent"
+            )
+        forget = with_prediction(unet, forget, anchored, "anchor", ("passed", "anchor_"), dtype, told)
+    if imitated:
+        retain = with_prediction(unet, retain, imitated, "target", ("noisy", ""), dtype, lambda done: told(anchored + done))
+    return Task(unet, forget, retain, loss, towards_anchor, weights, seed)
+
+
+def predict(
+    network: nn.Module, noisy: Tensor, timesteps: Tensor, text: Tensor, dtype: torch.dtype, added: Mapping[str, Tensor] | None = None
+) -> Tensor:
+    """What the network sees in noisy latents under a prompt; in `dtype` where that is less than float32.
+
+    `added` is what the UNet of SDXL is told beside the text: `text_embeds` (n, width) and `time_ids` (n, 6).
+    """
+    beside = {} if added is None else {"added_cond_kwargs": dict(added)}
+    with torch.autocast(noisy.device.type, dtype, enabled=dtype != torch.float32):
+        predicted: Tensor = network(noisy, timesteps, encoder_hidden_states=text, return_dict=False, **beside)[0]
+        return predicted
+
+
+def added(b: Mapping[str, Tensor], which: str = "") -> dict[str, Tensor] | None:
+    """What `predict` is told beside the text of a batch, or of its anchors (`which` is "anchor_"); None where there is nothing."""
+    return {"text_embeds": b[f"{which}pooled"], "time_ids": b["time_ids"]} if "time_ids" in b else None
+
+
+def denoising_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+    """What the network is trained to predict: the noise, or the velocity (Salimans and Ho 2022)."""
+    kind = scheduler.config.prediction_type
+    if kind not in ("epsilon", "v_prediction"):
+        raise InputError(f"the scheduler predicts {kind!r}; supported are epsilon and v_prediction")
+    target: Tensor = noise if kind == "epsilon" else scheduler.get_velocity(clean, noise, timesteps)
+    return target
+
+
+Draw = Callable[[ImageLatents, Tensor, tuple[object, ...], float], dict[str, Tensor]]
+
+
+def _drawer(scheduler: Any, latents: Latents, device: torch.device) -> Draw:
+    def said(rows: Tensor, which: str = "") -> dict[str, Tensor]:
+        found = {f"{which}text": latents.text[rows]}
+        return found if latents.pooled is None else found | {f"{which}pooled": latents.pooled[rows]}
+
+    def draw(images: ImageLatents, rows: Tensor, key: tuple[object, ...], empty: float) -> dict[str, Tensor]:
+        noise_source = generator(*key, "noise")
+        clean = images.latents[rows]
+        noise = torch.randn(clean.shape, generator=noise_source)
+        timesteps = torch.randint(scheduler.config.num_train_timesteps, (len(rows),), generator=noise_source)
+        silent = torch.rand(len(rows), generator=noise_source) < empty
+        text_rows = images.text[rows].masked_fill(silent, 0)
+        target = denoising_target(scheduler, clean, noise, timesteps)
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+        made = {"noisy": noisy, "timesteps": timesteps, "target": target, **said(text_rows)}
+        if latents.time_ids is not None:
+            made["time_ids"] = latents.time_ids.expand(len(rows), -1)
+        if images.anchors.shape[1]:
+            turn = torch.randint(images.anchors.shape[1], (len(rows), 1), generator=noise_source)
+            made |= said(images.anchors[rows].gather(1, turn)[:, 0], "anchor_")
+            made["passed"] = noisy
+        if images.instead is not None:
+            given = torch.rand(len(rows), generator=noise_source) < 0.5
+            there = scheduler.add_noise(images.instead[rows], noise, timesteps)
+            made["passed"] = torch.where(given.reshape(-1, *[1] * (noisy.ndim - 1)), there, noisy)
+        return {name: tensor.to(device) for name, tensor in made.items()}
+
+    return draw
+
+
+def numbered(images: ImageLatents, batch: int, key: tuple[object, ...], draw: Draw, empty: float, first_only: bool = False) -> Batches:
+    """Batches by number: epochs follow each other, each in its own seeded order, every picture once an epoch.
+
+    With `first_only` every batch has the pictures of the first, under noise of its own.
+    """
+    n = len(images.text)
+
+    def rows(first: int) -> Tensor:
+        order = {
+            epoch: torch.randperm(n, generator=generator(*key, "order", epoch)) for epoch in range(first // n, (first + batch - 1) // n + 1)
+        }
+        return torch.stack([order[p // n][p % n] for p in range(first, first + batch)])
+
+    return lambda i: draw(images, rows(0 if first_only else i * batch), (*key, i), empty)
+
+
+@torch.no_grad()
+def with_prediction(
+    unet: nn.Module,
+    batches: Batches,
+    count: int,
+    name: str,
+    inputs: tuple[str, str],
+    dtype: torch.dtype,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Batches:
+    """The first `count` batches, round and round, with `name`: what the network as it is now predicts for these inputs of theirs.
+
+    `inputs` name the noisy latents, and begin the names of the text: "" or "anchor_".
+    """
+    noisy, which = inputs
+    kept = []
+    for i in range(count):
+        b = batches(i)
+        kept.append(predict(unet, b[noisy], b["timesteps"], b[f"{which}text"], dtype, added(b, which)).float().cpu())
+        progress(i + 1)
+
+    def batch(i: int) -> Batch:
+        b = dict(batches(i % count))
+        return b | {name: kept[i % count].to(b["noisy"].device)}
+
+    return batch

@@ -1,0 +1,179 @@
+"""SDXL behind the same door: both encoders as diffusers reads them, sizes and pooled text in every batch, and the whole job."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from erase.anchors import _compare
+from erase.diffusion import StableDiffusion, StableDiffusionXL, added, diffusion_task, open_model, predict
+from erase.export import check_model_folder
+from erase.images import Picture, make_images
+from erase.latents import Latents, cache_latents, read_latents
+from erase.pipeline import Job, erase_concept
+from erase.scope import open_scope
+from erase.task import InputError, generator
+
+PROMPTS = ["a red star", "", "a blue ring on a plain ground"]
+BATCH = 4
+
+
+@pytest.fixture(scope="module")
+def model(family_folders: dict[str, Path]) -> StableDiffusion:
+    return open_model(family_folders["sdxl"])
+
+
+@pytest.fixture(scope="module")
+def pictures(model: StableDiffusion, tmp_path_factory: pytest.TempPathFactory) -> list[Picture]:
+    return make_images(tmp_path_factory.mktemp("pictures"), [f"a {c} star" for c in ("red", "blue")] * 3, 0, model.sampler(1, 2.0), 3)
+
+
+@pytest.fixture(scope="module")
+def latents(model: StableDiffusion, pictures: list[Picture], tmp_path_factory: pytest.TempPathFactory) -> Latents:
+    path = tmp_path_factory.mktemp("latents") / "latents.safetensors"
+    anchors = [["a ring"], ["a heart"], ["a ring"]]
+    cache_latents(
+        path, pictures[:3], anchors, pictures[3:], model.embed, model.encode, model.size, pool=model.pool, time_ids=model.time_ids()
+    )
+    return read_latents(path)
+
+
+def test_a_folder_opens_in_the_wrapper_of_its_family(family_folders: dict[str, Path]) -> None:
+    kinds = {family: type(open_model(folder)) for family, folder in family_folders.items()}
+    assert kinds == {"sd1": StableDiffusion, "sd2": StableDiffusion, "sdxl": StableDiffusionXL}
+
+
+def test_text_is_embedded_as_the_pipeline_does(model: StableDiffusion) -> None:
+    with torch.no_grad():
+        said = [model.pipeline.encode_prompt(prompt, device="cpu", do_classifier_free_guidance=False) for prompt in PROMPTS]
+        _, nothing, _, pooled_nothing = model.pipeline.encode_prompt("a", device="cpu", do_classifier_free_guidance=True)
+    text, pooled = model.embed(PROMPTS), model.pool(PROMPTS)
+    assert pooled is not None
+    for i in (0, 2):
+        torch.testing.assert_close(text[i], said[i][0][0])
+        torch.testing.assert_close(pooled[i], said[i][2][0])
+    assert torch.equal(text[1], nothing[0]), "the empty prompt is what guidance compares with: nothing"
+    assert torch.equal(pooled[1], pooled_nothing[0])
+
+
+def sizes(model: StableDiffusion) -> Tensor:
+    found = model.time_ids()
+    assert found is not None
+    return found
+
+
+def test_the_size_is_told_as_the_pipeline_tells_it(model: StableDiffusion) -> None:
+    size = (model.size, model.size)
+    width = model.pipeline.text_encoder_2.config.projection_dim
+    told = model.pipeline._get_add_time_ids(size, (0, 0), size, torch.float32, text_encoder_projection_dim=width)
+    assert torch.equal(sizes(model), told[0])
+
+
+def test_a_prediction_is_a_plain_call(model: StableDiffusion) -> None:
+    unet, noisy, t = model.unet(), torch.randn(2, 4, 8, 8, generator=generator(0)), torch.tensor([10, 900])
+    text, pooled = model.embed(PROMPTS[:2]), model.pool(PROMPTS[:2])
+    assert pooled is not None
+    beside = {"text_embeds": pooled, "time_ids": sizes(model).expand(2, -1)}
+    with torch.no_grad():
+        found = predict(unet, noisy, t, text, torch.float32, beside)
+        assert torch.equal(found, unet(noisy, t, text, added_cond_kwargs=beside).sample)
+        other = {**beside, "time_ids": beside["time_ids"] * 2}
+        assert not torch.equal(found, predict(unet, noisy, t, text, torch.float32, other)), "the size has an effect"
+
+
+def test_text_and_pooled_text_of_a_batch_belong_together(model: StableDiffusion, latents: Latents) -> None:
+    assert latents.pooled is not None
+    assert latents.pooled.shape[0] == latents.text.shape[0]
+    unet = model.unet()
+    task = diffusion_task(
+        unet, model.noise_scheduler(), latents, open_scope(unet, "cross-attention"), BATCH, anchored=2, empty_captions=0.5
+    )
+
+    def row(tensor: Tensor, among: Tensor) -> int:
+        return int((among == tensor).flatten(1).all(1).nonzero()[0])
+
+    for i in range(3):
+        for batch, kinds in ((task.forget(i), ("", "anchor_")), (task.retain(i), ("",))):
+            for which in kinds:
+                beside = added(batch, which)
+                assert beside is not None
+                rows = [row(text, latents.text) for text in batch[f"{which}text"]]
+                assert rows == [row(pooled, latents.pooled) for pooled in beside["text_embeds"]]
+            assert torch.equal(batch["time_ids"], sizes(model).expand(BATCH, -1))
+    assert not torch.equal(task.forget(0)["pooled"], task.forget(0)["anchor_pooled"])
+    for loss, batches in ((task.loss, task.retain), (task.unlearn, task.forget)):
+        gradients = torch.autograd.grad(loss(unet, batches(0)), list(task.weights.values()))
+        assert all(torch.isfinite(g).all() and g.abs().sum() > 0 for g in gradients)
+
+
+def test_the_anchors_target_is_the_untouched_networks_answer(model: StableDiffusion, latents: Latents) -> None:
+    unet = model.unet()
+    batch = diffusion_task(unet, model.noise_scheduler(), latents, open_scope(unet, "cross-attention"), BATCH, anchored=1).forget(0)
+    with torch.no_grad():
+        asked = predict(unet, batch["passed"], batch["timesteps"], batch["anchor_text"], torch.float32, added(batch, "anchor_"))
+    assert torch.equal(batch["anchor"], asked)
+
+
+def test_in_half_precision_the_autoencoder_works_in_float32(family_folders: dict[str, Path], model: StableDiffusion) -> None:
+    """SDXL's own overflows in float16; so does this one, made to."""
+    half = open_model(family_folders["sdxl"], dtype="float16")
+    pixels = torch.rand(1, 3, 64, 64, generator=generator(0)) * 2 - 1
+    torch.testing.assert_close(half.encode(pixels), model.encode(pixels), rtol=0.02, atol=0.02)
+    assert half.pipeline.vae.dtype == torch.float16
+    for vae in (half.pipeline.vae, model.pipeline.vae):
+        vae.encoder.conv_in.weight.data *= 0
+        vae.encoder.conv_in.bias.data.fill_(6e4)
+    try:
+        assert not torch.isfinite(StableDiffusion.encode(half, pixels)).all(), "there was something to mend"
+        assert torch.isfinite(half.encode(pixels)).all()
+        assert len(half.sampler(1, 2.0)(["a"], [generator(0)])) == 1
+    finally:
+        model.free()
+
+
+@pytest.mark.parametrize("family", ["sd2", "sdxl"])
+def test_the_whole_job_is_done(family: str, family_folders: dict[str, Path], tmp_path: Path) -> None:
+    values = {"steps": 2, "batch": 2, "sensitivity_batches": 2, "learning_rate": 0.001}
+    small: dict[str, Any] = {"forget_count": 3, "retain_count": 3, "evaluate_count": 2, "sampling_steps": 2, "sampling_batch": 3}
+    job = Job(concept="star", model=str(family_folders[family]), output=str(tmp_path / "run"), device="cpu", **small)
+    run = erase_concept(job, values)
+    check_model_folder(run / "model")
+    before = load_file(family_folders[family] / "unet/diffusion_pytorch_model.safetensors")
+    after = load_file(run / "model/unet/diffusion_pytorch_model.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("attn2" in name for name in changed)
+    assert (run / "samples/after/00000.png").is_file()
+    card = (run / "model/README.md").read_text()
+    assert ("from diffusers import StableDiffusionXLPipeline" in card) == (family == "sdxl")
+
+
+def test_anchors_are_compared_with_pooled_text_too(model: StableDiffusion, latents: Latents) -> None:
+    unet, two = model.unet(), latents.forget.latents[:2]
+    shows, distance = _compare(unet, model, two, ["a star"] * 2, ["a star"] * 2, 0, 2)
+    assert (shows, distance) == (1.0, 0.0)
+    assert _compare(unet, model, two, ["a star"] * 2, ["a ring"] * 2, 0, 2)[1] > 0
+
+
+def test_sdxl_without_its_second_encoder_is_named(family_folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(family_folders["sdxl"], tmp_path / "model"))
+    shutil.rmtree(folder / "text_encoder_2")
+    with pytest.raises(InputError, match="lacks its part text_encoder_2"):
+        check_model_folder(folder)
+    index = json.loads((folder / "model_index.json").read_text())
+    for value in ([None, None], None):  # as a refiner has it; not at all
+        said = {name: part for name, part in {**index, "text_encoder_2": value}.items() if part is not None}
+        (folder / "model_index.json").write_text(json.dumps(said))
+        with pytest.raises(InputError, match="is a StableDiffusionXLPipeline without text_encoder_2; give a model with all of its parts"):
+            check_model_folder(folder)
+    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "text_encoder_2").mkdir()
+    with pytest.raises(InputError, match="has no weights for text_encoder_2"):
+        check_model_folder(folder)
