@@ -120,7 +120,7 @@ class Work:
         self.folder = locate(model, job.tokenizer, job.prediction_type)
         defaults = DEFAULTS[_small(self.folder)]
         brought = [f"{role}_count" for role in ("forget", "retain") if getattr(job, f"{role}_images")]
-        filled = {k: v for k, v in defaults.items() if getattr(job, k) is None and k not in brought}
+        filled: dict[str, Any] = {k: v for k, v in defaults.items() if getattr(job, k) is None and k not in brought}
         self.job = replace(job, model=model, device=pick_device(job.device), **filled)
         self.model = open_model(self.folder, self.job.device, self.job.dtype)
         self.concept = concept
@@ -374,7 +374,8 @@ def _config(folder: Path, part: str, name: str) -> dict[str, Any]:
 
 def _size(folder: Path) -> int:
     levels = len(_config(folder, "vae", "config.json")["block_out_channels"])
-    return int(_config(folder, "unet", "config.json")["sample_size"]) * 2 ** (levels - 1)
+    size: int = _config(folder, "unet", "config.json")["sample_size"] * 2 ** (levels - 1)
+    return size
 
 
 def _small(folder: Path) -> bool:

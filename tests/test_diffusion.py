@@ -229,8 +229,6 @@ def test_half_of_what_unlearning_looks_at_comes_from_pictures_of_the_anchor_and_
             assert torch.equal(batch[name], other[name])
         rows = (batch["passed"] != batch["noisy"]).flatten(1).any(1)
         moved += int(rows.sum())
-        noise = (batch["passed"] - batch["noisy"])[rows]
-        assert (noise.flatten(1).std(1) > 0).all()
         with torch.no_grad():
             direct = untouched(batch["passed"], batch["timesteps"], encoder_hidden_states=batch["anchor_text"]).sample
         assert torch.equal(batch["anchor"], direct)
