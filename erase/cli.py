@@ -394,7 +394,7 @@ def evaluate(given: list[str]) -> int:
     parser = Parser(
         prog=f"{PROGRAM} evaluate", description=evaluate.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", nargs="?", default="", help="a run folder, a pipeline folder, or a hub name")
+    parser.add_argument("model", nargs="?", default="", help="a run folder, a pipeline folder, a .safetensors checkpoint, or a hub name")
     add_flags(parser, Evaluation, skip=("model",))
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     values = vars(parser.parse_args(given))

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from erase.concepts import Concept, load_concept, naming, prompts
-from erase.diffusion import StableDiffusion, locate, pick_device
+from erase.diffusion import StableDiffusion, locate, open_model, pick_device
 from erase.export import weight_hashes
 from erase.files import written
 from erase.images import Picture, make_images, open_picture, picture_paths, read_images
@@ -47,7 +47,7 @@ Show = Callable[[str, int, int], None]
 class Evaluation:
     """What is measured, and how. None: what the protocol says, or else the model's own default."""
 
-    model: str = option("", "a run folder, a pipeline folder, or a hub name")
+    model: str = option("", "a run folder, a pipeline folder, a .safetensors checkpoint, or a hub name")
     original: str | None = option(None, "the model before the erasure; a run folder knows its own")
     concept: str | None = option(None, "name of a concept file, path of one, or plain words; a run folder knows its own")
     protocol: str | None = option(None, "a named protocol or the path of one (`erase-concept protocols`); by default the concept's prompts")
@@ -67,6 +67,7 @@ class Evaluation:
     batch: int | None = option(None, "pictures drawn at once", low=1)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     dtype: str = option("float32", "arithmetic of the networks", choices=("float32", "float16", "bfloat16"))
+    tokenizer: str | None = option(None, "folder with CLIP's tokenizer, for an original that is a .safetensors checkpoint")
     skip_broken: bool = option(False, "leave pairs of --before and --after with a broken picture out, and say so, instead of stopping")
     uncensored: bool = option(False, "show pictures of nudity in report.html as they are")
     overwrite: bool = option(False, "start anew in a folder that holds another evaluation")
@@ -186,7 +187,9 @@ def _models(job: Evaluation) -> tuple[dict[str, StableDiffusion], Concept]:
     if name is None:
         raise InputError(f"{job.model} does not say what was erased; give it with --concept")
     device = pick_device(job.device)
-    models = {which: StableDiffusion(locate(model), device, job.dtype) for which, model in zip(WHICH, (original, after), strict=True)}
+    source = locate(original, job.tokenizer)
+    erased = locate(after, job.tokenizer or str(source))  # a single file holds no tokenizer; erasing does not change it
+    models = {which: open_model(folder, device, job.dtype) for which, folder in zip(WHICH, (source, erased), strict=True)}
     for model, said in zip(models.values(), (original, job.model), strict=True):
         model.name = said
     return models, load_concept(name, original)
