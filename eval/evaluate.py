@@ -174,6 +174,8 @@ def _models(job: Evaluation) -> tuple[dict[str, StableDiffusion], Concept]:
     """The two models, and the concept; a run folder says which original and which concept are its own."""
     path = Path(job.model)
     original, name, after = job.original, job.concept, job.model
+    if not path.exists() and job.model.startswith((".", "/", "~")):
+        raise InputError(f"{job.model} is not there; expected a run folder, a pipeline folder, a .safetensors checkpoint or a hub name")
     if (path / "options.json").is_file():
         own = Run.read(path).options
         if "method_options" not in own:
