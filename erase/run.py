@@ -30,6 +30,7 @@ SHOWN = 8
 DISK = {
     errno.ENOSPC: "the disk is full; free some space and give the same command again, it goes on where it stopped",
     errno.EDQUOT: "the disk quota is used up; free some space and give the same command again, it goes on where it stopped",
+    errno.EFBIG: "the file is larger than may be written here (file system or ulimit); choose a folder elsewhere",
     errno.EACCES: "no permission; choose a folder that you may write to",
     errno.EPERM: "no permission; choose a folder that you may write to",
     errno.EROFS: "the file system is read-only; choose a folder elsewhere",

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from erase.files import write_json, write_tensors, written
-from erase.run import append_lines, lines_of, read_lines
+from erase.run import append_lines, disk_errors, lines_of, read_lines
 from eval.frechet import Moments
 from eval.kid import Sample
 
@@ -53,7 +53,8 @@ class Measured:
 
     def add(self, records: Sequence[Mapping[str, Any]], indexes: Sequence[int], features: Tensor | None) -> None:
         """A line for each picture, each with its `index`; and the features (n, d) of the pictures with these indexes."""
-        append_lines(self.lines, records)
+        with disk_errors(self.lines):
+            append_lines(self.lines, records)
         new = [int(record["index"]) for record in records]
         self.own += new
         self.done.update(new)
@@ -71,7 +72,8 @@ class Measured:
         tensors = {"done": torch.tensor(self.own)} | {f"moments/{name}": t for name, t in self.moments.tensors().items()}
         if self.sample.rows:
             tensors |= {f"sample/{name}": t for name, t in self.sample.tensors().items()}
-        write_tensors(self.sums, tensors)
+        with disk_errors(self.sums):
+            write_tensors(self.sums, tensors)
         self.unsaved = 0
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
