@@ -143,10 +143,11 @@ def peak(device: str = "cpu") -> int | None:
 # --- options and records ------------------------------------------------------------------------------------------------
 
 
-def parser(doc: str | None) -> argparse.ArgumentParser:
-    """The options that all have."""
+def parser(doc: str | None, device: bool = True) -> argparse.ArgumentParser:
+    """The options that all have; without `device` where everything runs on the CPU."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--device", default="cpu")
+    if device:
+        made.add_argument("--device", default="cpu")
     made.add_argument("--json", type=Path, help="also write the record here")
     return made
 

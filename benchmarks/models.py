@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from erase.demo import pipeline_path, world
-from erase.diffusion import StableDiffusion
+from erase.demo import networks, pipeline_path, world
+from erase.diffusion import StableDiffusion, predict
 from erase.files import sha256
 from erase.images import Picture
+from erase.scope import open_scope
+from erase.task import Batch, Task, generator
 
 SIZES = ("demo", "sd1")
 
@@ -100,6 +103,40 @@ def build_pipeline(device: str, side: int = 64) -> Any:
 def open_size(size: str, device: str = "cpu", dtype: str = "float32", side: int | None = None) -> StableDiffusion:
     """The model of a size in SIZES; `side` of the latents is for random weights only."""
     return StableDiffusion(pipeline_path(), device, dtype) if size == "demo" else Random(device, dtype, side or UNET["sample_size"])
+
+
+def build_unet(size: str, channels: tuple[int, ...] | None = None, side: int | None = None) -> Any:
+    """The UNet of a size alone, with random weights, on the default device; `channels` of its levels and `side` of its latents."""
+    from diffusers import UNet2DConditionModel
+
+    if size == "demo" and not channels and not side:
+        return networks.build_unet().eval()
+    config = dict(UNET) if size == "sd1" else {**networks.build_unet().config}
+    changed = {"sample_size": side or config["sample_size"], "block_out_channels": channels or config["block_out_channels"]}
+    return UNet2DConditionModel.from_config(config | changed).eval()
+
+
+def random_batch(unet: Any, name: str, batch: int, tokens: int, side: int | None = None) -> dict[str, Tensor]:
+    """Random latents, text and times, of the shapes that the UNet expects, on its device."""
+    random, width, device = generator("benchmark", name), side or unet.config.sample_size, unet.device
+    latents = (batch, unet.config.in_channels, width, width)
+    made = {
+        "noisy": torch.randn(latents, generator=random),
+        "target": torch.randn(latents, generator=random),
+        "timesteps": torch.randint(1000, (batch,), generator=random),
+        "text": torch.randn(batch, tokens, unet.config.cross_attention_dim, generator=random),
+    }
+    return {key: value.to(device) for key, value in made.items()}
+
+
+def random_task(unet: Any, scope: str, batch: int, tokens: int, dtype: torch.dtype = torch.float32, side: int | None = None) -> Task:
+    """Towards one random target on one batch, towards another on the other; both fixed, for their making is not what is timed."""
+    batches = {name: random_batch(unet, name, batch, tokens, side) for name in ("forget", "retain")}
+
+    def loss(network: nn.Module, b: Batch) -> Tensor:
+        return F.mse_loss(predict(network, b["noisy"], b["timesteps"], b["text"], dtype).float(), b["target"])
+
+    return Task(unet, lambda i: batches["forget"], lambda i: batches["retain"], loss, loss, open_scope(unet, scope))
 
 
 def pictures(folder: Path, count: int, side: int, seed: int, shape: str | None = None) -> list[Picture]:
