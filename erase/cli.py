@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -100,7 +101,7 @@ def _method_class(given: Sequence[str]) -> Any:
 
 def erase(given: list[str]) -> int:
     """Erase a concept: pictures, latents, erasing, export, before and after, report."""
-    from erase.pipeline import Job
+    from erase.job import Job
 
     parser = Parser(
         prog=PROGRAM,
@@ -129,12 +130,16 @@ other commands: {", ".join(COMMANDS)}; `{PROGRAM} COMMAND --help` explains each.
 
 def _run(job: Any, values: dict[str, Any], as_json: bool) -> int:
     from erase.export import write_card
-    from erase.pipeline import Event, erase_concept
+    from erase.job import Event
+    from erase.pipeline import erase_concept
+    from erase.processes import processes
     from eval.card import card
     from eval.report import evaluate_run, table
 
     with Display() as display:
         folder = erase_concept(job, values, display)
+        if processes()[0] > 0:  # measuring is little work beside drawing: the first process does it
+            return 0
         report = evaluate_run(folder, lambda done, total: display(Event("measure", done, total)))
     write_card(folder / "model", card(report))
     if as_json:
@@ -177,6 +182,8 @@ class Display:
     """Progress bars on a terminal, one line a stage when it is done; silent elsewhere."""
 
     TITLES: ClassVar[dict[str, str]] = {
+        "memory": "memory",
+        "disk": "disk",
         "images": "pictures to forget and to keep",
         "before": "what the original draws",
         "latents": "latents and text embeddings",
@@ -190,7 +197,7 @@ class Display:
     def __init__(self) -> None:
         self.bar: Any = None
         self.stage = ""
-        self.shown = sys.stderr.isatty()
+        self.shown = sys.stderr.isatty() and not int(os.environ.get("RANK", 0))  # of several processes the first one speaks
 
     def __enter__(self) -> Display:
         return self
@@ -312,7 +319,7 @@ def generate(given: list[str]) -> int:
         options.steps or (STEPS if small else 50), options.guidance if options.guidance is not None else GUIDANCE if small else 7.5
     )
     texts = [text for text in options.prompt for _ in range(options.count)]
-    from erase.pipeline import Event
+    from erase.job import Event
 
     with Display() as display:
         made = make_images(options.output, texts, options.seed, sample, 16 if small else 4, lambda d, n: display(Event("pictures", d, n)))
@@ -382,7 +389,8 @@ def _card(run: Path, folder: Path, output: Path, form: str) -> str:
 
 def evaluate(given: list[str]) -> int:
     """Measure a finished run again, or any model against its original, by the concept's prompts or a named protocol."""
-    from eval.evaluate import Evaluation, processes
+    from erase.processes import processes
+    from eval.evaluate import Evaluation
     from eval.evaluate import evaluate as measure
     from eval.report import table
 
@@ -402,7 +410,7 @@ def evaluate(given: list[str]) -> int:
     job = Evaluation(**{name: value for name, value in values.items() if value is not None})
     if not job.model and job.before is None:
         raise InputError("nothing to measure; give a run folder, a model, or two folders of pictures with --before and --after")
-    from erase.pipeline import Event
+    from erase.job import Event
 
     _quiet_libraries()
     with Display() as display:
