@@ -43,9 +43,14 @@ RUNS = Path("runs")
 
 
 class Work:
-    """A run in progress: the open run folder, the concept, the method and the model. Close it (it is a context manager)."""
+    """A run in progress: the open run folder, the concept, the method and the model. Close it (it is a context manager).
 
-    def __init__(self, job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None) -> None:
+    With `look` it has no folder: nothing is to be made, only to be known.
+    """
+
+    run: Run
+
+    def __init__(self, job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None, look: bool = False) -> None:
         self.show: Show = show or (lambda event: None)
         concept = load_concept(job.concept, job.model)
         if job.anchor is not None:
@@ -66,7 +71,8 @@ class Work:
         join(self.job.device)
         self.model = open_model(self.folder, self.job.device, self.job.dtype, self.job.size)
         self.concept = concept
-        self.run = self._open()
+        if not look:
+            self.run = self._open()
 
     def _open(self) -> Run:
         """The run folder: the first process chooses and locks it, the others look at it."""
@@ -99,7 +105,9 @@ class Work:
         return plan(question, free_bytes(job.device))
 
     def close(self) -> None:
-        self.run.close()
+        """Let others work on the run folder."""
+        if hasattr(self, "run"):
+            self.run.close()
 
     def __enter__(self) -> Work:
         return self
@@ -351,7 +359,7 @@ def _erase(work: Work, need: Need | None = None) -> None:
 def _task(work: Work, need: Need | None) -> Task:
     """The UNet, the weights that may change, and this process's part of every batch."""
     job, method = work.job, work.method
-    unet = work.model.unet()
+    unet: Any = work.model.unet()
     if need is not None and need.checkpointing:
         unet.enable_gradient_checkpointing()
     rounds = min(method.steps, ROUNDS)
@@ -393,7 +401,7 @@ def _write_layers(work: Work, task: Task, moved: bool = False) -> None:
     files = [file for file in weight_files(work.folder / "unet").values() if file.suffix == ".safetensors"] if moved else []
     for file in files:
         with safe_open(file, "pt") as originals:
-            for name in rows.keys() & set(originals.keys()):
+            for name in sorted(rows.keys() & set(originals.keys())):
                 original, now = originals.get_tensor(name).float(), task.weights[name].detach().cpu().float()
                 rows[name]["moved"] = float((now - original).norm() / original.norm().clamp(min=1e-12))
     write_json(path, {"weights": list(rows.values())})

@@ -30,6 +30,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("erase.anchors", "erase.methods.*"),
     ("erase.methods",),
     ("erase.pipeline",),
+    ("erase.estimate",),
     ("erase",),
     ("eval", "eval.intervals", "eval.chart", "eval.sheet", "eval.samples", "eval.detectors", "eval.vision"),
     ("eval.paired", "eval.frechet", "eval.kid", "eval.protocols"),

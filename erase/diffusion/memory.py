@@ -187,7 +187,7 @@ def _repair_peak(question: Question, micro: int, checkpointing: bool) -> int:
     # With a kernel for the whole update there are no temporaries (`repair` takes it on CUDA).
     temporary = 0 if question.device.startswith("cuda") else temporary
     updating = scoped * 2 + scoped // FLOAT * temporary
-    return everything + scoped // FLOAT * state + max(scoped + passing, updating)
+    return int(everything + scoped // FLOAT * state + max(scoped + passing, updating))
 
 
 def _drawing_peak(question: Question) -> int:
@@ -199,7 +199,7 @@ def _drawing_peak(question: Question) -> int:
         denoising = _counting([unet], lambda: unet(**inputs, return_dict=False))
         decoding = _counting([vae], lambda: vae.decode(inputs["sample"][:batch], return_dict=False))
         parts = FLOAT * sum(weight.numel() for network in (unet, vae) for weight in network.parameters())
-    return (parts + FLOAT * _text_weights(folder) + max(denoising, decoding)) // FLOAT * question.dtype.itemsize
+    return int((parts + FLOAT * _text_weights(folder) + max(denoising, decoding)) // FLOAT * question.dtype.itemsize)
 
 
 def _contentless() -> Any:

@@ -198,7 +198,8 @@ class StableDiffusion:
 
         mean, spread = self._finite(encoded)
         noise = torch.stack([torch.randn(mean.shape[1:], generator=generator("latent", first + i)) for i in range(len(pixels))])
-        return (mean + spread * noise) * float(vae.config.scaling_factor)
+        latents: Tensor = (mean + spread * noise) * float(vae.config.scaling_factor)
+        return latents
 
     def unet(self) -> nn.Module:
         """The UNet alone, in float32, whatever the file holds: repair needs the small updates. Evaluation mode."""
