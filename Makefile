@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RESULTS ?= runs/bench
 CPU_TABLES := demo_quality erasing evaluation repair_step published_step latents_cache generation selection scoring cost
-GPU_WAYS := published "published, lean" ours "ours, bfloat16"
+GPU_WAYS := published ours ours-bfloat16
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .PHONY: demo test test-all lint bench bench-large bench-quality bench-gpu clean

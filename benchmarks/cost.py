@@ -1,10 +1,11 @@
 """What a repair step costs as things grow: seconds and memory against weights, pictures a batch, and processes.
 
     python benchmarks/cost.py
-    python benchmarks/cost.py --device cuda --channels 320,640,1280,1280 --batches 4 8 16 32
+    python benchmarks/cost.py --device cuda --dtype bfloat16 --channels 320,640,1280,1280 --channel 320,640,1280,1280 --processes
 
 Every point is a process of its own, so that none inherits another's memory. Memory is the peak over what the process held before it
-made the network: weights, gradients, optimizer, what the passes keep. Fixed batches of random latents; `repair` as it ships.
+made the network: weights, gradients, optimizer, what the passes keep. Fixed batches of random latents; `repair` as it ships. Several
+processes share each batch equally and have one thread each, a single one too, so that what is compared is processes alone.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,6 +26,7 @@ from host import Record, facts, forget_peak, parser, peak, publish, timed
 from models import build_unet, random_task
 
 from erase.diffusion import DTYPES
+from erase.processes import average, join, processes
 from erase.repair import repair
 
 CHANNELS = ("32,64", "64,128", "96,192", "128,256", "192,384")
@@ -30,14 +34,16 @@ SCOPES = ("full", "cross-attention")
 
 
 def point(channels: str, scope: str, options: argparse.Namespace, batch: int) -> Record:
-    """Seconds and memory of some steps in this process."""
+    """Seconds and memory of some steps in this process, which may be one of several."""
+    count = processes()[1]
+    join(options.device)
     wide = tuple(int(width) for width in channels.split(","))
     build_unet("demo")  # what is imported at first use is not counted
     before = forget_peak(options.device)
     torch.manual_seed(0)
     with torch.device(options.device):
         unet = build_unet("sd1" if len(wide) == 4 else "demo", wide)
-    task = random_task(unet, scope, batch, options.tokens, DTYPES[options.dtype])
+    task = replace(random_task(unet, scope, batch // count, options.tokens, DTYPES[options.dtype]), average=average)
     total = options.warmup + options.steps
     stepping = repair(task, total)
     times = [timed(lambda: next(stepping), options.device) for _ in range(total)][options.warmup :]
@@ -46,6 +52,7 @@ def point(channels: str, scope: str, options: argparse.Namespace, batch: int) ->
         "channels": channels,
         "scope": scope,
         "batch": batch,
+        "processes": count,
         "weights": sum(weight.numel() for weight in unet.parameters()),
         "weights_in_scope": sum(weight.numel() for weight in task.weights.values()),
         "median_wall": statistics.median(wall for wall, _ in times),
@@ -55,11 +62,13 @@ def point(channels: str, scope: str, options: argparse.Namespace, batch: int) ->
     }
 
 
-def apart(channels: str, scope: str, options: argparse.Namespace, batch: int) -> Record:
-    """`point` in a process of its own."""
+def apart(channels: str, scope: str, options: argparse.Namespace, batch: int, count: int = 0) -> Record:
+    """`point` in a process of its own, or in `count` processes of one thread each."""
     shared = [f"--{name}={getattr(options, name)}" for name in ("device", "dtype", "tokens", "steps", "warmup")]
-    command = [sys.executable, __file__, *shared, "--point", channels, scope, str(batch)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(count)] if count > 1 else []
+    command = [sys.executable, *launcher, __file__, *shared, "--point", channels, scope, str(batch)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"} if count else None
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise SystemExit(f"the point {channels}, {scope}, batch {batch} failed:\n{done.stderr}")
     found: Record = json.loads(done.stdout)
@@ -90,33 +99,42 @@ def measure(options: argparse.Namespace) -> Record:
         for name, points, x in (("weights", by_weights, "weights"), ("pictures", by_pictures, "batch")):
             growth = {y: exponent(points, x, y) for y in ("least_processor", "median_wall", "peak_bytes")}
             series[f"{name}, {scope}"] = {"points": points, "exponents": growth}
+        if options.processes:
+            shared = [apart(options.channel, scope, options, options.batch, count) for count in options.processes]
+            speed = {str(p["processes"]): shared[0]["median_wall"] / p["median_wall"] for p in shared}
+            series[f"processes, {scope}"] = {"points": shared, "exponents": {}, "times_as_fast": speed}
     return {"dtype": options.dtype, "tokens": options.tokens, "steps": options.steps, "series": series} | begun
 
 
 def line(p: Mapping[str, Any]) -> str:
     """A point as a line of the table."""
     held = "-" if p["peak_bytes"] is None else f"{p['peak_bytes'] / 1e6:.0f}"
-    times = f"{p['median_wall']:12.4f}{p['least_processor']:12.4f}"
-    return f"{p['channels']:20}{p['scope']:18}{p['weights'] / 1e6:10.2f}{p['weights_in_scope'] / 1e6:10.2f}{p['batch']:8}{times}{held:>10}"
+    what = f"{p['channels']:20}{p['scope']:18}{p['weights'] / 1e6:10.2f}{p['weights_in_scope'] / 1e6:10.2f}{p['batch']:8}{p['processes']:7}"
+    return f"{what}{p['median_wall']:12.4f}{p['least_processor']:12.4f}{held:>10}"
 
 
 def table(record: Mapping[str, Any]) -> str:
     """The record for people."""
-    head = f"{'channels':20}{'scope':18}{'10^6':>10}{'in scope':>10}{'batch':>8}{'median s':>12}{'processor':>12}{'peak MB':>10}"
+    head = (
+        f"{'channels':20}{'scope':18}{'10^6':>10}{'in scope':>10}{'batch':>8}{'proc.':>7}{'median s':>12}{'processor':>12}{'peak MB':>10}"
+    )
     lines = [f"{record['device']}, {record['threads']} threads, {record['dtype']}", head]
     for name, series in record["series"].items():
         growth = ", ".join(f"{y} {slope:.2f}" for y, slope in series["exponents"].items() if slope is not None)
-        lines += [f"against {name}", *map(line, series["points"]), f"  exponents: {growth}"]
+        faster = ", ".join(f"{count}: {times:.2f}" for count, times in series.get("times_as_fast", {}).items())
+        lines += [f"against {name}", *map(line, series["points"])]
+        lines += [f"  exponents: {growth}"] * bool(growth) + [f"  times as fast: {faster}"] * bool(faster)
     return "\n".join(lines)
 
 
 def main(argv: list[str] | None = None) -> None:
     given = parser(__doc__)
-    given.add_argument("--channels", nargs="+", default=list(CHANNELS), help="UNets, each by the channels of its levels")
+    given.add_argument("--channels", nargs="*", default=list(CHANNELS), help="UNets, each by the channels of its levels")
     given.add_argument("--channel", default="64,128", help="the UNet for which pictures are varied")
     given.add_argument("--batch", type=int, default=16, help="pictures in each of the two batches, where weights are varied")
-    given.add_argument("--batches", type=int, nargs="+", default=[4, 8, 16, 32])
+    given.add_argument("--batches", type=int, nargs="*", default=[4, 8, 16, 32])
     given.add_argument("--scopes", nargs="+", default=list(SCOPES))
+    given.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="numbers of processes; none leaves them out")
     given.add_argument("--dtype", choices=DTYPES, default="float32")
     given.add_argument("--tokens", type=int, default=32, help="tokens of a prompt")
     given.add_argument("--steps", type=int, default=8, help="steps that are timed")
@@ -125,7 +143,9 @@ def main(argv: list[str] | None = None) -> None:
     options = given.parse_args(argv)
     if options.point:
         channels, scope, batch = options.point
-        print(json.dumps(point(channels, scope, options, int(batch))))
+        found = point(channels, scope, options, int(batch))
+        if processes()[0] == 0:
+            print(json.dumps(found))
         return
     record = measure(options)
     publish(record, table(record), options.json)

@@ -33,12 +33,12 @@ def fresh_batches(
     """
     said = list(captions or [picture.prompt for picture in pictures])
     device = torch.device(model.device)
-    on_card = device.type != "cpu"
 
     def draw(_: ImageLatents, rows: Tensor, key: tuple[object, ...], empty: float) -> dict[str, Tensor]:
         chosen: list[int] = rows.tolist()
+        model.place("vae", "text_encoder")  # at every step: the published way has both on the device all the time
         clean = _encode(model, load_pixels([pictures[row].path for row in chosen], model.size), chosen)
-        source = None if on_card else generator(*key, "noise")
+        source = _on(device, generator(*key, "noise"))
         noise = torch.randn(clean.shape, generator=source, device=device)
         timesteps = torch.randint(scheduler.config.num_train_timesteps, (len(chosen),), generator=source, device=device)
         made = {
@@ -55,16 +55,21 @@ def fresh_batches(
     return numbered(places, batch, key, draw, 0.0)
 
 
+def _on(device: torch.device, source: torch.Generator) -> torch.Generator:
+    """The generator itself on the host, one of the same seed on a card."""
+    return source if device.type == "cpu" else torch.Generator(device).manual_seed(source.initial_seed())
+
+
 @torch.no_grad()
 def _encode(model: StableDiffusion, pixels: Tensor, rows: Sequence[int]) -> Tensor:
     """Scaled latents on the device, float32; on the host with the noise that the cache has for these pictures."""
-    vae = model.pipeline.vae
-    posterior = vae.encode(pixels.to(model.device, vae.dtype)).latent_dist
-    if model.device == "cpu":
+    vae, device = model.pipeline.vae, torch.device(model.device)
+    posterior = vae.encode(pixels.to(device, vae.dtype)).latent_dist
+    if device.type == "cpu":
         noise = torch.stack([torch.randn(posterior.mean.shape[1:], generator=generator("latent", row)) for row in rows])
         drawn = posterior.mean + posterior.std * noise
     else:
-        drawn = posterior.sample()
+        drawn = posterior.sample(_on(device, generator("latent", *rows)))
     latents: Tensor = drawn.float() * vae.config.scaling_factor
     return latents
 

@@ -4,7 +4,7 @@
     python benchmarks/generation.py --size sd1 --device cuda --dtype bfloat16 --count 32 --batch 8 --sampling-steps 50
 
 Both write PNG files; ours also hashes each, lists it in the manifest and flushes that to the disk, so that a run can stop at any
-time. The pictures are compared: they must be the same, to the byte.
+time. The pictures are compared: in float32 they must be the same; in half precision ours rounds once less on the way to a picture.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from host import Record, alternate, facts, parser, publish, rows, summary
 from models import SIZES, open_size
+from PIL import Image
 
 from erase.demo import GUIDANCE, STEPS, world
 from erase.diffusion import DTYPES, StableDiffusion
@@ -49,6 +51,12 @@ def plain_pipeline(model: StableDiffusion, options: argparse.Namespace) -> Any:
     return made.to(options.device, DTYPES[options.dtype])
 
 
+def levels_apart(one: Path, other: Path) -> int:
+    """How far two pictures are from each other at most, in levels of 255."""
+    a, b = (np.asarray(Image.open(path), dtype=np.int16) for path in (one, other))
+    return int(abs(a - b).max())
+
+
 def measure(options: argparse.Namespace) -> Record:
     """The record of one run."""
     begun = facts(options.device)
@@ -72,8 +80,8 @@ def measure(options: argparse.Namespace) -> Record:
             "make_images": anew(ours, lambda: make_images(ours, prompts, SEED, sample, options.batch)),
         }
         times = alternate(ways, options.repeats, options.warmup, options.device)
-        same = [(ours / path.name).read_bytes() == path.read_bytes() for path in sorted(plain.glob("*.png"))]
-    assert len(same) == options.count
+        apart = [levels_apart(ours / path.name, path) for path in sorted(plain.glob("*.png"))]
+    assert len(apart) == options.count
     record: Record = {
         "size": options.size,
         "dtype": options.dtype,
@@ -83,7 +91,8 @@ def measure(options: argparse.Namespace) -> Record:
         "sampling_steps": options.sampling_steps,
         "guidance": options.guidance,
         "scheduler": model.scheduler_name,
-        "same_pictures": sum(same),
+        "same_pictures": apart.count(0),
+        "most_levels_apart": max(apart),
         **summary(times, "plain loop"),
     }
     record["pictures_per_second"] = {way: options.count / seconds for way, seconds in record["median_wall"].items()}
@@ -97,7 +106,9 @@ def table(record: Mapping[str, Any]) -> str:
     )
     lines = [f"{head}, {record['device']}, {record['threads']} threads", *rows(record)]
     lines += [f"{way}: {rate:.2f} pictures a second" for way, rate in record["pictures_per_second"].items()]
-    return "\n".join([*lines, f"{record['same_pictures']} of {record['count']} pictures are the same to the byte"])
+    return "\n".join(
+        [*lines, f"{record['same_pictures']} of {record['count']} pictures are the same, others {record['most_levels_apart']} levels apart"]
+    )
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -69,7 +69,7 @@ class Random(StableDiffusion):
         self._pipeline = build_pipeline(device, side).to(dtype=self.dtype)
 
     def unet(self) -> nn.Module:
-        return copy.deepcopy(self.pipeline.unet).float()
+        return copy.deepcopy(self.pipeline.unet).float().to(self.device)
 
     def noise_scheduler(self) -> Any:
         from diffusers import DDPMScheduler

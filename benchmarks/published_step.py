@@ -34,8 +34,8 @@ from erase.repair import repair
 from erase.scope import open_scope
 from erase.task import Task
 
-SCOPES = {"ours": "full", "ours, default scope": "cross-attention", "ours, bfloat16": "full"}
-WAYS = ("published", "published, lean", *SCOPES)
+SCOPES = {"ours": "full", "ours-default-scope": "cross-attention", "ours-bfloat16": "full"}
+WAYS = ("published", "published-lean", *SCOPES)
 
 
 def make_task(model: StableDiffusion, unet: nn.Module, latents: Path, way: str, options: argparse.Namespace) -> Task:

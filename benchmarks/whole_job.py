@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     given = parser(__doc__)
     given.add_argument("--size", choices=("demo", "sd1"), default="sd1")
     given.add_argument("--side", type=int, default=16, help="side of the latents (sd1 only); pictures are eight times as wide")
-    given.add_argument("--concept", default="church")
+    given.add_argument("--concept", default="star")
     given.add_argument("--scratch", type=Path, help="where 14 GB can lie for a while")
     given.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     options, others = given.parse_known_args(argv)

@@ -28,7 +28,7 @@ FEW = "--forget 3 --retain 3 --batch 2 --steps 1 --warmup 0"
 TIMED: dict[str, tuple[str, set[str], set[str]]] = {
     "published_step": (
         FEW,
-        {"published", "published, lean", "ours", "ours, default scope"},
+        {"published", "published-lean", "ours", "ours-default-scope"},
         {"times_as_fast", "times_as_fast_everything_included", "project_share", "published_parts_seconds", "once"},
     ),
     "latents_cache": (FEW, {"encoded anew", "from the cache"}, {"caching_seconds", "cache_bytes"}),
@@ -85,11 +85,18 @@ def test_the_step_on_a_card_is_measured_with_its_floor(script, tmp_path):
 
 def test_cost_has_a_series_for_weights_and_one_for_pictures(script, tmp_path):
     options = "--channels 32,64 --channel 32,64 --batch 1 --batches 1 --scopes cross-attention --steps 1 --warmup 0"
-    record = run(script, "cost", options, tmp_path)
+    record = run(script, "cost", options + " --processes", tmp_path)
     assert record["series"].keys() == {"weights, cross-attention", "pictures, cross-attention"}
     point = record["series"]["weights, cross-attention"]["points"][0]
     assert point.keys() >= {"weights", "weights_in_scope", "batch", "least_processor", "peak_bytes"}
     assert 0 < point["weights_in_scope"] < point["weights"]
+
+
+@pytest.mark.slow
+def test_cost_has_a_series_for_processes(script, tmp_path):
+    options = "--channels --batches --channel 32,64 --batch 2 --scopes full --steps 1 --warmup 0 --processes 1 2"
+    record = run(script, "cost", options, tmp_path)
+    assert [point["processes"] for point in record["series"]["processes, full"]["points"]] == [1, 2]
 
 
 def test_an_exponent_is_the_power_of_the_growth(script):
@@ -161,6 +168,28 @@ def test_encoding_anew_gives_what_the_cache_holds(script, measured):
 def test_all_of_the_pictures_are_the_same(script, tmp_path):
     record = run(script, "generation", TIMED["generation"][0], tmp_path)
     assert record["same_pictures"] == record["count"] == 2
+
+
+@pytest.fixture
+def small(script, monkeypatch) -> None:
+    """The networks of Stable Diffusion 1.x with few channels: what would run on a card runs here."""
+    models = script("models")
+    few = {"block_out_channels": (8, 8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4}
+    monkeypatch.setattr(models, "UNET", models.UNET | few | {"sample_size": 8, "cross_attention_dim": 16, "attention_head_dim": 2})
+    monkeypatch.setattr(models, "VAE", models.VAE | few)
+    text = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "projection_dim": 16}
+    monkeypatch.setattr(models, "TEXT", models.TEXT | text)
+
+
+@pytest.mark.usefixtures("small")
+def test_what_is_meant_for_a_card_runs_with_random_weights(script, tmp_path):
+    generated = run(script, "generation", TIMED["generation"][0] + " --size sd1 --dtype bfloat16", tmp_path)
+    assert (generated["side"], generated["scheduler"], "same_pictures" in generated) == (64, "DDIMScheduler", True)
+    assert generated["most_levels_apart"] <= 1
+    stepped = run(script, "published_step", FEW + " --size sd1 --ways published ours-bfloat16", tmp_path)
+    assert stepped["median_wall"].keys() == {"published", "ours-bfloat16"}
+    assert run(script, "latents_cache", FEW + " --size sd1 --dtype bfloat16", tmp_path)["cache_bytes"] > 0
+    assert run(script, "scoring", TIMED["scoring"][0] + " --size sd1 --dtype bfloat16", tmp_path)["together_seconds"] > 0
 
 
 # --- the networks and the floor -----------------------------------------------------------------------------------------
