@@ -130,7 +130,8 @@ class _Counted(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.now: int = 0
+        self.peak: int = 0
         self.sizes: dict[int, int] = {}
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -161,7 +162,7 @@ def _counting(networks: list[nn.Module], work: Callable[[], object]) -> int:
             for tensor in [*network.parameters(), *network.buffers()]:
                 counted.add(tensor, own=False)
         work()
-    return counted.peak
+    return int(counted.peak)
 
 
 def _repair_peak(question: Question, micro: int, checkpointing: bool) -> int:
