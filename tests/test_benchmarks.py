@@ -29,7 +29,7 @@ TIMED: dict[str, tuple[str, set[str], set[str]]] = {
     "published_step": (
         FEW,
         {"published", "published-lean", "ours", "ours-default-scope"},
-        {"times_as_fast", "times_as_fast_everything_included", "project_share", "published_parts_seconds", "once"},
+        {"compared", "project_share", "published_parts_seconds", "once"},
     ),
     "latents_cache": (FEW, {"encoded anew", "from the cache"}, {"caching_seconds", "cache_bytes"}),
     "generation": (
