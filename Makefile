@@ -50,6 +50,8 @@ bench-quality: $(READY)
 # The same on a card, at Stable Diffusion 1.x's size with random weights; the large tables need 80 GB.
 bench-gpu: $(READY)
 	$(BIN)/python benchmarks/gpu_step.py --device cuda --json $(RESULTS)/gpu_step.json
+	$(BIN)/python benchmarks/gpu_step.py --device cuda --batches 4 --scope cross-attention --optimizer adafactor \
+	  --variants bfloat16 bfloat16+checkpointing --json $(RESULTS)/gpu_step-low.json
 	$(BIN)/python benchmarks/published_step.py --size sd1 --device cuda --steps 5 --ways $(GPU_WAYS) --json $(RESULTS)/published_step-gpu.json
 	$(BIN)/python benchmarks/scoring.py --size sd1 --device cuda --dtype bfloat16 --json $(RESULTS)/scoring-gpu.json
 	$(BIN)/python benchmarks/latents_cache.py --size sd1 --device cuda --dtype bfloat16 --json $(RESULTS)/latents_cache-gpu.json

@@ -3,10 +3,10 @@
     python benchmarks/gpu_step.py --device cuda
     python benchmarks/gpu_step.py --size demo --batches 4 --variants float32 bfloat16     the same code on the CPU
 
-512 x 512 pictures, random weights, `repair` as it ships. A variant is a dtype, with or without gradient checkpointing, and the UNet
-compiled or not; each begins with a fresh copy of the same weights. `floor.py` counts what the step needs; the rates, a matrix product in
-each dtype and a copy, are measured in the same run. The share is that of the whole step, projection, update and all: operations
-that checkpointing repeats count once.
+512 x 512 pictures, random weights, `repair` as it ships. A variant is a dtype, with or without gradient checkpointing, so many pictures at
+once (micro4: four), and the UNet compiled or not; each begins with a fresh copy of the same weights. `floor.py` counts what the step
+needs; the rates, a matrix product in each dtype and a copy, are measured in the same run. The share is that of the whole step,
+projection, update and all: operations that checkpointing repeats count once.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 import gc
+import re
 import statistics
 from collections.abc import Mapping
 from functools import partial
@@ -28,9 +29,18 @@ from erase.diffusion import DTYPES
 from erase.repair import repair
 
 LEARNING_RATE = 1e-5
-VARIANTS = tuple(
-    f"{dtype}{way}" for way in ("", "+checkpointing", "+compiled", "+checkpointing+compiled") for dtype in ("float32", "bfloat16")
-)
+VARIANTS = (
+    "float32", "bfloat16", "float32+checkpointing", "bfloat16+checkpointing", "bfloat16+micro4", "float32+compiled", "bfloat16+compiled",
+    "bfloat16+checkpointing+compiled", "bfloat16+micro4+compiled",
+)  # fmt: skip
+WAYS = re.compile(rf"({'|'.join(DTYPES)})(\+(checkpointing|compiled|micro[1-9]\d*))*")
+
+
+def variant(text: str) -> str:
+    """A dtype and ways of doing the step, joined by +."""
+    if not WAYS.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no variant; expected one like bfloat16+checkpointing+micro4+compiled")
+    return text
 
 
 def step_times(unet: Any, batch: int, variant: str, options: argparse.Namespace) -> Record:
@@ -42,6 +52,7 @@ def step_times(unet: Any, batch: int, variant: str, options: argparse.Namespace)
     if "compiled" in ways:
         network.compile()
     task = random_task(network, options.scope, batch, options.tokens, DTYPES[dtype], options.side)
+    task.micro_batch = next((int(way.removeprefix("micro")) for way in ways if way.startswith("micro")), None)
     gc.collect()
     before = forget_peak(options.device)
     total = options.warmup + options.steps
@@ -130,7 +141,7 @@ def main(argv: list[str] | None = None) -> None:
     given.add_argument("--size", choices=SIZES, default="sd1")
     given.add_argument("--side", type=int, help="side of the latents, in place of the model's own")
     given.add_argument("--batches", type=int, nargs="+", default=[16, 4], help="pictures in each of the two batches")
-    given.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT", help=", ".join(VARIANTS))
+    given.add_argument("--variants", nargs="+", type=variant, default=list(VARIANTS), help="as bfloat16+checkpointing+micro4+compiled")
     given.add_argument("--scope", default="full")
     given.add_argument("--optimizer", default="adam")
     given.add_argument("--tokens", type=int, default=77, help="tokens of a prompt")

@@ -75,9 +75,9 @@ def test_a_measurement_has_its_contestants_and_its_numbers(script, name, tmp_pat
 
 
 def test_the_step_on_a_card_is_measured_with_its_floor(script, tmp_path):
-    options = "--size demo --batches 1 --steps 1 --warmup 1 --matrix 32 --copy 4096 --variants float32 bfloat16+checkpointing"
+    options = "--size demo --batches 1 --steps 1 --warmup 1 --matrix 32 --copy 4096 --variants float32 bfloat16+checkpointing+micro1"
     record = run(script, "gpu_step", options, tmp_path)
-    assert [point["variant"] for point in record["points"]] == ["float32", "bfloat16+checkpointing"]
+    assert [point["variant"] for point in record["points"]] == ["float32", "bfloat16+checkpointing+micro1"]
     for point in record["points"]:
         assert point.keys() >= {"operations", "bytes", "floor_seconds", "share_of_matrix_rate", "median_wall", "peak_bytes"}
     assert record["matrix_operations_a_second"].keys() == {"float32", "bfloat16"}
