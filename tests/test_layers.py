@@ -19,7 +19,10 @@ LEVELS: list[tuple[str, ...]] = [
     ("erase.task", "erase.operators", "erase.demo", "erase.demo.world"),
     ("erase.files", "erase.options"),
     ("erase.run", "erase.scope", "erase.sensitivity", "erase.trim", "erase.project", "erase.concepts", "erase.tensorfile", "erase.hub"),
+    ("erase.vision", "erase.demo.clutter"),
     ("erase.repair", "erase.images", "erase.export", "erase.layouts"),
+    ("erase.data", "erase.networks"),
+    ("erase.requests",),
     ("erase.latents", "erase.demo.judge", "erase.demo.networks", "erase.families"),
     ("erase.demo.train", "erase.configs", "erase.diffusion.stable"),
     ("erase.demo.clip", "erase.unpack", "erase.pack", "erase.diffusion.xl"),
@@ -29,7 +32,8 @@ LEVELS: list[tuple[str, ...]] = [
     ("erase.methods",),
     ("erase.pipeline",),
     ("erase",),
-    ("eval", "eval.intervals", "eval.chart", "eval.sheet", "eval.samples", "eval.detectors", "eval.vision"),
+    ("eval", "eval.intervals", "eval.chart", "eval.sheet", "eval.samples", "eval.detectors", "eval.vision", "eval.predictions"),
+    ("eval.gaps", "eval.membership", "eval.relearn", "eval.gradcam", "eval.lines"),
     ("eval.paired", "eval.frechet", "eval.kid", "eval.protocols"),
     ("eval.judge", "eval.nudity", "eval.imagenet", "eval.clip", "eval.inception", "eval.drift", "eval.promptsets"),
     ("eval.accuracy", "eval.measured"),
@@ -52,7 +56,8 @@ DOORS: dict[str, set[str]] = {
     "accelerate": {"eval.evaluate"},
     "gradio": {"ui.page"},
     "nudenet": {"eval.nudity"},
-    "torchvision": {"eval.vision"},
+    "torchvision": {"erase.vision"},
+    "sklearn": {"erase.data", "eval.membership"},
     "open_clip": {"eval.clip", "erase.demo.clip"},
     "torchmetrics": {"eval.drift", "eval.inception"},
     "torch_fidelity": {"eval.inception"},
@@ -139,6 +144,7 @@ def test_the_engine_knows_neither_evaluation_nor_page(name):
 @pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] == "eval"])
 def test_evaluation_knows_no_method_and_no_pipeline(name):
     rooms = ("erase.task", "erase.files", "erase.options", "erase.operators", "erase.concepts", "erase.images", "erase.run", "erase.demo")
+    rooms += ("erase.data", "erase.requests", "erase.vision")
     drawing = ("erase.diffusion", "erase.export") if name == "eval.evaluate" else ()  # the one that draws
     strange = [other for other in ours(name) if not other.startswith(("eval", *rooms, *drawing))]
     assert not strange
