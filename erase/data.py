@@ -45,6 +45,10 @@ class Samples:
         x = self.x[rows]
         return {"x": x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x.float(), "y": self.y[rows]}
 
+    def to(self, device: str) -> Samples:
+        """The same on a device."""
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
+
     def all(self) -> Batch:
         """Every sample in one batch."""
         return self.batch(torch.arange(len(self)))
@@ -68,6 +72,23 @@ class Data:
     def size(self) -> int:
         """Height of a picture."""
         return int(self.train.x.shape[2])
+
+    def to(self, device: str) -> Data:
+        """The same on a device."""
+        return replace(self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device))
+
+
+def crop_and_mirror(x: Tensor, random: torch.Generator) -> Tensor:
+    """Each picture shifted by up to an eighth of its side, the border black, and half of them mirrored (as for CIFAR)."""
+    n, _, height, width = x.shape
+    reach = max(1, height // 8)
+    shifts = torch.randint(0, 2 * reach + 1, (n, 2), generator=random).to(x.device)
+    flips = (torch.rand(n, generator=random) < 0.5).to(x.device)
+    padded = torch.nn.functional.pad(x, [reach] * 4, value=-1.0)
+    columns = torch.arange(width, device=x.device).expand(n, width)
+    columns = torch.where(flips[:, None], columns.flip(1), columns) + shifts[:, 1:]
+    rows = torch.arange(height, device=x.device) + shifts[:, :1]
+    return padded[torch.arange(n, device=x.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def load_data(name: str, folder: Path | None = None, train_samples: int | None = None, size: int = 64) -> Data:

@@ -7,17 +7,46 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from erase.data import Data
+from erase.data import Data, Samples
 from erase.task import InputError, generator
 
 FORMS = "random:10%, random:30, class:NAME, class:10%, class:random, identity:NAME or ids:FILE.csv"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One seed after one or more requests: what was to be forgotten and retained so far, and what it is measured with.
+
+    `test` holds no sample of a class that is forgotten whole; those are in `gone`. `train` gives the network that is trained
+    on these rows of the training samples and kept under this name.
+    """
+
+    seed: int
+    training: Samples
+    forget: Tensor
+    retain: Tensor
+    test: Samples
+    gone: Samples
+    batch: int
+    train: Callable[[str, Tensor], nn.Module]
+
+
+def make_case(data: Data, forget: Tensor, seed: int, batch: int, train: Callable[[str, Tensor], nn.Module], on: str = "test") -> Case:
+    """A case from the rows to forget; `on` is "test" or "validation"."""
+    kept = torch.ones(len(data.train), dtype=torch.bool)
+    kept[forget] = False
+    held = data.test if on == "test" else data.validation
+    gone = torch.isin(held.y.cpu(), torch.tensor(forgotten_classes(data, forget), dtype=torch.int64))
+    parts = [held[mask.nonzero()[:, 0]] for mask in (~gone, gone)]
+    return Case(seed, data.train, forget, kept.nonzero()[:, 0], *parts, batch, train)
 
 
 def requested(data: Data, requests: Sequence[str], seed: int) -> list[Tensor]:

@@ -18,6 +18,7 @@ from erase.run import disk_errors
 from erase.task import InputError
 
 SIDE, GAP, GUTTER, HEAD = 96, 6, 130, 40  # of a cell, between cells, for names on the left, for headings
+SHOWN = 4  # samples of a kind
 INK, MUTED = "#1f2328", "#59636e"
 
 
