@@ -22,7 +22,7 @@ PUBLISHED = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN"}
 NAMES = ("digits", "shapes", *PUBLISHED)
 PARTS = ("train", "val", "test")
 REMEDY = 'pip install "erase-concept[classify]"'
-SHAPES_COUNTS = (400, 400, 1200)  # training, validation and test samples of `shapes`: ten, ten and thirty a class
+SHAPES_COUNTS = (800, 400, 1200)  # training, validation and test samples of `shapes`: 20, 10 and 30 a class
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _digits() -> Data:
 
 
 def _shapes() -> Data:
-    """The embedded world's shapes and colours, 40 classes of 32 pixels, with other shapes around and noise: ten samples a class."""
+    """The embedded world's shapes and colours, 40 classes of 32 pixels, with another shape beside and noise: 20 samples a class."""
     from erase.demo.clutter import CLASSES, cluttered
 
     x, y = cluttered(sum(SHAPES_COUNTS))

@@ -1,6 +1,6 @@
-"""The embedded world as a hard exercise for classifiers: one large shape, smaller ones of other colours around it, noise.
+"""The embedded world as a hard exercise for classifiers: one large shape, a smaller one beside or under it, noise.
 
-The class is the shape and the colour of the large one. What lies around is as random as can be, so a network with few
+The class is the shape and the colour of the large one. What lies beside it is as random as can be, so a network with few
 samples learns its samples by heart, and forgetting them shows.
 """
 
@@ -13,8 +13,8 @@ from erase.demo.world import BACKGROUNDS, COLOURS, RGB, SHAPES, SIZE, STYLES, Sc
 
 CLASSES = tuple(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS)
 SIDE = 32
-AROUND = 3  # smaller shapes
-NOISE = 24.0  # standard deviation, of 255
+AROUND = 1  # smaller shapes
+NOISE = 8.0  # standard deviation, of 255
 
 
 def cluttered(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
