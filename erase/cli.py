@@ -492,7 +492,11 @@ A row is a method, or METHOD:option=value,... The same command goes on where it 
     job = Classify(
         **{name: value for name, value in values.items() if value is not None}, forget=tuple(beside["forget"] or ("random:10%",))
     )
-    return _classify(job, entries([*beside["methods"], *(ABLATION if beside["ablation"] else ())]), beside)
+    rows = entries([*beside["methods"], *(ABLATION if beside["ablation"] else ())])
+    labels = [row.label for row in rows]
+    if beside["export"] not in (None, *labels):
+        raise InputError(f"--export {beside['export']} is no row of this table; expected one of {', '.join(labels)}")
+    return _classify(job, rows, beside)
 
 
 def _classify(job: Any, rows: Any, beside: dict[str, Any]) -> int:
@@ -514,13 +518,8 @@ def _classify(job: Any, rows: Any, beside: dict[str, Any]) -> int:
     order = [str(row["label"]) for row in ranked(report["methods"])]
     write(folder, report, _gradcam(job, list(dict.fromkeys(("original", "retrain", *order[:1], "scissorhands")))))
     chosen = beside["export"] or next(iter(order), None)
-    model = (
-        export_model(
-            job, chosen, folder / "model.safetensors", {"report": next(row for row in report["methods"] if row["label"] == chosen)}
-        )
-        if chosen
-        else None
-    )
+    facts = {"report": [row for row in report["methods"] if row["label"] == chosen]}
+    model = export_model(job, chosen, folder / "model.safetensors", facts) if chosen else None
     if beside["json"]:
         print(json.dumps(report, indent=1, ensure_ascii=False))
         return 0

@@ -112,7 +112,7 @@ def _classes(text: str, what: str, data: Data, key: tuple[object, ...]) -> Tenso
     names = [name.strip().lower() for name in what.split(",")]
     for name in names:
         if name not in labels:
-            close = get_close_matches(name, labels, n=1)
+            close = get_close_matches(name, labels, n=1, cutoff=0.7)
             hint = f"; did you mean {data.classes[labels[close[0]]]!r}?" if close else ""
             raise InputError(f"--forget {text}: {data.name} has no class {name!r}{hint or f'; it has {_few(data.classes)}'}")
     return torch.tensor([labels[name] for name in names])
