@@ -69,7 +69,7 @@ class Classify:
         check(self)
         if self.references == 1:
             raise InputError("--references is 1; expected 0, or at least 2: each sample has to be new to one of them")
-        if self.original is not None and self.seeds > 1 and not Path(self.original).is_file():
+        if self.original is not None and not Path(self.original).is_file():
             raise InputError(f"--original {self.original} is not there; expected a .safetensors file")
 
     def filled(self) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def requested(data: Data, requests: Sequence[str], seed: int) -> list[Tensor]:
         if kind == "random":
             rows = _random(text, what, ~taken, (seed, "request", number))
         elif kind in ("class", "identity"):
-            rows = torch.isin(data.train.y, _classes(text, what, data, (seed, "request", number))) & ~taken
+            rows = torch.isin(data.train.y.cpu(), _classes(text, what, data, (seed, "request", number))) & ~taken
         elif kind == "ids":
             rows = _listed(Path(what), data.train.ids) & ~taken
         else:
