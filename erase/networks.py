@@ -72,12 +72,13 @@ def _resnet(depth: int) -> Callable[[int, int, int], nn.Module]:
 def _vgg16(classes: int, channels: int, size: int) -> nn.Module:
     if size < 32:
         raise InputError(f"--network vgg16 halves a picture five times and needs 32 pixels, not {size}; give --network small")
-    network: nn.Module = torchvision().models.vgg16_bn(weights=None, num_classes=classes)
+    network: Any = torchvision().models.vgg16_bn(weights=None, num_classes=classes)
     if channels != 3:
         network.features[0] = nn.Conv2d(channels, 64, 3, padding=1)
     if size <= SMALL:  # the head for 7 by 7 places has 120 million weights, as many as CIFAR has pixels
         network.avgpool, network.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, classes)
-    return network
+    built: nn.Module = network
+    return built
 
 
 def _vit(classes: int, channels: int, size: int) -> nn.Module:

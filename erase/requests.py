@@ -45,8 +45,8 @@ def make_case(data: Data, forget: Tensor, seed: int, batch: int, train: Callable
     kept[forget] = False
     held = data.test if on == "test" else data.validation
     gone = torch.isin(held.y.cpu(), torch.tensor(forgotten_classes(data, forget), dtype=torch.int64))
-    parts = [held[mask.nonzero()[:, 0]] for mask in (~gone, gone)]
-    return Case(seed, data.train, forget, kept.nonzero()[:, 0], *parts, batch, train)
+    test, lost = (held[mask.nonzero()[:, 0]] for mask in (~gone, gone))
+    return Case(seed, data.train, forget, kept.nonzero()[:, 0], test, lost, batch, train)
 
 
 def requested(data: Data, requests: Sequence[str], seed: int) -> list[Tensor]:
