@@ -13,48 +13,37 @@ SETTINGS = 6
 _FAST: dict[str, Any] = {"learning_rate": 0.1, "cosine": True}
 _FASTER: dict[str, Any] = {"learning_rate": 0.2, "cosine": True}
 
+_SOFT: dict[str, Any] = {"forget_weight": 0.1}
+
 GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
-    "fine_tune": ({}, {"learning_rate": 0.003}, {"learning_rate": 0.03, "cosine": True}, _FAST, _FASTER, {"learning_rate": 0.1}),
-    "gradient_ascent": (
+    "fine_tune": (
         {},
-        {"learning_rate": 1e-4},
-        {"learning_rate": 3e-4},
-        {"learning_rate": 3e-3},
-        {"learning_rate": 1e-2},
-        {"learning_rate": 3e-2},
+        {"learning_rate": 0.003},
+        {"learning_rate": 0.03, "cosine": True},
+        _FAST,
+        _FASTER,
+        {"learning_rate": 0.5, "cosine": True},
     ),
+    # A network that is sure of its forget set has next to no gradient there, so its steps may be long.
+    "gradient_ascent": ({}, *({"learning_rate": rate} for rate in (1e-2, 3e-2, 0.1, 0.3, 1.0))),
     "random_label": (
         {},
-        {"learning_rate": 0.03, "cosine": True},
-        _FAST,
+        _SOFT,
         {**_FAST, "forget_weight": 0.3},
-        {**_FAST, "forget_weight": 0.1},
-        {**_FASTER, "forget_weight": 0.1},
+        {**_FAST, **_SOFT},
+        {**_FASTER, **_SOFT},
+        {**_FAST, "forget_weight": 0.03},
     ),
-    "influence": ({}, {"strength": 0.1}, {"strength": 0.3}, {"strength": 3.0}, {"strength": 10.0}, {"strength": 30.0}),
-    "boundary_shrink": (
+    "influence": ({}, *({"strength": strength} for strength in (3.0, 10.0, 20.0, 30.0, 60.0))),
+    "boundary_shrink": ({}, *({"learning_rate": rate} for rate in (1e-5, 3e-5, 1e-4, 3e-4, 3e-3))),
+    "boundary_expand": ({}, *({"learning_rate": rate} for rate in (1e-5, 3e-5, 1e-4, 3e-4, 3e-3))),
+    "l1_sparse": (
         {},
-        {"learning_rate": 1e-4},
-        {"learning_rate": 3e-4},
-        {"learning_rate": 3e-3},
-        {"learning_rate": 1e-2},
-        {"learning_rate": 1e-2, "cosine": True},
+        {"l1": 1e-3},
+        _FASTER,
+        {**_FAST, "l1": 1e-3},
+        {**_FAST, "l1": 3e-3},
+        {**_FASTER, "l1": 1e-3},
     ),
-    "boundary_expand": (
-        {},
-        {"learning_rate": 1e-4},
-        {"learning_rate": 3e-4},
-        {"learning_rate": 3e-3},
-        {"learning_rate": 1e-2},
-        {"learning_rate": 1e-2, "cosine": True},
-    ),
-    "l1_sparse": ({}, {"l1": 1e-3}, _FAST, _FASTER, {**_FAST, "l1": 1e-3}, {**_FAST, "l1": 3e-4}),
-    "salun": (
-        {},
-        {"learning_rate": 0.03, "cosine": True},
-        _FAST,
-        {**_FAST, "forget_weight": 0.3},
-        {**_FAST, "forget_weight": 0.1},
-        {**_FASTER, "forget_weight": 0.1},
-    ),
+    "salun": ({}, _SOFT, {**_FAST, "forget_weight": 0.3}, {**_FAST, **_SOFT}, {**_FASTER, **_SOFT}, {**_FAST, "forget_weight": 0.03}),
 }
