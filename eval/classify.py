@@ -52,6 +52,8 @@ def measurement(relearn: int = 0, relearn_rate: float = RATE, references: int = 
     def measure(network: nn.Module, case: Case) -> dict[str, Any]:
         forget, retain = (case.training[rows] for rows in (case.forget, case.retain))
         said = {name: logits(network, part) for name, part in (("forget", forget), ("retain", retain), ("test", case.test))}
+        if not all(bool(torch.isfinite(part).all()) for part in said.values()):
+            return {"diverged": "what the network gives is not finite"}
         y = {"forget": forget.y, "retain": retain.y, "test": case.test.y}
         sure = {name: confidence(said[name], y[name]) for name in said}
         found: dict[str, Any] = {f"{name}_accuracy": accuracy(said[name], y[name]) for name in said}

@@ -56,6 +56,12 @@ def test_accuracies_and_membership_are_those_of_the_samples() -> None:
     assert (found["forget_samples"], found["retain_samples"], found["test_samples"]) == (5, 15, 3)
 
 
+def test_a_network_that_gives_no_numbers_counts_as_diverged() -> None:
+    network = Lookup()
+    network.scale.data = torch.tensor(float("nan"))
+    assert "not finite" in measurement()(network, toy())["diverged"]
+
+
 def test_references_learn_complementary_halves_and_relearning_is_recorded() -> None:
     asked: dict[str, list[int]] = {}
 
