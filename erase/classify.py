@@ -25,6 +25,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "svhn": {**PAPER, "epochs": 50, "augment": False},
     "folder": {**PAPER, "network": "resnet34", "epochs": 60, "batch": 64},
 }
+BALANCED = "balanced"
 TUNING_SEED, TUNING_SEEDS = 1000, 2  # never those of a table
 ABLATION = tuple(  # Table 3 of the paper
     f"scissorhands:initialisation={how},projected={projected}"
@@ -94,10 +95,13 @@ class Entry:
         return make_method(self.method, self.preset, table=CLASSIFIER_METHODS, **self.values)
 
 
-def entries(texts: Sequence[str]) -> list[Entry]:
-    """`all`, `NAME`, or `NAME:option=value,option=value` (also `preset=NAME`), each once; retraining is left out, it is always there."""
+def entries(texts: Sequence[str], preset: str = BALANCED) -> list[Entry]:
+    """`all`, `NAME`, or `NAME:option=value,option=value` (also `preset=NAME`), each once; retraining is left out, it is always there.
+
+    `preset` is for rows that name none, where their method has it.
+    """
     names = [name for text in texts for name in ((n for n in CLASSIFIER_METHODS if n != "retrain") if text == "all" else [text])]
-    found = {name: _entry(name) for name in names if name != "retrain"}
+    found = {name: _entry(name, preset) for name in names if name != "retrain"}
     return list(found.values())
 
 
@@ -112,7 +116,7 @@ def tried(entry: Entry) -> list[Entry]:
     return list(found.values())
 
 
-def _entry(text: str) -> Entry:
+def _entry(text: str, usual: str) -> Entry:
     name, _, options = text.partition(":")
     if name not in CLASSIFIER_METHODS:
         raise InputError(f"--methods {name!r} is unknown; expected all, or some of {', '.join(CLASSIFIER_METHODS)}")
@@ -120,7 +124,8 @@ def _entry(text: str) -> Entry:
     if bad := [key for key, equals, _ in pairs if not equals]:
         raise InputError(f"--methods {text}: {bad[0]!r} is no option=value; expected e.g. {name}:learning_rate=0.01,epochs=5")
     values: dict[str, Any] = {key.strip().replace("-", "_"): value for key, _, value in pairs}
-    preset = str(values.pop("preset", "balanced"))
+    has: Mapping[str, Any] = CLASSIFIER_METHODS[name].presets  # type: ignore[attr-defined]
+    preset = str(values.pop("preset", usual if usual in has else BALANCED))
     types = {item.name: str(item.type) for item in fields(CLASSIFIER_METHODS[name])}
     values = {key: _value(text, key, value, types.get(key, "str")) for key, value in values.items()}
     entry = Entry(text, name, preset, values)

@@ -265,17 +265,20 @@ def concepts(given: list[str]) -> int:
 
 def methods(given: list[str]) -> int:
     """List the methods, their presets and their options."""
-    from erase.methods import METHODS, make_method
+    from erase.methods import CLASSIFIER_METHODS, METHODS, make_method
 
     parser = Parser(prog=f"{PROGRAM} methods", description=methods.__doc__, epilog=f"example: {PROGRAM} methods --json")
+    parser.add_argument("--classifiers", action="store_true", help="those of `classify` instead of those for text-to-image models")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(given)
-    table = {name: {preset: vars(make_method(name, preset)) for preset in method.presets} for name, method in METHODS.items()}  # type: ignore[attr-defined]
+    known = CLASSIFIER_METHODS if options.classifiers else METHODS
+    table = {name: {preset: vars(make_method(name, preset, known)) for preset in method.presets} for name, method in known.items()}  # type: ignore[attr-defined]
     if options.json:
         print(json.dumps(table, indent=1))
         return 0
-    for name, presets in table.items():
-        print(f"{name}: {((METHODS[name].__module__ and sys.modules[METHODS[name].__module__].__doc__) or '').strip().splitlines()[0]}\n")
+    for number, (name, presets) in enumerate(table.items()):
+        about = (sys.modules[known[name].__module__].__doc__ or "").strip().splitlines()[0]
+        print(f"{chr(10) * (number > 0)}{name}: {about}\n")
         print(f"  {'option':22}" + "".join(f"{preset:26}" for preset in presets))
         for key in next(iter(presets.values())):
             print(f"  {key:22}" + "".join(f"{_shown(values[key]):26}" for values in presets.values()))
@@ -481,6 +484,9 @@ A row is a method, or METHOD:option=value,... The same command goes on where it 
         help=f"what to forget: {FORMS}; several, one after another (default: random:10%%)".replace("10%,", "10%%,"),
     )
     parser.add_argument("--methods", nargs="+", default=["all"], help=f"all, or some of {', '.join(CLASSIFIER_METHODS)} (default: all)")
+    parser.add_argument(
+        "--preset", help="of every method that has it (default: that of the paper for cifar10, cifar100 and svhn, else balanced)"
+    )
     parser.add_argument("--ablation", action="store_true", help="also Scissorhands with every initialisation, projected and not")
     parser.add_argument(
         "--tune", action="store_true", help="choose options of every method first, from equally many, on validation samples"
@@ -488,11 +494,15 @@ A row is a method, or METHOD:option=value,... The same command goes on where it 
     parser.add_argument("--export", metavar="ROW", help="the row whose network becomes model.safetensors (default: the nearest to retrain)")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     values = vars(parser.parse_args(given))
-    beside = {name: values.pop(name) for name in ("forget", "methods", "ablation", "tune", "export", "json")}
+    beside = {name: values.pop(name) for name in ("forget", "methods", "preset", "ablation", "tune", "export", "json")}
     job = Classify(
         **{name: value for name, value in values.items() if value is not None}, forget=tuple(beside["forget"] or ("random:10%",))
     )
-    rows = entries([*beside["methods"], *(ABLATION if beside["ablation"] else ())])
+    rows = entries([*beside["methods"], *(ABLATION if beside["ablation"] else ())], beside["preset"] or job.dataset)
+    if beside["preset"] and beside["preset"] not in {row.preset for row in rows}:
+        raise InputError(
+            f"--preset {beside['preset']!r} is known to none of these methods; `{PROGRAM} methods --classifiers` lists presets"
+        )
     labels = [row.label for row in rows]
     if beside["export"] not in (None, *labels):
         raise InputError(f"--export {beside['export']} is no row of this table; expected one of {', '.join(labels)}")

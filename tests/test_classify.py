@@ -94,10 +94,8 @@ def lines() -> list[dict[str, Any]]:
             line("fine_tune", seed, 90, 20, work=4.0, epochs=2, relearn=[95.0, 100.0, 100.0]),
             line("scissorhands", seed, 50, 70, work=3.0, epochs=1, relearn=[60.0, 75.0, 80.0]),
         ]
-    return found + [
-        line("gradient_ascent", 0, 0, 100),
-        {**line("gradient_ascent", 1, 0, 0), "diverged": "the loss is not finite at step 3"},
-    ]
+    lost = {**line("gradient_ascent", 1, 0, 0), "diverged": "the loss is not finite at step 3"}
+    return [*found, line("gradient_ascent", 0, 0, 100), lost]
 
 
 PROTOCOL = {"dataset": "toy", "forget": ["random:20%"], "on": "test", "network": "small"}

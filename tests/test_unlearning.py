@@ -123,7 +123,7 @@ def test_a_network_of_the_user_is_not_trained_again(tmp_path: Path) -> None:
     network = build_network("small", 10, 1, 8, seed=7)
     write_network(tmp_path / "own.safetensors", network, {})
     folder = unlearn_all(job(tmp_path / "run", original=str(tmp_path / "own.safetensors")), entries([FINE]), weigh)
-    wanted = sum(float(weight.double().abs().sum()) for weight in network.parameters())
+    wanted = sum(float(weight.detach().double().abs().sum()) for weight in network.parameters())
     assert known(folder)[("original", 0, 0)]["weighs"] == wanted
     with pytest.raises(InputError, match="does not fit the network"):
         unlearn_all(job(tmp_path / "b", dataset="shapes", original=str(tmp_path / "own.safetensors")), [], weigh)
@@ -142,6 +142,8 @@ def test_rows_in_words() -> None:
         CLASSIFIER_METHODS["scissorhands"].presets["cifar100"]["fraction"]
     ]
     assert len({json.dumps(vars(entry.make()), sort_keys=True) for entry in entries(ABLATION)}) == 8
+    assert [entry.preset for entry in entries(["salun", "influence", "salun:preset=balanced"], "cifar10")][::2] == ["cifar10", "balanced"]
+    assert {entry.preset for entry in entries(["all"], "digits")} == {"balanced"}
 
 
 @pytest.mark.parametrize(
