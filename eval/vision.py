@@ -16,9 +16,9 @@ from torch import Tensor
 
 from erase.files import sha256
 from erase.task import InputError
-from erase.vision import torchvision
+from erase.vision import REMEDY, torchvision
 
-__all__ = ["Weights", "read_weights", "torchvision"]
+__all__ = ["REMEDY", "Weights", "read_weights", "torchvision"]
 
 
 @dataclass(frozen=True)
