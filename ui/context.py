@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,22 @@ from typing import Any
 class Page:
     """One page. Every tab module has `build(page)`, called inside its gr.Tab; handlers take what they need of it.
 
-    `allowed`: folders that a typed path may lie in, beside `runs`. `shared`: others than the owner may see the page.
+    A tab puts into `links` the components that others may set, by name: "tabs" (the gr.Tabs, selected by "compare", "erase",
+    "evidence" or "inside"), "compare.run" and "evidence.run" (dropdowns of run names). `connect(page)`, where a tab module has
+    it, is called when all are built, so that its events can name them.
+
+    `allowed`: folders that a typed path may lie in beside `runs`. `hub`: hub names that strangers may open. `shared`: strangers
+    may see the page.
     """
 
     runs: Path
     allowed: tuple[Path, ...] = ()
+    hub: tuple[str, ...] = ()
     device: str = "auto"
+    shared: bool = False
     jobs: Any = None  # ui.jobs: the queue of erasing, on disk
     drawing: Any = None  # ui.drawing: the worker that draws for Compare
-    shared: bool = False
+    links: dict[str, Any] = field(default_factory=dict)
 
     @property
     def roots(self) -> tuple[Path, ...]:
