@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_jobs_run_one_after_another_in_order(tmp_path):
         assert [jobs.ahead(id) for id in names] == [0, 1, 2]
         ended = [jobs.wait(id, 200) for id in names]
     assert [entry.state for entry in ended] == [DONE] * 3
-    assert all(one.ended <= other.started for one, other in zip(ended, ended[1:], strict=False))
+    assert all(one.ended <= other.started for one, other in pairwise(ended))
     assert "star" in (tmp_path / ".ui" / "logs" / f"{names[0]}.txt").read_text()
 
 

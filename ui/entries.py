@@ -16,7 +16,10 @@ ACTIVE = (WAITING, RUNNING, STOPPING)
 
 @dataclass(frozen=True)
 class Entry:
-    """A job in the queue: what to run, where it writes, whose it is, and how far it came. Times are seconds since 1970."""
+    """A job in the queue: what to run, where it writes, whose it is, and how far it came. Times are seconds since 1970.
+
+    `head`: the share of the work that was done when it last started.
+    """
 
     id: str
     title: str
@@ -28,6 +31,7 @@ class Entry:
     asked: float = 0.0
     started: float = 0.0
     ended: float = 0.0
+    head: float = 0.0
 
     @property
     def active(self) -> bool:

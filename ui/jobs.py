@@ -21,6 +21,7 @@ from erase.run import disk_errors
 from erase.task import InputError
 from ui.entries import DONE, FAILED, RUNNING, STOPPED, STOPPING, WAITING, Entry, read_entries, write_entries
 from ui.processes import GRACE, Process, interrupt, last_line, start
+from ui.progress import read_progress
 
 KEPT = 200  # ended jobs that are remembered
 
@@ -139,7 +140,7 @@ class Jobs:
                 first = next((entry for entry in self._entries.values() if entry.state == WAITING), None)
                 if first is not None:
                     with suppress(InputError):
-                        self._change(first.id, state=RUNNING, started=time.time())
+                        self._change(first.id, state=RUNNING, started=time.time(), head=_share(first))
                     return self._entries[first.id]
                 self._changed.wait()
         return None
@@ -202,3 +203,9 @@ def _until_free(folder: Path) -> None:
                 pass
         except filelock.Timeout:
             pass  # the job will say who holds it
+
+
+def _share(entry: Entry) -> float:
+    """Of the job's work that an earlier start has done."""
+    progress = read_progress(Path(entry.output))
+    return progress.share if progress else 0.0
