@@ -67,9 +67,6 @@ def build(page: Page) -> None:
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=300):
             form = controls()
-            with gr.Row():
-                form["draw"] = gr.Button("Draw", variant="primary", elem_id="draw")
-                form["stop"] = gr.Button("Stop", variant="stop", interactive=False, elem_id="stop")
         with gr.Column(scale=5, min_width=320):
             out = results()
     page.links["compare.run"] = form["models"]
@@ -90,10 +87,10 @@ def controls() -> dict[str, Any]:
         label="Prompt", info="What both models are asked to draw.", lines=2, max_lines=6, max_length=1000, elem_id="prompt"
     )
     with gr.Row():
-        form["example"] = gr.Dropdown(
-            [], label="Examples", info="Prompts of the concept, held-out ones included.", min_width=180, elem_id="example"
-        )
-        form["surprise"] = gr.Button("Surprise me", min_width=120, elem_id="surprise")
+        form["draw"] = gr.Button("Draw", variant="primary", min_width=120, elem_id="draw")
+        form["stop"] = gr.Button("Stop", interactive=False, min_width=120, elem_id="stop")
+    form["example"] = gr.Dropdown([], label="Examples", info="Prompts of the concept, held-out ones included.", elem_id="example")
+    form["surprise"] = gr.Button("Surprise me: another prompt to keep", size="sm", elem_id="surprise")
     with gr.Row():
         form["count"] = gr.Slider(1, 16, 4, step=1, label="Pictures", info="From each model.", min_width=140)
         form["seed"] = gr.Number(0, label="Seed", info="The noise follows from it.", precision=0, minimum=0, min_width=120)
@@ -116,15 +113,18 @@ def results() -> dict[str, Any]:
     """Where it is shown."""
     import gradio as gr
 
-    out: dict[str, Any] = {"status": gr.HTML(elem_id="status"), "grid": gr.HTML(elem_id="grid")}
-    out["files"] = gr.HTML(elem_id="files")
+    out: dict[str, Any] = {
+        "status": gr.HTML(apply_default_css=False, elem_id="status"),
+        "grid": gr.HTML(apply_default_css=False, elem_id="grid"),
+    }
+    out["files"] = gr.HTML(apply_default_css=False, elem_id="files")
     with gr.Accordion("One over the other", open=True, visible=False) as out["over"]:
         out["pair"] = gr.Dropdown([], label="Pictures under the slider", info="Drag the handle: left the original, right the erased model.")
         out["slider"] = gr.ImageSlider(
             label="original and erased", interactive=False, format="png", max_height=520, buttons=["fullscreen"], elem_id="slider"
         )
     with gr.Accordion("Detected so far, in this visit", open=True, visible=False) as out["seen"]:
-        out["table"] = gr.HTML()
+        out["table"] = gr.HTML(apply_default_css=False)
         out["reset"] = gr.Button("Count anew", size="sm")
     out["key"] = gr.State("")
     out["tally"] = gr.State({})

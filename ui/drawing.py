@@ -25,6 +25,7 @@ from ui.processes import environment
 LINE = 200  # orders in the line at most
 PATIENCE = 15.0  # seconds without a look after which a visitor is taken to be gone
 GRACE = 20.0  # seconds that the worker has to let go of a withdrawn order
+PASSIVE = {"OMP_WAIT_POLICY": "passive"}  # threads that spin while a job has the cores make it twenty times slower
 MEMORY = 4 * 2**30  # bytes of models kept loaded, where nobody says otherwise
 
 
@@ -144,7 +145,9 @@ class Drawing:
 
     def _start_worker(self) -> None:
         pipe = subprocess.PIPE
-        self._worker = subprocess.Popen(self.command, env=environment(), stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
+        self._worker = subprocess.Popen(
+            self.command, env=environment() | PASSIVE, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
+        )
         threading.Thread(target=_keep, args=(self._worker, self._said), name="drawing-errors", daemon=True).start()
 
     # --- threads ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from typing import Any
 
 from eval.chart import COLOURS
 from eval.html import DARK
+from ui.job_style import JOBS
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "DejaVu Sans Mono", "monospace"]
@@ -35,19 +36,26 @@ def css() -> str:
     """The style sheet."""
     light, dark = ("".join(f"--{name}:{value};" for name, value in colours.items()) for colours in (COLOURS, DARK))
     charts = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in COLOURS)
-    return f":root{{{light}}}.dark{{{dark}}}{charts}{SHEET}"
+    return f":root{{{light}}}.dark{{{dark}}}{charts}{SHEET}{JOBS}"
 
 
 SHEET = """
-.gradio-container{max-width:1280px!important;margin:0 auto!important}
+.gradio-container{width:100%!important;max-width:1280px!important;margin:0 auto!important}
 #title{align-items:center;flex-wrap:nowrap}
 #title h1{font-size:1.5rem;margin:0;line-height:1.2}
 #title p{margin:2px 0 0;color:var(--muted)}
 #theme{flex:0 0 auto;min-width:0}
 #status p{margin:0 0 6px}
-#status progress,.bar progress{width:100%;height:8px;accent-color:#2a5db0}
+progress{width:100%;height:8px;appearance:none;border:0;border-radius:4px;overflow:hidden;background:var(--grid);accent-color:var(--mark)}
+progress::-webkit-progress-bar{background:var(--grid)}progress::-webkit-progress-value{background:var(--mark)}
+progress::-moz-progress-bar{background:var(--mark)}
+progress:indeterminate{animation:wait 2s linear infinite;
+background:linear-gradient(90deg,var(--grid) 40%,var(--mark) 50%,var(--grid) 60%) 0/300% 100%}
+progress:indeterminate::-webkit-progress-bar{background:none}
+@keyframes wait{from{background-position:100% 0}to{background-position:0 0}}
+@media(prefers-reduced-motion:reduce){progress:indeterminate{animation:none}}
 .problem{border-left:4px solid var(--bad);padding:2px 0 2px 12px;color:var(--bad);font-weight:600;overflow-wrap:anywhere}
-.cards{display:grid;gap:12px;grid-template-columns:repeat(auto-fill,minmax(min(100%,250px),1fr))}
+.cards{display:grid;gap:12px;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr))}
 .cards.models-3{grid-template-columns:repeat(auto-fill,minmax(min(100%,370px),1fr))}
 .cards.models-4,.cards.models-5,.cards.models-6{grid-template-columns:1fr}
 .cards.models-1{grid-template-columns:repeat(auto-fill,minmax(140px,1fr))}
@@ -70,7 +78,8 @@ table.tally,table.runs{border-collapse:collapse;font-size:.88rem;font-variant-nu
 .tally th,.tally td,.runs th,.runs td{padding:5px 14px 5px 0;text-align:left;border-bottom:1px solid var(--grid);font-weight:400}
 .tally thead th,.runs thead th{color:var(--muted);font-weight:600;white-space:nowrap}
 .tally small,.runs small{color:var(--muted)}
-.runs tbody th{font-weight:600}
+.runs tbody th{font-weight:600;min-width:9em}.runs td{white-space:nowrap}
+.notes{margin:.3em 0;padding-left:1.4em;overflow-wrap:anywhere}
 .frame{width:100%;height:78vh;min-height:480px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
 .chart{overflow-x:auto}.chart svg{width:100%;max-width:760px;height:auto;min-width:460px}
 .muted{color:var(--muted)}

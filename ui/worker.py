@@ -55,9 +55,6 @@ def _listen(studio: Studio, orders: Orders) -> None:
 
 def _warm() -> None:
     """Import what every order needs, while nobody waits for it."""
-    from erase.cli import _quiet_libraries
-
-    _quiet_libraries()
     import eval.judge  # noqa: F401
 
 
