@@ -22,7 +22,7 @@ class Own:
     rate: float = option(4e-4, "how fast", above=0.0)
     gentle: bool = option(True, "be gentle")
     kind: str = option("a", "which", choices=("a", "b"))
-    side: str | None = option(None, "which side, if any", choices=("left", "right"))
+    side: str | None = option(None, "which side, if any, as for --often", choices=("left", "right"))
     most: int | None = option(None, "at most so many", low=1)
     words: str = option("x", "some words")
     hidden: int = 3  # no option: no control
@@ -33,8 +33,9 @@ CONTROLS = {field.name: field for field in form(Own)}
 
 def test_every_option_has_a_control_with_its_help():
     assert list(CONTROLS) == ["often", "rate", "gentle", "kind", "side", "most", "words"]
-    assert CONTROLS["often"].info == "how often (at least 1, at most 9)"
-    assert CONTROLS["rate"].info == "how fast (more than 0)"
+    assert CONTROLS["often"].info == "How often (at least 1, at most 9)."
+    assert CONTROLS["rate"].info == "How fast (more than 0)."
+    assert CONTROLS["side"].info == "Which side, if any, as for “Often”."
     assert (CONTROLS["most"].kind, CONTROLS["most"].optional, CONTROLS["often"].optional) == ("int", True, False)
 
 
@@ -46,7 +47,7 @@ def test_the_form_of_a_method_is_its_dataclass(name):
 
 def test_controls_are_those_that_fit():
     kinds = {name: type(control(field, field.default)).__name__ for name, field in CONTROLS.items()}
-    expected = {"often": "Number", "rate": "Number", "gentle": "Checkbox", "kind": "Dropdown", "side": "Dropdown", "most": "Number"}
+    expected = {"often": "Number", "rate": "Number", "gentle": "Checkbox", "kind": "Dropdown", "side": "Dropdown", "most": "Textbox"}
     assert kinds == {**expected, "words": "Textbox"}
     shown = control(CONTROLS["side"], None)
     assert (shown.value, [value for _, value in shown.choices]) == (UNSET, [UNSET, "left", "right"])

@@ -22,6 +22,7 @@ def main() -> None:
     """Run the command; the exit status is its own."""
     if hasattr(os, "nice"):
         os.nice(NICE)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a page that a script has started in the background ignores it
     threading.Thread(target=_watch, daemon=True).start()
     sys.argv[0] = "erase-concept"
     runpy.run_module("erase.cli", run_name="__main__", alter_sys=True)

@@ -6,6 +6,7 @@ Nothing here is written for one method: a new field, or a new method, has its fo
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,7 +15,8 @@ from erase.concepts import Concept
 from erase.methods import METHODS, make_method
 from erase.task import InputError
 
-UNSET = "(as the model and the method have it)"
+UNSET = "(by default)"
+EMPTY = "by default"
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,11 @@ class Field:
 
     @property
     def info(self) -> str:
-        """Help and bounds in a line."""
+        """Help and bounds in a line, with labels for flags."""
+        help = re.sub(r"--([a-z-]+)", lambda flag: f"“{labelled(flag[1])}”", self.help)
         bounds = {"at least": self.low, "more than": self.above, "at most": self.high}
         said = ", ".join(f"{words} {value:g}" for words, value in bounds.items() if value is not None)
-        return f"{self.help} ({said})" if said and not self.choices else self.help
+        return f"{help[:1].upper()}{help[1:]}" + (f" ({said})." if said and not self.choices else ".")
 
 
 def form(options: type, only: Sequence[str] | None = None) -> list[Field]:
@@ -47,9 +50,14 @@ def form(options: type, only: Sequence[str] | None = None) -> list[Field]:
         if "help" in item.metadata and (only is None or item.name in only):
             kind, _, none = str(item.type).partition(" | ")
             rule = {name: item.metadata[name] for name in ("choices", "low", "high", "above")}
-            words = item.name.replace("_", " ")
-            found.append(Field(item.name, words[:1].upper() + words[1:], item.metadata["help"], kind, item.default, none == "None", **rule))
+            found.append(Field(item.name, labelled(item.name), item.metadata["help"], kind, item.default, none == "None", **rule))
     return found
+
+
+def labelled(name: str) -> str:
+    """The name of a field as people write it."""
+    words = name.replace("_", " ").replace("-", " ")
+    return words[:1].upper() + words[1:]
 
 
 def presets(method: str) -> list[str]:
@@ -101,20 +109,37 @@ def flags(values: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def as_shown(field: Field, value: Any) -> Any:
+    """A value as its control holds it: what may be empty is text, since gradio shows an empty number as 0."""
+    if field.kind == "bool":
+        return bool(value)
+    if field.choices:
+        return UNSET if value is None else value
+    if field.kind in ("int", "float") and not field.optional:
+        return value
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
 def control(field: Field, value: Any) -> Any:
     """The gradio component of a field."""
     import gradio as gr
 
-    named: dict[str, Any] = {"label": field.label, "info": field.info, "elem_id": f"option-{field.name.replace('_', '-')}"}
+    shown = as_shown(field, value)
+    named: dict[str, Any] = {
+        "label": field.label,
+        "info": field.info,
+        "elem_id": f"option-{field.name.replace('_', '-')}",
+        "min_width": 200,
+    }
     if field.kind == "bool":
-        return gr.Checkbox(value=bool(value), **named)
+        return gr.Checkbox(value=shown, **named)
     if field.choices:
         names = [UNSET, *field.choices] if field.optional else list(field.choices)
-        return gr.Dropdown(names, value=value if value is not None else UNSET, **named)
-    if field.kind in ("int", "float"):
+        return gr.Dropdown(names, value=shown, **named)
+    if field.kind in ("int", "float") and not field.optional:
         step = 1 if field.kind == "int" else 10.0 ** (math.floor(math.log10(abs(value))) if value else -1)
-        return gr.Number(value=value, precision=0 if field.kind == "int" else None, step=step, **named)
-    return gr.Textbox(value=value or "", max_lines=1, placeholder="left to the method" if field.optional else None, **named)
+        return gr.Number(value=shown, precision=0 if field.kind == "int" else None, step=step, **named)
+    return gr.Textbox(value=shown, max_lines=1, max_length=1000, placeholder=EMPTY if field.optional else None, **named)
 
 
 def _known(method: str) -> str:

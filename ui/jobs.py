@@ -94,6 +94,8 @@ class Jobs:
             entry = self._entries[id]
             if entry.state == WAITING:
                 entry = self._change(id, state=STOPPED, message="taken out of the line", ended=time.time())
+                with suppress(OSError):  # its folder, if nothing is in it yet
+                    Path(entry.output).rmdir()
             elif entry.state == RUNNING:
                 entry = self._change(id, state=STOPPING)
                 interrupt(self._process)
