@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -44,12 +45,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "give a smaller --learning-rate or --forget-weight and another --output",
             1,
         )
+    except (RuntimeError, MemoryError) as error:
+        said = device_error(error)
+        if said is None:
+            raise
+        return _fail(said, 1)
     except KeyboardInterrupt:
         print(f"\n{PROGRAM}: stopped; the same command goes on where it was", file=sys.stderr)
         return 130
     except BrokenPipeError:  # somebody's `| head` has seen enough
         sys.stderr.close()
         return 0
+
+
+def device_error(error: BaseException) -> str | None:
+    """What happened to the device and what to do; None for an error that is not the device's."""
+    from erase.micro import out_of_memory
+
+    first = next(iter(str(error).splitlines()), type(error).__name__)[:160]
+    resumed = "what is done is kept, and the same command goes on where it stopped"
+    if out_of_memory(error):
+        less = "--sampling-batch 1 --micro-batch 1 --checkpointing, --dtype bfloat16, a smaller --scope or --size"
+        return f"out of memory ({first}); {resumed}; give less at once: {less}"
+    if "CUDA" in str(error) or type(error).__name__ == "AcceleratorError":
+        return f"the card failed ({first}); {resumed}; if it fails again, check the driver, or give --device cpu"
+    return None
 
 
 def _fail(error: object, status: int) -> int:
@@ -100,12 +120,9 @@ def _method_class(given: Sequence[str]) -> Any:
 
 def erase(given: list[str]) -> int:
     """Erase a concept: pictures, latents, erasing, export, before and after, report."""
-    from erase.pipeline import Job
-
-    parser = Parser(
-        prog=PROGRAM,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    job, values, as_json = _job(
+        PROGRAM,
+        given,
         description="Take a concept out of a text-to-image model, and show that it is gone.",
         epilog=f"""examples:
   {PROGRAM} --concept star                         the embedded model, minutes on a CPU
@@ -114,27 +131,54 @@ def erase(given: list[str]) -> int:
 
 other commands: {", ".join(COMMANDS)}; `{PROGRAM} COMMAND --help` explains each.""",
     )
+    return _run(job, values, as_json)
+
+
+def _job(program: str, given: list[str], description: str, epilog: str) -> tuple[Any, dict[str, Any], bool]:
+    """What the flags of the main job say: the job, the options of the method, and whether to print JSON."""
+    from erase.job import Job
+
+    parser = Parser(
+        prog=program, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, description=description, epilog=epilog
+    )
     method = _method_class(given)
     add_flags(parser.add_argument_group("the job"), Job)
     add_flags(parser.add_argument_group(f"options of {method.__name__} (a preset is a set of values for these)"), method)
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     values = vars(parser.parse_args(given))
     as_json = values.pop("json")
     names = {item.name for item in fields(Job)}
     job = Job(**{name: value for name, value in values.items() if name in names and value is not None})
     if not job.concept.strip():
         raise InputError("--concept is missing; give a name (`erase-concept concepts` lists them) or a few words")
-    return _run(job, {name: value for name, value in values.items() if name not in names and value is not None}, as_json)
+    return job, {name: value for name, value in values.items() if name not in names and value is not None}, as_json
+
+
+def estimate(given: list[str]) -> int:
+    """Say what a job would take in time, memory and disk, without starting it; takes the flags of the main job."""
+    from erase.estimate import estimate as estimated
+    from erase.estimate import lines
+
+    example = f"example: {PROGRAM} estimate --concept nudity --device cuda --dtype bfloat16"
+    job, values, as_json = _job(f"{PROGRAM} estimate", given, str(estimate.__doc__), example)
+    _quiet_libraries()
+    found = estimated(job, values)
+    print(json.dumps(found, indent=1) if as_json else lines(found))
+    return 0
 
 
 def _run(job: Any, values: dict[str, Any], as_json: bool) -> int:
     from erase.export import write_card
-    from erase.pipeline import Event, erase_concept
+    from erase.job import Event
+    from erase.pipeline import erase_concept
+    from erase.processes import processes
     from eval.card import card
     from eval.report import evaluate_run, table
 
     with Display() as display:
         folder = erase_concept(job, values, display)
+        if processes()[0] > 0:  # measuring is little work beside drawing: the first process does it
+            return 0
         report = evaluate_run(folder, lambda done, total: display(Event("measure", done, total)))
     write_card(folder / "model", card(report))
     if as_json:
@@ -177,6 +221,8 @@ class Display:
     """Progress bars on a terminal, one line a stage when it is done; silent elsewhere."""
 
     TITLES: ClassVar[dict[str, str]] = {
+        "memory": "memory",
+        "disk": "disk",
         "images": "pictures to forget and to keep",
         "before": "what the original draws",
         "latents": "latents and text embeddings",
@@ -190,7 +236,7 @@ class Display:
     def __init__(self) -> None:
         self.bar: Any = None
         self.stage = ""
-        self.shown = sys.stderr.isatty()
+        self.shown = sys.stderr.isatty() and not int(os.environ.get("RANK", 0))  # of several processes the first one speaks
 
     def __enter__(self) -> Display:
         return self
@@ -312,7 +358,7 @@ def generate(given: list[str]) -> int:
         options.steps or (STEPS if small else 50), options.guidance if options.guidance is not None else GUIDANCE if small else 7.5
     )
     texts = [text for text in options.prompt for _ in range(options.count)]
-    from erase.pipeline import Event
+    from erase.job import Event
 
     with Display() as display:
         made = make_images(options.output, texts, options.seed, sample, 16 if small else 4, lambda d, n: display(Event("pictures", d, n)))
@@ -382,7 +428,8 @@ def _card(run: Path, folder: Path, output: Path, form: str) -> str:
 
 def evaluate(given: list[str]) -> int:
     """Measure a finished run again, or any model against its original, by the concept's prompts or a named protocol."""
-    from eval.evaluate import Evaluation, processes
+    from erase.processes import processes
+    from eval.evaluate import Evaluation
     from eval.evaluate import evaluate as measure
     from eval.report import table
 
@@ -402,7 +449,7 @@ def evaluate(given: list[str]) -> int:
     job = Evaluation(**{name: value for name, value in values.items() if value is not None})
     if not job.model and job.before is None:
         raise InputError("nothing to measure; give a run folder, a model, or two folders of pictures with --before and --after")
-    from erase.pipeline import Event
+    from erase.job import Event
 
     _quiet_libraries()
     with Display() as display:
@@ -516,6 +563,7 @@ def _print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "concepts": concepts,
     "methods": methods,
+    "estimate": estimate,
     "generate": generate,
     "evaluate": evaluate,
     "export": export,

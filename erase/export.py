@@ -195,7 +195,8 @@ def _check_component(folder: Path, name: str) -> None:
     if Path(name).name != name or not (folder / name).is_dir():
         raise InputError(f"{folder} lacks its part {name}, which model_index.json lists; fetch the model again")
     pickles = sorted(path.name for path in (folder / name).iterdir() if path.suffix.lower() in PICKLES)
-    if weight_files(folder / name):
+    if files := weight_files(folder / name):
+        _check_whole(files)
         return
     if pickles:
         remedy = f'convert it where that does no harm: python -c "{SAFER.format(load="from_pretrained", path=str(folder))}"'
@@ -203,6 +204,20 @@ def _check_component(folder: Path, name: str) -> None:
         raise InputError(f"{folder} {what}; expected .safetensors: {remedy}")
     if name in {"unet", "vae", "text_encoder", "text_encoder_2"}:
         raise InputError(f"{folder} has no weights for {name}; expected {name}/*.safetensors: fetch the model again")
+
+
+def _check_whole(files: Mapping[str, Path]) -> None:
+    """InputError for a file that a broken download has left torn, or not at all: before hours of work, not after."""
+    for plain, path in files.items():
+        if path.suffix == ".safetensors":
+            header(path)
+            continue
+        try:
+            listed = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is no index of shards ({error}); fetch the model again") from error
+        if absent := sorted(name for name in listed if not (path.parent / name).is_file()):
+            raise InputError(f"{path.parent} lacks {absent[0]}, which {plain} lists; fetch the model again")
 
 
 def _copy_parts(source: Path, part: Path) -> None:

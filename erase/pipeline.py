@@ -7,30 +7,34 @@ result is the same to the bit: whatever is random depends on the seed and a numb
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from erase.anchors import choose_anchors
 from erase.concepts import Prompt, anchors_for, chosen_anchor, load_concept, prompts, with_anchors
 from erase.diffusion import DTYPES, StableDiffusion, diffusion_task, locate, open_model, pick_device
-from erase.export import export, weight_hashes
+from erase.diffusion.memory import Need, Question, free_bytes, plan
+from erase.disk import enough_disk
+from erase.export import export, weight_files, weight_hashes
 from erase.files import write_json, write_tensors, written
 from erase.images import Picture, make_images, read_images
+from erase.job import DEFAULTS, Event, Job, Show, config_of, is_small, peak_bytes, scheduler_of, size_of
 from erase.latents import cache_latents, read_latents
 from erase.methods import make_method
-from erase.options import check, option
+from erase.processes import agree, join, processes, wait
 from erase.run import Run, differences, disk_errors, lines_of, list_runs, next_run_folder, read_lines
 from erase.scope import open_scope
-from erase.task import InputError, Step
+from erase.task import InputError, Task, generator
+
+__all__ = ["DEFAULTS", "STAGES", "Event", "Job", "Work", "erase_concept"]
 
 STAGES = ("images", "before", "latents", "erase", "export", "after")
 CHECKPOINT_EVERY = 20
@@ -38,74 +42,15 @@ ROUNDS = 128  # batches whose predictions by the original are kept; a longer rep
 RUNS = Path("runs")
 
 
-@dataclass(frozen=True)
-class Event:
-    """Something to show: `done` of `total` in a stage, and the step where there is one."""
-
-    stage: str
-    done: int
-    total: int
-    step: Step | None = None
-    note: str = ""
-
-
-Show = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to erase, from what, and how much of everything. None: the model's own default."""
-
-    concept: str = option("", "name of a concept file, path of one, or plain words")
-    model: str | None = option(
-        None, "demo, a diffusers folder, a .safetensors checkpoint, or a hub name; by default the one that the concept file names"
-    )
-    tokenizer: str | None = option(None, "folder with vocab.json and merges.txt of CLIP, which a .safetensors checkpoint does not hold")
-    prediction_type: str | None = option(
-        None, "what a .safetensors checkpoint predicts, where it does not say so itself", choices=("epsilon", "v_prediction")
-    )
-    method: str = option("scissorhands", "how to erase; `erase-concept methods` lists them")
-    preset: str = option("balanced", "a named set of values for the method's options")
-    output: str | None = option(None, "run folder; by default runs/<concept>-<model>-<method>-<n>")
-    seed: int = option(0, "everything random follows from it", low=0)
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
-    dtype: str = option("float32", "arithmetic of the networks; weights are trained in float32", choices=tuple(DTYPES))
-    anchor: str | None = option(None, "what takes the concept's place: words, separated by commas")
-    forget_images: str | None = option(None, "folder of pictures of the concept, instead of drawing them")
-    forget_image_captions: str | None = option(None, "captions of --forget-images: a .csv (file,prompt) or .jsonl file")
-    retain_images: str | None = option(None, "folder of pictures to keep, with captions, instead of drawing them")
-    retain_image_captions: str | None = option(None, "captions of --retain-images: a .csv (file,prompt) or .jsonl file")
-    forget_count: int | None = option(None, "pictures of the concept that are drawn", low=1)
-    retain_count: int | None = option(None, "pictures to keep that are drawn", low=1)
-    evaluate_count: int | None = option(
-        None, "pictures before and after that name the concept; as many that do not, and half as many implicit", low=1
-    )
-    sampling_steps: int | None = option(None, "denoising steps a picture", low=1)
-    guidance: float | None = option(None, "classifier-free guidance of sampling", low=0.0)
-    sampling_batch: int | None = option(None, "pictures drawn at once", low=1)
-    overwrite: bool = option(False, "start anew in a run folder that holds another run")
-
-    def __post_init__(self) -> None:
-        check(self)
-        for role in ("forget", "retain"):
-            if getattr(self, f"{role}_image_captions") is not None and getattr(self, f"{role}_images") is None:
-                raise InputError(f"--{role}-image-captions describes the pictures of --{role}-images, which is not given; give both")
-            if getattr(self, f"{role}_count") is not None and getattr(self, f"{role}_images") is not None:
-                raise InputError(
-                    f"--{role}-count is how many pictures are drawn, but --{role}-images brings them along; give one of the two"
-                )
-
-
-DEFAULTS = {  # what None stands for: the embedded model, and Stable Diffusion (400 and 400 pictures as in the paper)
-    True: {"forget_count": 96, "retain_count": 288, "evaluate_count": 48, "sampling_steps": 25, "guidance": 4.0, "sampling_batch": 48},
-    False: {"forget_count": 400, "retain_count": 400, "evaluate_count": 50, "sampling_steps": 50, "guidance": 7.5, "sampling_batch": 4},
-}
-
-
 class Work:
-    """A run in progress: the open run folder, the concept, the method and the model. Close it (it is a context manager)."""
+    """A run in progress: the open run folder, the concept, the method and the model. Close it (it is a context manager).
 
-    def __init__(self, job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None) -> None:
+    With `look` it has no folder: nothing is to be made, only to be known.
+    """
+
+    run: Run
+
+    def __init__(self, job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None, look: bool = False) -> None:
         self.show: Show = show or (lambda event: None)
         concept = load_concept(job.concept, job.model)
         if job.anchor is not None:
@@ -118,27 +63,51 @@ class Work:
                 f"--anchor {job.anchor!r} has no part in forgetting by {self.method.unlearn}; leave it out or give --unlearn anchor"
             )
         self.folder = locate(model, job.tokenizer, job.prediction_type)
-        defaults = DEFAULTS[_small(self.folder)]
+        defaults = DEFAULTS[is_small(self.folder)]
         brought = [f"{role}_count" for role in ("forget", "retain") if getattr(job, f"{role}_images")]
         filled: dict[str, Any] = {k: v for k, v in defaults.items() if getattr(job, k) is None and k not in brought}
         self.job = replace(job, model=model, device=pick_device(job.device), **filled)
-        self.model = open_model(self.folder, self.job.device, self.job.dtype)
+        self.rank, self.world = processes()
+        join(self.job.device)
+        self.model = open_model(self.folder, self.job.device, self.job.dtype, self.job.size)
         self.concept = concept
-        options = self._options()
-        output = Path(job.output) if job.output else _unfinished(RUNS, options) or next_run_folder(RUNS, concept.name, model, job.method)
-        self.run = Run.open(output, options, job.overwrite)
+        if not look:
+            self.run = self._open()
+
+    def _open(self) -> Run:
+        """The run folder: the first process chooses and locks it, the others look at it."""
+        options, run = self._options(), None
+        if self.rank == 0:
+            model, job = str(self.job.model), self.job
+            output = Path(job.output) if job.output else _unfinished(RUNS, options)
+            run = Run.open(output or next_run_folder(RUNS, self.concept.name, model, job.method), options, job.overwrite)
+        folder = agree(run.folder if run else None)
+        return run or Run.read(folder)
 
     def _options(self) -> dict[str, Any]:
-        aside = ["output", "overwrite", "tokenizer", *(["prediction_type"] if self.job.prediction_type is None else [])]
+        aside = ["output", "overwrite", "tokenizer", "micro_batch", "checkpointing", "preview_every"]  # the result is the same
+        aside += [name for name in ("prediction_type", "size") if getattr(self.job, name) is None]
         given = {k: v for k, v in asdict(self.job).items() if k not in aside}
         settings = asdict(self.method)
         chosen = {"concept_file": asdict(self.concept), "method_options": settings, "weights": weight_hashes(self.folder)}
-        sampling = {"scheduler": _scheduler(self.folder), "steps": self.job.sampling_steps, "guidance": self.job.guidance}
-        sampling |= {"size": _size(self.folder), "batch": self.job.sampling_batch}
+        sampling = {"scheduler": scheduler_of(self.folder), "steps": self.job.sampling_steps, "guidance": self.job.guidance}
+        sampling |= {"size": self.job.size or size_of(self.folder), "batch": self.job.sampling_batch}
         return {**given, **chosen, "sampling": sampling}
 
+    def plan(self) -> tuple[Need, str]:
+        """How repair fits the device, and the sentence that says so; InputError where it does not."""
+        job, method = self.job, self.method
+        factor = size_of(self.folder) // int(config_of(self.folder, "unet", "config.json")["sample_size"])
+        question = Question(
+            self.folder, method.scope, method.optimizer, max(method.batch // self.world, 1), DTYPES[job.dtype], job.device,
+            int(job.sampling_batch or 1), (job.size or size_of(self.folder)) // factor, job.micro_batch, job.checkpointing,
+        )  # fmt: skip
+        return plan(question, free_bytes(job.device))
+
     def close(self) -> None:
-        self.run.close()
+        """Let others work on the run folder."""
+        if hasattr(self, "run"):
+            self.run.close()
 
     def __enter__(self) -> Work:
         return self
@@ -148,14 +117,17 @@ class Work:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage, note it as complete, and say so."""
+        """Time a stage, note it as complete when all processes are through, and say so."""
         start = time.perf_counter()
         self.show(Event(name, 0, 0))
         with disk_errors(self.run.folder):
             yield
+        wait()
         seconds = round(time.perf_counter() - start, 3)
-        self.run.complete(name, seconds=seconds, peak_bytes=peak_bytes(self.job.device))
+        if self.rank == 0:
+            self.run.complete(name, seconds=seconds, peak_bytes=peak_bytes(self.job.device))
         self.show(Event(name, 1, 1, note=f"{seconds:.1f} s"))
+        wait()
 
     def progress(self, name: str) -> Callable[[int, int], None]:
         return lambda done, total: self.show(Event(name, done, total))
@@ -171,16 +143,34 @@ def _unfinished(root: Path, options: Mapping[str, Any]) -> Path | None:
 def erase_concept(job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None) -> Path:
     """Do the whole job, or what is left of it; returns the run folder. `values` are options of the method.
 
+    Processes started together by `accelerate launch` share the drawing and every batch of repair.
+
     InputError for the user's mistakes, Diverged if a loss stops being finite; either leaves a run that can go on.
     """
     with Work(job, values, show) as work:
+        need = _settled(work)
         for name in STAGES:
-            if work.run.done(name) and all(path.exists() for path in _outputs(work, name)):
+            if agree(_complete(work, name)):
                 work.show(Event(name, 1, 1, note="done before"))
             else:
                 with work.stage(name):
-                    globals()[f"_{name}"](work)
+                    _erase(work, need) if name == "erase" else globals()[f"_{name}"](work)
         return work.run.folder
+
+
+def _complete(work: Work, stage: str) -> bool:
+    return work.run.done(stage) and all(path.exists() for path in _outputs(work, stage))
+
+
+def _settled(work: Work) -> Need | None:
+    """What is known before anything is made: whether memory and disk are enough. None where repair is done already."""
+    if agree(_complete(work, "erase")):
+        return None
+    need, sentence = work.plan()
+    work.show(Event("memory", 0, 0, note=sentence))
+    if work.rank == 0:
+        work.show(Event("disk", 0, 0, note=enough_disk(work.run.folder, work.folder, work.job, work.method)))
+    return agree(need)  # type: ignore[no-any-return]
 
 
 def _outputs(work: Work, stage: str) -> list[Path]:
@@ -211,10 +201,21 @@ def _images(work: Work) -> None:
     for role, count, folder in (("forget", job.forget_count, work.run.forget_images), ("retain", job.retain_count, work.run.retain_images)):
         if not getattr(job, f"{role}_images"):
             texts = [p.text for p in _prompts(work, role, int(count or 0))]
-            make_images(folder, texts, job.seed, _sampler(work), int(job.sampling_batch or 1), work.progress(f"images: {role}"))
+            _make(work, folder, texts, job.seed, work.model, f"images: {role}")
     if _draws_anchors(work):
         texts = [a[0] for a in _anchors(work, _set(work, "forget"))]
-        make_images(work.run.anchor_images, texts, job.seed, _sampler(work), int(job.sampling_batch or 1), work.progress("images: anchor"))
+        _make(work, work.run.anchor_images, texts, job.seed, work.model, "images: anchor")
+
+
+def _make(work: Work, folder: Path, texts: list[str], seeds: int | Sequence[int], model: StableDiffusion, stage: str) -> None:
+    """An image set, every process its part; the first one joins them."""
+    job, share = work.job, (work.rank, work.world)
+    sample = model.sampler(int(job.sampling_steps or 1), float(job.guidance or 0.0))
+    make_images(folder, texts, seeds, sample, int(job.sampling_batch or 1), work.progress(stage), share=share)
+    wait()
+    if work.world > 1 and work.rank == 0:
+        make_images(folder, texts, seeds, sample, int(job.sampling_batch or 1))
+    wait()
 
 
 def _draws_anchors(work: Work) -> bool:
@@ -239,6 +240,14 @@ def _anchors(work: Work, forget: list[Picture]) -> list[list[str]]:
 
 def _settle_anchor(work: Work) -> None:
     """Find an anchor where none is given, once; the choice and its reasons stay in anchor.json."""
+    if work.rank == 0:
+        _find_anchor(work)
+    wait()
+    _find_anchor(work)
+    wait()
+
+
+def _find_anchor(work: Work) -> None:
     concept, path = work.concept, work.run.folder / "anchor.json"
     if path.exists():
         work.concept = with_anchors(concept, json.loads(path.read_text())["anchors"])
@@ -276,10 +285,6 @@ def _user_images(work: Work, role: str) -> list[Picture]:
     return read_images(folder, Path(captions) if captions else None, named)
 
 
-def _sampler(work: Work) -> Any:
-    return work.model.sampler(int(work.job.sampling_steps or 1), float(work.job.guidance or 0.0))
-
-
 def _before(work: Work) -> None:
     """The evaluation prompts, written down, and what the original draws for them."""
     count = int(work.job.evaluate_count or 0)
@@ -288,29 +293,29 @@ def _before(work: Work) -> None:
         rows += prompts(work.concept, role, share, work.job.seed)
     seed = work.job.seed + 1_000_003  # not the noise of the training pictures
     records = [{"index": i, "text": p.text, "role": p.role, "attributes": dict(p.attributes), "seed": seed} for i, p in enumerate(rows)]
-    with written(work.run.folder / "samples" / "prompts.jsonl") as part:
-        part.write_text(lines_of(records), encoding="utf-8")
+    if work.rank == 0:
+        with written(work.run.folder / "samples" / "prompts.jsonl") as part:
+            part.write_text(lines_of(records), encoding="utf-8")
+    wait()
     _draw(work, work.model, "before")
 
 
 def _after(work: Work) -> None:
     """The same prompts and noise through the exported model, as a user would load it."""
     work.model.free()
-    _draw(work, open_model(work.run.model, work.job.device, work.job.dtype), "after")
+    _draw(work, open_model(work.run.model, work.job.device, work.job.dtype, work.job.size), "after")
 
 
 def _draw(work: Work, model: StableDiffusion, which: str) -> None:
     records = read_lines(work.run.folder / "samples" / "prompts.jsonl")
-    sample = model.sampler(int(work.job.sampling_steps or 1), float(work.job.guidance or 0.0))
-    make_images(
-        work.run.samples(which), [r["text"] for r in records], [r["seed"] for r in records], sample, int(work.job.sampling_batch or 1),
-        work.progress(which),
-    )  # fmt: skip
+    _make(work, work.run.samples(which), [r["text"] for r in records], [r["seed"] for r in records], model, which)
 
 
 def _latents(work: Work) -> None:
     """Embed and encode everything that repair will see."""
     _settle_anchor(work)
+    if work.rank > 0:
+        return
     job, run = work.job, work.run
     forget, retain = _set(work, "forget"), _set(work, "retain")
     instead = read_images(run.anchor_images) if _draws_anchors(work) else []
@@ -320,38 +325,92 @@ def _latents(work: Work) -> None:
     )  # fmt: skip
 
 
-def _erase(work: Work) -> None:
+def _erase(work: Work, need: Need | None = None) -> None:
     """Score, trim, repair. Checkpointed every few steps; a restart repeats nothing but what came after the last one."""
-    run, job, method = work.run, work.job, work.method
+    run, method, first = work.run, work.method, work.rank == 0
     work.model.free()
-    unet = work.model.unet()
-    weights = open_scope(unet, method.scope)
+    start = time.perf_counter()
+    task = _task(work, need)
+    resume = load_file(run.checkpoint) if run.checkpoint.exists() else None
+    wait()  # all have read it
+    if first:
+        run.truncate_steps(int(resume["step"]) if resume else 0)
+    prepared = time.perf_counter()
+    preview = _preview(work, task)
+    preview(0)
+    for step in method(task, resume):
+        work.show(Event("erase", step.step, method.steps, step))
+        if not first:
+            continue
+        if step.step == 1:
+            run.complete("score", seconds=round(time.perf_counter() - prepared - step.seconds, 3))
+            _write_layers(work, task)
+        run.append_step(step.record())
+        if step.step % CHECKPOINT_EVERY == 0 and step.step < method.steps:
+            write_tensors(run.checkpoint, step.snapshot())
+        preview(step.step)
+    if first:
+        _write_layers(work, task, moved=True)
+        write_tensors(run.folder / "weights.safetensors", {name: w.detach().cpu() for name, w in task.weights.items()})
+        run.checkpoint.unlink(missing_ok=True)
+        run.complete("predictions", seconds=round(prepared - start, 3))
+
+
+def _task(work: Work, need: Need | None) -> Task:
+    """The UNet, the weights that may change, and this process's part of every batch."""
+    job, method = work.job, work.method
+    unet: Any = work.model.unet()
+    if need is not None and need.checkpointing:
+        unet.enable_gradient_checkpointing()
     rounds = min(method.steps, ROUNDS)
     anchored = max(rounds, method.sensitivity_batches) if rounds and method.unlearn == "anchor" else 0
     imitated = rounds if method.retain_target == "original" else 0
-    start = time.perf_counter()
-    task = diffusion_task(
-        unet, work.model.noise_scheduler(), read_latents(run.latents, method.anchor_pictures), weights, method.batch, job.seed,
-        anchored, imitated, method.first_batch_only, method.empty_captions, DTYPES[job.dtype], work.progress("predictions"),
+    return diffusion_task(
+        unet, work.model.noise_scheduler(), read_latents(work.run.latents, method.anchor_pictures), open_scope(unet, method.scope),
+        method.batch, job.seed, anchored, imitated, method.first_batch_only, method.empty_captions, DTYPES[job.dtype],
+        work.progress("predictions"), (work.rank, work.world), need.micro_batch if need else None,
     )  # fmt: skip
-    resume = load_file(run.checkpoint) if run.checkpoint.exists() else None
-    run.truncate_steps(int(resume["step"]) if resume else 0)
-    prepared = time.perf_counter()
-    step: Step | None = None
-    for step in method(task, resume):
-        if step.step == 1:
-            work.run.complete("score", seconds=round(time.perf_counter() - prepared - step.seconds, 3))
-        run.append_step(step.record())
-        work.show(Event("erase", step.step, method.steps, step))
-        if step.step % CHECKPOINT_EVERY == 0 and step.step < method.steps:
-            write_tensors(run.checkpoint, step.snapshot())
-    write_tensors(run.folder / "weights.safetensors", {name: w.detach().cpu() for name, w in weights.items()})
-    run.checkpoint.unlink(missing_ok=True)
-    run.complete("predictions", seconds=round(prepared - start, 3))
+
+
+def _preview(work: Work, task: Task) -> Callable[[int], None]:
+    """Draws the same two pictures with the network as it is now, for whoever watches; the run does not depend on them."""
+    every, folder = work.job.preview_every, work.run.folder / "preview"
+    if not every or work.rank > 0:
+        return lambda step: None
+    texts = [prompts(work.concept, role, 1, work.job.seed)[0].text for role in ("evaluate", "evaluate-retain")]
+    folder.mkdir(exist_ok=True)
+    (folder / "prompts.jsonl").write_text(lines_of({"prompt": text} for text in texts), encoding="utf-8")
+    model = open_model(work.folder, work.job.device, "float32", work.job.size).of(task.network)
+    sample = model.sampler(int(work.job.sampling_steps or 1), float(work.job.guidance or 0.0))
+
+    def draw(step: int) -> None:
+        if step % every and step != work.method.steps:
+            return
+        for i, image in enumerate(sample(texts, [generator(work.job.seed, "preview", i) for i in range(len(texts))])):
+            with written(folder / f"{step:05d}-{i}.png") as part:
+                image.save(part, "PNG")
+
+    return draw
+
+
+def _write_layers(work: Work, task: Task, moved: bool = False) -> None:
+    """layers.json: for each weight tensor how sensitive it was, the share trimmed, and how far it has moved; no single weight."""
+    path = work.run.folder / "layers.json"
+    found = {row["name"]: row for row in json.loads(path.read_text())["weights"]} if path.exists() else {}
+    rows = {name: {"name": name, "numel": w.numel(), **task.layers.get(name, found.get(name, {}))} for name, w in task.weights.items()}
+    files = [file for file in weight_files(work.folder / "unet").values() if file.suffix == ".safetensors"] if moved else []
+    for file in files:
+        with safe_open(file, "pt") as originals:
+            for name in sorted(rows.keys() & set(originals.keys())):
+                original, now = originals.get_tensor(name).float(), task.weights[name].detach().cpu().float()
+                rows[name]["moved"] = float((now - original).norm() / original.norm().clamp(min=1e-12))
+    write_json(path, {"weights": list(rows.values())})
 
 
 def _export(work: Work) -> None:
     """The erased model as a complete folder that needs nothing of ours."""
+    if work.rank > 0:
+        return
     changed: dict[str, Tensor] = load_file(work.run.folder / "weights.safetensors")
     job = work.job
     model = job.model or ""
@@ -360,38 +419,3 @@ def _export(work: Work) -> None:
         "source": Path(model).name if Path(model).exists() else model, "options": asdict(work.method),
     }  # fmt: skip
     export(work.folder, changed, work.run.model, provenance, overwrite=True)
-
-
-# --- facts about the model and the machine --------------------------------------------------------------------------
-
-
-def _config(folder: Path, part: str, name: str) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / part / name).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / part / name} cannot be read ({error}); the model folder is not complete") from None
-
-
-def _size(folder: Path) -> int:
-    levels = len(_config(folder, "vae", "config.json")["block_out_channels"])
-    size: int = _config(folder, "unet", "config.json")["sample_size"] * 2 ** (levels - 1)
-    return size
-
-
-def _small(folder: Path) -> bool:
-    return _size(folder) <= 128
-
-
-def _scheduler(folder: Path) -> str:
-    return str(_config(folder, "scheduler", "scheduler_config.json")["_class_name"])
-
-
-def peak_bytes(device: str) -> int:
-    """The most memory this process has held: on the card for CUDA, else resident on the host."""
-    if device.startswith("cuda"):
-        return int(torch.cuda.max_memory_allocated(torch.device(device)))
-    try:
-        import resource
-    except ImportError:  # Windows keeps no such figure
-        return 0
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from erase.micro import count, pieces
 from erase.task import Batch, Diverged, InputError, Loss
+
+Average = Callable[[Sequence[Tensor]], None]
 
 
 def connection_sensitivity(
-    network: nn.Module, batches: Iterable[Batch], loss: Loss, weights: Mapping[str, nn.Parameter], signed: bool = True
+    network: nn.Module,
+    batches: Iterable[Batch],
+    loss: Loss,
+    weights: Mapping[str, nn.Parameter],
+    signed: bool = True,
+    micro_batch: int | None = None,
+    average: Average = lambda tensors: None,
 ) -> dict[str, Tensor]:
     """s_j = |E[dL/dw_j] w_j| over batches (Eq. 2); with signed=False E[|dL/dw_j|] |w_j|, as the released code has it.
 
     Scores are float32, one for each weight, on the weight's device; batches count alike, whatever their size. The
     network runs in eval mode, so that dropout adds no noise and batch norms keep their statistics; its flags and
-    gradients are put back afterwards. Beyond the scores the sweep holds one gradient tensor at a time.
+    gradients are put back afterwards. Beyond the scores the sweep holds one gradient tensor at a time, or with signed=False
+    one gradient of all weights.
+
+    `micro_batch` examples go through the network at once, all by default. Where several processes have a part each of
+    every batch, `average` makes the mean over them.
 
     InputError without batches; Diverged, with the number of the batch (from 1), when a loss or a score is not finite.
     """
@@ -26,12 +39,17 @@ def connection_sensitivity(
     number = 0
     with _evaluated(network), _gradients_into(scores, weights, signed):
         for number, batch in enumerate(batches, start=1):
-            value = loss(network, batch)
-            if not torch.isfinite(value):
-                raise Diverged(number, "the loss in the sensitivity sweep")
-            value.backward(inputs=list(weights.values()))  # type: ignore[no-untyped-call]
+            for share, piece in pieces(batch, micro_batch or count(batch)):
+                value = loss(network, piece) * share if share < 1 else loss(network, piece)
+                if not torch.isfinite(value):
+                    raise Diverged(number, "the loss in the sensitivity sweep")
+                value.backward(inputs=list(weights.values()))  # type: ignore[no-untyped-call]
+            if not signed:
+                _add_magnitudes(scores, weights, average)
     if not number:
         raise InputError("connection sensitivity needs at least one batch to forget and got none")
+    if signed:
+        average(list(scores.values()))
     for name, score in scores.items():
         score.div_(number).mul_(weights[name].detach()).abs_()
         if score.numel() and not torch.isfinite(score.amax()):
@@ -51,9 +69,18 @@ def _evaluated(network: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
+def _add_magnitudes(sums: Mapping[str, Tensor], weights: Mapping[str, nn.Parameter], average: Average) -> None:
+    """|g| of a whole batch: only when all of its pieces are in may the sign be dropped."""
+    found = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+    average(list(found.values()))
+    for name, gradient in found.items():
+        sums[name].add_(gradient.abs())
+        weights[name].grad = None
+
+
 @contextmanager
 def _gradients_into(sums: Mapping[str, Tensor], weights: Mapping[str, nn.Parameter], signed: bool) -> Iterator[None]:
-    """Within, each gradient is added to its sum (signed, or its magnitude) as soon as it is there, then freed."""
+    """Within, weights that are scored have gradients; signed, each is added to its sum as soon as it is there, then freed."""
     before = [(weight, weight.requires_grad, weight.grad) for weight in weights.values()]
     handles = []
     try:
@@ -63,12 +90,12 @@ def _gradients_into(sums: Mapping[str, Tensor], weights: Mapping[str, nn.Paramet
             weight.requires_grad_(True)
 
             def fold(weight: Tensor, total: Tensor = sums[name]) -> None:
-                gradient = weight.grad
-                assert gradient is not None
-                total.add_(gradient if signed else gradient.abs())
+                assert weight.grad is not None
+                total.add_(weight.grad)
                 weight.grad = None
 
-            handles.append(weight.register_post_accumulate_grad_hook(fold))
+            if signed:
+                handles.append(weight.register_post_accumulate_grad_hook(fold))
         with torch.enable_grad():
             yield
     finally:

@@ -5,7 +5,7 @@ Nothing here knows diffusion or classification; `erase.diffusion` and `erase.cla
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -50,6 +50,9 @@ class Task:
     unlearn: Loss
     weights: dict[str, nn.Parameter]
     seed: int = 0
+    average: Callable[[Sequence[Tensor]], None] = lambda tensors: None
+    micro_batch: int | None = None
+    layers: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Step:
     """One repair step: losses before the update, how the two gradients met, and what it took.
 
     `cosine` is that of <g_r, g_u>; `coefficient` is c in g = g_r + c g_u; `projected` says whether c exceeds lambda.
+    `micro_batch` is how many examples went through the network at once.
     `snapshot` gives the complete state after the step (weights and optimizer), to be handed back as `resume`.
     """
 
@@ -67,6 +71,7 @@ class Step:
     coefficient: float
     projected: bool
     seconds: float
+    micro_batch: int = 0
     snapshot: Callable[[], dict[str, Tensor]] = field(repr=False, compare=False, default=dict)
 
     def record(self) -> dict[str, Any]:

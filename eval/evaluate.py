@@ -7,12 +7,10 @@ on where it stopped, and reports, pages and comparisons need not know the differ
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from erase.export import weight_hashes
 from erase.files import written
 from erase.images import Picture, make_images, open_picture, picture_paths, read_images
 from erase.options import check, option
+from erase.processes import join, processes, wait
 from erase.run import Run, lines_of
 from erase.task import InputError, generator
 from eval.accuracy import asked_words
@@ -89,14 +88,9 @@ class Evaluation:
             raise InputError(f"--count is for the concept's own prompts, and --protocol {self.protocol} fixes its own; give one of the two")
 
 
-def processes() -> tuple[int, int]:
-    """Which of how many processes this is; one of one unless `accelerate launch` (or torchrun) says otherwise."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-
-
 def evaluate(job: Evaluation, show: Show | None = None) -> Path:
     """Draw and measure what is missing, and write report.json; returns the evaluation's folder. InputError for mistakes."""
-    rank, world = processes()
+    rank = processes()[0]
     told = show if show and rank == 0 else lambda stage, done, total: None
     if job.reference is not None:
         picture_paths(Path(job.reference))  # before hours of drawing
@@ -112,19 +106,19 @@ def evaluate(job: Evaluation, show: Show | None = None) -> Path:
     options |= {"sampling": sampling, "dtype": job.dtype, "weights": {w: weight_hashes(m.folder) for w, m in models.items()}}
     tools = _checked(tools_of(options, device=models["before"].device), rows, concept)
     folder = Path(job.output) if job.output else EVALUATIONS / _name(job, concept, protocol)
-    barrier = _barrier(world, models["before"].device)
+    join(models["before"].device)
     with _begun(folder, options, rows, tools, job.overwrite) if rank == 0 else nullcontext():
-        barrier()
+        wait()
         for which in WHICH:
             _draw(folder, which, read_prompts(folder), models[which], sampling, tools, told)
             models[which].free()
-            barrier()
+            wait()
         if rank == 0:
             for which in WHICH:  # the parts of all processes become one image set
                 _make(folder, which, read_prompts(folder), None, sampling, (0, 1), None, told)
             look = partial(told, "measure")
             evaluate_run(folder, look, tools=tools, uncensored=job.uncensored, command=_command(job))
-        barrier()
+        wait()
     return folder
 
 
@@ -280,16 +274,6 @@ NOISE: dict[str, Callable[[int, int], torch.Generator]] = {
     "seed and index": lambda seed, index: generator(seed, "picture", index),
     "seed alone": lambda seed, index: torch.Generator().manual_seed(seed),
 }
-
-
-def _barrier(world: int, device: str) -> Callable[[], None]:
-    """Wait for the other processes, where there are any."""
-    if world == 1:
-        return lambda: None
-    from accelerate import PartialState
-
-    patience = timedelta(days=7)  # one process may have much more left to do than another
-    return PartialState(cpu=not device.startswith("cuda"), timeout=patience).wait_for_everyone  # type: ignore[no-any-return]
 
 
 # --- pictures that somebody has drawn -------------------------------------------------------------------------------

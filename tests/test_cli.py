@@ -150,6 +150,7 @@ OTHER = {  # option -> another value than its default, as it is typed, and as it
     "dtype": ("bfloat16", "bfloat16"),
     "anchor": ("a, b", "a, b"),
     "guidance": ("2.5", 2.5),
+    "size": ("16", 16),
     "scope": ("full", "full"),
     "trim_scope": ("full", "full"),
     "rank_over": ("scope", "scope"),

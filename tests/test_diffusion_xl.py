@@ -125,17 +125,10 @@ def test_in_half_precision_the_autoencoder_works_in_float32(family_folders: dict
     """SDXL's own overflows in float16; so does this one, made to."""
     half = open_model(family_folders["sdxl"], dtype="float16")
     pixels = torch.rand(1, 3, 64, 64, generator=generator(0)) * 2 - 1
-    torch.testing.assert_close(half.encode(pixels), model.encode(pixels), rtol=0.02, atol=0.02)
-    assert half.pipeline.vae.dtype == torch.float16
-    for vae in (half.pipeline.vae, model.pipeline.vae):
-        vae.encoder.conv_in.weight.data *= 0
-        vae.encoder.conv_in.bias.data.fill_(6e4)
-    try:
-        assert not torch.isfinite(StableDiffusion.encode(half, pixels)).all(), "there was something to mend"
-        assert torch.isfinite(half.encode(pixels)).all()
-        assert len(half.sampler(1, 2.0)(["a"], [generator(0)])) == 1
-    finally:
-        model.free()
+    torch.testing.assert_close(half.encode(pixels), model.encode(pixels), rtol=1e-3, atol=1e-3)
+    assert half.pipeline.vae.dtype == torch.float32
+    assert half.pipeline.unet.dtype == torch.float16
+    assert len(half.sampler(1, 2.0)(["a"], [generator(0)])) == 1
 
 
 @pytest.mark.parametrize("family", ["sd2", "sdxl"])

@@ -17,17 +17,20 @@ PACKAGES = ("erase", "eval", "ui")
 # From the ground up: a module imports only from rows above its own, also inside functions.
 LEVELS: list[tuple[str, ...]] = [
     ("erase.task", "erase.operators", "erase.demo", "erase.demo.world"),
-    ("erase.files", "erase.options"),
+    ("erase.files", "erase.options", "erase.micro", "erase.processes"),
     ("erase.run", "erase.scope", "erase.sensitivity", "erase.trim", "erase.project", "erase.concepts", "erase.tensorfile", "erase.hub"),
     ("erase.repair", "erase.images", "erase.export", "erase.layouts"),
     ("erase.latents", "erase.demo.judge", "erase.demo.networks", "erase.families"),
     ("erase.demo.train", "erase.configs", "erase.diffusion.stable"),
     ("erase.demo.clip", "erase.unpack", "erase.pack", "erase.diffusion.xl"),
     ("erase.diffusion.models", "erase.diffusion.tasks"),
-    ("erase.diffusion",),
+    ("erase.diffusion", "erase.diffusion.memory"),
+    ("erase.job",),
+    ("erase.disk",),
     ("erase.anchors", "erase.methods.*"),
     ("erase.methods",),
     ("erase.pipeline",),
+    ("erase.estimate",),
     ("erase",),
     ("eval", "eval.intervals", "eval.chart", "eval.sheet", "eval.samples", "eval.detectors", "eval.vision"),
     ("eval.paired", "eval.frechet", "eval.kid", "eval.protocols"),
@@ -54,11 +57,12 @@ LEVELS: list[tuple[str, ...]] = [
 
 # Heavy or optional libraries, and the only modules that may import them.
 DOORS: dict[str, set[str]] = {
-    "diffusers": {f"erase.{name}" for name in ("diffusion.stable", "diffusion.models", "demo.networks", "demo.train", "cli")},
+    "diffusers": {f"erase.{name}" for name in ("diffusion.stable", "diffusion.models", "diffusion.memory", "disk", "cli")}
+    | {"erase.demo.networks", "erase.demo.train"},
     "transformers": {"erase.diffusion.models", "erase.demo.networks", "erase.demo.clip", "erase.cli"},
     "tokenizers": {"erase.demo.networks"},
     "huggingface_hub": {"erase.diffusion.models", "erase.unpack", "erase.hub", "eval.promptsets", "erase.cli"},
-    "accelerate": {"eval.evaluate"},
+    "accelerate": {"erase.processes"},
     "gradio": {"ui.page", "ui.style", "ui.compare", "ui.evidence", "ui.forms", "ui.erase_form", "ui.erase_tab", "ui.inside"},
     "nudenet": {"eval.nudity"},
     "torchvision": {"eval.vision"},
@@ -136,7 +140,7 @@ def test_a_method_knows_no_other_method_and_no_pipeline(name):
 @pytest.mark.parametrize("name", ["erase.sensitivity", "erase.trim", "erase.project", "erase.repair", "erase.scope"])
 def test_the_primitives_see_a_module_and_a_loss(name):
     """They never ask whether they serve diffusion or classification, and have no dependency but torch."""
-    assert ours(name) <= {"erase.task", "erase.project"}
+    assert ours(name) <= {"erase.task", "erase.project", "erase.micro"}
     assert {other.split(".")[0] for other in imported(name)} <= {*sys.stdlib_module_names, "torch", "erase"}
 
 
@@ -148,7 +152,7 @@ def test_the_engine_knows_neither_evaluation_nor_page(name):
 @pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] == "eval"])
 def test_evaluation_knows_no_method_and_no_pipeline(name):
     rooms = ("erase.task", "erase.files", "erase.options", "erase.operators", "erase.concepts", "erase.images", "erase.run", "erase.demo")
-    drawing = ("erase.diffusion", "erase.export") if name == "eval.evaluate" else ()  # the one that draws
+    drawing = ("erase.diffusion", "erase.export", "erase.processes") if name == "eval.evaluate" else ()  # the one that draws
     strange = [other for other in ours(name) if not other.startswith(("eval", *rooms, *drawing))]
     assert not strange
 

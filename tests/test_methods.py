@@ -129,7 +129,7 @@ def test_values_come_on_top_of_the_preset() -> None:
         ("scissorhands", "balanced", {"steps": -1}, "--steps is -1; expected at least 0"),
         ("scissorhands", "balanced", {"learning_rate": 0.0}, "--learning-rate is 0.0; expected more than 0.0"),
         ("scissorhands", "balanced", {"unlearn": "descent"}, "--unlearn is 'descent'; expected one of anchor, ascent"),
-        ("scissorhands", "balanced", {"optimizer": "lion"}, "--optimizer is 'lion'; expected one of adam, adamw, sgd"),
+        ("scissorhands", "balanced", {"optimizer": "lion"}, "--optimizer is 'lion'; expected one of adam, adamw, adafactor, sgd"),
     ],
 )
 def test_a_wrong_name_or_value_is_named_with_what_was_expected(name: str, preset: str, values: dict[str, Any], said: str) -> None:

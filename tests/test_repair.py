@@ -18,6 +18,7 @@ OPTIMIZERS = [
     {"optimizer": "adamw", "learning_rate": 0.01, "weight_decay": 0.1},
     {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 1e-3},
     {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.0},
+    {"optimizer": "adafactor", "learning_rate": 0.01},
 ]
 PLAIN = {"optimizer": "sgd", "learning_rate": 0.05, "momentum": 0.0}
 
@@ -163,7 +164,7 @@ def test_a_snapshot_holds_everything_by_name_and_does_not_change_later():
     names = {f"weight/{name}" for name in task.weights} | {
         f"state/{name}/{key}" for name in task.weights for key in ("step", "exp_avg", "exp_avg_sq")
     }
-    assert snapshot.keys() == names | {"step"}
+    assert snapshot.keys() == names | {"step", "micro_batch"}
     assert snapshot["step"].item() == 1
     assert all(torch.equal(snapshot[f"weight/{name}"], weight) for name, weight in task.weights.items())
     list(steps)
@@ -304,11 +305,11 @@ def test_weights_that_are_added_get_the_same_step_each():
 
 
 def test_an_unknown_optimizer_is_refused():
-    with pytest.raises(InputError, match="adam, adamw or sgd"):
+    with pytest.raises(InputError, match="adam, adamw, adafactor or sgd"):
         run(classification_task(), 1, optimizer="lion")
 
 
 def test_a_record_is_plain_numbers():
     record = run(classification_task(), 1)[0].record()
-    assert list(record) == ["step", "retain_loss", "unlearn_loss", "cosine", "coefficient", "projected", "seconds"]
+    assert list(record) == ["step", "retain_loss", "unlearn_loss", "cosine", "coefficient", "projected", "seconds", "micro_batch"]
     assert all(type(value) in (int, float, bool) and math.isfinite(value) for value in record.values())

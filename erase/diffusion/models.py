@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from erase.diffusion.stable import StableDiffusion, first_line
+from erase.diffusion.stable import DTYPES, StableDiffusion, first_line
 from erase.diffusion.xl import StableDiffusionXL
 from erase.export import check_model_folder
 from erase.operators import declare_operators
@@ -45,10 +45,22 @@ def locate(model: str, tokenizer: str | None = None, prediction: str | None = No
     return path
 
 
-def open_model(folder: Path, device: str = "cpu", dtype: str = "float32") -> StableDiffusion:
-    """The wrapper of a pipeline folder's family."""
+def open_model(folder: Path, device: str = "cpu", dtype: str = "float32", size: int | None = None) -> StableDiffusion:
+    """The wrapper of a pipeline folder's family; pictures of `size` pixels a side, by default the model's own."""
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    return WRAPPERS[index["_class_name"]](folder, device, dtype)
+    _check_dtype(device, dtype)
+    return WRAPPERS[index["_class_name"]](folder, device, dtype, size)
+
+
+def _check_dtype(device: str, dtype: str) -> None:
+    """InputError for a type that this device does not reckon in; it is tried, for no table knows every device."""
+    try:
+        one = torch.ones(1, 1, 3, 3, dtype=DTYPES[dtype], device=device)
+        torch.nn.functional.conv2d(one, one)
+        one[0, 0] @ one[0, 0]
+    except (RuntimeError, TypeError) as error:
+        remedy = "float32" if dtype == "bfloat16" else "bfloat16 or float32"
+        raise InputError(f"--dtype {dtype} is not to be had on {device} ({first_line(error)}); give {remedy}") from None
 
 
 def _verify(parts: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erase.latents import ImageLatents, Latents
+from erase.micro import count as count_of
+from erase.micro import pieces
+from erase.processes import average
 from erase.task import Batch, Batches, InputError, Task, generator
 
 
@@ -29,6 +32,8 @@ def diffusion_task(
     empty_captions: float = 0.1,
     dtype: torch.dtype = torch.float32,
     progress: Callable[[int, int], None] | None = None,
+    share: tuple[int, int] = (0, 1),
+    micro_batch: int | None = None,
 ) -> Task:
     """A Task from cached latents: batch i's pictures, noise and timesteps depend on (seed, i) alone.
 
@@ -39,7 +44,14 @@ def diffusion_task(
     `imitated` = n > 0 the same is done for retain batches, whose target then is what the original network predicts
     instead of the noise itself: the same minimum, where nothing is damaged, without the noise's share in the gradient.
     A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working.
+
+    With `share` = (r, n) this is the r-th of n processes, and its batches are its equal part of each: all draw the same noise
+    for the whole batch and keep their rows. InputError where `batch` does not divide. `micro_batch` pictures fit at once.
     """
+    rank, parts = share
+    if batch % parts:
+        raise InputError(f"--batch {batch} cannot be shared equally by {parts} processes; give a multiple of {parts}")
+    own = slice(rank * batch // parts, (rank + 1) * batch // parts)
     device = next(unet.parameters()).device
 
     def loss(network: nn.Module, b: Batch) -> Tensor:
@@ -52,7 +64,7 @@ def diffusion_task(
         if progress is not None:
             progress(done, anchored + imitated)
 
-    draw = _drawer(scheduler, latents, device)
+    draw = _drawer(scheduler, latents, device, own)
     forget = numbered(latents.forget, batch, (seed, "forget"), draw, 0.0, first_batch_only)
     retain = numbered(latents.retain, batch, (seed, "retain"), draw, empty_captions, first_batch_only)
     if anchored:
@@ -60,10 +72,10 @@ def diffusion_task(
             raise InputError(
                 "forgetting towards an anchor needs anchor prompts, and there are none; give --anchor WORD or --unlearn ascent"
             )
-        forget = with_prediction(unet, forget, anchored, "anchor", ("passed", "anchor_"), dtype, told)
+        forget = with_prediction(unet, forget, anchored, "anchor", ("passed", "anchor_"), dtype, told, micro_batch)
     if imitated:
-        retain = with_prediction(unet, retain, imitated, "target", ("noisy", ""), dtype, lambda done: told(anchored + done))
-    return Task(unet, forget, retain, loss, towards_anchor, weights, seed)
+        retain = with_prediction(unet, retain, imitated, "target", ("noisy", ""), dtype, lambda done: told(anchored + done), micro_batch)
+    return Task(unet, forget, retain, loss, towards_anchor, weights, seed, average, micro_batch)
 
 
 def predict(
@@ -96,7 +108,7 @@ def denoising_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Te
 Draw = Callable[[ImageLatents, Tensor, tuple[object, ...], float], dict[str, Tensor]]
 
 
-def _drawer(scheduler: Any, latents: Latents, device: torch.device) -> Draw:
+def _drawer(scheduler: Any, latents: Latents, device: torch.device, own: slice) -> Draw:
     def said(rows: Tensor, which: str = "") -> dict[str, Tensor]:
         found = {f"{which}text": latents.text[rows]}
         return found if latents.pooled is None else found | {f"{which}pooled": latents.pooled[rows]}
@@ -121,7 +133,7 @@ def _drawer(scheduler: Any, latents: Latents, device: torch.device) -> Draw:
             given = torch.rand(len(rows), generator=noise_source) < 0.5
             there = scheduler.add_noise(images.instead[rows], noise, timesteps)
             made["passed"] = torch.where(given.reshape(-1, *[1] * (noisy.ndim - 1)), there, noisy)
-        return {name: tensor.to(device) for name, tensor in made.items()}
+        return {name: tensor[own].to(device) for name, tensor in made.items()}
 
     return draw
 
@@ -151,6 +163,7 @@ def with_prediction(
     inputs: tuple[str, str],
     dtype: torch.dtype,
     progress: Callable[[int], None] = lambda done: None,
+    micro_batch: int | None = None,
 ) -> Batches:
     """The first `count` batches, round and round, with `name`: what the network as it is now predicts for these inputs of theirs.
 
@@ -160,7 +173,9 @@ def with_prediction(
     kept = []
     for i in range(count):
         b = batches(i)
-        kept.append(predict(unet, b[noisy], b["timesteps"], b[f"{which}text"], dtype, added(b, which)).float().cpu())
+        parts = [p for _, p in pieces(b, micro_batch or count_of(b))]
+        said = [predict(unet, p[noisy], p["timesteps"], p[f"{which}text"], dtype, added(p, which)).float().cpu() for p in parts]
+        kept.append(torch.cat(said))
         progress(i + 1)
 
     def batch(i: int) -> Batch:

@@ -19,6 +19,7 @@ class StableDiffusionXL(StableDiffusion):
     CLASS: ClassVar[str] = "StableDiffusionXLPipeline"
     OPTIONS: ClassVar[dict[str, Any]] = {"add_watermarker": False}  # or the same prompt and seed would not give the same picture everywhere
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "text_encoder_2")
+    UPCAST: ClassVar[bool] = True
 
     def embed(self, prompts: list[str]) -> Tensor:
         """Embeddings (n, tokens, width) of both encoders side by side, each from its last layer but one; float32 on the CPU."""
@@ -34,6 +35,7 @@ class StableDiffusionXL(StableDiffusion):
 
     @torch.no_grad()
     def _embedded(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        self.place("text_encoder", "text_encoder_2")
         p = self.pipeline
         wide, pooled = [], torch.empty(0)
         for tokenizer, encoder in ((p.tokenizer, p.text_encoder), (p.tokenizer_2, p.text_encoder_2)):
@@ -46,14 +48,3 @@ class StableDiffusionXL(StableDiffusion):
             silent = torch.tensor([not prompt for prompt in prompts])
             text[silent], pooled[silent] = 0, 0
         return text, pooled
-
-    def encode(self, pixels: Tensor, first: int = 0) -> Tensor:
-        """As in every family, but in float32 where the autoencoder overflows in float16 (SDXL's own does)."""
-        vae = self.pipeline.vae
-        if self.dtype != torch.float16 or not vae.config.force_upcast:
-            return super().encode(pixels, first)
-        vae.to(torch.float32)
-        try:
-            return super().encode(pixels, first)
-        finally:
-            vae.to(torch.float16)

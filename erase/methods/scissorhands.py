@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from erase.micro import count, fitting
 from erase.options import check, option
 from erase.repair import repair
 from erase.scope import SCOPES, in_scope, trimmable
@@ -45,7 +46,11 @@ class Scissorhands:
     projected: bool = option(True, "never take a step that undoes forgetting to first order (Eq. 5)")
     steps: int = option(100, "repair steps", low=0)
     batch: int = option(16, "forget pictures a step, and as many retain pictures", low=1)
-    optimizer: str = option("adam", "how repair descends", choices=("adam", "adamw", "sgd"))
+    optimizer: str = option(
+        "adam",
+        "how repair descends; adafactor holds a third of adam's memory, and its rate is relative to the size of the weights",
+        choices=("adam", "adamw", "adafactor", "sgd"),
+    )
     learning_rate: float = option(4e-4, "step size of repair", above=0.0)
     momentum: float = option(0.9, "of sgd; the promise of the projection holds to the letter at 0", low=0.0, high=1.0)
     first_batch_only: bool = option(False, "use the same first pictures at every step, with new noise, as the released code does")
@@ -113,10 +118,18 @@ class Scissorhands:
             where = self.trim_scope or self.scope
             raise InputError(f"--trim-scope {where} has no matrices to trim within --scope {self.scope}; give another, or --no-trimming")
         scored = ranked if self.rank_over == "scope" else trimmed
-        batches = (task.forget(i) for i in range(self.sensitivity_batches))
-        scores = connection_sensitivity(task.network, batches, task.loss, scored, signed=self.signed)
-        how: Any = self.initialisation
-        return trim(trimmed, scores, self.fraction, how, generator(task.seed, "trim"), rank_over=scores)
+
+        def sweep(size: int) -> dict[str, Tensor]:
+            batches = (task.forget(i) for i in range(self.sensitivity_batches))
+            return connection_sensitivity(task.network, batches, task.loss, scored, self.signed, size, task.average)
+
+        device = str(next(iter(scored.values())).device)
+        scores, task.micro_batch = fitting(sweep, task.micro_batch or count(task.forget(0)), task.average, device)
+        mask = trim(trimmed, scores, self.fraction, self.initialisation, generator(task.seed, "trim"), rank_over=scores)
+        for name, score in scores.items():
+            share = float(mask[name].float().mean()) if name in mask else 0.0
+            task.layers[name] = {"sensitivity": float(score.mean()), "trimmed": share}
+        return mask
 
 
 def ascent(loss: Loss) -> Loss:

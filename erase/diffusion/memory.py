@@ -1,0 +1,244 @@
+"""How much memory a job will need, before it starts; and the cheapest way of doing it that fits the device.
+
+A step is gone through once on tensors without content, which takes a second or two at any size, and every allocation is
+counted. So the estimate follows the network's own structure, of whatever family, and needs no table. Loads no weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from erase.export import weight_files
+from erase.repair import STATE_BYTES
+from erase.scope import in_scope
+from erase.task import InputError
+from erase.tensorfile import header
+
+SLACK = 1.1  # what allocators and kernels take beside the tensors
+FLOAT = 4  # bytes: weights are trained in float32, and so are their gradients
+LEAST = 2  # below this many pictures at once, gradient checkpointing is tried first: cards idle on one picture
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes on the device. `repair` and `drawing` are peaks of different stages: the parts are never all there together."""
+
+    repair: int
+    drawing: int
+    micro_batch: int
+    checkpointing: bool
+
+    @property
+    def peak(self) -> int:
+        return max(self.repair, self.drawing)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What decides the need. `batch` is this process's part, `side` that of the latents; None is free to be chosen."""
+
+    folder: Path
+    scope: str
+    optimizer: str
+    batch: int
+    dtype: torch.dtype
+    device: str
+    sampling_batch: int
+    side: int
+    micro_batch: int | None = None
+    checkpointing: bool | None = None
+
+
+def plan(question: Question, free: int) -> tuple[Need, str]:
+    """The cheapest settings whose need fits into `free` bytes, and a sentence that says what they are and why.
+
+    First whole batches, then smaller ones, which cost a card little; then gradient checkpointing, which costs a forward pass
+    more. What the user has set stays. InputError, with the need, where not even the last fits, unless the user set both.
+    """
+    drawing = int(_drawing_peak(question) * SLACK)
+    tried: list[Need] = []
+    for micro, checkpointing in _candidates(question):
+        tried.append(Need(int(_repair_peak(question, micro, checkpointing) * SLACK), drawing, micro, checkpointing))
+        if tried[-1].repair <= free:
+            break
+    first, chosen = tried[0], tried[-1]
+    if chosen.repair > free and None in (question.micro_batch, question.checkpointing):
+        raise InputError(
+            f"repair needs about {gigabytes(chosen.repair)} even at {_how(chosen, question)}, and {gigabytes(free)} are free on "
+            f"{question.device}; give a smaller --scope, --optimizer adafactor or sgd, or another --device"
+        )
+    sentence = f"about {gigabytes(chosen.peak)} at most, {gigabytes(free)} free; repair: {_how(chosen, question)}"
+    if max(chosen.peak, chosen.repair) > free:
+        sentence += "; this may not fit"
+    if chosen is not first:
+        sentence += f" (the quicker way needs {gigabytes(first.repair)})"
+    return chosen, sentence
+
+
+def free_bytes(device: str) -> int:
+    """What the device has left: of a card what no process holds, of the host what can be had without swapping."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(torch.device(device))[0])
+    if device.startswith("mps"):
+        return int(torch.mps.recommended_max_memory())
+    import psutil
+
+    limit = Path("/sys/fs/cgroup/memory.max")
+    bound = limit.read_text().strip() if limit.exists() else "max"
+    used = psutil.Process().memory_info().rss
+    return min(int(psutil.virtual_memory().available), int(bound) - used if bound.isdigit() else 1 << 62)
+
+
+def gigabytes(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _candidates(question: Question) -> Iterator[tuple[int, bool]]:
+    """Micro-batches, and whether with gradient checkpointing, from quick to small."""
+    sizes = [question.micro_batch or question.batch]
+    while question.micro_batch is None and sizes[-1] > 1:
+        sizes.append((sizes[-1] + 1) // 2)
+    if question.checkpointing is None:
+        yield from ((size, False) for size in sizes if size >= LEAST or size == sizes[0])
+    yield from ((size, question.checkpointing is not False) for size in sizes)
+
+
+def _how(wanted: Need, question: Question) -> str:
+    whole = wanted.micro_batch >= question.batch
+    at_once = f"{question.batch} pictures at once" if whole else f"{wanted.micro_batch} of {question.batch} pictures at once"
+    return at_once + (" with gradient checkpointing" if wanted.checkpointing else "")
+
+
+# --- going through it without content -----------------------------------------------------------------------------
+
+
+class _Counted(TorchDispatchMode):
+    """Bytes of all storages that operations have made and that are still held, now and at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now: int = 0
+        self.peak: int = 0
+        self.sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                self.add(tensor)
+        return out
+
+    def add(self, tensor: Tensor, own: bool = True) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self.sizes:
+            return
+        self.sizes[key] = storage.nbytes() if own else 0
+        self.now += self.sizes[key]
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._gone, key)
+
+    def _gone(self, key: int) -> None:
+        self.now -= self.sizes.pop(key)
+
+
+def _counting(networks: list[nn.Module], work: Callable[[], object]) -> int:
+    """The most that `work` holds at once beside the networks' own weights."""
+    with _Counted() as counted:
+        for network in networks:
+            for tensor in [*network.parameters(), *network.buffers()]:
+                counted.add(tensor, own=False)
+        work()
+    return int(counted.peak)
+
+
+def _repair_peak(question: Question, micro: int, checkpointing: bool) -> int:
+    """Weights, the optimizer's state, and the worse of two moments: in the second backward pass, or at the update."""
+    with _contentless():
+        unet = _made(question.folder, "unet")
+        unet.requires_grad_(False)
+        weights = list(in_scope(unet, question.scope).values())
+        for weight in weights:
+            weight.requires_grad_(True)
+        if checkpointing:
+            unet.enable_gradient_checkpointing()
+        inputs = _inputs(question, unet, micro)
+
+        def step() -> None:
+            with torch.autocast("cpu", question.dtype, enabled=question.dtype != torch.float32):
+                predicted = unet(**inputs, return_dict=False)[0]
+            F.mse_loss(predicted.float(), inputs["sample"]).backward()  # type: ignore[no-untyped-call]
+
+        passing = _counting([unet], step)
+        everything, scoped = (FLOAT * sum(w.numel() for w in group) for group in (unet.parameters(), weights))
+    state, temporary = STATE_BYTES[question.optimizer]
+    # With a kernel for the whole update there are no temporaries (`repair` takes it on CUDA).
+    temporary = 0 if question.device.startswith("cuda") else temporary
+    updating = scoped * 2 + scoped // FLOAT * temporary
+    return int(everything + scoped // FLOAT * state + max(scoped + passing, updating))
+
+
+def _drawing_peak(question: Question) -> int:
+    """All parts, and the worse of a denoising step with guidance and of decoding; gone through in float32, for all is in one type."""
+    folder, batch = question.folder, question.sampling_batch
+    with _contentless(), torch.no_grad():
+        unet, vae = _made(folder, "unet"), _made(folder, "vae")
+        inputs = _inputs(question, unet, 2 * batch)
+        denoising = _counting([unet], lambda: unet(**inputs, return_dict=False))
+        decoding = _counting([vae], lambda: vae.decode(inputs["sample"][:batch], return_dict=False))
+        parts = FLOAT * sum(weight.numel() for network in (unet, vae) for weight in network.parameters())
+    return int((parts + FLOAT * _text_weights(folder) + max(denoising, decoding)) // FLOAT * question.dtype.itemsize)
+
+
+def _contentless() -> Any:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    return FakeTensorMode()
+
+
+def _made(folder: Path, part: str) -> Any:
+    """A part from its configuration, in evaluation mode, as it will be when it is used."""
+    import diffusers
+
+    config = _config(folder, part)
+    return getattr(diffusers, config["_class_name"]).from_config(config).eval()
+
+
+def _config(folder: Path, part: str) -> dict[str, Any]:
+    return dict(json.loads((folder / part / "config.json").read_text(encoding="utf-8")))
+
+
+def _inputs(question: Question, unet: Any, count: int) -> dict[str, Any]:
+    """What the UNet is given for `count` pictures, without content."""
+    config, side = unet.config, question.side
+    tokens = _config(question.folder, "text_encoder")["max_position_embeddings"]
+    made: dict[str, Any] = {
+        "sample": torch.randn(count, config.in_channels, side, side),
+        "timestep": torch.randint(1000, (count,)),
+        "encoder_hidden_states": torch.randn(count, tokens, config.cross_attention_dim),
+    }
+    if config.addition_embed_type == "text_time":
+        width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
+        made["added_cond_kwargs"] = {"text_embeds": torch.randn(count, width), "time_ids": torch.randn(count, 6)}
+    return made
+
+
+def _text_weights(folder: Path) -> int:
+    """How many weights the text encoders have, from the headers of their files."""
+    parts = [folder / name for name in ("text_encoder", "text_encoder_2") if (folder / name).is_dir()]
+    files = [path for part in parts for path in weight_files(part).values() if path.suffix == ".safetensors"]
+    entries = [entry for path in files for name, entry in header(path)[0].items() if name != "__metadata__"]
+    return sum(math.prod(entry["shape"]) for entry in entries)
