@@ -40,7 +40,13 @@ class Erased:
 def erased_runs(root: Path) -> list[str]:
     """Names of the runs in `root` that have a model, newest first."""
     folders = [folder for folder in list_runs(root) if (folder / "model" / "model_index.json").is_file()]
-    return [folder.name for folder in sorted(folders, key=lambda folder: -(folder / "model" / "model_index.json").stat().st_mtime)]
+    return [folder.name for folder in sorted(folders, key=_changed, reverse=True)]
+
+
+def _changed(folder: Path) -> int:
+    """When a run last came further. Not the model's own time: its files may be copies with the times of others."""
+    noted = [path.stat().st_mtime_ns for name in ("stages.json", "options.json") if (path := folder / name).is_file()]
+    return max(noted, default=0)
 
 
 def first_choice(root: Path) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from PIL import Image
 
+from erase.job import is_small
 from erase.task import InputError, generator
 
 PICTURES = 64 * 2**20  # bytes of pictures that are remembered
@@ -48,7 +49,7 @@ class Studio:
         for number, (label, source) in enumerate(order["models"]):
             self.say("note", note=f"loading {label}")
             key, folder = _identity(source)
-            for chunk in _chunks(order["count"], 16 if _small(folder) else 4):
+            for chunk in _chunks(order["count"], 16 if is_small(folder) else 4):
                 asked = (key, order["prompt"], order["seed"], chunk, order["steps"], order["guidance"])
                 if asked not in self.pictures:
                     model = self.model(key, folder)
@@ -173,13 +174,6 @@ def _identity(source: str) -> tuple[tuple[str, str], Path]:
 
 def _bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*/*.safetensors"))
-
-
-def _small(folder: Path) -> bool:
-    """A model of small pictures: drawn in larger chunks, as `erase-concept generate` does."""
-    from erase.pipeline import _small as small
-
-    return small(folder)
 
 
 def _embedded(folder: Path) -> bool:
