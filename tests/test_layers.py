@@ -160,7 +160,18 @@ def test_evaluation_knows_no_method_and_no_pipeline(name):
 @pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] == "ui"])
 def test_the_page_touches_no_network(name):
     """Work is done in processes of its own: what draws there may open models, everything else reads files."""
-    rooms = ("ui", "erase.pipeline", "erase.methods", "erase.run", "erase.task", "erase.concepts", "erase.options", "erase.files", "eval")
+    rooms = (
+        "ui",
+        "erase.pipeline",
+        "erase.job",
+        "erase.methods",
+        "erase.run",
+        "erase.task",
+        "erase.concepts",
+        "erase.options",
+        "erase.files",
+        "eval",
+    )
     drawing = ("erase.diffusion", "erase.demo") if name in ("ui.studio", "ui.worker") else ()
     assert not [other for other in ours(name) if not other.startswith((*rooms, "erase.images", *drawing))]
     assert not {other.split(".")[0] for other in imported(name)} & {"torch", "torchvision", "diffusers", "transformers"}

@@ -25,6 +25,7 @@ class Own:
     side: str | None = option(None, "which side, if any, as for --often", choices=("left", "right"))
     most: int | None = option(None, "at most so many", low=1)
     words: str = option("x", "some words")
+    maybe: bool | None = option(None, "on, off, or as the machine allows")
     hidden: int = 3  # no option: no control
 
 
@@ -32,7 +33,7 @@ CONTROLS = {field.name: field for field in form(Own)}
 
 
 def test_every_option_has_a_control_with_its_help():
-    assert list(CONTROLS) == ["often", "rate", "gentle", "kind", "side", "most", "words"]
+    assert list(CONTROLS) == ["often", "rate", "gentle", "kind", "side", "most", "words", "maybe"]
     assert CONTROLS["often"].info == "How often (at least 1, at most 9)."
     assert CONTROLS["rate"].info == "How fast (more than 0)."
     assert CONTROLS["side"].info == "Which side, if any, as for “Often”."
@@ -48,7 +49,7 @@ def test_the_form_of_a_method_is_its_dataclass(name):
 def test_controls_are_those_that_fit():
     kinds = {name: type(control(field, field.default)).__name__ for name, field in CONTROLS.items()}
     expected = {"often": "Number", "rate": "Number", "gentle": "Checkbox", "kind": "Dropdown", "side": "Dropdown", "most": "Textbox"}
-    assert kinds == {**expected, "words": "Textbox"}
+    assert kinds == {**expected, "words": "Textbox", "maybe": "Dropdown"}
     shown = control(CONTROLS["side"], None)
     assert (shown.value, [value for _, value in shown.choices]) == (UNSET, [UNSET, "left", "right"])
     assert all(control(field, field.default).info == field.info for field in CONTROLS.values())
@@ -57,7 +58,7 @@ def test_controls_are_those_that_fit():
 @pytest.mark.parametrize(
     ("name", "given", "value"),
     [("often", 4.0, 4), ("often", "4", 4), ("rate", "1e-5", 1e-5), ("gentle", False, False), ("side", UNSET, None), ("most", None, None),
-     ("most", "", None), ("words", "  two words ", "two words")],
+     ("most", "", None), ("words", "  two words ", "two words"), ("maybe", UNSET, None), ("maybe", "on", True), ("maybe", "off", False)],
 )  # fmt: skip
 def test_what_is_typed_becomes_a_value(name, given, value):
     found = typed(CONTROLS[name], given)

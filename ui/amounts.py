@@ -12,7 +12,7 @@ def estimated(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "<p class=muted>Time, memory and disk: unknown.</p>"
     seconds = found.get("seconds")
-    rows = {"Time": f"about {duration(float(seconds))}" if isinstance(seconds, int | float) else "unknown"}
+    rows = {"Time": f"about {duration(seconds)}" if isinstance(seconds, int | float) else "unknown"}
     rows |= {name.capitalize(): str(found.get(name) or size(found.get(f"{name}_bytes"))) for name in ("memory", "disk")}
     return "<dl class=estimate>" + "".join(f"<dt>{name}</dt><dd>{escape(words)}</dd>" for name, words in rows.items()) + "</dl>"
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from erase.concepts import DEMO, Concept, list_concepts, load_concept
+from erase.job import Job
 from erase.methods import METHODS, make_method
-from erase.pipeline import Job
 from erase.run import disk_errors, next_run_folder
 from erase.task import InputError
 from ui.access import inside, model_source
@@ -29,7 +29,7 @@ OWN = "(the one that the concept is meant for)"
 ASIDE = ("concept", "model", "method", "preset", "output", "overwrite", "device", "anchor")  # have a place of their own, or none
 PATHS = ("tokenizer", "forget_images", "forget_image_captions", "retain_images", "retain_image_captions")
 SETTINGS = [field for field in form(Job) if field.name not in ASIDE]
-PREVIEW = {"preview_every": 10} if any(item.name == "preview_every" for item in fields(Job)) else {}
+PREVIEW = {"preview_every": 10}  # steps; the command has it off
 LONGEST = 200  # letters of a concept
 SECONDS = 120.0  # that an estimate may take
 

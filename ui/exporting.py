@@ -41,8 +41,16 @@ def export(run: Path, form: str, dtype: str, home: Path) -> Path:
         status, _, said = command(["export", str(run), "--format", form, "--dtype", dtype, "--output", str(target)], SECONDS)
         if status:
             shutil.rmtree(folder, ignore_errors=True)
-            raise InputError(said.replace(str(run / "model"), "the model").replace(f"{run.parent}{os.sep}", "").replace("give --format folder", "choose the folder"))
+            raise InputError(_plain(said, run))
         return _zipped(target) if form == "folder" else target
+
+
+def _plain(said: str, run: Path) -> str:
+    """What the command says, in the words of the page and without the paths of the machine."""
+    words = {str(run / "model"): "the model", f"{run.parent}{os.sep}": "", "give --format folder": "choose the folder"}
+    for old, new in words.items():
+        said = said.replace(old, new)
+    return said
 
 
 def _zipped(folder: Path) -> Path:

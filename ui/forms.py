@@ -17,6 +17,7 @@ from erase.task import InputError
 
 UNSET = "(by default)"
 EMPTY = "by default"
+SWITCH = ("on", "off")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def form(options: type, only: Sequence[str] | None = None) -> list[Field]:
         if "help" in item.metadata and (only is None or item.name in only):
             kind, _, none = str(item.type).partition(" | ")
             rule = {name: item.metadata[name] for name in ("choices", "low", "high", "above")}
+            if kind == "bool" and none:
+                rule["choices"] = SWITCH
             found.append(Field(item.name, labelled(item.name), item.metadata["help"], kind, item.default, none == "None", **rule))
     return found
 
@@ -80,7 +83,7 @@ def typed(field: Field, given: Any) -> Any:
             return None if field.optional else ""
         raise InputError(f"{field.label} is empty; expected {_expected(field)}")
     if field.kind == "bool":
-        return bool(given)
+        return given == SWITCH[0] if isinstance(given, str) else bool(given)
     if field.kind in ("int", "float"):
         return _number(field, given)
     return str(given).strip()
@@ -111,10 +114,10 @@ def flags(values: Mapping[str, Any]) -> list[str]:
 
 def as_shown(field: Field, value: Any) -> Any:
     """A value as its control holds it: what may be empty is text, since gradio shows an empty number as 0."""
+    if field.choices:
+        return UNSET if value is None else SWITCH[not value] if field.kind == "bool" else value
     if field.kind == "bool":
         return bool(value)
-    if field.choices:
-        return UNSET if value is None else value
     if field.kind in ("int", "float") and not field.optional:
         return value
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
@@ -131,11 +134,11 @@ def control(field: Field, value: Any) -> Any:
         "elem_id": f"option-{field.name.replace('_', '-')}",
         "min_width": 200,
     }
-    if field.kind == "bool":
-        return gr.Checkbox(value=shown, **named)
     if field.choices:
         names = [UNSET, *field.choices] if field.optional else list(field.choices)
         return gr.Dropdown(names, value=shown, **named)
+    if field.kind == "bool":
+        return gr.Checkbox(value=shown, **named)
     if field.kind in ("int", "float") and not field.optional:
         step = 1 if field.kind == "int" else 10.0 ** (math.floor(math.log10(abs(value))) if value else -1)
         return gr.Number(value=shown, precision=0 if field.kind == "int" else None, step=step, **named)

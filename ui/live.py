@@ -184,9 +184,10 @@ def _stage(stage: Stage, now: bool) -> str:
 
 def _figure(path: Path, step: int, prompt: str, show: bool) -> str:
     address = _address(str(path), path.stat().st_mtime_ns if path.exists() else 0, not show)
-    alt = f"{'' if show else 'blurred: '}{prompt}, step {step}"
+    when = f"after step {step}" if step else "original"
+    alt = f"{'' if show else 'blurred: '}{prompt}, {when}"
     picture = f'<img src="{address}" alt="{escape(alt)}">' if address else ""
-    return f"<figure>{picture}<figcaption>step {step}</figcaption></figure>"
+    return f"<figure>{picture}<figcaption>{f'step {step}' if step else when}</figcaption></figure>"
 
 
 @lru_cache(maxsize=256)

@@ -45,8 +45,7 @@ def owner(page: Page, seat: Any) -> str:
 
 def own(page: Page, seat: Any) -> list[Entry]:
     """The visitor's jobs, newest first."""
-    name = owner(page, seat)
-    return [entry for entry in reversed(page.jobs.entries()) if entry.owner == name]
+    return [entry for entry in reversed(page.jobs.entries()) if _owns(page, seat, entry)]
 
 
 def watched(page: Page, seat: Any) -> Entry | None:
@@ -70,8 +69,7 @@ def look(page: Page, seat: Any, show: bool) -> View:
 
 def queue(page: Page, seat: Any) -> str:
     """The line, with the names of the visitor's own jobs."""
-    name = owner(page, seat)
-    return line(page.jobs.entries(), lambda entry: entry.owner == name)
+    return line(page.jobs.entries(), lambda entry: _owns(page, seat, entry))
 
 
 def stop(page: Page, seat: Any) -> None:
@@ -87,6 +85,10 @@ def again(page: Page, seat: Any) -> None:
 def run_of(page: Page, seat: Any) -> Path:
     """The run folder of the shown job."""
     return Path(_mine(page, seat).output)
+
+
+def _owns(page: Page, seat: Any, entry: Entry) -> bool:
+    return not page.shared or entry.owner == owner(page, seat)
 
 
 def _mine(page: Page, seat: Any) -> Entry:
