@@ -224,7 +224,7 @@ def test_a_comparison_from_the_press_to_the_pictures(page):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"prompt": ""}, "prompt is empty"), ({"models": ["/etc"]}, "is not a folder or file in"), ({"seed": None}, "expected a whole number"),
-     ({"seed": 1.5}, "expected a whole number"), ({"count": 99}, "at most 16"), ({"concept": "a{b"}, "is not words"),
+     ({"seed": 1.5}, "expected a whole number"), ({"count": 99}, "at most 16"), ({"concept": "/etc/a.toml"}, "none of the concepts here"),
      ({"models": ["<b>x</b>"]}, "&lt;b&gt;")],
 )  # fmt: skip
 def test_wrong_input_is_said_in_a_sentence(page, changes, said):

@@ -64,7 +64,7 @@ def test_several_runs_stand_in_one_table_and_one_picture(page):
     for name, ua in (("star-1", 90.0), ("star-2", 40.0)):
         measured_run(page.runs, name, ua)
     assert set(reported(page.runs)) == {"star-1", "star-2"}
-    table, charts, links = several(page, ["star-1", "star-2"])
+    table, links, charts = several(page, ["star-1", "star-2"])
     assert "0.0 → 90.0<br><small>[85.0, 95.0]</small>" in table
     assert table.count("<tr>") == 3
     assert charts.count("<svg") == 3  # the scatter, and a chart of exposed parts for each run

@@ -92,6 +92,8 @@ def original_of(given: str, chosen: Sequence[Erased], roots: Sequence[Path], hub
 def concept_of(given: str, chosen: Sequence[Erased]) -> dict[str, Any] | None:
     """What to look for, as asdict has it: the concept that was chosen, else that of the first run, else that of a first visit."""
     if given not in ("", OWN):
+        if given not in concept_names():  # a path would read any file
+            raise InputError(f"{given[:80]!r} is none of the concepts here; choose one from the list")
         return asdict(load_concept(given))
     if chosen:
         return next((dict(model.concept) for model in chosen if model.concept), None)

@@ -25,12 +25,12 @@ def one(page: Page, name: str | None, show: bool) -> str:
 
 
 def several(page: Page, names: list[str]) -> tuple[str, str, str]:
-    """Table, charts and links of the chosen runs."""
+    """Table, links and charts of the chosen runs."""
     if not names:
         return '<p class="muted">Choose two runs or more.</p>', "", ""
     try:
         rows = beside(page.runs, names)
-        return table(rows), charts(page.runs, rows), beside_files(page, rows)
+        return table(rows), beside_files(page, rows), charts(page.runs, rows)
     except InputError as error:
         return problem(error), "", ""
 

@@ -97,7 +97,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     notes = "".join(f"<li>{escape(letter)}: {escape('; '.join(differs))}</li>" for letter, differs in sorted(differing.items()))
     warned = f"<p>Protocols differ, so numbers are not comparable across letters:</p><ul class='notes'>{notes}</ul>" if notes else ""
     said = '<p class="muted">Original → erased [95 % interval].</p>'
-    return f'<div class="wide"><table class="runs"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{said}{warned}'
+    wide = '<div class="wide" tabindex="0" role="region" aria-label="runs beside each other">'
+    return f'{wide}<table class="runs"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{said}{warned}'
 
 
 def _line(row: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -119,7 +120,7 @@ def _both(metric: Mapping[str, Any] | None, name: str) -> str:
 def charts(root: Path, rows: Sequence[Mapping[str, Any]]) -> str:
     """Forgetting against keeping, and for each run that counted exposed parts how their numbers changed."""
     try:
-        parts = [f'<div class="chart">{scatter_svg(rows)}</div>']
+        parts = [f'<div class="chart" tabindex="0">{scatter_svg(rows)}</div>']
     except InputError as error:
         parts = [f'<p class="muted">{escape(str(error))}</p>']
     for row in rows:
@@ -129,7 +130,7 @@ def charts(root: Path, rows: Sequence[Mapping[str, Any]]) -> str:
         counts = {_plain(label): (before.get(label, none)["boxes"], after.get(label, none)["boxes"]) for label in {**before, **after}}
         if counts:
             heading = f"Exposed parts, {row['run']}: change of the number of boxes"
-            parts.append(f'<h3>{escape(heading)}</h3><div class="chart">{change_bars(counts, heading)}</div>')
+            parts.append(f'<h3>{escape(heading)}</h3><div class="chart" tabindex="0">{change_bars(counts, heading)}</div>')
     return "".join(parts)
 
 

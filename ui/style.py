@@ -76,9 +76,9 @@ a.file{display:inline-block;margin:8px 16px 0 0;color:var(--mark);text-decoratio
 .wide{overflow-x:auto}
 table.tally,table.runs{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums;color:var(--ink)}
 .tally th,.tally td,.runs th,.runs td{padding:5px 14px 5px 0;text-align:left;border-bottom:1px solid var(--grid);font-weight:400}
-.tally thead th,.runs thead th{color:var(--muted);font-weight:600;white-space:nowrap}
+.tally thead th,.runs thead th{color:var(--muted);font-weight:600;vertical-align:bottom}
 .tally small,.runs small{color:var(--muted)}
-.runs tbody th{font-weight:600;min-width:9em}.runs td{white-space:nowrap}
+.runs tbody th{font-weight:600;min-width:9em}.runs td,.runs th{font-size:.84rem;padding-right:12px}.runs td{white-space:nowrap}.runs td:nth-child(3){white-space:normal}
 .notes{margin:.3em 0;padding-left:1.4em;overflow-wrap:anywhere}
 .frame{width:100%;height:78vh;min-height:480px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
 .chart{overflow-x:auto}.chart svg{width:100%;max-width:760px;height:auto;min-width:460px}

@@ -33,7 +33,8 @@ def tally_table(tally: Tally, name: str, rows: int = 12) -> str:
     head = "".join(f'<th scope="col">{escape(model)}</th>' for model in tally)
     body = "".join(_row(words, [_cell(counts, key) for counts in tally.values()]) for words, key in lines)
     top = f'<thead><tr><th scope="col">seen in</th>{head}</tr></thead>'
-    return f'<div class="wide"><table class="tally">{top}<tbody>{body}</tbody></table></div>'
+    wide = '<div class="wide" tabindex="0" role="region" aria-label="what was detected">'
+    return f'{wide}<table class="tally">{top}<tbody>{body}</tbody></table></div>'
 
 
 def _row(words: str, cells: Iterable[str]) -> str:
