@@ -48,6 +48,8 @@ LEVELS: list[tuple[str, ...]] = [
     ("ui.shelf",),
     ("ui.context",),
     ("ui.comparing", "ui.erasing", "ui.watching"),
+    ("ui.suggest",),
+    ("ui.compare_events",),
     ("ui.compare", "ui.reports", "ui.inside", "ui.erase_form"),
     ("ui.evidence", "ui.erase_tab"),
     ("ui.page",),
@@ -63,7 +65,8 @@ DOORS: dict[str, set[str]] = {
     "tokenizers": {"erase.demo.networks"},
     "huggingface_hub": {"erase.diffusion.models", "erase.unpack", "erase.hub", "eval.promptsets", "erase.cli"},
     "accelerate": {"erase.processes"},
-    "gradio": {"ui.page", "ui.style", "ui.compare", "ui.evidence", "ui.forms", "ui.erase_form", "ui.erase_tab", "ui.inside"},
+    "gradio": {f"ui.{name}" for name in ("page", "style", "compare", "compare_events", "evidence")}
+    | {f"ui.{name}" for name in ("forms", "erase_form", "erase_tab", "inside")},
     "nudenet": {"eval.nudity"},
     "torchvision": {"eval.vision"},
     "open_clip": {"eval.clip", "erase.demo.clip"},

@@ -21,7 +21,6 @@ from erase.concepts import load_concept, prompts
 from erase.task import InputError
 from ui.access import Rate
 from ui.choices import OWN, concept_of, erased, erased_runs, examples, first_choice, original_of, surprise
-from ui.compare import first, settings_for, surprise_for
 from ui.comparing import Asked, Shown, again, compare, order_of, pairs_of, status
 from ui.context import Page
 from ui.drawing import Drawing
@@ -30,6 +29,7 @@ from ui.keep import archive, settings, sheet
 from ui.orders import Drawn, Look, Order
 from ui.pictures import address, grid, hidden, image_of, said
 from ui.shelf import Comparison, Document, Shelf, links
+from ui.suggest import first, settings_for, surprise_for
 from ui.tally import counted, tally_table
 
 STAR = asdict(load_concept("star"))

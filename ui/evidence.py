@@ -76,8 +76,10 @@ def _one(page: Page) -> None:
     import gradio as gr
 
     with gr.Row():
-        run = gr.Dropdown([], label="Run", info="Finished runs and evaluations, newest first.", scale=3, elem_id="evidence-run")
-        show = gr.Checkbox(False, label="Show nudity", info="Blurred until you tick this, for this visit only.", scale=1, min_width=200)
+        run = gr.Dropdown(
+            [], label="Run", info="Finished runs and evaluations, newest first.", scale=3, min_width=260, elem_id="evidence-run"
+        )
+        show = gr.Checkbox(False, label="Show nudity", info="Blurred until you tick this, for this visit only.", scale=1, min_width=260)
     frame = gr.HTML(apply_default_css=False, elem_id="report")
     page.links["evidence.run"] = run
     for event in (run.change, show.input):

@@ -95,7 +95,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     body = "".join(_line(row, names) for row in rows)
     differing = {row["protocol"]: row["differs"] for row in rows if row["differs"]}
     notes = "".join(f"<li>{escape(letter)}: {escape('; '.join(differs))}</li>" for letter, differs in sorted(differing.items()))
-    warned = f"<p>Protocols differ, so numbers are not comparable across letters:</p><ul class='notes'>{notes}</ul>" if notes else ""
+    warning = "Protocols differ, so numbers are not comparable across letters"
+    warned = f"<details><summary>{warning}</summary><ul class='notes'>{notes}</ul></details>" if notes else ""
     said = '<p class="muted">Original → erased [95 % interval].</p>'
     wide = '<div class="wide" tabindex="0" role="region" aria-label="runs beside each other">'
     return f'{wide}<table class="runs"><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{said}{warned}'

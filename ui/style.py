@@ -78,12 +78,14 @@ table.tally,table.runs{border-collapse:collapse;font-size:.88rem;font-variant-nu
 .tally th,.tally td,.runs th,.runs td{padding:5px 14px 5px 0;text-align:left;border-bottom:1px solid var(--grid);font-weight:400}
 .tally thead th,.runs thead th{color:var(--muted);font-weight:600;vertical-align:bottom}
 .tally small,.runs small{color:var(--muted)}
-.runs tbody th{font-weight:600;min-width:9em}.runs td,.runs th{font-size:.84rem;padding-right:12px}.runs td{white-space:nowrap}.runs td:nth-child(3){white-space:normal}
+.runs tbody th{font-weight:600;min-width:9em}
+.runs td,.runs th{font-size:.84rem;padding-right:12px}.runs td{white-space:nowrap}.runs td:nth-child(3){white-space:normal}
 .notes{margin:.3em 0;padding-left:1.4em;overflow-wrap:anywhere}
 .frame{width:100%;height:78vh;min-height:480px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
 .chart{overflow-x:auto}.chart svg{width:100%;max-width:760px;height:auto;min-width:460px}
 .muted{color:var(--muted)}
 :focus-visible{outline:3px solid var(--mark)!important;outline-offset:2px}
 footer{display:none!important}
-@media(max-width:640px){.gradio-container{padding:8px!important}#title h1{font-size:1.25rem}.card{padding:6px 8px 8px}}
+@media(max-width:640px){#tabs .tab-container button{padding-left:7px;padding-right:7px;font-size:.92rem}
+.gradio-container{padding:8px!important}#title h1{font-size:1.25rem}.card{padding:6px 8px 8px}}
 """
