@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import os
 import re
 import zipfile
 from collections.abc import Iterator
@@ -276,3 +277,25 @@ def test_the_wait_is_told():
     assert 'value="2" max="8"' in status(replace(look, state="drawing", made=2, note="drawing with <b>"), 1)
     assert "<b>" not in status(replace(look, state="drawing", note="drawing with <b>"), 1)
     assert pairs_of(ORDER)[1] == ("picture 1: original and run-2", "0:2")
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process in memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of processes where Linux shows it")
+def test_memory_does_not_grow_over_500_comparisons(page):
+    erased_run(page.runs, "star-1")
+    asked = Asked(["star-1"], prompt="a red star", count=2, steps=1)
+    patient = replace(page, rate=Rate(10**6, 60), shelf=Shelf(bound=10**6))
+    held = []
+    for i in range(500):
+        end = asyncio.run(all_of(patient, replace(asked, seed=i), f"visitor {i}"))[-1]
+        assert end.key
+        if i in (149, 499):
+            held.append((resident(page.drawing.pid), resident(os.getpid())))
+    growth = [(after - before) / 2**20 for before, after in zip(*held, strict=True)]
+    assert max(growth) < 40, f"MiB grown over 350 comparisons, worker and page: {growth}"
