@@ -3,7 +3,7 @@
 Knows a module that maps a batch to one score a class; knows no data set and no architecture. Batch norms: scoring runs in
 eval mode and leaves their statistics alone. A pass over retain batches in training mode updates them, on purpose, because the
 statistics of a repaired network are others. A pass over forget batches reads them and never writes them, so that nothing of
-the forget set enters a buffer (`running_statistics`).
+the forget set enters a buffer (`running_statistics`); only where wrong labels are taught do both sets share a pass (`mixed`).
 """
 
 from __future__ import annotations
@@ -39,14 +39,18 @@ class Samples(Protocol):
 class ClassifierTask(Task):
     """A Task whose batches have "x", "y" and "row", the place of each sample within its set.
 
-    `epoch_forget` and `epoch_retain` are batches an epoch; batch numbers run on from epoch to epoch. `fresh` builds an
-    untrained network; only retraining needs it.
+    `epoch_forget` and `epoch_retain` are batches an epoch; batch numbers run on from epoch to epoch. `held_out`
+    are batches that the network was not trained on, None where there are none. `fresh` builds an untrained network; only
+    retraining needs it.
     """
 
     classes: int = 0
     forget_size: int = 0
+    retain_size: int = 0
     epoch_forget: int = 1
     epoch_retain: int = 1
+    epoch_held_out: int = 0
+    held_out: Batches | None = None
     fresh: Callable[[], nn.Module] | None = None
 
 
@@ -59,10 +63,13 @@ def classifier_task(
     batch: int = 64,
     seed: int = 0,
     scope: str = "full",
+    held_out: Samples | None = None,
     fresh: Callable[[], nn.Module] | None = None,
     augment: Augment | None = None,
 ) -> ClassifierTask:
     """A Task from a network and two sets of samples; batch i and its augmentation depend on (seed, i) alone.
+
+    `held_out` are samples that the network was not trained on, e.g. for validation.
 
     InputError: an empty set; a network whose output is not (n, `classes`); a label that is not below `classes`.
     """
@@ -74,6 +81,7 @@ def classifier_task(
     forget_batches, epoch_forget = _numbered(forget, batch, (seed, "forget"), device, augment)
     retain_batches, epoch_retain = _numbered(retain, batch, (seed, "retain"), device, augment)
     _check(network, forget_batches(0), classes)
+    outside, epoch_held_out = _numbered(held_out, batch, (seed, "held out"), device, None) if held_out else (None, 0)
     return ClassifierTask(
         network=network,
         forget=forget_batches,
@@ -84,8 +92,11 @@ def classifier_task(
         seed=seed,
         classes=classes,
         forget_size=len(forget),
+        retain_size=len(retain),
         epoch_forget=epoch_forget,
         epoch_retain=epoch_retain,
+        epoch_held_out=epoch_held_out,
+        held_out=outside,
         fresh=fresh,
     )
 
@@ -124,6 +135,19 @@ def running_statistics(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def norm_momentum(network: nn.Module, momentum: float) -> Iterator[None]:
+    """Within, norms that keep statistics learn them this fast; 1 is the last batch alone."""
+    norms = [(module, module.momentum) for module in network.modules() if isinstance(module, _NormBase)]
+    for module, _ in norms:
+        module.momentum = momentum
+    try:
+        yield
+    finally:
+        for module, before in norms:
+            module.momentum = before
+
+
+@contextmanager
 def evaluated(network: nn.Module) -> Iterator[None]:
     """Eval mode within, for labels and scores; every module's own flag back afterwards."""
     flags = [(module, module.training) for module in network.modules()]
@@ -133,6 +157,28 @@ def evaluated(network: nn.Module) -> Iterator[None]:
     finally:
         for module, flag in flags:
             module.training = flag
+
+
+def alongside(task: ClassifierTask) -> Batches:
+    """Forget batches in pieces, one for each retain batch, so that an epoch over the retain set passes once over the forget set.
+
+    A piece is at least one sample and at most a whole batch.
+    """
+    forget, pieces = task.forget, max(1, task.epoch_retain // task.epoch_forget)
+
+    def piece(i: int) -> Batch:
+        batch = forget(i // pieces)
+        parts = torch.arange(len(batch["y"]), device=batch["y"].device).tensor_split(min(pieces, len(batch["y"])))
+        rows = parts[i % pieces % len(parts)]
+        return {name: tensor[rows] for name, tensor in batch.items()}
+
+    return piece
+
+
+def absent(task: ClassifierTask) -> Tensor:
+    """Bool (classes,): which classes no retain sample has, so that a network that never saw the forget set does not know them."""
+    seen = torch.cat([task.retain(i)["y"] for i in range(task.epoch_retain)])
+    return torch.ones(task.classes, dtype=torch.bool, device=seen.device).index_fill(0, seen.unique(), False)
 
 
 def by_row(task: ClassifierTask, label: Callable[[Batch], Tensor]) -> Tensor:
@@ -149,6 +195,16 @@ def by_row(task: ClassifierTask, label: Callable[[Batch], Tensor]) -> Tensor:
     return found
 
 
+def mixed(task: ClassifierTask, retain: Batch, forget: Batch) -> tuple[Tensor, Tensor]:
+    """The mean losses on a retain and a forget batch, from one pass over both: batch norms see the mixture, as in training.
+
+    What is taught must be seen as what it is mixed with; a forget batch of its own has statistics of its own.
+    """
+    scores = task.network(torch.cat([retain["x"], forget["x"]]))
+    kept, taught = scores.split([len(retain["y"]), len(forget["y"])])
+    return F.cross_entropy(kept, retain["y"]), F.cross_entropy(taught, forget["y"])
+
+
 def wrong_labels(task: ClassifierTask) -> Tensor:
     """For every forget row an offset in 1 .. classes - 1: (y + offset) mod classes is random and never y."""
     draw = torch.randint(1, task.classes, (task.forget_size,), generator=generator(task.seed, "wrong labels"))
@@ -156,11 +212,11 @@ def wrong_labels(task: ClassifierTask) -> Tensor:
 
 
 def relabelled(task: ClassifierTask) -> Batches:
-    """Forget batches whose labels are random and wrong, the same for a sample whenever it comes."""
-    offsets = wrong_labels(task)
+    """`alongside`, with labels that are random and wrong, the same for a sample whenever it comes."""
+    offsets, forget = wrong_labels(task), alongside(task)
 
     def batch(i: int) -> Batch:
-        found = task.forget(i)
+        found = forget(i)
         return {**found, "y": (found["y"] + offsets[found["row"]]) % task.classes}
 
     return batch

@@ -48,6 +48,7 @@ def unlearn(
     method: str = "scissorhands",
     preset: str = "balanced",
     *,
+    validation_loader: Pairs | None = None,
     seed: int = 0,
     fresh: Callable[[], nn.Module] | None = None,
     progress: Callable[[Step], None] | None = None,
@@ -55,6 +56,7 @@ def unlearn(
 ) -> nn.Module:
     """A copy of `model` that has unlearned what `forget_loader` gives and keeps to what `retain_loader` gives.
 
+    `validation_loader` gives samples that the model was not trained on: scissorhands forgets until the model is as unsure as there.
     `method` is one of erase.methods.CLASSIFIER_METHODS, `options` are its fields; `fresh`, which retrain alone needs, builds
     an untrained model. Batches are as large as the retain loader's; samplers are asked once which samples there are, and
     order is by `seed`. Work goes on where the model is. An iterable that is no DataLoader over a data set is read once and
@@ -63,10 +65,11 @@ def unlearn(
     chosen = make_method(method, preset, CLASSIFIER_METHODS, **options)
     forget, _ = read_loader("forget", forget_loader, seed)
     retain, batch = read_loader("retain", retain_loader, seed)
+    held_out = None if validation_loader is None else read_loader("validation", validation_loader, seed)[0]
     work = copy.deepcopy(model)
     flags = [(weight, weight.requires_grad) for weight in work.parameters()]
     modes = [module.training for module in work.modules()]
-    task = loader_task(work.train(), forget, retain, batch, seed, getattr(chosen, "scope", "full"), fresh)
+    task = loader_task(work.train(), forget, retain, held_out, batch, seed, getattr(chosen, "scope", "full"), fresh)
     for step in chosen(task):
         if progress is not None:
             progress(step)
@@ -78,11 +81,18 @@ def unlearn(
 
 
 def loader_task(
-    model: nn.Module, forget: Loaded, retain: Loaded, batch: int, seed: int, scope: str, fresh: Callable[[], nn.Module] | None = None
+    model: nn.Module,
+    forget: Loaded,
+    retain: Loaded,
+    held_out: Loaded | None,
+    batch: int,
+    seed: int,
+    scope: str,
+    fresh: Callable[[], nn.Module] | None = None,
 ) -> ClassifierTask:
     """The Task of these samples; the model's output says how many classes there are."""
-    for samples in (forget, retain):
-        if not len(samples):
+    for samples in (forget, retain, held_out):
+        if samples is not None and not len(samples):
             raise InputError(f"the {samples.name} loader gives no samples; expected at least one")
     x = forget.batch(torch.tensor([0]))["x"].to(next(model.parameters()).device)
     with evaluated(model), torch.no_grad():
@@ -90,7 +100,7 @@ def loader_task(
     if not isinstance(scores, Tensor) or scores.ndim != 2 or len(scores) != 1:
         given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise InputError(f"{type(model).__name__} gives {given} for 1 sample; expected (1, classes), one score a class: wrap the model")
-    return classifier_task(model, forget, retain, scores.shape[1], batch=batch, seed=seed, scope=scope, fresh=fresh)
+    return classifier_task(model, forget, retain, scores.shape[1], batch=batch, seed=seed, scope=scope, held_out=held_out, fresh=fresh)
 
 
 def read_loader(name: str, loader: Pairs, seed: int) -> tuple[Loaded, int]:

@@ -7,7 +7,18 @@ from torch.nn import functional as F
 from toys import CLASSES, copied, same
 from toys_classifier import INPUTS, Rows, build, samples, split, toy_task, whole
 
-from erase.classifier import ascent, by_row, classifier_task, forgotten, relabelled, running_statistics
+from erase.classifier import (
+    absent,
+    alongside,
+    ascent,
+    by_row,
+    classifier_task,
+    forgotten,
+    mixed,
+    norm_momentum,
+    relabelled,
+    running_statistics,
+)
 from erase.sensitivity import connection_sensitivity
 from erase.task import InputError
 
@@ -142,3 +153,34 @@ def test_there_is_something_to_forget():
     with torch.no_grad():
         known = [float((task.network.eval()(b["x"]).argmax(1) == b["y"]).float().mean()) for b in (forget, retain)]
     assert known == [1.0, 1.0]
+
+
+def test_alongside_an_epoch_over_the_retain_set_passes_once_over_the_forget_set():
+    for forget, batch in ((8, 8), (8, 16), (3, 4), (30, 16)):
+        task = classifier_task(build(), samples(size=forget), samples(size=64), CLASSES, batch=batch)
+        pieces = alongside(task)
+        rows = torch.cat([pieces(i)["row"] for i in range(task.epoch_retain)])
+        assert set(rows.tolist()) == set(range(forget)) if task.epoch_retain % task.epoch_forget == 0 else len(rows)
+        assert all(len(pieces(i)["row"]) for i in range(3 * task.epoch_retain))
+    assert len(rows) < 64
+
+
+def test_absent_are_the_classes_that_no_retain_sample_has():
+    _, retain = split()
+    kept = retain[retain.y != 1]
+    assert absent(classifier_task(build(), samples(size=4), kept, CLASSES)).tolist() == [False, True, False, False]
+
+
+def test_mixed_is_both_losses_from_one_pass():
+    task = toy_task()
+    task.network.eval()
+    retain, forget = task.retain(0), task.forget(0)
+    for value, batch in zip(mixed(task, retain, forget), (retain, forget), strict=True):
+        torch.testing.assert_close(value, task.loss(task.network, batch))
+
+
+def test_the_momentum_of_norms_is_put_back():
+    network = nn.Sequential(nn.BatchNorm1d(2, momentum=0.2), nn.BatchNorm1d(2, momentum=None), nn.Linear(2, 2))
+    with norm_momentum(network, 0.5):
+        assert [network[0].momentum, network[1].momentum] == [0.5, 0.5]
+    assert [network[0].momentum, network[1].momentum] == [0.2, None]

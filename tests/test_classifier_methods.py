@@ -1,5 +1,6 @@
 """Each method of the classifier table does what its paper says, on cases that can be worked by hand or computed another way."""
 
+import math
 from collections import deque
 from dataclasses import fields
 from functools import partial
@@ -10,12 +11,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 from toys import CLASSES, copied, same
-from toys_classifier import INPUTS, Rows, build, right, split, toy_task, whole
+from toys_classifier import INPUTS, Rows, build, right, samples, split, toy_task, whole
 
-from erase.classifier import classifier_task
+from erase.classifier import alongside, classifier_task
 from erase.methods import CLASSIFIER_METHODS, make_method
 from erase.methods.boundary_expand import expanded, find_head, shadow
 from erase.methods.influence import Influence, solve
+from erase.methods.scissorhands_classifier import late, up_to
 from erase.task import Diverged, InputError, Step
 
 SMALL = {"epochs": 2}
@@ -417,8 +419,8 @@ def test_conjugate_gradients_solve():
     assert all((x == 0).all() for x in solve(lambda v: v, [torch.zeros(3)], 5))
 
 
-def test_scissorhands_on_a_classifier_is_scissorhands():
-    """The same primitives by hand: sensitivity, trim, repair."""
+def test_scissorhands_with_the_papers_loss_is_the_three_primitives():
+    """Sensitivity, trim and repair by hand; a forget batch comes in pieces alongside the retain batches."""
     from erase.repair import repair
     from erase.scope import trimmable
     from erase.sensitivity import connection_sensitivity
@@ -426,22 +428,85 @@ def test_scissorhands_on_a_classifier_is_scissorhands():
     from erase.trim import trim
 
     one, two = toy_task(seed=2), toy_task(seed=2)
-    list(method("scissorhands", epochs=2, fraction=0.1, forget_weight=0.2, learning_rate=0.02)(one))
+    paper = {"trim_scope": None, "unlearn": "ascent", "cosine": False, "norm_momentum": 0.1}
+    list(method("scissorhands", epochs=2, fraction=0.1, forget_weight=0.2, learning_rate=0.02, weight_decay=0.0, **paper)(one))
     inside = trimmable(two.weights)
     scores = connection_sensitivity(two.network, [two.forget(i) for i in range(two.epoch_forget)], two.loss, inside)
     trim(inside, scores, 0.1, "uniform", generator(2, "trim"))
+    two.forget = alongside(two)
     for _ in repair(two, 2 * two.epoch_retain, "sgd", 0.02, 0.2):
         pass
     assert same(copied(one.network), copied(two.network))
 
 
-def test_the_bound_stops_the_climb_sample_by_sample():
-    """Losses 0.1 and 2 with a bound of 1: the mean is (0.1 + 1) / 2, and only the first sample still has a gradient."""
-    wanted = torch.tensor([0.1, 2.0])
-    network = nn.Identity()
-    x = torch.stack([-(wanted.exp() - 1).log(), torch.zeros(2)], 1).requires_grad_()  # log(1 + exp(-s)) = wanted
-    value = method("scissorhands", bound=1.0).unlearn(network, {"x": x, "y": torch.zeros(2, dtype=torch.int64)})
-    assert value.item() == pytest.approx(-0.55)
+def scores_of(loss):
+    """Two scores whose cross-entropy with class 0 is this."""
+    return torch.stack([-(loss.exp() - 1).log(), torch.zeros_like(loss)], 1).requires_grad_()
+
+
+def test_doubt_is_minus_log_of_what_is_left_and_ends_at_the_bound():
+    """Losses 0.1 and 2 with bounds of 1: the first adds -log(1 - e^-0.1), half of it the mean; the second nothing, nor a slope."""
+    x = scores_of(torch.tensor([0.1, 2.0]))
+    batch = {"x": x, "y": torch.zeros(2, dtype=torch.int64), "row": torch.tensor([0, 1])}
+    value = up_to(torch.tensor([1.0, 1.0]))(nn.Identity(), batch)
+    assert value.item() == pytest.approx(-math.log(1 - math.exp(-0.1)) / 2, rel=1e-4)
     (slope,) = torch.autograd.grad(value, x)
     assert slope[0].abs().sum() > 0
     assert slope[1].abs().sum() == 0
+
+
+def test_doubt_is_steep_where_the_network_is_sure_and_flat_where_it_has_forgotten():
+    """dU/ds of the true class is p: near 1 where ascent has 1 - p, near 0, and the other way round."""
+    lost = torch.tensor([1e-3, 7.0])
+    x = scores_of(lost)
+    batch = {"x": x, "y": torch.zeros(2, dtype=torch.int64), "row": torch.tensor([0, 1])}
+    (slope,) = torch.autograd.grad(2 * up_to(torch.full((2,), torch.inf))(nn.Identity(), batch), x)
+    torch.testing.assert_close(slope[:, 0], (-lost).exp(), rtol=1e-3, atol=1e-6)
+
+
+def test_bounds_are_held_out_losses_by_rank_and_none_for_a_class_that_goes():
+    task = toy_task(held_out=samples(number=7, size=40))
+    chosen = method("scissorhands")
+    expected = chosen.expected(task)
+    held = whole(task, "held_out")
+    with torch.no_grad():
+        lost = F.cross_entropy(task.network.eval()(held["x"]), held["y"], reduction="none").sort().values
+        now = F.cross_entropy(task.network(whole(task, "forget")["x"]), whole(task, "forget")["y"], reduction="none")
+    torch.testing.assert_close(expected, lost * (1 + 8 / 72))
+    bounds = chosen.bounds(task, expected)[whole(task, "forget")["row"]]
+    assert torch.equal(bounds.argsort(), now.argsort())
+    assert expected[0] <= bounds.min() < bounds.median() < bounds.max() <= expected[-1]
+
+    forget, retain = split()
+    kept = Rows(retain.x[retain.y != 2], retain.y[retain.y != 2])
+    gone = classifier_task(build(), forget, kept, CLASSES)
+    bounds = chosen.bounds(gone, chosen.expected(gone))
+    assert torch.equal(bounds.isinf(), forget.y == 2)
+    torch.testing.assert_close(bounds[forget.y != 2], torch.full((int((forget.y != 2).sum()),), math.log(CLASSES)))
+
+
+def test_forgotten_samples_end_up_as_samples_never_seen_do():
+    """The default, with held-out samples: forget and held-out accuracy meet, and the retain set is still known by heart."""
+    held = samples(number=7, size=200)
+    task = toy_task(held_out=held)
+    list(method("scissorhands", epochs=20)(task))
+    assert right(task, "retain") > 0.95
+    assert abs(right(task, "forget") - right(task, "held_out")) < 0.3
+
+
+def test_late_is_the_half_of_the_weights_nearest_to_the_output():
+    network = nn.Sequential(nn.Linear(10, 10, bias=False), nn.Linear(10, 4), nn.Linear(4, 5))  # 100, 40 + 4, 20 + 5
+    assert late(network) == r"re:^(2\.bias|2\.weight|1\.bias|1\.weight|0\.weight)$"
+    wide = nn.Sequential(nn.Linear(10, 10), nn.Linear(10, 30))
+    assert late(wide) == r"re:^(1\.bias|1\.weight)$"
+
+
+@pytest.mark.parametrize("name", ["random_label", "salun"])
+def test_what_is_taught_shares_its_batch_norm_with_what_is_kept(name):
+    """One pass over both: the first step's statistics are those of the mixture."""
+    task = toy_task()
+    retain, forget = task.retain(0), alongside(task)(0)
+    inner = task.network[0](torch.cat([retain["x"], forget["x"]])).detach()
+    before = task.network[1].running_mean.clone()
+    next(method(name)(task))
+    torch.testing.assert_close(task.network[1].running_mean, 0.9 * before + 0.1 * inner.mean(0))

@@ -74,15 +74,14 @@ def toy_task(norm: bool = True, batch: int = 16, **more: object) -> ClassifierTa
 
 
 def whole(task: ClassifierTask, which: str) -> Batch:
-    """All forget or retain samples in one batch."""
-    make, count = (task.forget, task.epoch_forget) if which == "forget" else (task.retain, task.epoch_retain)
-    batches = [make(i) for i in range(count)]
+    """All samples to forget or retain, or held out, in one batch."""
+    batches = [getattr(task, which)(i) for i in range(getattr(task, f"epoch_{which}"))]
     return {name: torch.cat([b[name] for b in batches]) for name in batches[0]}
 
 
 @torch.no_grad()
 def right(task: ClassifierTask, which: str) -> float:
-    """Share of forget or retain samples that the network, in eval mode, names as labelled."""
+    """Share of these samples that the network, in eval mode, names as labelled."""
     batch, mode = whole(task, which), task.network.training
     found = float((task.network.eval()(batch["x"]).argmax(1) == batch["y"]).float().mean())
     task.network.train(mode)

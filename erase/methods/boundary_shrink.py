@@ -27,6 +27,7 @@ class BoundaryShrink:
     bound: float = option(0.1, "length of the FGSM step, in units of the input", above=0.0)
     epochs: int = option(10, "epochs over the forget set", low=1)
     learning_rate: float = option(1e-3, "step size", above=0.0)
+    cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
     momentum: float = option(0.9, "of sgd", low=0.0, high=1.0)
     weight_decay: float = option(5e-4, "pull of every weight towards 0", low=0.0)
 
@@ -52,7 +53,7 @@ class BoundaryShrink:
 
         steps = self.epochs * task.epoch_forget
         yield from descend("boundary_shrink", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, resume=resume)  # fmt: skip
+                           weight_decay=self.weight_decay, cosine=self.cosine, resume=resume)  # fmt: skip
 
     def nearest(self, task: ClassifierTask) -> Tensor:
         """For every forget row the nearest wrong class, as the network has it now."""

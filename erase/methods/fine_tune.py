@@ -21,6 +21,7 @@ class FineTune:
 
     epochs: int = option(10, "epochs over the retain set", low=1)
     learning_rate: float = option(0.01, "step size", above=0.0)
+    cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
     momentum: float = option(0.9, "of sgd", low=0.0, high=1.0)
     weight_decay: float = option(5e-4, "pull of every weight towards 0", low=0.0)
 
@@ -44,4 +45,4 @@ class FineTune:
 
         steps = self.epochs * task.epoch_retain
         yield from descend("fine_tune", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, resume=resume)  # fmt: skip
+                           weight_decay=self.weight_decay, cosine=self.cosine, resume=resume)  # fmt: skip

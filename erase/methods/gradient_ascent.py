@@ -21,6 +21,7 @@ class GradientAscent:
 
     epochs: int = option(5, "epochs over the forget set", low=1)
     learning_rate: float = option(1e-3, "step size", above=0.0)
+    cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
     momentum: float = option(0.9, "of sgd", low=0.0, high=1.0)
     weight_decay: float = option(5e-4, "pull of every weight towards 0", low=0.0)
 
@@ -45,4 +46,4 @@ class GradientAscent:
 
         steps = self.epochs * task.epoch_forget
         yield from descend("gradient_ascent", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, resume=resume)  # fmt: skip
+                           weight_decay=self.weight_decay, cosine=self.cosine, resume=resume)  # fmt: skip

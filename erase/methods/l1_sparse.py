@@ -27,6 +27,7 @@ class L1Sparse:
         "gamma over the epochs: from gamma down towards 0 (the paper's choice), constant, or up to gamma",
         choices=("decreasing", "constant", "increasing"),
     )
+    cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
     momentum: float = option(0.9, "of sgd", low=0.0, high=1.0)
     weight_decay: float = option(5e-4, "pull of every weight towards 0, beside that of l1", low=0.0)
 
@@ -50,7 +51,7 @@ class L1Sparse:
 
         steps = self.epochs * task.epoch_retain
         yield from descend("l1_sparse", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, resume=resume)  # fmt: skip
+                           weight_decay=self.weight_decay, cosine=self.cosine, resume=resume)  # fmt: skip
 
     def gamma(self, epoch: int) -> float:
         """gamma_t of an epoch, from 0."""

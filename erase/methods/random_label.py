@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from erase.classifier import ClassifierTask, forgotten, relabelled
+from erase.classifier import ClassifierTask, mixed, relabelled
 from erase.descent import descend
 from erase.options import check, option
 from erase.task import Step
@@ -18,9 +18,12 @@ from erase.task import Step
 class RandomLabel:
     """Descend L_r + w L_f', where L_f' is the loss on forget samples under one random wrong label each."""
 
-    epochs: int = option(10, "epochs over the retain set", low=1)
+    epochs: int = option(10, "epochs over the retain set, each of which passes once over the forget set", low=1)
     learning_rate: float = option(0.01, "step size", above=0.0)
-    forget_weight: float = option(1.0, "weight of the wrongly labelled forget loss beside the retain loss", low=0.0)
+    forget_weight: float | None = option(
+        None, "weight of the wrongly labelled forget loss beside the retain loss; by default n_f / n_r, every sample counts alike", low=0.0
+    )
+    cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
     momentum: float = option(0.9, "of sgd", low=0.0, high=1.0)
     weight_decay: float = option(5e-4, "pull of every weight towards 0", low=0.0)
 
@@ -37,12 +40,14 @@ class RandomLabel:
 
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place on both; a Step after each optimizer step."""
-        wrong, loss = relabelled(task), forgotten(task.loss)
+        wrong = relabelled(task)
+
+        weight = task.forget_size / task.retain_size if self.forget_weight is None else self.forget_weight
 
         def objective(i: int) -> tuple[Tensor, Tensor]:
-            taught = self.forget_weight * loss(task.network, wrong(i))
-            return task.loss(task.network, task.retain(i)), taught
+            kept, taught = mixed(task, task.retain(i), wrong(i))
+            return kept, weight * taught
 
         steps = self.epochs * task.epoch_retain
         yield from descend("random_label", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, resume=resume)  # fmt: skip
+                           weight_decay=self.weight_decay, cosine=self.cosine, resume=resume)  # fmt: skip

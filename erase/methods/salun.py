@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from erase.classifier import ClassifierTask, evaluated, forgotten, relabelled
+from erase.classifier import ClassifierTask, evaluated, mixed, relabelled
 from erase.descent import descend
 from erase.options import check, option
 from erase.task import Step
@@ -25,9 +25,12 @@ class SalUn:
     """
 
     fraction: float = option(0.5, "share of the weights that may change: those with the largest gradients", above=0.0, high=1.0)
-    epochs: int = option(10, "epochs over the retain set", low=1)
+    epochs: int = option(10, "epochs over the retain set, each of which passes once over the forget set", low=1)
     learning_rate: float = option(0.01, "step size", above=0.0)
-    forget_weight: float = option(1.0, "weight of the wrongly labelled forget loss beside the retain loss", low=0.0)
+    forget_weight: float | None = option(
+        None, "weight of the wrongly labelled forget loss beside the retain loss; by default n_f / n_r, every sample counts alike", low=0.0
+    )
+    cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
     momentum: float = option(0.9, "of sgd", low=0.0, high=1.0)
     weight_decay: float = option(5e-4, "pull of every weight that may change towards 0", low=0.0)
 
@@ -44,15 +47,17 @@ class SalUn:
 
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train the masked weights of `task.network` in place; `task.network` is the original, also when resuming."""
-        mask, wrong, loss = self.mask(task), relabelled(task), forgotten(task.loss)
+        mask, wrong = self.mask(task), relabelled(task)
+
+        weight = task.forget_size / task.retain_size if self.forget_weight is None else self.forget_weight
 
         def objective(i: int) -> tuple[Tensor, Tensor]:
-            taught = self.forget_weight * loss(task.network, wrong(i))
-            return task.loss(task.network, task.retain(i)), taught
+            kept, taught = mixed(task, task.retain(i), wrong(i))
+            return kept, weight * taught
 
         steps = self.epochs * task.epoch_retain
         yield from descend("salun", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, mask=mask, resume=resume)  # fmt: skip
+                           weight_decay=self.weight_decay, cosine=self.cosine, mask=mask, resume=resume)  # fmt: skip
 
     def mask(self, task: ClassifierTask) -> dict[str, Tensor]:
         """True at the `fraction` of weights with the largest |gradient| of the loss over the whole forget set."""
