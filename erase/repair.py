@@ -63,7 +63,9 @@ def repair(
         buffers = [buffer.clone() for buffer in network.buffers()]
 
         passes = partial(_passes, task, descend, forget, retain, buffers)
-        (U, g_u, L_r, g_r), micro = fitting(passes, micro or count(forget), task.average, str(weights[0].device))
+        size = micro or max(count(forget), count(retain))
+        (U, g_u, L_r, g_r), fit = fitting(passes, size, task.average, str(weights[0].device))
+        micro = fit if fit < size else micro  # batches may differ in size: only a bound that was met is one
         task.average([U, L_r, *g_u, *g_r])
 
         g, dot, norm_r, norm_u, c = project(g_r, g_u, forget_weight, enabled=projected)
@@ -80,7 +82,7 @@ def repair(
         update.step()
         update.zero_grad(set_to_none=True)
         done = i
-        yield _step(i, numbers, forget_weight, start, micro, snapshot)
+        yield _step(i, numbers, forget_weight, start, fit, snapshot)
 
 
 def _passes(

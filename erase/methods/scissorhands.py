@@ -121,10 +121,13 @@ class Scissorhands:
 
         def sweep(size: int) -> dict[str, Tensor]:
             batches = (task.forget(i) for i in range(self.sensitivity_batches))
-            return connection_sensitivity(task.network, batches, task.loss, scored, self.signed, size, task.average)
+            most = task.micro_batch if size == whole else size  # batches may differ in size
+            return connection_sensitivity(task.network, batches, task.loss, scored, self.signed, most, task.average)
 
         device = str(next(iter(scored.values())).device)
-        scores, task.micro_batch = fitting(sweep, task.micro_batch or count(task.forget(0)), task.average, device)
+        whole = task.micro_batch or count(task.forget(0))
+        scores, fit = fitting(sweep, whole, task.average, device)
+        task.micro_batch = fit if fit < whole else task.micro_batch
         mask = trim(trimmed, scores, self.fraction, self.initialisation, generator(task.seed, "trim"), rank_over=scores)
         for name, score in scores.items():
             share = float(mask[name].float().mean()) if name in mask else 0.0
