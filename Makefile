@@ -67,5 +67,5 @@ clean:
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip show --quiet torch || $(BIN)/python -m pip install $(TORCH)
-	$(BIN)/python -m pip install --editable ".[eval,nudity,ui,dev]"
+	$(BIN)/python -m pip install --editable ".[eval,classify,nudity,ui,dev]"
 	touch $@

@@ -1,71 +1,113 @@
-"""Finished runs in a web page: before and after side by side, the numbers, the settings. Reads run folders, changes nothing."""
+"""The web page: its frame, its tabs, and the server. What the tabs show comes from run folders and from two services."""
 
 from __future__ import annotations
 
-import json
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from erase.run import Run, list_runs
 from erase.task import InputError
-from eval.report import table
+from ui.access import UPLOAD_BYTES, check_address, guard, loopback
+from ui.context import Page
+from ui.door import Door
+from ui.drawing import MEMORY, Drawing
+from ui.jobs import Jobs
+from ui.style import css, theme
 
-# --- handlers: plain functions --------------------------------------------------------------------------------------
-
-
-def finished(root: Path) -> list[str]:
-    """Names of the runs in `root` that have a report, newest last."""
-    folders = [folder for folder in list_runs(root) if (folder / "report.json").is_file()]
-    return [folder.name for folder in sorted(folders, key=lambda folder: (folder / "report.json").stat().st_mtime)]
-
-
-def show(root: Path, name: str | None) -> tuple[str | None, str, dict[str, Any]]:
-    """A run's comparison sheet, its table and its options; only names that `finished` lists are opened."""
-    if not name:
-        return None, "No finished run here yet. In a terminal: erase-concept --concept star", {}
-    if name not in finished(root):
-        raise InputError(f"{name!r} is not a finished run in {root}")
-    run = Run.read(root / name)
-    report = json.loads(run.report.read_text(encoding="utf-8"))
-    return (
-        str(run.comparison),
-        table(report),
-        {"method": run.options["method"], "preset": run.options["preset"], **run.options["method_options"]},
-    )
+TABS = {"compare": "Compare", "erase": "Erase", "evidence": "Evidence", "inside": "Inside"}
+MODULES = {"compare": "ui.compare", "evidence": "ui.evidence", "erase": "ui.erase_tab", "inside": "ui.inside"}
+TITLE = "# erase-concept\nTake a concept out of an image model, see that it is gone, and that the rest is kept."
+DARKER = "() => { document.body.classList.toggle('dark') }"
+MINUTE = 60
 
 
-# --- layout and wiring ----------------------------------------------------------------------------------------------
-
-
-def build(root: Path) -> Any:
+def build(page: Page) -> Any:
     """The page as gradio Blocks."""
     import gradio as gr
 
-    names = finished(root)
-    with gr.Blocks(title="erase-concept") as page:
-        gr.Markdown("# erase-concept\nThe same prompts and seeds, drawn by the original model and by the erased one.")
-        choice = gr.Dropdown(names, value=names[-1] if names else None, label="run", info="finished runs in the runs folder, newest last")
-        sheet = gr.Image(label="original above erased", type="filepath", interactive=False)
-        numbers = gr.Code(label="report", interactive=False, language=None)
-        options = gr.JSON(label="options of the method")
-
-        def refresh(name: str | None) -> tuple[str | None, str, dict[str, Any]]:
-            return show(root, name)
-
-        def again() -> Any:
-            found = finished(root)
-            return gr.Dropdown(choices=found, value=found[-1] if found else None)
-
-        page.load(again, None, choice, api_visibility="private")
-        choice.change(refresh, choice, [sheet, numbers, options], api_visibility="private")
-        page.load(refresh, choice, [sheet, numbers, options], api_visibility="private")
-    return page
+    with gr.Blocks(title="erase-concept", analytics_enabled=False, delete_cache=(10 * MINUTE, 60 * MINUTE)) as blocks:
+        page.links["blocks"] = blocks
+        with gr.Row(elem_id="title"):
+            gr.Markdown(TITLE)
+            gr.Button("Dark / light", size="sm", elem_id="theme").click(None, None, None, js=DARKER)
+        modules = {name: import_module(module) for name, module in MODULES.items() if there(module)}
+        with gr.Tabs(elem_id="tabs") as page.links["tabs"]:
+            for name, label in TABS.items():
+                if name in modules:
+                    with gr.Tab(label, id=name, elem_id=f"tab-{name}") as page.links[f"tab.{name}"]:
+                        modules[name].build(page)
+        for module in modules.values():
+            getattr(module, "connect", lambda page: None)(page)
+    blocks.queue(default_concurrency_limit=20, max_size=500, api_open=False)
+    return blocks
 
 
-def serve(root: Path, port: int | None = None) -> None:
-    """Open the page on this machine only (loopback)."""
+def there(module: str) -> bool:
+    """Whether a tab's module is part of this installation."""
+    return Path(__file__).with_name(f"{module.rpartition('.')[2]}.py").is_file()
+
+
+@contextmanager
+def opened(
+    runs: Path,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    share: bool = False,
+    auth: Mapping[str, str] | None = None,
+    allowed: tuple[Path, ...] = (),
+    hub: tuple[str, ...] = (),
+    device: str = "auto",
+    memory: int = MEMORY,
+) -> Iterator[tuple[Page, str]]:
+    """The page while it is served, and its address. Only this machine can see it unless `host` or `share` says otherwise."""
+    check_address(host, share, auth or {})
+    with ExitStack() as stack:
+        drawing = stack.enter_context(Drawing(device, memory))
+        drawing.start()  # its imports run beside ours
+        _gradio()
+        jobs = stack.enter_context(Jobs(runs))
+        page = Page(runs, jobs, drawing, allowed, hub, device, share or not loopback(host))
+        blocks = build(page)
+        stack.callback(blocks.close, verbose=False)
+        yield page, _launched(blocks, page, host, port, share, auth or {})
+
+
+def serve(**given: Any) -> None:
+    """Open the page and stay until Ctrl-C; the arguments are those of `opened`."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: children end, a running job stays resumable
+    try:
+        with opened(**given) as (_, address):
+            print(f"erase-concept is open at {address}\nCtrl-C ends it; a running job goes on when it is opened again.", flush=True)
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        print("closed", flush=True)
+
+
+def _gradio() -> None:
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # it would call home
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import gradio  # noqa: F401
     except ImportError:
         raise InputError('the web page needs gradio; install it with: pip install "erase-concept[ui]"') from None
-    build(root).launch(server_name="127.0.0.1", server_port=port, allowed_paths=[str(root.resolve())], share=False)
+
+
+def _launched(blocks: Any, page: Page, host: str, port: int | None, share: bool, auth: Mapping[str, str]) -> str:
+    """Start the server; returns the address to open."""
+    from starlette.middleware import Middleware
+
+    door = Middleware(Door, local=loopback(host) and not share, uploads=bool(page.links.get("uploads")), kept=page.shelf.file)
+    try:
+        _, local, public = blocks.launch(
+            server_name=host, server_port=port, share=share, auth=guard(auth), prevent_thread_lock=True, quiet=True, max_threads=80,
+            max_file_size=UPLOAD_BYTES, app_kwargs={"middleware": [door]}, footer_links=[], run_history=False, enable_monitoring=False,
+            ssr_mode=False, mcp_server=False, pwa=False, show_error=False, state_session_capacity=1000, theme=theme(), css=css(),
+        )  # fmt: skip
+    except OSError as error:
+        raise InputError(f"the page cannot be opened on {host}, port {port or '7860 to 7959'} ({error}); give another --port") from None
+    return public or local

@@ -1,0 +1,301 @@
+"""Compare: what may be chosen, what leaves the server, what is counted, and a whole comparison by the real worker."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_runs import erased_run
+from PIL import Image
+
+from erase.concepts import load_concept, prompts
+from erase.task import InputError
+from ui.access import Rate
+from ui.choices import OWN, concept_of, erased, erased_runs, examples, first_choice, original_of, surprise
+from ui.comparing import Asked, Shown, again, compare, order_of, pairs_of, status
+from ui.context import Page
+from ui.drawing import Drawing
+from ui.jobs import Jobs
+from ui.keep import archive, settings, sheet
+from ui.orders import Drawn, Look, Order
+from ui.pictures import address, grid, hidden, image_of, said
+from ui.shelf import Comparison, Document, Shelf, links
+from ui.suggest import first, settings_for, surprise_for
+from ui.tally import counted, tally_table
+
+STAR = asdict(load_concept("star"))
+
+
+@pytest.fixture(scope="module")
+def drawing() -> Iterator[Drawing]:
+    """One worker for all: starting it takes longer than drawing."""
+    with Drawing("cpu") as made:
+        yield made
+
+
+@pytest.fixture
+def page(tmp_path: Path, drawing: Drawing) -> Iterator[Page]:
+    with Jobs(tmp_path / "runs") as jobs:
+        yield Page(tmp_path / "runs", jobs, drawing)
+
+
+def png(colour: str = "red", size: tuple[int, int] = (64, 64)) -> bytes:
+    file = io.BytesIO()
+    image = Image.new("RGB", size, colour)
+    image.paste("white", (0, 0, size[0] // 2, size[1] // 2))
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def drawn(model: int = 0, index: int = 0, **changes: Any) -> Drawn:
+    found = ({"label": "star", "score": 0.987, "box": None}, {"label": "red", "score": 0.5, "box": None})
+    return replace(Drawn(model, index, png(), found, shows=True, exposed=False), **changes)
+
+
+ORDER = Order((("demo", "demo"), ("run-1", "/a"), ("run-2", "/b")), "a red star", seed=4, count=2, concept=STAR)
+ALL = [drawn(model, index, shows=model == 0) for model in range(3) for index in range(2)]
+
+# --- choices ----------------------------------------------------------------------------------------------------------
+
+
+def test_runs_with_a_model_can_be_chosen_and_bring_what_they_know(tmp_path):
+    erased_run(tmp_path, "star-1")
+    erased_run(tmp_path, "star-2", model="elsewhere/model")
+    assert erased_runs(tmp_path) == ["star-2", "star-1"]
+    assert first_choice(tmp_path) == "star-1"  # of the embedded model, so it draws at once
+    one = erased("star-1", tmp_path, (tmp_path,))
+    assert (one.label, one.original, one.steps, one.guidance, one.concept["name"]) == ("star-1", "demo", 3, 4.0, "star")
+    assert erased(str(tmp_path / "star-1"), tmp_path, (tmp_path,)) == one  # typed, it is the same run
+    two = erased("star-2", tmp_path, (tmp_path,))
+    assert original_of(OWN, [one], (tmp_path,)) == "demo"
+    assert original_of(OWN, [], (tmp_path,)) == "demo"
+    assert original_of("demo", [two], (tmp_path,)) == "demo"
+    with pytest.raises(InputError, match="different originals"):
+        original_of(OWN, [one, two], (tmp_path,))
+    with pytest.raises(InputError, match="is not a folder or file in"):
+        erased("/etc/passwd", tmp_path, (tmp_path,))
+
+
+def test_examples_are_the_concepts_own_prompts_held_out_ones_included():
+    shown = {text: words for words, text in examples(json.loads(json.dumps(STAR)))}  # as options.json has it
+    for role in ("forget", "evaluate", "implicit", "evaluate-retain"):
+        assert prompts(load_concept("star"), role, 1)[0].text in shown
+    assert all("star" not in surprise(STAR, seed) for seed in range(50))
+    assert len({surprise(STAR, seed) for seed in range(50)}) > 10
+
+
+def test_what_to_look_for_is_the_runs_concept_unless_another_is_chosen(tmp_path):
+    one = erased(erased_run(tmp_path, "star-1").name, tmp_path, (tmp_path,))
+    assert concept_of(OWN, [one])["name"] == concept_of(OWN, [])["name"] == "star"
+    assert concept_of("ring", [one])["name"] == "ring"
+
+
+# --- what leaves the server -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("exposed", "show", "expected"), [(False, False, False), (True, False, True), (None, False, True), (True, True, False)]
+)
+def test_nudity_is_blurred_until_it_is_asked_for_and_so_is_what_nobody_could_check(exposed, show, expected):
+    picture = drawn(exposed=exposed)
+    assert hidden(picture, show) is expected
+    clear = Image.open(io.BytesIO(picture.png)).convert("RGB")
+    shown = Image.open(io.BytesIO(base64.b64decode(address(picture, show).split(",")[1]))).convert("RGB")
+    edges = max(abs(a - b) for a, b in zip(shown.getpixel((30, 60)), shown.getpixel((60, 30)), strict=True))
+    assert (shown.tobytes() != clear.tobytes()) is expected
+    assert shown.getpixel((33, 20)) != (255, 0, 0) if expected else shown.getpixel((33, 20)) == (255, 0, 0)
+    assert edges < 30
+    with zipfile.ZipFile(io.BytesIO(archive(replace(ORDER, models=ORDER.models[:1], count=1), [picture], show))) as bundle:
+        assert (bundle.read("original/00000.png") != picture.png) is expected
+
+
+def test_boxes_are_drawn_and_counted():
+    box = {"label": "BUTTOCKS_EXPOSED", "score": 0.9, "box": (10.0, 10.0, 20.0, 20.0)}
+    picture = drawn(found=(box, box, {**box, "label": "FEET_EXPOSED"}), exposed=True)
+    assert said(picture) == "3 boxes: buttocks 2, feet 1"
+    assert image_of(picture, show=True).getpixel((10, 15)) == (217, 45, 32)
+
+
+def test_nothing_a_visitor_types_is_html():
+    bad = '<script>alert(1)</script>"onload='
+    concept = {**STAR, "words": [bad]}
+    order = replace(ORDER, models=((bad, "demo"), (bad, "/a")), prompt=bad, concept=concept)
+    found = ({"label": bad, "score": 1.0, "box": None},)
+    html = grid(order, [drawn(found=found), drawn(1, found=found)], False) + tally_table(counted({}, order, [drawn(found=found)]), bad)
+    assert "<script" not in html
+    assert '"onload' not in html
+    assert "&lt;script&gt;" in html
+
+
+def test_every_picture_has_an_alternative_text_and_every_seed_a_card():
+    html = grid(ORDER, [p for p in ALL if p.model < 2], False)
+    alts = re.findall(r'<img src="[^"]+" alt="([^"]+)"', html)
+    assert len(alts) == 4
+    assert all(ORDER.prompt in alt for alt in alts)
+    assert html.count('class="card"') == 2
+    assert html.count('class="blank"') == 2  # still to come
+    assert "blurred" in grid(ORDER, [drawn(exposed=True)], False)
+
+
+# --- counted and kept -------------------------------------------------------------------------------------------------
+
+
+def test_the_tally_counts_pictures_by_model_and_label():
+    tally = counted(counted({}, ORDER, ALL), ORDER, ALL)
+    assert tally == {
+        "demo": {"": 4, "*": 4, "star": 4, "red": 4},
+        "run-1": {"": 4, "star": 4, "red": 4},
+        "run-2": {"": 4, "star": 4, "red": 4},
+    }
+    table = tally_table(tally, "star")
+    assert "shows star" in table
+    assert "<td>4 <small>100 %</small></td><td>0 <small>0 %</small></td>" in table
+
+
+def test_the_sheet_has_a_panel_for_each_erased_model_and_its_settings_in_words():
+    assert settings(ORDER) == "original: demo; seed 4, 25 steps, guidance 4, looked for: star"
+    two, one = sheet(ORDER, ALL, False), sheet(replace(ORDER, models=ORDER.models[:2]), ALL[:4], False)
+    assert two.height > one.height > 300
+    with zipfile.ZipFile(io.BytesIO(archive(ORDER, ALL, False))) as bundle:
+        assert bundle.read("erased-2/00001.png") == ALL[-1].png
+        lines = [json.loads(line) for line in bundle.read("pictures.jsonl").decode().splitlines()]
+        assert Image.open(io.BytesIO(bundle.read("comparison.png"))).size == two.size
+    assert [(line["file"], line["model"], line["seed"], line["shows"]) for line in lines][2] == ("erased-1/00000.png", "run-1", 4, False)
+
+
+def test_the_shelf_keeps_within_its_bound_and_gives_by_key_only():
+    size = len(ALL[0].png)
+    shelf = Shelf(bound=3 * size)
+    keys = [shelf.put(Comparison(ORDER, (ALL[0],))) for _ in range(4)]
+    assert len(set(keys)) == 4
+    with pytest.raises(InputError, match="no longer kept"):
+        shelf.comparison(keys[0])
+    assert shelf.comparison(keys[3]).order is ORDER
+    shelf.put(Comparison(ORDER, (ALL[0],)), instead_of=keys[3])
+    assert len(shelf) == 3
+    assert shelf.file(keys[2], "other.txt") is None
+    assert shelf.file(keys[2], "comparison.png").startswith(b"\x89PNG")
+    assert shelf.file(shelf.put(Document("a.csv", b"a,b")), "a.csv") == b"a,b"
+    for _ in range(500):
+        shelf.put(Comparison(ORDER, (ALL[0],)))
+    assert len(shelf) <= 3
+    assert 'href="keep/K/a.csv?show=1"' in links("K", [("a.csv", "A")], True)
+
+
+# --- the whole way ----------------------------------------------------------------------------------------------------
+
+
+async def all_of(page: Page, asked: Asked, visitor: str = "v") -> list[Shown]:
+    return [shown async for shown in compare(page, asked, visitor)]
+
+
+def test_a_comparison_from_the_press_to_the_pictures(page):
+    erased_run(page.runs, "star-1")
+    asked = Asked(["star-1"], prompt="a picture of a red solid star", seed=5, count=2, steps=25)
+    shown = asyncio.run(all_of(page, asked))
+    end = shown[-1]
+    assert all(s.busy for s in shown[:-1])
+    assert not end.busy
+    assert "4 pictures of" in end.status
+    assert end.tally["demo"] == end.tally["star-1"]  # the same weights draw the same
+    assert end.tally["demo"]["*"] == 2
+    assert [value for _, value in end.pairs] == ["0:1", "1:1"]
+    left, right = end.slider
+    assert left.size == right.size == (512, 512)
+    assert left.tobytes() == right.tobytes()
+    html, pair = again(page, end.key, False, "1:1")
+    assert html == end.grid
+    assert pair[0].tobytes() != left.tobytes()
+    further = asyncio.run(all_of(page, replace(asked, tally=end.tally, key=end.key)))[-1]
+    assert further.tally["demo"][""] == 4
+    with pytest.raises(InputError, match="no longer kept"):
+        page.shelf.comparison(end.key)  # one comparison a visitor
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"prompt": ""}, "prompt is empty"), ({"models": ["/etc"]}, "is not a folder or file in"), ({"seed": None}, "expected a whole number"),
+     ({"seed": 1.5}, "expected a whole number"), ({"count": 99}, "at most 16"), ({"concept": "/etc/a.toml"}, "none of the concepts here"),
+     ({"models": ["<b>x</b>"]}, "&lt;b&gt;")],
+)  # fmt: skip
+def test_wrong_input_is_said_in_a_sentence(page, changes, said):
+    end = asyncio.run(all_of(page, replace(Asked(prompt="a star"), **changes)))
+    assert len(end) == 1
+    assert said in end[0].status
+    assert 'role="alert"' in end[0].status
+    assert not end[0].busy
+
+
+def test_a_visitor_who_presses_without_end_is_told_to_wait(page):
+    limited = replace(page, rate=Rate(1, 60))
+    asked = Asked(prompt="a star", count=1, steps=1)
+    assert "1 pictures" in asyncio.run(all_of(limited, asked))[-1].status
+    assert "press again in" in asyncio.run(all_of(limited, asked))[-1].status
+    assert "1 pictures" in asyncio.run(all_of(limited, asked, "another"))[-1].status
+
+
+def test_a_visitor_who_is_gone_frees_the_worker(page):
+    async def leave() -> None:
+        generator = compare(page, Asked(prompt="a star", count=16, steps=150), "v")
+        async for shown in generator:
+            if "Drawing" in shown.status:
+                break
+        await generator.aclose()
+
+    asyncio.run(leave())
+    assert asyncio.run(all_of(page, Asked(prompt="a star", count=1, steps=1, seed=8), "w"))[-1].key
+
+
+def test_the_form_follows_what_is_chosen(page):
+    asked, known, quick = first(page)
+    assert (list(asked.models), known, quick) == ([], [], True)
+    assert order_of(page, replace(asked, count=1)).models == (("demo", "demo"),)
+    erased_run(page.runs, "star-1")
+    asked, known, quick = first(page)
+    assert (list(asked.models), known, quick, asked.steps) == (["star-1"], ["star-1"], True, 3)
+    assert "star" in asked.prompt
+    steps, guidance, offered = settings_for(page, ["star-1"], OWN)
+    assert (steps, guidance, len(offered)) == (3, 4.0, 12)
+    assert settings_for(page, ["/etc"], OWN) == (25, 4.0, [])
+    assert "star" not in surprise_for(page, ["star-1"], OWN)
+
+
+def test_the_wait_is_told():
+    look = Look("waiting", 3, 12.4, 0, 8, "")
+    assert "3 orders are ahead of you, about 12 s" in status(look, 1)
+    assert "1 order is ahead of you" in status(replace(look, ahead=1, wait=None), 1)
+    assert 'value="2" max="8"' in status(replace(look, state="drawing", made=2, note="drawing with <b>"), 1)
+    assert "<b>" not in status(replace(look, state="drawing", note="drawing with <b>"), 1)
+    assert pairs_of(ORDER)[1] == ("picture 1: original and run-2", "0:2")
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process in memory."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of processes where Linux shows it")
+def test_memory_does_not_grow_over_500_comparisons(page):
+    erased_run(page.runs, "star-1")
+    asked = Asked(["star-1"], prompt="a red star", count=2, steps=1)
+    patient = replace(page, rate=Rate(10**6, 60), shelf=Shelf(bound=10**6))
+    held = []
+    for i in range(500):
+        end = asyncio.run(all_of(patient, replace(asked, seed=i), f"visitor {i}"))[-1]
+        assert end.key
+        if i in (149, 499):
+            held.append((resident(page.drawing.pid), resident(os.getpid())))
+    growth = [(after - before) / 2**20 for before, after in zip(*held, strict=True)]
+    assert max(growth) < 40, f"MiB grown over 350 comparisons, worker and page: {growth}"

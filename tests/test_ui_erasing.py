@@ -1,0 +1,238 @@
+"""Erase: what is filled in becomes a command that starts; what is wrong is said in a line before anything waits."""
+
+from __future__ import annotations
+
+import argparse
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from page_runs import erased_run
+
+from erase.cli import _method_class, add_flags
+from erase.concepts import load_concept, read_concept
+from erase.job import Job
+from erase.task import InputError
+from ui.context import Page
+from ui.erase_form import NAMED, about, filled, wish_of
+from ui.erasing import FIRST, OWN, SETTINGS, Wish, command_of, concept_for, concepts, start, visible
+from ui.exporting import KEPT, export
+from ui.forms import form
+from ui.jobs import Jobs
+from ui.prompts import texts
+from ui.watching import again, choices, look, own, queue, run_of, seated, secret, stop, watched
+
+STEPS = [field.name for field in form(_method_class([]))]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    with Jobs(tmp_path / "runs") as jobs:
+        yield Page(tmp_path / "runs", jobs, None, allowed=(tmp_path / "models",), device="cpu")  # type: ignore[arg-type]
+        for entry in jobs.entries():
+            jobs.stop(entry.id)
+
+
+def shared(page: Page) -> Page:
+    return Page(page.runs, page.jobs, page.drawing, page.allowed, ("OWNER/NAME",), "cpu", True)
+
+
+def wish(page: Page, concept: str = "star", model: str = OWN, preset: str = "balanced", **values: Any) -> Wish:
+    """The form as it is filled for a concept, with some values changed."""
+    shown = dict(zip(STEPS, filled(page, concept, model, "scissorhands", preset), strict=True)) | values
+    return Wish(
+        concept, model, "scissorhands", preset, values=[shown[name] for name in STEPS], filled_for=("scissorhands", preset, concept)
+    )
+
+
+def settings(**given: Any) -> list[Any]:
+    return [given.get(field.name, field.default) for field in SETTINGS]
+
+
+def parsed(arguments: list[str]) -> dict[str, Any]:
+    """What the command makes of the flags."""
+    parser = argparse.ArgumentParser()
+    add_flags(parser, Job)
+    add_flags(parser, _method_class([]))
+    return {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+
+
+def test_a_first_visit_starts_on_the_embedded_model(page):
+    assert concepts()[0] == FIRST
+    concept, arguments = command_of(page, wish(page))
+    assert concept.name == "star"
+    assert parsed(arguments) == {"concept": "star", "model": "demo", "method": "scissorhands", "preset": "balanced", "device": "cpu"}
+
+
+def test_what_is_changed_is_in_the_command_and_nothing_else(page):
+    asked = replace(
+        wish(page, "red", preset="paper", steps=3, projected=False), settings=settings(forget_count="8", seed=4, dtype="bfloat16")
+    )
+    found = parsed(command_of(page, asked)[1])
+    named = {"concept": "red", "model": "demo", "method": "scissorhands", "preset": "paper", "device": "cpu"}
+    assert found == named | {"steps": 3, "projected": False, "forget_count": 8, "seed": 4, "dtype": "bfloat16"}
+
+
+def test_edited_prompts_are_a_concept_file(page):
+    shown = texts(load_concept("star")) | {"anchors": "cross"}
+    asked = replace(wish(page), texts=shown, shown_for=("star", OWN))
+    path = Path(parsed(command_of(page, asked)[1])["concept"])
+    assert (path.parent, read_concept(path).anchors) == (page.runs.resolve() / ".ui" / "concepts", ("cross",))
+    late = replace(wish(page, "red"), texts=shown, shown_for=("star", OWN))  # the prompts on the page are still the star's
+    assert parsed(command_of(page, late)[1])["concept"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("concept", "model", "changes", "said"),
+    [
+        ("", OWN, {}, "the concept is empty"),
+        ("x" * 201, OWN, {}, "at most 200"),
+        ("unicorn", "demo", {}, "does not know"),
+        ("/etc/passwd.toml", OWN, {}, "is not a folder or file in"),
+        ("star", "/etc", {}, "is not a folder or file in"),
+        ("star", "../../x", {}, "is not a folder or file in"),
+        ("star", OWN, {"steps": -1}, "Steps is -1; expected at least 0"),
+        ("star", OWN, {"steps": 2.5}, "Steps is '2.5'; expected a whole number"),
+        ("star", OWN, {"fraction": 0}, "Fraction is 0.0; expected more than 0"),
+        ("star", OWN, {"optimizer": "rm -rf"}, "Optimizer is 'rm -rf'; expected one of"),
+        ("star", OWN, {"batch": None}, "Batch is empty"),
+    ],
+)
+def test_wrong_input_is_one_line_in_the_words_of_the_form(page, concept, model, changes, said):
+    with pytest.raises(InputError, match=said) as error:
+        command_of(page, wish(page, "star", **changes) if concept == "star" and model == OWN else Wish(concept, model))
+    assert "\n" not in str(error.value)
+    assert page.jobs.entries() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"forget_count": "0"}, "Forget count is 0; expected at least 1"), ({"size": "100"}, "multiple of 8"),
+     ({"guidance": "much"}, "a number"), ({"forget_images": "/etc"}, "not a folder or file in"), ({"dtype": "int8"}, "Dtype is 'int8'")],
+)  # fmt: skip
+def test_wrong_settings_too(page, given, said):
+    with pytest.raises(InputError, match=said):
+        command_of(page, Wish("star", settings=settings(**given)))
+
+
+def test_strangers_open_only_the_models_of_the_page(page):
+    with pytest.raises(InputError, match="not among the models of this page"):
+        concept_for(shared(page), "nudity", OWN)
+    assert concept_for(shared(page), "a horse", "OWNER/NAME")[1] == "OWNER/NAME"
+    assert concept_for(page, "nudity", OWN)[1] == "CompVis/stable-diffusion-v1-4"
+
+
+def test_a_form_that_is_still_being_filled_does_not_start(page):
+    with pytest.raises(InputError, match="just changed"):
+        command_of(page, replace(wish(page), preset="paper"))
+
+
+def test_a_job_that_starts_has_a_folder_of_its_own(page):
+    one, two = (start(page, wish(page, steps=1000)) for _ in range(2))
+    assert [Path(entry.output).name for entry in (one, two)] == ["star-demo-scissorhands-1", "star-demo-scissorhands-2"]
+    assert one.title == "star from demo"
+    page.jobs.stop(two.id)
+    assert not Path(two.output).exists()  # nothing was in it
+
+
+def test_a_line_that_is_full_leaves_no_folder(page):
+    page.jobs.limit = 0
+    with pytest.raises(InputError, match="at most"):
+        start(page, wish(page))
+    assert not list(page.runs.glob("star*"))
+
+
+def test_an_erased_model_is_erased_from_again(page):
+    run = erased_run(page.runs)
+    entry = start(page, Wish("red", run.name))
+    assert (entry.title, Path(entry.output).name) == (f"red from {run.name}", f"red-{run.name}-scissorhands-1")
+    assert f"--model={run / 'model'}" in entry.arguments
+
+
+# --- whose -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_browser_finds_its_job_again_and_no_other_browser_does(page):
+    strangers, anna, bert = shared(page), seated(None), seated({"visitor": "", "job": 3})
+    entry = start(strangers, wish(page), anna["visitor"])
+    assert watched(strangers, anna).id == entry.id
+    assert (watched(strangers, bert), own(strangers, bert)) == (None, [])
+    assert watched(strangers, {"visitor": bert["visitor"], "job": entry.id}) is None
+    assert "star" in queue(strangers, anna)
+    assert "star" not in queue(strangers, bert)
+    for press in (stop, again, run_of):
+        with pytest.raises(InputError, match="no job of yours"):
+            press(strangers, bert)
+    assert watched(page, bert).id == entry.id  # on a page that only the owner of the machine sees
+    assert secret(page) == secret(page)
+
+
+def test_the_owner_sees_every_job_of_the_machine(page):
+    entry = start(page, wish(page, steps=1000))
+    assert watched(page, None).id == entry.id
+    assert choices(page, None) == [(f"{Path(entry.output).name}, {page.jobs.get(entry.id).state}", entry.id)]
+    assert look(page, None, False).can_stop
+    stop(page, None)
+    page.jobs.wait(entry.id, 100)
+    assert look(page, None, False).can_go_on
+
+
+def test_two_browsers_have_two_names():
+    assert seated(None)["visitor"] != seated(None)["visitor"]
+    assert seated({"visitor": "anna", "job": "1"}) == {"visitor": "anna", "job": "1"}
+
+
+# --- the form and the export -------------------------------------------------------------------------------------------
+
+
+def test_the_form_as_it_is_sent_is_the_wish(page):
+    given = ["star", OWN, "scissorhands", "balanced", ["star", OWN], ["scissorhands", "balanced", "star"]]
+    shown = texts(load_concept("star"))
+    found = wish_of((*given, *shown.values(), *settings(), *filled(page, "star", OWN, "scissorhands", "balanced")))
+    assert len(NAMED) == len(given)
+    assert (found.texts, found.shown_for, list(found.settings)) == (shown, ("star", OWN), settings())
+    assert parsed(command_of(page, found)[1])["concept"] == "star"
+
+
+def test_a_concept_is_shown_in_words_or_what_is_wrong_with_it(page):
+    said, shown, some = about(page, "star", OWN)
+    assert "embedded world" in said
+    assert shown["anchors"] == "cross\ndiamond\ntriangle"
+    assert "<dd>" in some
+    said, shown, some = about(page, "<b>unicorn", "demo")
+    assert "&lt;b&gt;unicorn" in said
+    assert (set(shown.values()), some) == ({""}, "")
+
+
+def test_what_most_people_look_at_comes_first():
+    first, rest = visible(SETTINGS)
+    assert "forget_count" in [field.name for field in first]
+    assert sorted(field.name for field in [*first, *rest]) == sorted(field.name for field in SETTINGS)
+
+
+def test_an_export_is_a_file_under_a_name_nobody_can_guess(page, tmp_path):
+    run = erased_run(page.runs)
+    path = export(run, "folder", "float16", tmp_path / "out")
+    assert (path.name, len(path.parent.name)) == (f"{run.name}-float16.zip", len("export-") + 32)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None
+        assert f"{run.name}-float16/model_index.json" in archive.namelist()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    with pytest.raises(InputError, match=r"^the model does not fit into a single file.*choose the folder$"):
+        export(run, "single-file", "source", tmp_path / "out")
+    assert len(list((tmp_path / "out").iterdir())) == 1
+    with pytest.raises(InputError, match="no export"):
+        export(run, "pickle", "source", tmp_path / "out")
+
+
+def test_old_exports_make_room_for_new_ones(page, tmp_path):
+    for number in range(KEPT + 2):
+        (tmp_path / f"export-{number}").mkdir()
+    with pytest.raises(InputError, match="wait until"):
+        export(page.runs, "folder", "source", tmp_path)  # no model: nothing is thrown away for it
+    assert len(list(tmp_path.glob("export-*"))) == KEPT + 2
+    export(erased_run(page.runs), "unet", "source", tmp_path)
+    assert len(list(tmp_path.glob("export-*"))) == KEPT

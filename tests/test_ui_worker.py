@@ -1,0 +1,194 @@
+"""The worker draws what the command draws, keeps within its memory, lets go when told, and its end is not the page's."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import signal
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from erase.concepts import load_concept
+from erase.diffusion import open_model
+from erase.images import make_images
+from erase.task import InputError
+from ui.drawing import Drawing
+from ui.orders import Order
+from ui.studio import Stopped, Studio
+
+STAR = asdict(load_concept("star"))
+
+
+def order(*models: str, number: int = 1, **changes: Any) -> dict[str, Any]:
+    return {"number": number, **asdict(Order(tuple((m, m) for m in models), **{"prompt": "a star", "count": 2, "steps": 2, **changes}))}
+
+
+class Said(list):
+    def __call__(self, event: str, **facts: Any) -> None:
+        self.append({"event": event, **facts})
+
+    def pictures(self) -> list[dict[str, Any]]:
+        return [said for said in self if said["event"] == "picture"]
+
+
+@pytest.fixture
+def studio() -> tuple[Studio, Said]:
+    said = Said()
+    return Studio("cpu", 2**40, said), said
+
+
+def test_it_draws_what_the_command_draws(studio, tmp_path):
+    it, said = studio
+    it.draw(order("demo", seed=7, count=3, guidance=4.0))
+    sample = open_model(Path(it.models and next(iter(it.models))[0])).sampler(2, 4.0)
+    wanted = make_images(tmp_path / "made", ["a star"] * 3, 7, sample, 16)
+    assert [base64.b64decode(picture["png"]) for picture in said.pictures()] == [picture.path.read_bytes() for picture in wanted]
+
+
+def test_it_sees_the_concept_where_it_is_and_not_where_it_is_not(studio):
+    it, said = studio
+    for prompt in ("a picture of a red solid star", "a picture of a red solid circle"):
+        it.draw(order("demo", prompt=prompt, steps=25, concept=STAR))
+    shown = [picture["shows"] for picture in said.pictures()]
+    assert shown == [True, True, False, False]
+    assert all(picture["exposed"] is False for picture in said.pictures())  # nothing of the embedded world is nude
+    assert {found["label"] for found in said.pictures()[0]["found"]} >= {"star", "red"}
+
+
+def test_a_repeated_order_is_not_drawn_again_unless_the_weights_have_changed(studio, tiny_pipeline, tmp_path):
+    it, said = studio
+    folder = shutil.copytree(tiny_pipeline, tmp_path / "model")
+    for _ in range(2):
+        it.draw(order(str(folder)))
+    drawn = [s["note"] for s in said if s["event"] == "note" and s["note"].startswith("drawing")]
+    assert (len(drawn), len(said.pictures())) == (1, 4)
+    os.utime(folder / "unet" / "diffusion_pytorch_model.safetensors", ns=(1, 1))
+    it.draw(order(str(folder)))
+    assert len([s for s in said if s["event"] == "note" and s["note"].startswith("drawing")]) == 2
+
+
+def test_models_stay_within_the_bound_and_the_least_recently_used_goes(tiny_pipeline, tmp_path):
+    folders = [shutil.copytree(tiny_pipeline, tmp_path / name) for name in "abc"]
+    one = Studio("cpu", 2**40, Said())
+    one.draw(order(str(folders[0])))
+    held = next(iter(one.models.values()))[1]
+    two = Studio("cpu", int(2.5 * held), Said())
+    for name in (0, 1, 0, 2):
+        two.draw(order(str(folders[name]), seed=len(two.pictures)))
+    assert [Path(key[0]).name for key in two.models] == ["a", "c"]
+    none = Studio("cpu", 1, Said())  # less than one model: one at a time
+    for folder in folders:
+        none.draw(order(str(folder)))
+    assert len(none.models) == 1
+
+
+def test_where_nothing_can_look_for_nudity_it_says_so(studio, tiny_pipeline, tmp_path, monkeypatch):
+    it, said = studio
+    folder = shutil.copytree(tiny_pipeline, tmp_path / "model")
+    (folder / "tokenizer" / "vocab.json").write_text((folder / "tokenizer" / "vocab.json").read_text() + "\n")  # not the embedded one
+    monkeypatch.setitem(__import__("sys").modules, "nudenet", None)
+    it.draw(order(str(folder)))
+    assert [picture["exposed"] for picture in said.pictures()] == [None, None]
+
+
+def test_an_order_that_was_taken_back_is_let_go_of(studio):
+    it, said = studio
+    it.stop(3)
+    with pytest.raises(Stopped):
+        it.draw(order("demo", number=3))
+    assert not said.pictures()
+    it.draw(order("demo", number=4))
+    assert len(said.pictures()) == 2
+
+
+def test_it_lets_go_in_the_middle_of_a_picture(studio):
+    it, said = studio
+    it.draw(order("demo", number=1))
+    threading.Timer(0.3, it.stop, (2,)).start()
+    with pytest.raises(Stopped):
+        it.draw(order("demo", number=2, steps=150, count=16, seed=1))
+    assert len(said.pictures()) == 2
+    it.draw(order("demo", number=3, seed=2))  # and draws on
+    assert len(said.pictures()) == 4
+
+
+# --- orders -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [({"prompt": "  "}, "prompt is empty"), ({"prompt": "a" * 1001}, "letters"), ({"count": 17}, "at most 16"),
+     ({"steps": 0}, "at least 1"), ({"guidance": float("nan")}, "finite"), ({"seed": -1}, "at least 0")],
+)  # fmt: skip
+def test_an_order_that_makes_no_sense_is_refused(changes, said):
+    with pytest.raises(InputError, match=said):
+        order("demo", **changes)
+
+
+# --- the process and the line -----------------------------------------------------------------------------------------
+
+
+def last(drawing: Drawing, ticket: Any) -> Any:
+    return list(drawing.watch(ticket))[-1]
+
+
+def quick(**changes: Any) -> Order:
+    return Order((("demo", "demo"),), "a star", **{"count": 1, "steps": 1, **changes})
+
+
+def test_the_line_is_fair_bounded_and_outlives_its_worker():
+    with Drawing("cpu", line=3) as drawing:
+        first = drawing.submit(quick(steps=40, count=8), "a")
+        line = [drawing.submit(quick(seed=i), name) for i, name in enumerate("bc", 1)]
+        ended: list[str] = []
+        threads = [threading.Thread(target=lambda t=t: (last(drawing, t), ended.append(t.visitor))) for t in (first, *line)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert ended == ["a", "b", "c"]
+        assert [len(ticket.pictures) for ticket in (first, *line)] == [8, 1, 1]
+        assert drawing.look(line[0]).wait is not None  # from what the orders so far took
+
+        doomed = drawing.submit(quick(steps=150, count=16), "a")
+        after = drawing.submit(quick(seed=9), "b")
+        next(look for look in drawing.watch(doomed) if look.note.startswith("drawing"))
+        os.kill(drawing.pid, signal.SIGKILL)
+        assert last(drawing, doomed).state == "failed"
+        assert "press again" in doomed.note
+        assert last(drawing, after).state == "done"
+
+        wrong = drawing.submit(Order((("x", "/nowhere/at/all"),), "a star"), "a")
+        assert last(drawing, wrong).state == "failed"
+        assert "nowhere" in wrong.note
+
+
+def test_who_orders_again_or_leaves_gives_up_the_place():
+    with Drawing("cpu", line=2) as drawing:
+        busy = drawing.submit(quick(steps=100, count=16), "a")
+        next(look for look in drawing.watch(busy) if look.note.startswith("drawing"))
+        b, c = drawing.submit(quick(seed=1), "b"), drawing.submit(quick(seed=2), "c")
+        with pytest.raises(InputError, match="2 visitors wait already"):
+            drawing.submit(quick(), "d")
+        again = drawing.submit(quick(seed=3), "b")
+        assert (b.state, drawing.look(again).ahead, drawing.look(c).ahead) == ("withdrawn", 2, 1)
+        drawing.leave("c")
+        assert (c.state, drawing.look(again).ahead) == ("withdrawn", 1)
+        drawing.leave("a")  # in the middle of a picture
+        assert last(drawing, busy).state == "withdrawn"
+        assert last(drawing, again).state == "done"
+
+
+def test_nothing_is_left_when_the_page_closes():
+    drawing = Drawing("cpu")
+    ticket = drawing.submit(quick(), "a")
+    pid = drawing.pid
+    drawing.close()
+    assert ticket.over
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

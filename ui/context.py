@@ -1,0 +1,41 @@
+"""What the tabs share: where runs lie, what may be read, and the two services that do the work outside the page's process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ui.access import Rate
+from ui.drawing import Drawing
+from ui.jobs import Jobs
+from ui.shelf import Shelf
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page. Every tab module has `build(page)`, called inside its gr.Tab; handlers take what they need of it.
+
+    A tab puts into `links` the components that others may set, by name: "tabs" (the gr.Tabs, selected by "compare", "erase",
+    "evidence" or "inside"), "tab.NAME" (each gr.Tab), "compare.run" and "evidence.run" (dropdowns of run names).
+    `connect(page)`, where a tab module has it, is called when all are built, so that its events can name them.
+
+    `allowed`: folders that a typed path may lie in beside `runs`. `hub`: hub names that strangers may open. `shared`: strangers
+    may see the page. `rate`: presses of one visitor.
+    """
+
+    runs: Path
+    jobs: Jobs  # the queue of erasing, on disk
+    drawing: Drawing  # the worker that draws for Compare
+    allowed: tuple[Path, ...] = ()
+    hub: tuple[str, ...] = ()
+    device: str = "auto"
+    shared: bool = False
+    shelf: Shelf = field(default_factory=Shelf)
+    rate: Rate = field(default_factory=lambda: Rate(40, 60.0))
+    links: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Every folder that a path typed into the page may lie in."""
+        return tuple(folder.resolve() for folder in (self.runs, *self.allowed))

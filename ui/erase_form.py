@@ -1,0 +1,168 @@
+"""The form of the tab Erase: what to erase, from what, and how. Layout and wiring; erasing.py says what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from erase.methods import METHODS
+from erase.task import InputError
+from ui.comparing import problem
+from ui.context import Page
+from ui.erasing import FIRST, OWN, PREVIEW, SETTINGS, Wish, concept_for, concepts, visible
+from ui.forms import Field, as_shown, control, form, preset_values, presets
+from ui.prompts import TEXTS, examples, texts
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+NAMED = ("concept", "model", "method", "preset", "shown_for", "filled_for")
+
+# --- handlers ---------------------------------------------------------------------------------------------------------
+
+
+def about(page: Page, concept: str, model: str) -> tuple[str, dict[str, str], str]:
+    """A concept in words, its prompts for editing, and what they become; or what is wrong with it."""
+    try:
+        found, source = concept_for(page, concept, model)
+    except InputError as error:
+        return problem(error), dict.fromkeys(TEXTS, ""), ""
+    lists = "".join(
+        f"<dt>{escape(label)}</dt>{''.join(f'<dd>{escape(text)}</dd>' for text in some)}" for label, some in examples(found).items()
+    )
+    said = f"<p>{escape(found.about or found.name)}; from <b>{escape(source)}</b>, looked for by {escape(found.detector)}.</p>"
+    return said, texts(found), f"<dl class=examples>{lists}</dl>"
+
+
+def filled(page: Page, concept: str, model: str, method: str, preset: str) -> list[Any]:
+    """The values of a method's form for a preset."""
+    try:
+        found = concept_for(page, concept, model)[0]
+    except InputError:
+        found = None
+    values = preset_values(method, preset, found)
+    return [values[field.name] for field in form(METHODS[method])]
+
+
+# --- layout -----------------------------------------------------------------------------------------------------------
+
+
+def build_form(page: Page) -> dict[str, Any]:
+    """The controls, by name."""
+    import gradio as gr
+
+    made: dict[str, Any] = {}
+    made["concept"] = gr.Dropdown(
+        concepts(), value=FIRST, allow_custom_value=True, label="Concept", elem_id="erase-concept",
+        info="What should go: from the list, or in a few words of your own.",
+    )  # fmt: skip
+    made["model"] = gr.Dropdown(
+        [OWN, "demo", *page.hub], value=OWN, allow_custom_value=True, label="Model", elem_id="erase-model",
+        info="Where it is taken out of: demo, a run or folder that this page may read, a .safetensors file, or a hub name.",
+    )  # fmt: skip
+    said, shown, some = about(page, FIRST, OWN)
+    made["about"] = gr.HTML(said, elem_id="erase-about")
+    with gr.Row():
+        made["method"] = gr.Dropdown(list(METHODS), value="scissorhands", label="Method", info="How it is taken out.", min_width=140)
+        names = presets("scissorhands")
+        made["preset"] = gr.Dropdown(
+            names, value=names[0], label="Preset", info="A named set of values for the options below.", min_width=140
+        )
+    with gr.Accordion("Prompts", open=False):
+        gr.Markdown("One a line. What you change here becomes a concept file of its own.")
+        made["texts"] = [
+            gr.Textbox(shown[name], label=label, info=info, lines=3, max_lines=10, max_length=40_000)
+            for name, (label, info) in TEXTS.items()
+        ]
+        made["examples"] = gr.HTML(some)
+    with gr.Accordion("Options of the method", open=False):
+        made["forms"] = {}
+        made["groups"] = {}
+        for name in METHODS:
+            with gr.Column(visible=name == "scissorhands") as made["groups"][name]:
+                values = filled(page, FIRST, OWN, name, presets(name)[0])
+                made["forms"][name] = _pairs(form(METHODS[name]), values)
+    first, rest = visible(SETTINGS)
+    settings = {}
+    for title, some_fields in (("Pictures and steps", first), ("Pictures of your own, and other files", rest)):
+        with gr.Accordion(title, open=False):
+            controls = _pairs(some_fields, [PREVIEW.get(field.name, field.default) for field in some_fields])
+            settings |= {field.name: component for field, component in zip(some_fields, controls, strict=True)}
+    made["settings"] = [settings[field.name] for field in SETTINGS]
+    made["shown_for"], made["filled_for"] = gr.State((FIRST, OWN)), gr.State(("scissorhands", names[0], FIRST))
+    made["estimate"] = gr.HTML(elem_id="estimate")
+    with gr.Row():
+        made["ask"] = gr.Button("Estimate", elem_id="ask")
+        made["start"] = gr.Button("Start erasing", variant="primary", elem_id="start")
+    made["problem"] = gr.HTML(elem_id="erase-problem")
+    return made
+
+
+def _pairs(fields: Sequence[Field], values: Sequence[Any]) -> list[Any]:
+    """The controls of fields, two beside each other where there is room."""
+    import gradio as gr
+
+    made = []
+    for start in range(0, len(fields), 2):
+        with gr.Row():
+            made += [control(field, value) for field, value in zip(fields[start : start + 2], values[start : start + 2], strict=True)]
+    return made
+
+
+# --- wiring -----------------------------------------------------------------------------------------------------------
+
+
+def wire_form(page: Page, made: dict[str, Any]) -> None:
+    """What one control of the form does to others."""
+    import gradio as gr
+
+    def chosen(concept: str, model: str, method: str, preset: str) -> list[Any]:
+        said, shown, some = about(page, concept, model)
+        values = filled(page, concept, model, method, preset)
+        return [said, some, (concept, model), (method, preset, concept), *shown.values(), *_filling(made, method, values)]
+
+    def another(concept: str, model: str, method: str) -> list[Any]:
+        names = presets(method)
+        values = filled(page, concept, model, method, names[0])
+        shown = [gr.Column(visible=name == method) for name in METHODS]
+        return [gr.Dropdown(choices=names, value=names[0]), (method, names[0], concept), *shown, *_filling(made, method, values)]
+
+    def preset(concept: str, model: str, method: str, name: str) -> list[Any]:
+        return [(method, name, concept), *_filling(made, method, filled(page, concept, model, method, name))]
+
+    fields = [component for name in METHODS for component in made["forms"][name]]
+    now = [made[name] for name in ("concept", "model", "method", "preset")]
+    after = [made[name] for name in ("about", "examples", "shown_for", "filled_for")]
+    for name in ("concept", "model"):
+        made[name].change(chosen, now, [*after, *made["texts"], *fields], trigger_mode="always_last", **PRIVATE)
+    made["method"].change(another, now[:3], [made["preset"], made["filled_for"], *made["groups"].values(), *fields], **PRIVATE)
+    made["preset"].input(preset, now, [made["filled_for"], *fields], trigger_mode="always_last", **PRIVATE)
+
+
+def _filling(made: dict[str, Any], method: str, values: list[Any]) -> list[Any]:
+    """An update for every control of every method: those of this one are filled."""
+    import gradio as gr
+
+    shown = [as_shown(field, value) for field, value in zip(form(METHODS[method]), values, strict=True)]
+    return [value for name in METHODS for value in (shown if name == method else [gr.skip()] * len(made["forms"][name]))]
+
+
+def inputs_of(made: dict[str, Any]) -> list[Any]:
+    """Every control of the form, in the order that wish_of reads."""
+    fields = [component for name in METHODS for component in made["forms"][name]]
+    return [*(made[name] for name in NAMED), *made["texts"], *made["settings"], *fields]
+
+
+def wish_of(given: tuple[Any, ...]) -> Wish:
+    """The controls as they stand."""
+    named, rest = dict(zip(NAMED, given, strict=False)), list(given[len(NAMED) :])
+    texts_now, settings, values = rest[: len(TEXTS)], rest[len(TEXTS) : len(TEXTS) + len(SETTINGS)], rest[len(TEXTS) + len(SETTINGS) :]
+    held, start = {}, 0
+    for name in METHODS:
+        count = len(form(METHODS[name]))
+        held[name], start = values[start : start + count], start + count
+    method = str(named["method"])
+    if method not in held:
+        raise InputError(f"the method {method!r} is unknown; expected one of {', '.join(METHODS)}")
+    shown = dict(zip(TEXTS, map(str, texts_now), strict=True))
+    known = {name: tuple(value) if isinstance(value, list | tuple) else str(value or "") for name, value in named.items()}
+    return Wish(**known, texts=shown, values=held[method], settings=settings)

@@ -1,0 +1,147 @@
+"""Erase, behind the controls: what was filled in -> a command in the queue. Plain functions; knows no gradio.
+
+Everything is checked here, before anything waits: the command that is put into the line is one that starts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from erase.concepts import DEMO, Concept, list_concepts, load_concept
+from erase.job import Job
+from erase.methods import METHODS, make_method
+from erase.run import disk_errors, next_run_folder
+from erase.task import InputError
+from ui.access import inside, model_source
+from ui.context import Page
+from ui.entries import Entry
+from ui.forms import Field, changed, flags, form, preset_values
+from ui.processes import command
+from ui.prompts import edited
+
+FIRST = "star"
+OWN = "(the one that the concept is meant for)"
+ASIDE = ("concept", "model", "method", "preset", "output", "overwrite", "device", "anchor")  # have a place of their own, or none
+PATHS = ("tokenizer", "forget_images", "forget_image_captions", "retain_images", "retain_image_captions")
+SETTINGS = [field for field in form(Job) if field.name not in ASIDE]
+PREVIEW = {"preview_every": 10}  # steps; the command has it off
+LONGEST = 200  # letters of a concept
+SECONDS = 120.0  # that an estimate may take
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The controls as they stand. `texts`: the prompts as shown for `shown_for`; `values` the method's form as filled for `filled_for`."""
+
+    concept: str
+    model: str = OWN
+    method: str = "scissorhands"
+    preset: str = "balanced"
+    texts: Mapping[str, str] = field(default_factory=dict)
+    shown_for: tuple[str, ...] = ()
+    values: Sequence[Any] = ()
+    filled_for: tuple[str, ...] = ()
+    settings: Sequence[Any] = ()
+
+
+def concepts() -> list[str]:
+    """The concepts to choose from, those of the embedded model first: they need neither a download nor a GPU."""
+    return [concept.name for concept in sorted(list_concepts(), key=lambda concept: (concept.model != DEMO, concept.name != "star"))]
+
+
+def concept_for(page: Page, text: str, model: str) -> tuple[Concept, str]:
+    """The concept and where it is removed from; InputError for what is none, or may not be opened."""
+    text = " ".join(str(text or "").split())
+    if len(text) > LONGEST:
+        raise InputError(f"the concept has {len(text)} letters; expected at most {LONGEST}, a name or a few words")
+    if text.endswith(".toml"):
+        text = str(inside(text, page.roots))
+    chosen = None if model in ("", OWN, None) else model_source(str(model), page.roots, page.hub, page.shared)
+    concept = load_concept(text, chosen)
+    return concept, chosen or model_source(concept.model, page.roots, page.hub, page.shared)
+
+
+def command_of(page: Page, wish: Wish) -> tuple[Concept, list[str]]:
+    """The flags of the main job, without its folder; InputError for the first thing that is wrong with the form."""
+    concept, model = concept_for(page, wish.concept, wish.model)
+    text = str(inside(wish.concept, page.roots)) if wish.concept.strip().endswith(".toml") else " ".join(wish.concept.split())
+    if wish.texts and wish.shown_for == (wish.concept, wish.model):
+        text = str(edited(concept, wish.texts, page.runs.resolve() / ".ui" / "concepts") or text)
+    filled = preset_values(wish.method, wish.preset, concept)
+    values: dict[str, Any] = {}
+    if wish.values:
+        if wish.filled_for != (wish.method, wish.preset, wish.concept):
+            raise InputError("the form has just changed; look at it, and press again")
+        values = changed(form(METHODS[wish.method]), wish.values, filled)
+    settings = _settings(page, wish.settings)
+    named = {"concept": text, "model": model, "method": wish.method, "preset": wish.preset, "device": page.device}
+    _checked(named, filled | values, settings)
+    return concept, flags(named | settings | values)
+
+
+def _settings(page: Page, given: Sequence[Any]) -> dict[str, Any]:
+    """The job's own options that were given; paths inside the allowed folders."""
+    values = changed(SETTINGS, given, {field.name: field.default for field in SETTINGS}) if given else {}
+    return {name: str(inside(str(value), page.roots)) if name in PATHS else value for name, value in values.items()}
+
+
+def _checked(named: Mapping[str, Any], values: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """What the engine would say, with the labels of the form instead of flags."""
+    try:
+        Job(**named, **settings)
+        make_method(named["method"], named["preset"], **values)
+    except InputError as error:
+        raise InputError(re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", " ").capitalize(), str(error))) from None
+
+
+def start(page: Page, wish: Wish, owner: str = "") -> Entry:
+    """Put the job into the line; its run folder is made at once, so that no other job takes the name."""
+    concept, arguments = command_of(page, wish)
+    model = next(flag.partition("=")[2] for flag in arguments if flag.startswith("--model="))
+    folder = _reserved(page.runs, concept.name, _short(model), wish.method)
+    try:
+        return page.jobs.add([*arguments, f"--output={folder.resolve()}"], folder, f"{concept.name} from {_short(model)}", owner)
+    except InputError:
+        folder.rmdir()
+        raise
+
+
+def estimate(page: Page, wish: Wish) -> dict[str, Any] | None:
+    """Seconds, memory and disk of the job, as the command says; None where it cannot say."""
+    _, arguments = command_of(page, wish)
+    status, printed, said = command(["estimate", *arguments, "--json"], SECONDS)
+    if status == 2 and "no command" not in said:
+        raise InputError(said)
+    try:
+        found = json.loads(printed)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _reserved(root: Path, concept: str, model: str, method: str) -> Path:
+    with disk_errors(root):
+        while True:
+            folder = next_run_folder(root, concept, model, method)
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:  # another visitor was faster
+                continue
+            return folder
+
+
+def _short(model: str) -> str:
+    """What a model is called in a name: the last part, and of a run its run."""
+    path = Path(model)
+    return path.parent.name if path.name == "model" and path.parent.name else path.name or model
+
+
+def visible(fields: Sequence[Field]) -> tuple[list[Field], list[Field]]:
+    """The controls that most people look at, and the rest."""
+    first = ("seed", "forget_count", "retain_count", "evaluate_count", "sampling_steps", "guidance", "preview_every")
+    return [field for field in fields if field.name in first], [field for field in fields if field.name not in first]

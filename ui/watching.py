@@ -1,0 +1,105 @@
+"""Whose jobs a visitor sees, which of them is shown, and the presses on it. Plain functions; knows no gradio.
+
+Where strangers see the page, a job belongs to the browser that started it; a browser shows that by a name nobody can guess.
+Where only the owner of the machine sees it, every job is theirs.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+from erase.files import written
+from erase.task import InputError
+from ui.context import Page
+from ui.entries import RUNNING, Entry
+from ui.live import View, line, view
+from ui.progress import read_progress, seconds_left
+
+Seat = dict[str, str]
+"""What a browser remembers: `visitor`, its name, and `job`, the one it looks at."""
+
+
+def secret(page: Page) -> str:
+    """What browsers encrypt their seat with: the same after a restart, so that they find their jobs again."""
+    path = page.jobs.home / "secret"
+    if not path.exists():
+        with written(path) as part:
+            part.touch(mode=0o600)
+            part.write_text(secrets.token_urlsafe(24), encoding="utf-8")
+    return path.read_text(encoding="utf-8")
+
+
+def seated(seat: Any) -> Seat:
+    """The seat of a browser, made where it has none."""
+    known = seat if isinstance(seat, dict) else {}
+    return {"visitor": str(known.get("visitor") or secrets.token_urlsafe(24)), "job": str(known.get("job") or "")}
+
+
+def owner(page: Page, seat: Any) -> str:
+    """Under what name this visitor's jobs stand in the line."""
+    return seated(seat)["visitor"] if page.shared else ""
+
+
+def own(page: Page, seat: Any) -> list[Entry]:
+    """The visitor's jobs, newest first."""
+    return [entry for entry in reversed(page.jobs.entries()) if _owns(page, seat, entry)]
+
+
+def watched(page: Page, seat: Any) -> Entry | None:
+    """The job that is shown: the one that was chosen, else one that is active, else the newest."""
+    mine = own(page, seat)
+    chosen = [entry for entry in mine if entry.id == seated(seat)["job"]]
+    return next(iter([*chosen, *(entry for entry in mine if entry.active), *mine]), None)
+
+
+def choices(page: Page, seat: Any) -> list[tuple[str, str]]:
+    """The visitor's jobs as (words, id)."""
+    return [(f"{Path(entry.output).name}, {entry.state}", entry.id) for entry in own(page, seat)]
+
+
+def look(page: Page, seat: Any, show: bool) -> View:
+    """The shown job as it stands."""
+    entry = watched(page, seat)
+    ahead = page.jobs.ahead(entry.id) if entry else 0
+    return view(entry, ahead, show, _wait(page) if ahead else None)
+
+
+def queue(page: Page, seat: Any) -> str:
+    """The line, with the names of the visitor's own jobs."""
+    return line(page.jobs.entries(), lambda entry: _owns(page, seat, entry))
+
+
+def stop(page: Page, seat: Any) -> None:
+    """Stop the shown job."""
+    page.jobs.stop(_mine(page, seat).id)
+
+
+def again(page: Page, seat: Any) -> None:
+    """Put the shown job into the line once more."""
+    page.jobs.again(_mine(page, seat).id)
+
+
+def run_of(page: Page, seat: Any) -> Path:
+    """The run folder of the shown job."""
+    return Path(_mine(page, seat).output)
+
+
+def _owns(page: Page, seat: Any, entry: Entry) -> bool:
+    return not page.shared or entry.owner == owner(page, seat)
+
+
+def _mine(page: Page, seat: Any) -> Entry:
+    entry = watched(page, seat)
+    if entry is None:
+        raise InputError("there is no job of yours; press Start erasing first")
+    return entry
+
+
+def _wait(page: Page) -> float | None:
+    """What the running job still needs."""
+    running = next((entry for entry in page.jobs.entries() if entry.state == RUNNING), None)
+    progress = read_progress(Path(running.output)) if running else None
+    return seconds_left(progress, running.head, time.time() - running.started) if running and progress else None
