@@ -14,13 +14,11 @@ import argparse
 import contextlib
 import io
 import json
-import platform
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
+from host import facts
 
 from erase.classify import ABLATION
 from erase.cli import main as command
@@ -122,13 +120,7 @@ def main() -> None:
     root = given.output / name
     root.mkdir(exist_ok=True)
     reports = figures(root, given.seeds) if given.only == "figures" else cells(root, given.seeds, given.tune, given.cells)
-    facts = {
-        "date": date.today().isoformat(),
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-    }
-    (given.output / f"{name}.json").write_text(json.dumps({**facts, "reports": reports}, indent=1) + "\n", encoding="utf-8")
+    (given.output / f"{name}.json").write_text(json.dumps({**facts(), "reports": reports}, indent=1) + "\n", encoding="utf-8")
     parts = [summary(reports), *(f"## {cell}\n\n{markdown(report)}" for cell, report in reports.items())]
     (given.output / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(f"\n{summary(reports)}")
