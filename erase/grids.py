@@ -13,7 +13,15 @@ SETTINGS = 6
 _FAST: dict[str, Any] = {"learning_rate": 0.1, "cosine": True}
 _FASTER: dict[str, Any] = {"learning_rate": 0.2, "cosine": True}
 
-_SOFT: dict[str, Any] = {"forget_weight": 0.1}
+# Random labels beside retain batches: the weight of what is taught wrongly decides how far forgetting goes.
+_TAUGHT: tuple[dict[str, Any], ...] = (
+    {},
+    {"learning_rate": 0.03, "cosine": True},
+    {"learning_rate": 0.03, "cosine": True, "forget_weight": 0.03},
+    {"learning_rate": 0.03, "cosine": True, "forget_weight": 0.3},
+    {"learning_rate": 0.05, "cosine": True, "forget_weight": 0.1},
+    {"learning_rate": 0.1, "cosine": True, "forget_weight": 0.1},
+)
 
 GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
     "fine_tune": (
@@ -26,14 +34,7 @@ GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     # A network that is sure of its forget set has next to no gradient there, so its steps may be long.
     "gradient_ascent": ({}, *({"learning_rate": rate} for rate in (1e-2, 3e-2, 0.1, 0.3, 1.0))),
-    "random_label": (
-        {},
-        _SOFT,
-        {**_FAST, "forget_weight": 0.3},
-        {**_FAST, **_SOFT},
-        {**_FASTER, **_SOFT},
-        {**_FAST, "forget_weight": 0.03},
-    ),
+    "random_label": _TAUGHT,
     "influence": ({}, *({"strength": strength} for strength in (3.0, 10.0, 20.0, 30.0, 60.0))),
     "boundary_shrink": ({}, *({"learning_rate": rate} for rate in (1e-5, 3e-5, 1e-4, 3e-4, 3e-3))),
     "boundary_expand": ({}, *({"learning_rate": rate} for rate in (1e-5, 3e-5, 1e-4, 3e-4, 3e-3))),
@@ -45,5 +46,6 @@ GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
         {**_FAST, "l1": 3e-3},
         {**_FASTER, "l1": 1e-3},
     ),
-    "salun": ({}, _SOFT, {**_FAST, "forget_weight": 0.3}, {**_FAST, **_SOFT}, {**_FASTER, **_SOFT}, {**_FAST, "forget_weight": 0.03}),
+    "salun": _TAUGHT,
+    "scissorhands": ({}, {"forget_weight": 0.15}, {"forget_weight": 0.6}, {"fraction": 0.03}, {"fraction": 0.3}, {"learning_rate": 0.03}),
 }

@@ -57,7 +57,8 @@ class Bench:
         augment = crop_and_mirror if self.options["augment"] else None
         sets = (self.data.train[forget], self.data.train[retain])
         batch, classes = self.options["batch"], len(self.data.classes)
-        return classifier_task(network.train(), *sets, classes, batch=batch, seed=self.seed, fresh=self.fresh, augment=augment)
+        more = {"batch": batch, "seed": self.seed, "fresh": self.fresh, "augment": augment, "held_out": self.data.validation}
+        return classifier_task(network.train(), *sets, classes, **more)
 
     def trained(self, name: str, rows: Tensor) -> nn.Module:
         """The network trained from its beginning on these rows; kept under this name, and resumed where it was stopped."""
