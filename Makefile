@@ -10,9 +10,12 @@ TORCH ?= torch==2.13.0 torchvision==0.28.0
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RESULTS ?= runs/bench
+CPU_TABLES := demo_quality erasing evaluation repair_step published_step latents_cache generation selection scoring cost
+GPU_WAYS := published ours ours-bfloat16
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo test test-all lint bench clean
+.PHONY: demo test test-all lint bench bench-large bench-quality bench-gpu clean
 
 demo: $(READY)
 	$(BIN)/erase-concept --concept star --output runs/demo-star
@@ -30,9 +33,30 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# One after another: two at once would measure each other.
+# One after another: two at once would measure each other. Records go to $(RESULTS), a file each.
 bench: $(READY)
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+	set -e; for name in $(CPU_TABLES); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py --json $(RESULTS)/$$name.json; done
+
+# Stable Diffusion 1.x's size on the CPU: 15 GB of disk for a while, 10 GB of memory, and time.
+bench-large: $(READY)
+	for n in 200 860; do $(BIN)/python benchmarks/selection.py --scores $${n}_000_000 --json $(RESULTS)/selection-$${n}m.json || exit 1; done
+	$(BIN)/python benchmarks/whole_job.py --json $(RESULTS)/whole_job.json
+
+# Every preset and every part of the method, over seeds: an hour.
+bench-quality: $(READY)
+	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/quality.py --ablation
+
+# The same on a card, at Stable Diffusion 1.x's size with random weights; the large tables need 80 GB.
+bench-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu_step.py --device cuda --json $(RESULTS)/gpu_step.json
+	$(BIN)/python benchmarks/gpu_step.py --device cuda --batches 4 --scope cross-attention --optimizer adafactor \
+	  --variants bfloat16 bfloat16+checkpointing --json $(RESULTS)/gpu_step-low.json
+	$(BIN)/python benchmarks/published_step.py --size sd1 --device cuda --steps 5 --ways $(GPU_WAYS) --json $(RESULTS)/published_step-gpu.json
+	$(BIN)/python benchmarks/scoring.py --size sd1 --device cuda --dtype bfloat16 --json $(RESULTS)/scoring-gpu.json
+	$(BIN)/python benchmarks/latents_cache.py --size sd1 --device cuda --dtype bfloat16 --json $(RESULTS)/latents_cache-gpu.json
+	$(BIN)/python benchmarks/generation.py --size sd1 --device cuda --dtype bfloat16 --count 32 --batch 8 --json $(RESULTS)/generation-gpu.json
+	$(BIN)/python benchmarks/selection.py --scores 860_000_000 --device cuda --json $(RESULTS)/selection-gpu.json
 
 # What make and the tools have made. Run folders stay: they are yours.
 clean:
@@ -43,5 +67,5 @@ clean:
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip show --quiet torch || $(BIN)/python -m pip install $(TORCH)
-	$(BIN)/python -m pip install --editable ".[eval,nudity,ui,dev]"
+	$(BIN)/python -m pip install --editable ".[eval,classify,nudity,ui,dev]"
 	touch $@

@@ -8,14 +8,12 @@ judge agrees with the prompt in shape, colour and style. Also writes a sheet of 
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
+from host import facts, parser, publish
 from PIL import Image
 
 from erase.demo import GUIDANCE, STEPS, judge_path, pipeline_path, world
@@ -31,11 +29,11 @@ def agreement(found: dict[str, list[str]], scenes: list[world.Scene]) -> dict[st
     return {d: rate([name == s.attribute(d) for name, s in zip(names, scenes, strict=True)]).record() for d, names in found.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, default=Path("runs/demo-quality"))
-    parser.add_argument("--count", type=int, default=500)
-    given = parser.parse_args()
+def main(argv: list[str] | None = None) -> None:
+    options = parser(__doc__, device=False)
+    options.add_argument("--output", type=Path, default=Path("runs/demo-quality"))
+    options.add_argument("--count", type=int, default=500)
+    given = options.parse_args(argv)
     judge, model = load_judge(judge_path()), StableDiffusion(pipeline_path())
 
     fresh = list(world.scenes(1000, seed=10_000_019))
@@ -43,8 +41,7 @@ def main() -> None:
     with torch.no_grad():
         back = torch.cat([model.pipeline.vae.decode(model.pipeline.vae.encode(part).latent_dist.mean).sample for part in drawn.split(100)])
     result = {
-        "date": date.today().isoformat(),
-        "threads": torch.get_num_threads(),
+        **facts(),
         "judge_on_renders": agreement(judge.name(drawn), fresh),
         "judge_on_reconstructions": agreement(judge.name(back), fresh),
         "reconstruction_l1_in_0_1": round(float((back.clamp(-1, 1) - drawn).abs().mean()) / 2, 4),
@@ -58,7 +55,9 @@ def main() -> None:
     result["pictures_per_second"] = round(given.count / (time.perf_counter() - start), 2)
     pixels = load_pixels([p.path for p in made], world.SIZE)
     result |= {"pairs": given.count, "steps": STEPS, "guidance": GUIDANCE, "pipeline": agreement(judge.name(pixels), asked)}
-    print(json.dumps(result, indent=1))
+    shares = {what: found for what, found in result.items() if isinstance(found, dict)}
+    lines = [f"{what:26}" + "  ".join(f"{d} {share['value']}" for d, share in found.items()) for what, found in shares.items()]
+    publish(result, "\n".join(lines), given.json)
 
     rows = [np.concatenate([np.asarray(Image.open(made[12 * r + c].path)) for c in range(12)], 1) for r in range(5)]
     sheet = Image.fromarray(np.concatenate(rows, 0))

@@ -5,18 +5,14 @@ python benchmarks/erasing.py --output runs/benchmark-erasing
 
 from __future__ import annotations
 
-import argparse
 import importlib
-import json
-import platform
 import shutil
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
+from host import facts, parser, publish
 
 from erase.pipeline import Job, erase_concept
 from erase.run import Run
@@ -38,11 +34,12 @@ def timed(module: str, name: str, spent: dict[str, float]) -> None:
     setattr(home, name, outer)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--concept", default="star")
-    parser.add_argument("--output", type=Path, default=Path("runs/benchmark-erasing"))
-    given = parser.parse_args()
+def main(argv: list[str] | None = None) -> None:
+    options = parser(__doc__)
+    options.add_argument("--concept", default="star")
+    options.add_argument("--output", type=Path, default=Path("runs/benchmark-erasing"))
+    given = options.parse_args(argv)
+    begun = facts(given.device)
     shutil.rmtree(given.output, ignore_errors=True)
     spent: dict[str, float] = {}
     for module, name in (
@@ -52,23 +49,20 @@ def main() -> None:
     ):
         timed(module, name, spent)
     start = time.perf_counter()
-    erase_concept(Job(concept=given.concept, output=str(given.output)))
+    erase_concept(Job(concept=given.concept, output=str(given.output), device=given.device))
     evaluate_run(given.output)
     total = time.perf_counter() - start
     stages = {name: facts["seconds"] for name, facts in Run.read(given.output).stages().items()}
     erasing = stages["erase"]
     result = {
         "command": f"erase-concept --concept {given.concept}",
-        "date": date.today().isoformat(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
         "total_seconds": round(total, 1),
         "stage_seconds": stages,
         "inside_erasing": {name: round(seconds, 3) for name, seconds in spent.items()},
         "trim_and_project_share_percent": round(100 * (spent["trim"] + spent["project"]) / erasing, 2),
-    }
-    print(json.dumps(result, indent=1))
+    } | begun
+    stage_lines = [f"{name:14}{seconds:10.2f} s" for name, seconds in (stages | {"all": total}).items()]
+    publish(result, "\n".join(stage_lines), given.json)
 
 
 if __name__ == "__main__":

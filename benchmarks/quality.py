@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shutil
 import statistics as st
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
+from host import facts
 
 from erase.pipeline import Job, Work, erase_concept
 from eval.report import evaluate_run
@@ -110,11 +108,10 @@ def main() -> None:
         for preset in given.presets:
             for concept in given.concepts:
                 rows += [cell(given.output, preset, replace(job, concept=concept, seed=seed, preset=preset), {}) for seed in given.seeds]
-    facts = {"date": date.today().isoformat(), "torch": torch.__version__, "processor": platform.processor() or platform.machine()}
-    facts |= {"threads": torch.get_num_threads(), "evaluate_count": given.evaluate_count}
+    about = facts() | {"evaluate_count": given.evaluate_count}
     kind = "ablation" if given.ablation else "quality"
     given.output.mkdir(parents=True, exist_ok=True)
-    (given.output / f"{kind}.json").write_text(json.dumps({"facts": facts, "rows": rows}, indent=1) + "\n")
+    (given.output / f"{kind}.json").write_text(json.dumps({"facts": about, "rows": rows}, indent=1) + "\n")
     text = table(rows, ("name",) if given.ablation else ("name", "concept"))
     (given.output / f"{kind}.md").write_text(text + "\n")
     print(text)

@@ -4,7 +4,8 @@ Importing this imports torch, but none of diffusers, transformers, gradio or nud
 """
 
 from erase.concepts import Concept, load_concept
-from erase.methods import METHODS, make_method
+from erase.loaders import unlearn
+from erase.methods import CLASSIFIER_METHODS, METHODS, make_method
 from erase.pipeline import Job, erase_concept
 from erase.project import project
 from erase.repair import repair
@@ -13,6 +14,7 @@ from erase.task import Diverged, InputError, Step, Task
 from erase.trim import trim
 
 __all__ = [
+    "CLASSIFIER_METHODS",
     "METHODS",
     "Concept",
     "Diverged",
@@ -27,4 +29,5 @@ __all__ = [
     "project",
     "repair",
     "trim",
+    "unlearn",
 ]

@@ -32,14 +32,16 @@ def repair(
     unlearn: Loss | None = None,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
+    cosine: bool = False,
     resume: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Step]:
     """Minimise L_r + λ U under <g, g_u> >= 0 (Eqs. 3 to 5), with two backward passes and one host copy a step.
 
     Step i, from 1, sees forget and retain batches i - 1.
-    `optimizer` is adam, adamw, adafactor or sgd, and `momentum` is for the last. `unlearn` stands in for the task's own.
-    Modules stay in the mode in which the task has them. A step's `snapshot` holds the state at the time it is called; with
-    an earlier one as `resume` the run goes on bit for bit as if it had not stopped.
+    `optimizer` is adam, adamw, adafactor or sgd, and `momentum` is for the last. With `cosine` the rate falls to 0 along
+    half a cosine. `unlearn` stands in for the task's own. Modules stay in the mode in which the task has them. A step's
+    `snapshot` holds the state at the time it is called; with an earlier one as `resume` the run goes on bit for bit as if
+    it had not stopped.
 
     `task.micro_batch` examples go through the network at once, all of a batch by default; the gradient is that of the whole
     batch either way, up to rounding (but for batch norms in training mode, which see the pieces). When the device runs out of
@@ -74,6 +76,7 @@ def repair(
 
         for weight, gradient in zip(weights, g, strict=True):
             weight.grad = gradient
+        update.param_groups[0]["lr"] = learning_rate * (0.5 * (1 + math.cos(math.pi * (i - 1) / steps)) if cosine else 1.0)
         update.step()
         update.zero_grad(set_to_none=True)
         done = i

@@ -1,4 +1,4 @@
-"""torchvision, whose only door this is, and the weights of networks like its own: files published under a part of their hash.
+"""Weights of networks like those of torchvision: files published under a part of their hash.
 
 Knows no network. Weights are looked for where torch.hub keeps them and are fetched to there; a file that is a pickle is opened
 only if it is the published one.
@@ -10,16 +10,15 @@ import sys
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from erase.files import sha256
-from erase.operators import declare_operators
 from erase.task import InputError
+from erase.vision import REMEDY, torchvision
 
-REMEDY = 'pip install "erase-concept[eval]"'
+__all__ = ["REMEDY", "Weights", "read_weights", "torchvision"]
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,6 @@ class Weights:
     tensors: dict[str, Tensor]
     sha256: str
     published: bool
-
-
-def torchvision() -> Any:
-    """The module torchvision, also beside a torch that it was not built for; InputError where it is not installed."""
-    declare_operators()
-    try:
-        import torchvision
-    except ImportError as error:
-        what = "is not installed" if error.name == "torchvision" else f"cannot be imported ({error})"
-        raise InputError(f"torchvision {what}; install the one made for torch {torch.__version__}: {REMEDY}") from error
-    return torchvision
 
 
 def read_weights(url: str, given: Path | None, option: str) -> Weights:

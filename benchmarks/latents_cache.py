@@ -1,0 +1,108 @@
+"""A repair step from cached latents and embeddings beside one that encodes its pictures and captions anew.
+
+    python benchmarks/latents_cache.py
+    python benchmarks/latents_cache.py --size sd1 --device cuda --dtype bfloat16
+
+Everything else is the same: `repair`, the anchor's predictions made beforehand, the pictures, and on the CPU the noise. So the
+difference is what the cache saves at every step; what it costs once is printed beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fresh import fresh_batches
+from host import Record, alternate, facts, parser, publish, rows, summary, timed
+from models import SIZES, open_size
+from published import FORGET_WEIGHT, LEARNING_RATE, SEED, Pictures
+
+from erase.diffusion import DTYPES, StableDiffusion, diffusion_task
+from erase.diffusion.tasks import with_prediction
+from erase.latents import Latents, cache_latents, read_latents
+from erase.repair import repair
+from erase.scope import open_scope
+from erase.task import Task
+
+
+def make_cached(model: StableDiffusion, latents: Latents, options: argparse.Namespace) -> Task:
+    """The task as the main job has it, all pictures drawn with their prompts."""
+    unet, steps = model.unet(), options.warmup + options.steps
+    weights = open_scope(unet, options.scope)
+    dtype = DTYPES[options.dtype]
+    return diffusion_task(unet, model.noise_scheduler(), latents, weights, options.batch, SEED, steps, empty_captions=0.0, dtype=dtype)
+
+
+def make_fresh(model: StableDiffusion, cached: Task, given: Pictures, options: argparse.Namespace) -> Task:
+    """The same task on a network of its own, whose batches are encoded when they are asked for."""
+    unet, scheduler, steps = model.unet(), model.noise_scheduler(), options.warmup + options.steps
+    anchors = [texts[0] for texts in given.anchors]
+    forget = fresh_batches(model, scheduler, given.forget, (SEED, "forget"), options.batch, anchors=anchors)
+    return replace(
+        cached,
+        network=unet,
+        forget=with_prediction(unet, forget, steps, "anchor", ("passed", "anchor_"), DTYPES[options.dtype]),
+        retain=fresh_batches(model, scheduler, given.retain, (SEED, "retain"), options.batch),
+        weights=open_scope(unet, options.scope),
+    )
+
+
+def measure(options: argparse.Namespace) -> Record:
+    """The record of one run."""
+    begun = facts(options.device)
+    model = open_size(options.size, options.device)
+    total = options.warmup + options.steps
+    with tempfile.TemporaryDirectory() as scratch:
+        given = Pictures(Path(scratch), options.forget, options.retain, model.size)
+        path = Path(scratch) / "latents.safetensors"
+        encoding = (path, given.forget, given.anchors, given.retain, model.embed, model.encode, model.size)
+        caching = timed(lambda: cache_latents(*encoding), options.device)[0]
+        cached = make_cached(model, read_latents(path), options)
+        tasks = {"encoded anew": make_fresh(model, cached, given, options), "from the cache": cached}
+        steps = {way: repair(task, total, "adam", LEARNING_RATE, FORGET_WEIGHT) for way, task in tasks.items()}
+        ways: dict[str, Callable[[], object]] = {way: (lambda stepping=stepping: next(stepping)) for way, stepping in steps.items()}
+        times = alternate(ways, options.steps, options.warmup, options.device)
+        size = path.stat().st_size
+    return {
+        "size": options.size,
+        "dtype": options.dtype,
+        "scope": options.scope,
+        "batch": options.batch,
+        "steps": options.steps,
+        "pictures": {"forget": options.forget, "retain": options.retain},
+        **summary(times, "encoded anew"),
+        "caching_seconds": caching,
+        "cache_bytes": size,
+    } | begun
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """The record for people."""
+    lines = [f"{record['scope']}, batch {record['batch']} + {record['batch']}, {record['device']}, {record['threads']} threads"]
+    saved = record["median_wall"]["encoded anew"] - record["median_wall"]["from the cache"]
+    count = sum(record["pictures"].values())
+    once = f"the cache of {count} pictures took {record['caching_seconds']:.2f} s once and {record['cache_bytes'] / 1e6:.1f} MB"
+    return "\n".join([*lines, *rows(record), f"saved {1000 * saved:.0f} ms a step; {once}"])
+
+
+def main(argv: list[str] | None = None) -> None:
+    given = parser(__doc__)
+    given.add_argument("--size", choices=SIZES, default="demo")
+    given.add_argument("--dtype", choices=DTYPES, default="float32")
+    given.add_argument("--scope", default="cross-attention")
+    given.add_argument("--batch", type=int, default=16, help="pictures in each of the two batches")
+    given.add_argument("--forget", type=int, default=96, help="pictures to forget, in the whole run")
+    given.add_argument("--retain", type=int, default=288, help="pictures to keep, in the whole run")
+    given.add_argument("--steps", type=int, default=20, help="steps that are timed")
+    given.add_argument("--warmup", type=int, default=2)
+    options = given.parse_args(argv)
+    record = measure(options)
+    publish(record, table(record), options.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What --tune tries: for each method the same number of settings, its default among them. A table, no work.
+
+A setting is the options that differ from the defaults. Those that train on the retain set may all go up to the same
+learning rate with the same schedule, for that alone decides much.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+SETTINGS = 6
+
+_FAST: dict[str, Any] = {"learning_rate": 0.1, "cosine": True}
+_FASTER: dict[str, Any] = {"learning_rate": 0.2, "cosine": True}
+
+_SOFT: dict[str, Any] = {"forget_weight": 0.1}
+
+GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
+    "fine_tune": (
+        {},
+        {"learning_rate": 0.003},
+        {"learning_rate": 0.03, "cosine": True},
+        _FAST,
+        _FASTER,
+        {"learning_rate": 0.5, "cosine": True},
+    ),
+    # A network that is sure of its forget set has next to no gradient there, so its steps may be long.
+    "gradient_ascent": ({}, *({"learning_rate": rate} for rate in (1e-2, 3e-2, 0.1, 0.3, 1.0))),
+    "random_label": (
+        {},
+        _SOFT,
+        {**_FAST, "forget_weight": 0.3},
+        {**_FAST, **_SOFT},
+        {**_FASTER, **_SOFT},
+        {**_FAST, "forget_weight": 0.03},
+    ),
+    "influence": ({}, *({"strength": strength} for strength in (3.0, 10.0, 20.0, 30.0, 60.0))),
+    "boundary_shrink": ({}, *({"learning_rate": rate} for rate in (1e-5, 3e-5, 1e-4, 3e-4, 3e-3))),
+    "boundary_expand": ({}, *({"learning_rate": rate} for rate in (1e-5, 3e-5, 1e-4, 3e-4, 3e-3))),
+    "l1_sparse": (
+        {},
+        {"l1": 1e-3},
+        _FASTER,
+        {**_FAST, "l1": 1e-3},
+        {**_FAST, "l1": 3e-3},
+        {**_FASTER, "l1": 1e-3},
+    ),
+    "salun": ({}, _SOFT, {**_FAST, "forget_weight": 0.3}, {**_FAST, **_SOFT}, {**_FASTER, **_SOFT}, {**_FAST, "forget_weight": 0.03}),
+}

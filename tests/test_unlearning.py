@@ -1,0 +1,201 @@
+"""The loop over methods and seeds: what has its line is not done again, a kill costs nothing, and a method that diverges stops nobody."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from erase.classify import ABLATION, DEFAULTS, Classify, entries, tried
+from erase.grids import GRIDS, SETTINGS
+from erase.methods import CLASSIFIER_METHODS
+from erase.networks import build_network
+from erase.requests import Case
+from erase.task import InputError
+from erase.trained import Clock, Memory, read_facts, read_network, write_network
+from erase.unlearning import export_model, model_path, networks, results, unlearn_all
+from eval.predictions import accuracy, logits
+
+QUICK: dict[str, Any] = {"dataset": "digits", "train_samples": 60, "epochs": 4, "seeds": 1}
+FINE = "fine_tune:epochs=1"
+
+
+def weigh(network: nn.Module, case: Case) -> dict[str, Any]:
+    """A measure that says which network it saw."""
+    total = sum(float(weight.detach().double().abs().sum()) for weight in network.parameters())
+    return {"weighs": total, "forget": len(case.forget), "retain_accuracy": accuracy(logits(network, case.training), case.training.y)}
+
+
+def job(folder: Path, **values: Any) -> Classify:
+    return Classify(**{**QUICK, "output": str(folder), **values})
+
+
+def known(folder: Path) -> dict[tuple[str, int, int], dict[str, Any]]:
+    return {(line["label"], line["seed"], line["request"]): line for line in results(folder)}
+
+
+def test_every_row_of_every_seed_once_and_more_rows_and_seeds_later(tmp_path: Path) -> None:
+    unlearn_all(job(tmp_path / "run"), entries([FINE]), weigh)
+    first = known(tmp_path / "run")
+    assert list(first) == [("original", 0, 0), ("retrain", 0, 0), (FINE, 0, 0)]
+    assert {line["forget"] for line in first.values()} == {6}
+    assert len({line["weighs"] for line in first.values()}) == 3
+    assert all(line["work"] > 0 and line["peak_bytes"] > 0 for line in first.values())
+    unlearn_all(job(tmp_path / "run", seeds=2), entries([FINE, "gradient_ascent"]), weigh)
+    both = known(tmp_path / "run")
+    assert len(results(tmp_path / "run")) == len(both) == 8
+    assert {key: both[key] for key in first} == first  # nothing was done again
+    other = unlearn_all(job(tmp_path / "other", seeds=2), entries(["gradient_ascent", FINE]), weigh)
+    assert {key: line["weighs"] for key, line in known(other).items()} == {key: line["weighs"] for key, line in both.items()}
+
+
+class Stop(Exception):
+    pass
+
+
+def test_training_goes_on_where_it_was_killed_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = unlearn_all(job(tmp_path / "whole"), [], weigh)
+    monkeypatch.setattr("erase.trained.SAVED", 0.0)
+
+    def kill(event: Any) -> None:
+        if event.stage.startswith("train") and event.done == 5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        unlearn_all(job(tmp_path / "killed"), [], weigh, kill)
+    assert [path.name for path in (tmp_path / "killed" / "models").iterdir()] == ["original-0.checkpoint"]
+    seen: list[int] = []
+    killed = unlearn_all(
+        job(tmp_path / "killed"), [], weigh, lambda e: seen.append(e.done) if e.stage == "train original, seed 0" else None
+    )
+    assert seen[0] == 5
+    assert [line["weighs"] for line in results(killed)] == [line["weighs"] for line in results(whole)]
+    assert not list((killed / "models").glob("*.checkpoint"))
+
+
+def test_a_method_that_diverges_has_its_line_and_the_others_go_on(tmp_path: Path) -> None:
+    folder = unlearn_all(job(tmp_path), entries(["gradient_ascent:learning_rate=1e12,epochs=9", FINE]), weigh)
+    lost = next(line for line in results(folder) if line["method"] == "gradient_ascent")
+    assert "gradient_ascent" in lost["diverged"]
+    assert "is not finite at step" in lost["diverged"]
+    assert "weighs" in known(folder)[(FINE, 0, 0)]
+
+
+def test_requests_one_after_another_go_on_from_the_method_s_own_network(tmp_path: Path) -> None:
+    folder = unlearn_all(job(tmp_path / "two", forget=("class:3", "random:10%")), entries([FINE]), weigh)
+    lines = known(folder)
+    assert lines[(FINE, 0, 1)]["forget"] == lines[(FINE, 0, 0)]["forget"] + 6 == lines[("retrain", 0, 1)]["forget"]
+    alone = unlearn_all(job(tmp_path / "one", forget=("class:3",)), entries([FINE]), weigh)
+    assert known(alone)[(FINE, 0, 0)]["weighs"] == lines[(FINE, 0, 0)]["weighs"] != lines[(FINE, 0, 1)]["weighs"]
+    assert lines[("retrain", 0, 0)]["weighs"] != lines[("retrain", 0, 1)]["weighs"]
+
+
+def test_other_options_in_the_same_folder_are_refused(tmp_path: Path) -> None:
+    unlearn_all(job(tmp_path), entries([FINE]), weigh)
+    with pytest.raises(InputError, match="epochs: 4 there, 5 now"):
+        unlearn_all(job(tmp_path, epochs=5), entries([FINE]), weigh)
+
+
+def test_networks_of_the_first_seed_are_kept_and_exported_with_how_they_came_about(tmp_path: Path) -> None:
+    folder = unlearn_all(job(tmp_path, seeds=2), entries([FINE]), weigh)
+    assert model_path(folder, FINE, 0, 0).exists()
+    assert not model_path(folder, FINE, 1, 0).exists()
+    case, found = networks(job(tmp_path), ["original", "retrain", FINE, "salun"], 0)
+    assert list(found) == ["original", "retrain", FINE]
+    assert {label: weigh(network, case)["weighs"] for label, network in found.items()} == {
+        label: line["weighs"] for (label, seed, _), line in known(folder).items() if seed == 0
+    }
+    out = export_model(job(tmp_path), FINE, tmp_path / "model.safetensors", {"note": "kept"})
+    with safe_open(out, framework="pt") as file:
+        made = json.loads(file.metadata()["erase-concept"])
+    assert (made["method"], made["seed"], made["forget"], made["note"]) == ("fine_tune", 0, ["random:10%"], "kept")
+    assert len(made["source_sha256"]) == 64
+    with pytest.raises(InputError, match="--export salun"):
+        export_model(job(tmp_path), "salun", out, {})
+
+
+def test_a_network_of_the_user_is_not_trained_again(tmp_path: Path) -> None:
+    network = build_network("small", 10, 1, 8, seed=7)
+    write_network(tmp_path / "own.safetensors", network, {})
+    folder = unlearn_all(job(tmp_path / "run", original=str(tmp_path / "own.safetensors")), entries([FINE]), weigh)
+    wanted = sum(float(weight.detach().double().abs().sum()) for weight in network.parameters())
+    assert known(folder)[("original", 0, 0)]["weighs"] == wanted
+    with pytest.raises(InputError, match="does not fit the network"):
+        unlearn_all(job(tmp_path / "b", dataset="shapes", original=str(tmp_path / "own.safetensors")), [], weigh)
+    (tmp_path / "own.safetensors").write_bytes(b"torn")
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        unlearn_all(job(tmp_path / "c", original=str(tmp_path / "own.safetensors")), [], weigh)
+
+
+def test_rows_in_words() -> None:
+    assert [entry.label for entry in entries(["all"])] == [name for name in CLASSIFIER_METHODS if name != "retrain"]
+    (one,) = entries(["scissorhands:fraction=0.1,projected=false,initialisation=zero,trim-scope=None", "retrain"])
+    assert one.values == {"fraction": 0.1, "projected": False, "initialisation": "zero", "trim_scope": None}
+    made = one.make()
+    assert (made.fraction, made.projected, made.initialisation) == (0.1, False, "zero")
+    assert [entries(["scissorhands:preset=cifar100"])[0].make().fraction] == [
+        CLASSIFIER_METHODS["scissorhands"].presets["cifar100"]["fraction"]
+    ]
+    assert len({json.dumps(vars(entry.make()), sort_keys=True) for entry in entries(ABLATION)}) == 8
+    assert [entry.preset for entry in entries(["salun", "influence", "salun:preset=balanced"], "cifar10")][::2] == ["cifar10", "balanced"]
+    assert {entry.preset for entry in entries(["all"], "digits")} == {"balanced"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("esd", "--methods 'esd' is unknown; expected all, or some of retrain, fine_tune"),
+        ("salun:fraction", "'fraction' is no option=value"),
+        ("salun:fraction=much", "fraction is 'much'; expected float"),
+        ("scissorhands:projected=perhaps", "expected true or false"),
+        ("salun:speed=3", "salun has no option 'speed'"),
+        ("salun:fraction=2", "--fraction is 2.0; expected at most 1"),
+    ],
+)
+def test_rows_that_cannot_be_read(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        entries([text])
+
+
+def test_every_method_is_tuned_on_equally_many_settings_its_default_among_them() -> None:
+    for entry in entries(["all"]):
+        settings = tried(entry)
+        assert len(settings) == SETTINGS, entry.label
+        made = [vars(one.make()) for one in settings]
+        assert vars(CLASSIFIER_METHODS[entry.method]()) in made, entry.label
+        assert len({json.dumps(one, sort_keys=True) for one in made}) == SETTINGS
+    assert set(GRIDS) == set(CLASSIFIER_METHODS) - {"retrain"}
+
+
+def test_data_sets_have_their_own_defaults() -> None:
+    assert Classify(dataset="cifar100").filled()["epochs"] == DEFAULTS["cifar100"]["epochs"] == 160
+    assert Classify(dataset="cifar100", epochs=3).filled()["epochs"] == 3
+    assert Classify(dataset="some/folder").filled()["network"] == "resnet34"
+    with pytest.raises(InputError, match="--references is 1"):
+        Classify(references=1)
+
+
+def test_facts_are_kept_beside_a_network(tmp_path: Path) -> None:
+    first, second = (build_network("small", 3, 1, 8, seed) for seed in (0, 1))
+    write_network(tmp_path / "a.safetensors", first, {"seconds": 1.5})
+    read_network(tmp_path / "a.safetensors", second)
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    assert read_facts(tmp_path / "a.safetensors") == {"seconds": 1.5}
+
+
+def test_the_clock_counts_what_was_before_a_stop_and_memory_is_that_within() -> None:
+    clock = Clock("cpu", {"seconds": 100.0, "work": 50.0})
+    sum(i * i for i in range(100_000))
+    read = clock.read()
+    assert read["seconds"] > 100
+    assert read["work"] > 50
+    with Memory("cpu") as small:
+        pass
+    with Memory("cpu") as large:
+        torch.ones(40_000_000)
+    assert large.peak - small.peak > 100e6
