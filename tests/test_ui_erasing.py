@@ -62,6 +62,7 @@ def parsed(arguments: list[str]) -> dict[str, Any]:
 
 def test_a_first_visit_starts_on_the_embedded_model(page):
     assert concepts()[0] == FIRST
+    assert concepts().index("red") < concepts().index("checkered")  # what is typed finds parts of words
     concept, arguments = command_of(page, wish(page))
     assert concept.name == "star"
     assert parsed(arguments) == {"concept": "star", "model": "demo", "method": "scissorhands", "preset": "balanced", "device": "cpu"}

@@ -33,7 +33,7 @@ def wire(page: Page, form: dict[str, Any], out: dict[str, Any]) -> None:
         opening, known, quick = await asyncio.to_thread(first, page)
         offered = settings_for(page, list(opening.models), OWN)[2]
         said = {form[name]: getattr(opening, name) for name in ("prompt", "steps", "guidance")} | {out["auto"]: opening.prompt}
-        said[out["nothing"]] = gr.Group(visible=not known)
+        said[out["nothing"]] = gr.Column(visible=not known)
         said |= {
             form["models"]: gr.Dropdown(choices=known, value=list(opening.models)),
             form["example"]: gr.Dropdown(choices=offered, value=None),
@@ -48,8 +48,9 @@ def wire(page: Page, form: dict[str, Any], out: dict[str, Any]) -> None:
         page.drawing.leave(str(request.session_hash))
 
     changed = [*form.values(), *out.values()]
+    page.links["compare.draw"] = {"fn": drawn, "inputs": inputs, "outputs": changed, "concurrency_limit": None, **PRIVATE}
     for event in (form["draw"].click, form["prompt"].submit):
-        event(drawn, inputs, changed, concurrency_limit=None, **PRIVATE)
+        event(**page.links["compare.draw"])
     page.links["blocks"].load(opened, inputs, changed, concurrency_limit=None, **PRIVATE)
     form["stop"].click(stopped, None, None, **PRIVATE)
     page.links["blocks"].unload(stopped)

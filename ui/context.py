@@ -16,8 +16,9 @@ from ui.shelf import Shelf
 class Page:
     """One page. Every tab module has `build(page)`, called inside its gr.Tab; handlers take what they need of it.
 
-    A tab puts into `links` the components that others may set, by name: "tabs" (the gr.Tabs, selected by "compare", "erase",
-    "evidence" or "inside"), "tab.NAME" (each gr.Tab), "compare.run" and "evidence.run" (dropdowns of run names).
+    A tab puts into `links` what others may set or start, by name: "tabs" (the gr.Tabs, selected by "compare", "erase", "evidence" or
+    "inside"), "tab.NAME" (each gr.Tab), "compare.run" and "evidence.run" (dropdowns of run names), "compare.draw" (what an event
+    takes to draw what Compare asks for at that moment).
     `connect(page)`, where a tab module has it, is called when all are built, so that its events can name them.
 
     `allowed`: folders that a typed path may lie in beside `runs`. `hub`: hub names that strangers may open. `shared`: strangers

@@ -62,7 +62,7 @@ def build_form(page: Page) -> dict[str, Any]:
     said, shown, some = about(page, FIRST, OWN)
     made["about"] = gr.HTML(said, elem_id="erase-about")
     with gr.Row():
-        made["method"] = gr.Dropdown(list(METHODS), value="scissorhands", label="Method", info="How it is taken out.", min_width=140)
+        made["method"] = gr.Dropdown(list(METHODS), value="scissorhands", label="Method", info="How it is taken out.", min_width=190)
         names = presets("scissorhands")
         made["preset"] = gr.Dropdown(
             names, value=names[0], label="Preset", info="A named set of values for the options below.", min_width=140

@@ -46,8 +46,8 @@ def _live() -> dict[str, Any]:
 
     out: dict[str, Any] = {}
     with gr.Row(visible=False) as out["yours"]:
-        out["job"] = gr.Dropdown([], label="Job", info="Yours, newest first. A page that is opened again finds them here.", elem_id="job")
-        out["queue"] = gr.HTML(elem_id="queue")
+        out["job"] = gr.Dropdown([], label="Job", info="Yours, newest first; found again when the page is.", elem_id="job", min_width=280)
+        out["queue"] = gr.HTML(elem_id="queue", min_width=200)
     out["head"] = gr.HTML(View().head, elem_id="head")
     with gr.Row(elem_id="presses"):
         labels = {"stop": "Stop", "again": "Go on", "compare": "Compare", "report": "Report", "inside": "Inside"}

@@ -25,7 +25,7 @@ from ui.processes import command
 from ui.prompts import edited
 
 FIRST = "star"
-OWN = "(the one that the concept is meant for)"
+OWN = "(as the concept says)"
 ASIDE = ("concept", "model", "method", "preset", "output", "overwrite", "device", "anchor")  # have a place of their own, or none
 PATHS = ("tokenizer", "forget_images", "forget_image_captions", "retain_images", "retain_image_captions")
 SETTINGS = [field for field in form(Job) if field.name not in ASIDE]
@@ -50,8 +50,17 @@ class Wish:
 
 
 def concepts() -> list[str]:
-    """The concepts to choose from, those of the embedded model first: they need neither a download nor a GPU."""
-    return [concept.name for concept in sorted(list_concepts(), key=lambda concept: (concept.model != DEMO, concept.name != "star"))]
+    """The concepts to choose from, those of the embedded model first: they need neither a download nor a GPU.
+
+    What is typed filters the list by parts of words, and Enter takes the first: so red stands before checkered.
+    """
+    domains = ("shape", "colour", "style")
+
+    def place(concept: Concept) -> tuple[bool, bool, int, str]:
+        domain = domains.index(concept.domain) if concept.domain in domains else len(domains)
+        return concept.model != DEMO, concept.name != FIRST, domain, concept.name
+
+    return [concept.name for concept in sorted(list_concepts(), key=place)]
 
 
 def concept_for(page: Page, text: str, model: str) -> tuple[Concept, str]:

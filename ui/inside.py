@@ -78,10 +78,11 @@ def build(page: Page) -> None:
 
     gr.Markdown(HELLO)
     with gr.Row():
-        run = gr.Dropdown([], label="Run", info="Runs in the runs folder, newest first.", elem_id="inside-run")
+        run = gr.Dropdown([], label="Run", info="Runs in the runs folder, newest first.", elem_id="inside-run", min_width=280)
         metric = gr.Radio(
-            [(words, name) for name, (words, *_) in METRICS.items()], value="sensitivity", label="Show", elem_id="inside-metric",
+            [(words, name) for name, (words, *_) in METRICS.items()], value="sensitivity", label="Show", min_width=280,
             info="How much the forget prompts depend on it, how much was reinitialised, or how far it is from the original now.",
+            elem_id="inside-metric",
         )  # fmt: skip
     drawn = gr.HTML(NONE, elem_id="inside-map")
     with gr.Accordion("How the gradients met", open=True):

@@ -45,6 +45,7 @@ SHEET = """
 #title h1{font-size:1.5rem;margin:0;line-height:1.2}
 #title p{margin:2px 0 0;color:var(--muted)}
 #theme{flex:0 0 auto;min-width:0}
+#nothing{padding:14px 16px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
 #status p{margin:0 0 6px}
 progress{width:100%;height:8px;appearance:none;border:0;border-radius:4px;overflow:hidden;background:var(--grid);accent-color:var(--mark)}
 progress::-webkit-progress-bar{background:var(--grid)}progress::-webkit-progress-value{background:var(--mark)}
@@ -58,7 +59,7 @@ progress:indeterminate::-webkit-progress-bar{background:none}
 .cards{display:grid;gap:12px;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr))}
 .cards.models-3{grid-template-columns:repeat(auto-fill,minmax(min(100%,370px),1fr))}
 .cards.models-4,.cards.models-5,.cards.models-6{grid-template-columns:1fr}
-.cards.models-1{grid-template-columns:repeat(auto-fill,minmax(140px,1fr))}
+.cards.models-1{grid-template-columns:repeat(auto-fit,minmax(140px,1fr))}
 .card{border:1px solid var(--grid);border-radius:8px;padding:8px 10px 10px;background:var(--paper);min-width:0}
 .card .seed{margin:0 0 6px;font-size:.78rem;color:var(--muted)}
 .pair{display:grid;grid-auto-columns:minmax(0,1fr);grid-auto-flow:column;gap:8px}

@@ -1,0 +1,112 @@
+"""The page in a real browser: the program started as a user starts it, and Chromium driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+SMALL = {"forget-count": "8", "retain-count": "8", "evaluate-count": "4", "sampling-steps": "2", "preview-every": "1"}
+SOON, LATE = 60_000, 300_000  # milliseconds until something surely has happened
+LEFT = re.compile("BodyStreamBuffer was aborted|Connection errored out")  # what a document says of its streams when it is left
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+
+
+def chromium() -> str:
+    """Where Chromium is; without it, or without Playwright, the test says so and is left out."""
+    pytest.importorskip("gradio", reason='the web page needs gradio: pip install "erase-concept[ui]"')
+    pytest.importorskip("playwright", reason="no Playwright here: pip install playwright")
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"no Chromium here (looked for {', '.join(NAMES)}): apt-get install chromium")
+    return found
+
+
+@contextmanager
+def served(runs: Path, *flags: str) -> Iterator[str]:
+    """`python app.py` over a runs folder, at a free port; its address. Ends it as Ctrl-C would."""
+    line = [sys.executable, "app.py", "--runs", str(runs), "--device", "cpu", *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GRADIO_TEMP_DIR": str(runs.parent / "gradio"), "OMP_NUM_THREADS": "1"}
+    page = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        said = ""
+        while " is open at " not in said:
+            said = page.stdout.readline() if page.stdout else ""
+            assert said, "the page did not open"
+        yield said.split(" is open at ")[1].strip().rstrip("/")
+    finally:
+        page.send_signal(signal.SIGTERM)
+        page.wait(timeout=120)
+
+
+@contextmanager
+def opened(address: str, size: dict[str, int] = WIDE, scheme: str = "light") -> Iterator[Any]:
+    """A tab of a fresh browser at the page; fails on errors in its console and on requests to anywhere else."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        tab = browser.new_page(viewport=size, color_scheme=scheme, accept_downloads=True)  # type: ignore[arg-type]
+        wrong: list[str] = []
+        tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.on("request", lambda request: wrong.append(request.url) if not request.url.startswith((address, "data:", "blob:")) else None)
+        tab.on("framenavigated", lambda _: wrong.__setitem__(slice(None), [text for text in wrong if not LEFT.search(text)]))
+        tab.goto(f"{address}/{'?__theme=dark' if scheme == 'dark' else ''}")
+        tab.get_by_role("tab", name="Compare").wait_for(timeout=SOON)
+        yield tab
+        browser.close()
+        assert not wrong, wrong
+
+
+def go(tab: Any, name: str) -> None:
+    """To a tab of the page, by its name."""
+    tab.get_by_role("tab", name=name).click()
+    tab.locator(f"#tab-{name.lower()}").wait_for(state="visible")
+
+
+def few(tab: Any, steps: int, **more: str) -> None:
+    """Fill the form so that a job takes seconds."""
+    unfold(tab, "Options of the method")
+    unfold(tab, "Pictures and steps")
+    for name, value in {**SMALL, "steps": str(steps), "batch": "4", "sensitivity-batches": "1", **more}.items():
+        tab.locator(f"#option-{name} :is(input, textarea)").first.fill(value)
+
+
+def unfold(tab: Any, name: str) -> None:
+    """Open a fold of the form, if it is not open."""
+    button = tab.locator("button.label-wrap", has_text=name)
+    if "open" not in (button.get_attribute("class") or ""):
+        button.click()
+
+
+def enter(tab: Any, place: str, text: str) -> None:
+    """Type into a dropdown instead of what is there."""
+    tab.locator(f"{place} input").click()
+    tab.keyboard.press("Control+A")
+    tab.keyboard.type(text)
+    tab.keyboard.press("Enter")
+
+
+def until(tab: Any, state: str, milliseconds: int = SOON) -> None:
+    """Until the shown job is in this state."""
+    tab.locator(f"#head .badge.{state}").wait_for(timeout=milliseconds)
+
+
+def findings(tab: Any) -> list[str]:
+    """What axe finds that is serious or worse: rule, and where."""
+    axe = pytest.importorskip("axe_core_python.sync_playwright", reason="no axe here: pip install axe-core-python")
+    found = axe.Axe().run(tab)["violations"]
+    bad = [rule for rule in found if rule["impact"] in ("serious", "critical")]
+    return [f"{rule['id']}: {node['html'][:160]}" for rule in bad for node in rule["nodes"]]

@@ -1,0 +1,203 @@
+"""The whole page in Chromium, as a visitor meets it: see, do, stop, go on, reload, take home, get it wrong.
+
+With SCREENSHOTS=1 a picture of each tab is written to docs/screenshots/.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import LATE, PHONE, ROOT, SOON, WIDE, chromium, enter, few, findings, go, opened, served, unfold, until
+from page_runs import erased_run
+
+from erase.run import Run
+
+TABS = ("Compare", "Erase", "Evidence", "Inside")
+SHOTS = ROOT / "docs" / "screenshots" if os.environ.get("SCREENSHOTS") else None
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page") / "runs"
+    erased_run(folder, "ring-demo-scissorhands-1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(runs: Path) -> Iterator[str]:
+    chromium()
+    with served(runs) as found:
+        yield found
+
+
+def shot(tab: Any, name: str) -> None:
+    """A picture for the documentation, if they were asked for."""
+    if SHOTS is not None:
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        tab.evaluate("window.scrollTo(0, 0)")
+        tab.mouse.move(0, 0)
+        tab.screenshot(path=SHOTS / f"{name}.png", full_page=True)
+
+
+def drawn(tab: Any) -> int:
+    return tab.locator("#grid img").count()
+
+
+def test_a_first_visit_sees_pictures_without_a_press(address):
+    with opened(address) as tab:
+        tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
+        assert drawn(tab) == 8  # four from each model
+        shot(tab, "compare")
+
+
+def test_a_comparison_of_ones_own(address):
+    with opened(address) as tab:
+        tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
+        tab.locator("#prompt textarea").fill("a <b>dotted</b> blue ring")
+        tab.locator("#draw").click()
+        tab.locator('#grid img[alt*="dotted"]').nth(7).wait_for(timeout=SOON)
+        tab.locator("#status q", has_text="dotted").wait_for(timeout=SOON)
+        alts = [image.get_attribute("alt") or "" for image in tab.locator("#grid img").all()]
+        assert len(alts) == 8
+        assert all("a <b>dotted</b> blue ring" in alt for alt in alts)
+        assert tab.locator("#grid b", has_text="dotted").count() == 0
+        with tab.expect_download() as download:
+            tab.locator("#files a").first.click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert sum(name.endswith(".png") for name in archive.namelist()) >= 8
+
+
+@pytest.mark.slow
+def test_erase_to_the_end_reload_on_the_way_and_take_it_home(address, runs):
+    """The whole path: form, line, live view, reload, verdict, and from there to each other tab and to a file."""
+    with opened(address) as tab:
+        go(tab, "Erase")
+        few(tab, 3)
+        tab.locator("#start").click()
+        until(tab, "running")
+        tab.reload()
+        go(tab, "Erase")
+        tab.locator("#head .badge").wait_for(timeout=SOON)
+        assert "star from demo" in tab.locator("#head").inner_text()
+        tab.locator("#curves svg").wait_for(timeout=LATE)
+        tab.locator("#pictures img").first.wait_for(timeout=LATE)
+        until(tab, "done", LATE)
+        tab.locator("#verdict .answer").first.wait_for(timeout=SOON)
+        run = runs / "star-demo-scissorhands-1"
+        assert Run.read(run).report.is_file()
+        shot(tab, "erase")
+        with tab.expect_download(timeout=SOON) as download:
+            tab.locator("#pack").click()
+            tab.locator("#download").click(timeout=SOON)
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert f"{run.name}/model_index.json" in archive.namelist()
+        tab.locator("#job-compare").click()
+        tab.locator("#models", has_text=run.name).wait_for(timeout=SOON)
+        tab.locator("#draw").click()
+        tab.locator("#grid figcaption", has_text=run.name).first.wait_for(timeout=SOON)
+        go(tab, "Erase")
+        tab.locator("#job-report").click()
+        tab.locator("#tab-evidence iframe, .frame").first.wait_for(timeout=SOON)
+        shot(tab, "evidence")
+        go(tab, "Erase")
+        tab.locator("#job-inside").click()
+        tab.locator("#inside-map svg").wait_for(timeout=SOON)
+        tab.locator("#inside-curves svg").wait_for(timeout=SOON)
+        assert "weights were trimmed" in tab.locator("#inside-map").inner_text()
+        shot(tab, "inside")
+
+
+@pytest.mark.slow
+def test_a_job_is_stopped_from_the_page_and_goes_on(address, runs):
+    with opened(address) as tab:
+        go(tab, "Erase")
+        few(tab, 400)
+        tab.locator("#start").click()
+        until(tab, "running")
+        tab.locator("#curves svg").wait_for(timeout=LATE)
+        tab.locator("#job-stop").click()
+        until(tab, "stopped", LATE)
+        name = tab.locator("#job input").input_value().split(",")[0]
+        pictures = sorted((runs / name / "images" / "forget").glob("*.png"))
+        made = [path.stat().st_mtime_ns for path in pictures]
+        tab.locator("#job-again").click()
+        until(tab, "running", LATE)
+        tab.locator("#curves svg").wait_for(timeout=LATE)
+        assert [path.stat().st_mtime_ns for path in pictures] == made
+        tab.locator("#job-stop").click()
+        until(tab, "stopped", LATE)
+
+
+def test_wrong_input_is_said_where_it_was_given(address, runs):
+    with opened(address) as tab:
+        go(tab, "Erase")
+        unfold(tab, "Options of the method")
+        tab.locator("#option-steps input").fill("-1")
+        tab.locator("#start").click()
+        tab.locator("#erase-problem .problem", has_text="Steps is -1; expected at least 0").wait_for(timeout=SOON)
+        tab.locator("#option-steps input").fill("3")
+        enter(tab, "#erase-model", "/etc")
+        tab.locator("#start").click()
+        tab.locator("#erase-problem .problem", has_text="'/etc' is not a folder").wait_for(timeout=SOON)
+        enter(tab, "#erase-model", "demo")
+        enter(tab, "#erase-concept", "unicorn <img src=x onerror=alert(1)>")
+        tab.locator("#erase-about .problem", has_text="does not know").wait_for(timeout=SOON)
+        assert tab.locator("#erase-about img").count() == 0
+    assert not list(runs.glob("unicorn*"))
+
+
+def test_the_form_follows_concept_and_preset(address):
+    with opened(address) as tab:
+        go(tab, "Erase")
+        enter(tab, "#erase-concept", "red")
+        tab.locator("#erase-about", has_text="colour red").wait_for(timeout=SOON)
+        unfold(tab, "Prompts")
+        assert "{concept}" in tab.get_by_label("Prompts to forget").input_value()
+        tab.get_by_label("Preset").click()
+        tab.get_by_role("option", name="paper").click()
+        unfold(tab, "Options of the method")
+        tab.wait_for_function("document.querySelector('#option-steps input').value == '125'", timeout=SOON)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(address, scheme):
+    with opened(address, scheme=scheme) as tab:
+        tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
+        for name in TABS:
+            go(tab, name)
+            if name == "Erase":
+                unfold(tab, "Prompts")
+                unfold(tab, "Options of the method")
+            assert (name, findings(tab)) == (name, [])
+
+
+@pytest.mark.parametrize("size", [PHONE, WIDE], ids=["phone", "wide"])
+def test_nothing_is_wider_than_the_screen(address, size):
+    with opened(address, size) as tab:
+        tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
+        for name in TABS:
+            go(tab, name)
+            assert tab.evaluate("document.documentElement.scrollWidth") <= size["width"]
+            if size == PHONE:
+                shot(tab, f"{name.lower()}-phone")
+
+
+def test_the_keyboard_is_enough(address):
+    """From control to control by Tab, a press by Enter."""
+    with opened(address) as tab:
+        tab.get_by_role("tab", name="Compare").focus()
+        tab.keyboard.press("Tab")
+        tab.keyboard.press("Enter")
+        tab.locator("#tab-erase").wait_for(state="visible")
+        reached = set()
+        for _ in range(60):
+            tab.keyboard.press("Tab")
+            reached.add(tab.evaluate("document.activeElement.id || document.activeElement.closest('[id^=erase], #start')?.id"))
+            if "start" in reached:
+                break
+        assert {"start", "erase-concept", "erase-model"} <= reached
