@@ -22,9 +22,9 @@ from erase.classify import Classify, Entry
 from erase.data import Data, crop_and_mirror, load_data
 from erase.diffusion import pick_device
 from erase.files import sha256, write_tensors
+from erase.job import Event, Show
 from erase.methods import CLASSIFIER_METHODS, make_method
 from erase.networks import build_network
-from erase.job import Event, Show
 from erase.pipeline import RUNS
 from erase.requests import Case, make_case, requested
 from erase.run import Run, append_lines, disk_errors, next_run_folder, read_lines

@@ -47,9 +47,7 @@ def test_a_shard_that_is_not_there_is_named(folder: Path) -> None:
     index = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     files = {"a": "diffusion_pytorch_model-00001-of-00002.safetensors", "b": "diffusion_pytorch_model-00002-of-00002.safetensors"}
     write_json(index, {"metadata": {}, "weight_map": files})
-    with pytest.raises(
-        InputError, match=r"lacks diffusion_pytorch_model-00002-of-00002.*, which .* lists; fetch the model again"
-    ):
+    with pytest.raises(InputError, match=r"lacks diffusion_pytorch_model-00002-of-00002.*, which .* lists; fetch the model again"):
         check_model_folder(folder)
     index.write_text("[]")
     with pytest.raises(InputError, match="is no index of shards"):
