@@ -15,12 +15,6 @@ CPU_TABLES := demo_quality erasing evaluation repair_step published_step latents
 GPU_WAYS := published ours ours-bfloat16
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-# The page is tested in a real browser, where one is there or may be installed; where not, these tests say that they were skipped.
-browser:
-	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get install -y -q chromium >/dev/null 2>&1; } || \
-	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -q >/dev/null 2>&1 && apt-get install -y -q chromium >/dev/null 2>&1; } || \
-	  echo "no chromium: the tests of the page in a browser will be skipped"
-
 .PHONY: demo browser test test-all lint bench bench-large bench-quality bench-gpu clean
 
 demo: $(READY)
@@ -33,6 +27,12 @@ test: $(READY) browser
 test-all: $(READY) browser
 	$(BIN)/ruff check
 	$(TEST)
+
+# The page is tested in a real browser, where one is there or may be installed; where not, these tests say that they were skipped.
+browser:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get install -y -q chromium >/dev/null 2>&1; } || \
+	  { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && apt-get update -q >/dev/null 2>&1 && apt-get install -y -q chromium >/dev/null 2>&1; } || \
+	  echo "no chromium: the tests of the page in a browser will be skipped"
 
 lint: $(READY)
 	$(BIN)/ruff check
