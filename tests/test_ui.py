@@ -19,6 +19,7 @@ from ui.page import opened
 
 pytest.importorskip("gradio")
 ROOT = Path(__file__).resolve().parents[1]
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # urlopen keeps the proxies of its first caller
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]
 def fetch(address: str, data: bytes | None = None, **headers: str) -> tuple[int, bytes, dict[str, str]]:
     request = urllib.request.Request(address, data, {name.replace("_", "-"): value for name, value in headers.items()})
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with OPENER.open(request, timeout=20) as answer:
             return answer.status, answer.read(), {k.lower(): v for k, v in answer.headers.items()}
     except urllib.error.HTTPError as error:
         return error.code, error.read(), {k.lower(): v for k, v in error.headers.items()}
