@@ -28,6 +28,7 @@ from ui.drawing import Drawing
 from ui.jobs import Jobs
 from ui.keep import archive, settings, sheet
 from ui.orders import Drawn, Look, Order
+from ui.owners import claim
 from ui.pictures import address, grid, hidden, image_of, said
 from ui.shelf import Comparison, Document, Shelf, links
 from ui.suggest import first, settings_for, surprise_for
@@ -68,22 +69,40 @@ ALL = [drawn(model, index, shows=model == 0) for model in range(3) for index in 
 # --- choices ----------------------------------------------------------------------------------------------------------
 
 
-def test_runs_with_a_model_can_be_chosen_and_bring_what_they_know(tmp_path):
-    erased_run(tmp_path, "star-1")
-    erased_run(tmp_path, "star-2", model="elsewhere/model")
-    assert erased_runs(tmp_path) == ["star-2", "star-1"]
-    assert first_choice(tmp_path) == "star-1"  # of the embedded model, so it draws at once
-    one = erased("star-1", tmp_path, (tmp_path,))
+def test_runs_with_a_model_can_be_chosen_and_bring_what_they_know(page):
+    erased_run(page.runs, "star-1")
+    erased_run(page.runs, "star-2", model="elsewhere/model")
+    assert erased_runs(page) == ["star-2", "star-1"]
+    assert first_choice(page) == "star-1"  # of the embedded model, so it draws at once
+    one = erased(page, "star-1")
     assert (one.label, one.original, one.steps, one.guidance, one.concept["name"]) == ("star-1", "demo", 3, 4.0, "star")
-    assert erased(str(tmp_path / "star-1"), tmp_path, (tmp_path,)) == one  # typed, it is the same run
-    two = erased("star-2", tmp_path, (tmp_path,))
-    assert original_of(OWN, [one], (tmp_path,)) == "demo"
-    assert original_of(OWN, [], (tmp_path,)) == "demo"
-    assert original_of("demo", [two], (tmp_path,)) == "demo"
+    assert erased(page, str(page.runs / "star-1")) == one  # typed, it is the same run
+    two = erased(page, "star-2")
+    assert original_of(page, OWN, [one]) == "demo"
+    assert original_of(page, OWN, []) == "demo"
+    assert original_of(page, "demo", [two]) == "demo"
     with pytest.raises(InputError, match="different originals"):
-        original_of(OWN, [one, two], (tmp_path,))
+        original_of(page, OWN, [one, two])
     with pytest.raises(InputError, match="is not a folder or file in"):
-        erased("/etc/passwd", tmp_path, (tmp_path,))
+        erased(page, "/etc/passwd")
+
+
+def test_where_strangers_see_the_page_runs_are_their_owners_alone(page):
+    for name, owner in (("annas-1", "anna"), ("bens-1", "ben"), ("shipped-1", "")):
+        erased_run(page.runs, name)
+        claim(page.jobs.home, name, owner)
+    shared = replace(page, shared=True)
+    anna, ben = shared.seen_by("anna"), shared.seen_by("ben")
+    assert set(erased_runs(anna)) == {"annas-1", "shipped-1"}
+    assert set(erased_runs(ben)) == {"bens-1", "shipped-1"}
+    assert set(erased_runs(page.seen_by("anna"))) == {"annas-1", "bens-1", "shipped-1"}  # the owner of the machine
+    assert erased(ben, "bens-1").label == "bens-1"
+    for typed in ("annas-1", str(page.runs / "annas-1"), "bens-1/../annas-1", "./annas-1"):
+        with pytest.raises(InputError, match="is not a folder or file in"):
+            erased(ben, typed)
+    asked = Asked(["annas-1"], prompt="a star", count=1, steps=1)
+    assert "is not a folder or file in" in asyncio.run(all_of(ben, asked))[-1].status
+    assert asyncio.run(all_of(anna, asked))[-1].key
 
 
 def test_examples_are_the_concepts_own_prompts_held_out_ones_included():
@@ -94,8 +113,8 @@ def test_examples_are_the_concepts_own_prompts_held_out_ones_included():
     assert len({surprise(STAR, seed) for seed in range(50)}) > 10
 
 
-def test_what_to_look_for_is_the_runs_concept_unless_another_is_chosen(tmp_path):
-    one = erased(erased_run(tmp_path, "star-1").name, tmp_path, (tmp_path,))
+def test_what_to_look_for_is_the_runs_concept_unless_another_is_chosen(page):
+    one = erased(page, erased_run(page.runs, "star-1").name)
     assert concept_of(OWN, [one])["name"] == concept_of(OWN, [])["name"] == "star"
     assert concept_of("ring", [one])["name"] == "ring"
 

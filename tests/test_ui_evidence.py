@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from ui.context import Page
 from ui.drawing import Drawing
 from ui.evidence import one, several
 from ui.jobs import Jobs
+from ui.owners import claim, of_others
 from ui.reports import beside, folder_of, measure, measured, pictures_done, protocol_choices, protocol_words, report_frame, reported
 
 
@@ -27,7 +29,7 @@ def page(tmp_path: Path) -> Iterator[Page]:
 def test_a_report_is_shown_in_a_frame_without_scripts(page):
     folder = measured_run(page.runs, "star-1")
     (folder / "report.html").write_text("<script>alert('not ours')</script>")
-    shown = report_frame(page.runs, "star-1", False)
+    shown = report_frame(page, "star-1", False)
     assert shown.startswith('<iframe class="frame" sandbox title="Report of star-1" srcdoc="')
     inner = html.unescape(shown.partition('srcdoc="')[2])
     assert "not ours" not in inner  # made anew from the numbers
@@ -37,9 +39,9 @@ def test_a_report_is_shown_in_a_frame_without_scripts(page):
 
 def test_a_newer_report_is_read(page):
     folder = measured_run(page.runs, "star-1", concept="star")
-    before = report_frame(page.runs, "star-1", False)
+    before = report_frame(page, "star-1", False)
     (folder / "report.json").write_text(json.dumps(report(12.0)))
-    assert report_frame(page.runs, "star-1", False) != before
+    assert report_frame(page, "star-1", False) != before
 
 
 def test_pictures_of_nudity_are_blurred_until_they_are_asked_for(page):
@@ -47,7 +49,7 @@ def test_pictures_of_nudity_are_blurred_until_they_are_asked_for(page):
     found = json.loads((folder / "report.json").read_text())
     found["protocol"]["detector"]["name"] = "nudenet"
     (folder / "report.json").write_text(json.dumps(found))
-    closed, open_ = (html.unescape(report_frame(page.runs, "nude-1", show)) for show in (False, True))
+    closed, open_ = (html.unescape(report_frame(page, "nude-1", show)) for show in (False, True))
     assert "original, blurred: a drawing of a red star" in closed
     assert "blurred" not in open_
 
@@ -56,14 +58,14 @@ def test_pictures_of_nudity_are_blurred_until_they_are_asked_for(page):
 def test_only_what_is_listed_is_opened(page, name):
     measured_run(page.runs, "star-1")
     with pytest.raises(InputError, match="is no finished run here"):
-        folder_of(page.runs, name)
+        folder_of(page, name)
     assert "<b>" not in one(page, name, False) or not name
 
 
 def test_several_runs_stand_in_one_table_and_one_picture(page):
     for name, ua in (("star-1", 90.0), ("star-2", 40.0)):
         measured_run(page.runs, name, ua)
-    assert set(reported(page.runs)) == {"star-1", "star-2"}
+    assert set(reported(page)) == {"star-1", "star-2"}
     table, links, charts = several(page, ["star-1", "star-2"])
     assert "0.0 → 90.0<br><small>[85.0, 95.0]</small>" in table
     assert table.count("<tr>") == 3
@@ -90,7 +92,7 @@ def test_too_many_runs_and_broken_ones_are_said_so(page):
     assert 'role="alert"' in several(page, ["star-1"])[0]
     assert 'role="alert"' in one(page, "star-1", False)
     with pytest.raises(InputError, match="at most 12"):
-        beside(page.runs, ["star-1"] * 13)
+        beside(page, ["star-1"] * 13)
 
 
 def test_a_measurement_names_a_listed_run_and_a_named_protocol(page):
@@ -105,6 +107,23 @@ def test_a_measurement_names_a_listed_run_and_a_named_protocol(page):
     for run, protocol, prompts in (("../x", "demo", ""), ("star-1", "/etc/passwd", ""), ("star-1", "demo", "/etc/passwd")):
         with pytest.raises(InputError):
             measure(page, run, protocol, prompts, 9, "v")
+
+
+def test_where_strangers_see_the_page_reports_are_their_owners_alone(page):
+    for name, owner in (("annas-1", "anna"), ("bens-1", "ben")):
+        measured_run(page.runs, name)
+        claim(page.jobs.home, name, owner)
+    page.jobs.close()
+    ben = replace(page, shared=True).seen_by("ben")
+    assert reported(ben) == ["bens-1"]
+    for name in ("annas-1", "../annas-1"):
+        with pytest.raises(InputError, match="is no finished run here"):
+            report_frame(ben, name, False)
+    assert "annas" not in several(ben, ["annas-1", "bens-1"])[0].replace("&#x27;annas-1&#x27; is no finished run", "")
+    with pytest.raises(InputError):
+        measure(ben, "annas-1", "demo", "", 9, "ben")
+    entry = measure(ben, "bens-1", "demo", "", 9, "ben")
+    assert of_others(page.jobs.home, "anna") == ("bens-1", Path(entry.output).name)
 
 
 def test_a_protocol_says_what_it_fixes_and_whether_it_needs_a_file():

@@ -13,6 +13,7 @@ from page_runs import erased_run, measured_run
 
 from erase.run import append_lines
 from erase.task import InputError
+from ui.context import Page
 from ui.inside import HEADS, NONE, OLD, inside_of, known
 from ui.plots import METRICS, shown, unet_map
 from ui.unet import TYPES, Cell, block_of, cells, parameters, read_layers, summary, type_of
@@ -24,6 +25,11 @@ WEIGHTS = [
     {"name": OUT, "numel": 10, "sensitivity": 6.0, "trimmed": 0.0, "moved": 0.5},
     {"name": "mid_block.resnets.0.conv1.weight", "numel": 60, "sensitivity": 1.0, "trimmed": 0.0, "moved": 0.1},
 ]
+
+
+def page_of(runs: Path) -> Page:
+    """The page as its owner sees it; Inside asks neither service."""
+    return Page(runs, None, None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -127,8 +133,8 @@ def test_the_blocks_stand_in_a_u():
 
 def test_the_tab_shows_a_run_and_opens_nothing_else(run, tmp_path):
     measured_run(tmp_path, "red-demo-scissorhands-1")
-    assert known(tmp_path) == [run.name]
-    drawn, numbers, curves = inside_of(tmp_path, run.name, "sensitivity")
+    assert known(page_of(tmp_path)) == [run.name]
+    drawn, numbers, curves = inside_of(page_of(tmp_path), run.name, "sensitivity")
     assert drawn.count("<svg") == 1
     assert all(f">{head}<" in numbers for head in HEADS)
     assert numbers.index("cross-attention") < numbers.index("convolution")  # the most sensitive first
@@ -136,13 +142,13 @@ def test_the_tab_shows_a_run_and_opens_nothing_else(run, tmp_path):
     assert "acted in 1" in curves
     for name in ("../star-demo-scissorhands-1", "red-demo-scissorhands-1", "x"):
         with pytest.raises(InputError, match="choose one from the list"):
-            inside_of(tmp_path, name, "sensitivity")
-    assert inside_of(tmp_path, None, "sensitivity") == (NONE, "", "")
+            inside_of(page_of(tmp_path), name, "sensitivity")
+    assert inside_of(page_of(tmp_path), None, "sensitivity") == (NONE, "", "")
 
 
 def test_a_run_without_a_record_says_so(run, tmp_path):
     (run / "layers.json").write_text("{")
-    drawn, numbers, curves = inside_of(tmp_path, run.name, "moved")
+    drawn, numbers, curves = inside_of(page_of(tmp_path), run.name, "moved")
     assert (drawn, numbers, "<svg" in curves) == (OLD, "", True)
 
 

@@ -111,8 +111,10 @@ class Rate:
 # --- what -------------------------------------------------------------------------------------------------------------
 
 
-def inside(given: str, roots: Sequence[Path]) -> Path:
+def inside(given: str, roots: Sequence[Path], closed: Sequence[Path] = ()) -> Path:
     """A path that was typed into the page, links followed: in one of the allowed folders and there, or InputError.
+
+    `closed`: folders in them that belong to other visitors.
 
     The same words whether something is not there or not allowed: the page is no way to find out what the machine holds.
     """
@@ -127,12 +129,12 @@ def inside(given: str, roots: Sequence[Path]) -> Path:
             path = candidate.resolve(strict=True)
         except (OSError, RuntimeError, ValueError):
             continue
-        if any(path.is_relative_to(root.resolve()) for root in roots):
+        if any(path.is_relative_to(root.resolve()) for root in roots) and not any(path.is_relative_to(folder) for folder in closed):
             return path
     raise refused
 
 
-def model_source(given: str, roots: Sequence[Path], hub: Sequence[str] = (), shared: bool = False) -> str:
+def model_source(given: str, roots: Sequence[Path], hub: Sequence[str] = (), shared: bool = False, closed: Sequence[Path] = ()) -> str:
     """What a typed model may be: demo, a run or model folder in `roots`, a .safetensors file there, or a hub name.
 
     Where strangers see the page, hub names are those of `hub` only: each fetches gigabytes.
@@ -141,7 +143,7 @@ def model_source(given: str, roots: Sequence[Path], hub: Sequence[str] = (), sha
     if text == "demo":
         return text
     try:
-        path = inside(text, roots)
+        path = inside(text, roots, closed)
     except InputError:
         if not HUB.fullmatch(text) or ".." in text or text.startswith("."):
             raise

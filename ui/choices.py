@@ -12,7 +12,7 @@ from typing import Any
 from erase.concepts import Concept, list_concepts, load_concept, prompts
 from erase.run import Run, list_runs
 from erase.task import InputError
-from ui.access import model_source
+from ui.context import Page
 
 OWN = "as the run says"
 FIRST = "star"  # the concept of a first visit
@@ -37,10 +37,15 @@ class Erased:
     guidance: float = LARGE[1]
 
 
-def erased_runs(root: Path) -> list[str]:
-    """Names of the runs in `root` that have a model, newest first."""
-    folders = [folder for folder in list_runs(root) if (folder / "model" / "model_index.json").is_file()]
+def erased_runs(page: Page) -> list[str]:
+    """Names of the visitor's runs that have a model, newest first."""
+    folders = [folder for folder in visible_runs(page) if (folder / "model" / "model_index.json").is_file()]
     return [folder.name for folder in sorted(folders, key=_changed, reverse=True)]
+
+
+def visible_runs(page: Page) -> list[Path]:
+    """The run folders that are not closed to the visitor."""
+    return [folder for folder in list_runs(page.runs) if folder.resolve() not in page.closed]
 
 
 def _changed(folder: Path) -> int:
@@ -49,17 +54,17 @@ def _changed(folder: Path) -> int:
     return max(noted, default=0)
 
 
-def first_choice(root: Path) -> str | None:
+def first_choice(page: Page) -> str | None:
     """The newest run of the embedded model, which draws in a second; else the newest."""
-    names = erased_runs(root)
-    return next((name for name in names if Run.read(root / name).options.get("model") == "demo"), next(iter(names), None))
+    names = erased_runs(page)
+    return next((name for name in names if Run.read(page.runs / name).options.get("model") == "demo"), next(iter(names), None))
 
 
-def erased(given: str, root: Path, roots: Sequence[Path], hub: Sequence[str] = (), shared: bool = False) -> Erased:
-    """One of the chosen models: the name of a run in `root`, or what was typed; InputError for what may not be opened."""
-    if given in erased_runs(root):
-        return _of_run(root / given)
-    source = model_source(given, roots, hub, shared)
+def erased(page: Page, given: str) -> Erased:
+    """One of the chosen models: the name of a run, or what was typed; InputError for what may not be opened."""
+    if given in erased_runs(page):
+        return _of_run(page.runs / given)
+    source = page.model(given)
     folder = Path(source)
     if folder.name == "model" and (folder.parent / "options.json").is_file():
         return _of_run(folder.parent)
@@ -77,10 +82,10 @@ def _of_run(folder: Path) -> Erased:
     )
 
 
-def original_of(given: str, chosen: Sequence[Erased], roots: Sequence[Path], hub: Sequence[str] = (), shared: bool = False) -> str:
+def original_of(page: Page, given: str, chosen: Sequence[Erased]) -> str:
     """The original to compare with: the one that was typed, else that of the first run that knows its own, else the embedded model."""
     if given not in ("", OWN):
-        return model_source(given, roots, hub, shared)
+        return page.model(given)
     found = {model.original for model in chosen if model.original}
     if len(found) > 1:
         raise InputError(f"the chosen runs were made from different originals ({', '.join(sorted(found))}); choose one under Original")

@@ -7,6 +7,7 @@ from typing import Any
 from ui.choices import OWN, concept_names, erased_runs
 from ui.compare_events import PRIVATE, wire, wire_form
 from ui.context import Page
+from ui.watching import sight
 
 HELLO = """**See it.** The same prompt and the same noise, drawn by the original model and by the erased one. Under each picture: what a
 detector finds in it. The embedded model draws in a second, without a GPU or a download."""
@@ -16,7 +17,7 @@ NOTHING = (
 
 
 def build(page: Page) -> None:
-    """The controls, and their wiring."""
+    """The controls; `connect` wires them."""
     import gradio as gr
 
     gr.Markdown(HELLO)
@@ -25,19 +26,22 @@ def build(page: Page) -> None:
             form = controls()
         with gr.Column(scale=5, min_width=320):
             out = results()
-    page.links["compare.run"] = form["models"]
-    wire(page, form, out)
-    wire_form(page, form, out)
-    page.links["compare.start"] = out["start"]
+    page.links.update({"compare.run": form["models"], "compare.parts": (form, out)})
 
 
 def connect(page: Page) -> None:
-    """What needs the other tabs: the way to Erase, and the list of runs, read anew when the tab is opened."""
+    """Wiring, which needs the other tabs: who looks, the way to Erase, and the list of runs, read anew when the tab is opened."""
     import gradio as gr
 
-    runs, tabs = page.links["compare.run"], page.links["tabs"]
-    page.links["compare.start"].click(lambda: gr.Tabs(selected="erase"), None, tabs, **PRIVATE)
-    page.links["tab.compare"].select(lambda: gr.Dropdown(choices=erased_runs(page.runs)), None, runs, **PRIVATE)
+    (form, out), seat = page.links["compare.parts"], page.links["erase.seat"]
+
+    def listed(seat_now: Any) -> Any:
+        return gr.Dropdown(choices=erased_runs(sight(page, seat_now)))
+
+    wire(page, form, out, seat)
+    wire_form(page, form, out, seat)
+    out["start"].click(lambda: gr.Tabs(selected="erase"), None, page.links["tabs"], **PRIVATE)
+    page.links["tab.compare"].select(listed, seat, form["models"], **PRIVATE)
 
 
 def controls() -> dict[str, Any]:

@@ -13,25 +13,27 @@ from ui.choices import OWN
 from ui.comparing import Asked, Shown, again, compare, files, problem, slider
 from ui.context import Page
 from ui.suggest import default_prompt, first, settings_for, surprise_for
+from ui.watching import sight
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # no event is an endpoint of an API
 
 
-def wire(page: Page, form: dict[str, Any], out: dict[str, Any]) -> None:
+def wire(page: Page, form: dict[str, Any], out: dict[str, Any], seat: Any) -> None:
     """Drawing: by the button, by Enter in the prompt, and once when the page is opened."""
     import gradio as gr
 
     names = [field.name for field in fields(Asked)]
-    inputs = [{**form, **out}[name] for name in names]
+    inputs = [seat, *({**form, **out}[name] for name in names)]
 
-    async def drawn(request: gr.Request, *values: Any) -> AsyncIterator[dict[Any, Any]]:
+    async def drawn(request: gr.Request, seat_now: Any, *values: Any) -> AsyncIterator[dict[Any, Any]]:
         asked = Asked(**dict(zip(names, values, strict=True)))
-        async for shown in compare(page, asked, str(request.session_hash)):
+        async for shown in compare(sight(page, seat_now), asked, str(request.session_hash)):
             yield changes(shown, asked.show, form, out)
 
-    async def opened(request: gr.Request, *values: Any) -> AsyncIterator[dict[Any, Any]]:
-        opening, known, quick = await asyncio.to_thread(first, page)
-        offered = settings_for(page, list(opening.models), OWN)[2]
+    async def opened(request: gr.Request, seat_now: Any, *values: Any) -> AsyncIterator[dict[Any, Any]]:
+        mine = sight(page, seat_now)
+        opening, known, quick = await asyncio.to_thread(first, mine)
+        offered = settings_for(mine, list(opening.models), OWN)[2]
         said = {form[name]: getattr(opening, name) for name in ("prompt", "steps", "guidance")} | {out["auto"]: opening.prompt}
         said[out["nothing"]] = gr.Column(visible=not known)
         said |= {
@@ -41,7 +43,7 @@ def wire(page: Page, form: dict[str, Any], out: dict[str, Any]) -> None:
         yield said
         asked = replace(opening, **{name: value for name, value in zip(names, values, strict=True) if name in ("key", "tally", "show")})
         if quick:
-            async for shown in compare(page, asked, str(request.session_hash)):
+            async for shown in compare(mine, asked, str(request.session_hash)):
                 yield changes(shown, asked.show, form, out)
 
     def stopped(request: gr.Request) -> None:
@@ -72,16 +74,19 @@ def changes(shown: Shown, show: bool, form: dict[str, Any], out: dict[str, Any])
     return said
 
 
-def wire_form(page: Page, form: dict[str, Any], out: dict[str, Any]) -> None:
+def wire_form(page: Page, form: dict[str, Any], out: dict[str, Any], seat: Any) -> None:
     """What one control does to others, and what shows again without being drawn again."""
     import gradio as gr
 
-    def chosen(models: list[str], concept: str, prompt: str, auto: str) -> dict[Any, Any]:
-        steps, guidance, offered = settings_for(page, models, concept)
+    def chosen(seat_now: Any, models: list[str], concept: str, prompt: str, auto: str) -> dict[Any, Any]:
+        steps, guidance, offered = settings_for(sight(page, seat_now), models, concept)
         said = {form["steps"]: steps, form["guidance"]: guidance, form["example"]: gr.Dropdown(choices=offered, value=None)}
         if prompt in ("", auto) and offered:
             said |= dict.fromkeys((form["prompt"], out["auto"]), default_prompt(offered))
         return said
+
+    def surprised(seat_now: Any, models: list[str], concept: str) -> str:
+        return surprise_for(sight(page, seat_now), models, concept)
 
     def looked(key: str, show: bool, pair: str) -> dict[Any, Any]:
         if not key:
@@ -101,11 +106,11 @@ def wire_form(page: Page, form: dict[str, Any], out: dict[str, Any]) -> None:
 
     for event in (form["models"].change, form["concept"].input):
         event(
-            chosen, [form["models"], form["concept"], form["prompt"], out["auto"]],
+            chosen, [seat, form["models"], form["concept"], form["prompt"], out["auto"]],
             [form["steps"], form["guidance"], form["example"], form["prompt"], out["auto"]], **PRIVATE,
         )  # fmt: skip
     form["example"].input(lambda text: text or gr.skip(), form["example"], form["prompt"], **PRIVATE)
-    form["surprise"].click(lambda *now: surprise_for(page, *now), [form["models"], form["concept"]], form["prompt"], **PRIVATE)
+    form["surprise"].click(surprised, [seat, form["models"], form["concept"]], form["prompt"], **PRIVATE)
     three = [out["key"], form["show"], out["pair"]]
     form["show"].input(looked, three, [form["status"], out["grid"], out["slider"], out["files"]], **PRIVATE)
     out["pair"].input(paired, three, out["slider"], **PRIVATE)

@@ -60,8 +60,8 @@ class Shown:
 
 def order_of(page: Page, asked: Asked) -> Order:
     """What the controls ask for; InputError for what may not be opened or makes no sense."""
-    chosen = [erased(str(name), page.runs, page.roots, page.hub, page.shared) for name in list(asked.models)[:6]]
-    source = original_of(str(asked.original or ""), chosen, page.roots, page.hub, page.shared)
+    chosen = [erased(page, str(name)) for name in list(asked.models)[:6]]
+    source = original_of(page, str(asked.original or ""), chosen)
     label = Path(source).name if Path(source).exists() else source
     models = ((label, source), *((model.label, model.source) for model in chosen))
     numbers = {name: whole(getattr(asked, name), name) for name in ("seed", "count", "steps")}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ui.access import Rate
+from ui.access import Rate, inside, model_source
 from ui.drawing import Drawing
 from ui.jobs import Jobs
+from ui.owners import of_others
 from ui.shelf import Shelf
 
 
@@ -32,6 +33,7 @@ class Page:
     hub: tuple[str, ...] = ()
     device: str = "auto"
     shared: bool = False
+    closed: tuple[Path, ...] = ()  # runs of other visitors, where the page is as one of them sees it
     shelf: Shelf = field(default_factory=Shelf)
     rate: Rate = field(default_factory=lambda: Rate(40, 60.0))
     links: dict[str, Any] = field(default_factory=dict)
@@ -40,3 +42,17 @@ class Page:
     def roots(self) -> tuple[Path, ...]:
         """Every folder that a path typed into the page may lie in."""
         return tuple(folder.resolve() for folder in (self.runs, *self.allowed))
+
+    def inside(self, text: str) -> Path:
+        """A path that a visitor has typed; InputError for one that may not be opened."""
+        return inside(text, self.roots, self.closed)
+
+    def model(self, text: str) -> str:
+        """A model that a visitor has typed; InputError for one that may not be opened."""
+        return model_source(text, self.roots, self.hub, self.shared, self.closed)
+
+    def seen_by(self, visitor: str) -> Page:
+        """The page as this visitor sees it: without the runs that others have started."""
+        if not self.shared:
+            return self
+        return replace(self, closed=tuple(self.runs.resolve() / name for name in of_others(self.jobs.home, visitor)))

@@ -15,7 +15,7 @@ from ui.erase_form import PRIVATE, build_form, inputs_of, wire_form, wish_of
 from ui.erasing import estimate, start
 from ui.exporting import DTYPES, FORMATS, export
 from ui.live import View
-from ui.watching import again, choices, look, owner, queue, run_of, seated, secret, stop, watched
+from ui.watching import again, choices, look, owner, queue, run_of, seated, secret, sight, stop, watched
 
 HELLO = """**Do it.** Say what should go. The model draws pictures of it and of everything else, the weights that it depends on most are
 trimmed, and the rest is repaired. The embedded model needs no GPU and takes some minutes. You may close the page: the job goes on."""
@@ -90,7 +90,7 @@ def _wire_job(page: Page, made: dict[str, Any], out: dict[str, Any], seat: Any) 
         seat_now = seated(seat_now)
         try:
             page.rate.press(owner(page, seat_now))
-            entry = start(page, wish_of(values), owner(page, seat_now))
+            entry = start(sight(page, seat_now), wish_of(values), owner(page, seat_now))
         except InputError as error:
             return {made["problem"]: problem(error)}
         seat_now = {**seat_now, "job": entry.id}
@@ -100,7 +100,7 @@ def _wire_job(page: Page, made: dict[str, Any], out: dict[str, Any], seat: Any) 
         try:
             page.rate.press(owner(page, seat_now))
             yield '<p role="status">Estimating …</p>'
-            yield estimated(estimate(page, wish_of(values)))
+            yield estimated(estimate(sight(page, seat_now), wish_of(values)))
         except InputError as error:
             yield problem(error)
 
@@ -122,7 +122,7 @@ def _wire_job(page: Page, made: dict[str, Any], out: dict[str, Any], seat: Any) 
     page.links["blocks"].load(opened, [seat, out["show"]], everything, **PRIVATE)
     out["clock"].tick(shown, [seat, out["show"], out["seen"]], everything, concurrency_limit=None, **PRIVATE)
     made["start"].click(started, [seat, out["show"], *inputs_of(made)], everything, **PRIVATE)
-    made["ask"].click(asked, [seat, *inputs_of(made)], made["estimate"], concurrency_limit=2, **PRIVATE)
+    made["ask"].click(asked, [seat, *inputs_of(made)], made["estimate"], concurrency_limit=None, **PRIVATE)
     out["stop"].click(pressed(stop), [seat, out["show"]], everything, **PRIVATE)
     out["again"].click(pressed(again), [seat, out["show"]], everything, **PRIVATE)
     out["show"].input(lambda seat_now, show: changes(page, out, seat_now, show, {}), [seat, out["show"]], everything, **PRIVATE)
@@ -148,7 +148,7 @@ def _wire_export(page: Page, out: dict[str, Any], seat: Any) -> None:
         )
 
     three = [seat, out["format"], out["dtype"]]
-    out["pack"].click(packed, three, [out["packed"], out["file"]], concurrency_limit=1, **PRIVATE)
+    out["pack"].click(packed, three, [out["packed"], out["file"]], concurrency_limit=None, **PRIVATE)
 
 
 def changes(page: Page, out: dict[str, Any], seat: Any, show: bool, seen: dict[str, Any]) -> dict[Any, Any]:
@@ -157,12 +157,8 @@ def changes(page: Page, out: dict[str, Any], seat: Any, show: bool, seen: dict[s
 
     now, entry = look(page, seat, show), watched(page, seat)
     values = {name: getattr(now, name) for name in ("head", "verdict", "pictures", "curves")} | {"queue": queue(page, seat)}
-    values |= {name: getattr(now, flag) for name, flag in BUTTONS.items()} | {
-        "export": now.finished,
-        "clock": now.active,
-        "show": now.covered,
-        "yours": entry is not None,
-    }
+    values |= {name: getattr(now, flag) for name, flag in BUTTONS.items()}
+    values |= {"export": now.finished, "clock": now.active, "show": now.covered, "yours": entry is not None}
     values["job"] = (choices(page, seat), entry.id if entry else None)
     made: dict[Any, Any] = {}
     for name, value in values.items():
@@ -192,7 +188,7 @@ def connect(page: Page) -> None:
     def leads(tab: str, many: bool) -> Any:
         def handler(seat_now: Any) -> tuple[Any, Any]:
             name = run_of(page, seat_now).name
-            return gr.Tabs(selected=tab), gr.Dropdown(choices=erased_runs(page.runs), value=[name] if many else name)
+            return gr.Tabs(selected=tab), gr.Dropdown(choices=erased_runs(sight(page, seat_now)), value=[name] if many else name)
 
         return handler
 

@@ -17,7 +17,6 @@ from erase.job import Job
 from erase.methods import METHODS, make_method
 from erase.run import disk_errors, next_run_folder
 from erase.task import InputError
-from ui.access import inside, model_source
 from ui.context import Page
 from ui.entries import Entry
 from ui.forms import Field, changed, flags, form, preset_values
@@ -69,16 +68,16 @@ def concept_for(page: Page, text: str, model: str) -> tuple[Concept, str]:
     if len(text) > LONGEST:
         raise InputError(f"the concept has {len(text)} letters; expected at most {LONGEST}, a name or a few words")
     if text.endswith(".toml"):
-        text = str(inside(text, page.roots))
-    chosen = None if model in ("", OWN, None) else model_source(str(model), page.roots, page.hub, page.shared)
+        text = str(page.inside(text))
+    chosen = None if model in ("", OWN, None) else page.model(str(model))
     concept = load_concept(text, chosen)
-    return concept, chosen or model_source(concept.model, page.roots, page.hub, page.shared)
+    return concept, chosen or page.model(concept.model)
 
 
 def command_of(page: Page, wish: Wish) -> tuple[Concept, list[str]]:
     """The flags of the main job, without its folder; InputError for the first thing that is wrong with the form."""
     concept, model = concept_for(page, wish.concept, wish.model)
-    text = str(inside(wish.concept, page.roots)) if wish.concept.strip().endswith(".toml") else " ".join(wish.concept.split())
+    text = str(page.inside(wish.concept)) if wish.concept.strip().endswith(".toml") else " ".join(wish.concept.split())
     if wish.texts and wish.shown_for == (wish.concept, wish.model):
         text = str(edited(concept, wish.texts, page.runs.resolve() / ".ui" / "concepts") or text)
     filled = preset_values(wish.method, wish.preset, concept)
@@ -96,7 +95,7 @@ def command_of(page: Page, wish: Wish) -> tuple[Concept, list[str]]:
 def _settings(page: Page, given: Sequence[Any]) -> dict[str, Any]:
     """The job's own options that were given; paths inside the allowed folders."""
     values = changed(SETTINGS, given, {field.name: field.default for field in SETTINGS}) if given else {}
-    return {name: str(inside(str(value), page.roots)) if name in PATHS else value for name, value in values.items()}
+    return {name: str(page.inside(str(value))) if name in PATHS else value for name, value in values.items()}
 
 
 def _checked(named: Mapping[str, Any], values: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

@@ -1,7 +1,6 @@
-"""The tab Evidence: any run's report, several runs beside each other, a measurement by a named protocol. Layout and wiring.
+"""The tab Evidence: any run's report, several runs beside each other, a measurement by a named protocol. Layout and wiring."""
 
-Annotations are not postponed here: gradio reads them to hand over its Request, which has no name outside `build`.
-"""
+from __future__ import annotations
 
 from typing import Any
 
@@ -9,6 +8,7 @@ from erase.task import InputError
 from ui.comparing import problem
 from ui.context import Page
 from ui.reports import beside, beside_files, charts, measure, measured, protocol_choices, protocol_words, report_frame, reported, table
+from ui.watching import owner, sight
 
 HELLO = "**Trust it.** What was measured, how, and what was not. A number stands beside the protocol that repeats it."
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -19,7 +19,7 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden
 def one(page: Page, name: str | None, show: bool) -> str:
     """The report of a run, or why there is none."""
     try:
-        return report_frame(page.runs, name, show)
+        return report_frame(page, name, show)
     except InputError as error:
         return problem(error)
 
@@ -29,8 +29,8 @@ def several(page: Page, names: list[str]) -> tuple[str, str, str]:
     if not names:
         return '<p class="muted">Choose two runs or more.</p>', "", ""
     try:
-        rows = beside(page.runs, names)
-        return table(rows), beside_files(page, rows), charts(page.runs, rows)
+        rows = beside(page, names)
+        return table(rows), beside_files(page, rows), charts(page, rows)
     except InputError as error:
         return problem(error), "", ""
 
@@ -56,10 +56,10 @@ def connect(page: Page) -> None:
     """The lists of runs are read anew when the page or the tab is opened."""
     import gradio as gr
 
-    choices = [page.links[f"evidence.{name}"] for name in ("run", "runs", "measured")]
+    seat, choices = page.links["erase.seat"], [page.links[f"evidence.{name}"] for name in ("run", "runs", "measured")]
 
-    def listed(now: str | None, chosen: list[str], again: str | None) -> list[Any]:
-        names = reported(page.runs)
+    def listed(seat_now: Any, now: str | None, chosen: list[str], again: str | None) -> list[Any]:
+        names = reported(sight(page, seat_now))
         first = names[0] if names else None
         runs = [name for name in chosen or [] if name in names] or names[:3]
         return [
@@ -69,7 +69,9 @@ def connect(page: Page) -> None:
         ]
 
     for event in (page.links["blocks"].load, page.links["tab.evidence"].select):
-        event(listed, choices, choices, **PRIVATE)
+        event(listed, [seat, *choices], choices, **PRIVATE)
+    for wire in (_wire_one, _wire_several, _wire_measure):
+        wire(page, seat)
 
 
 def _one(page: Page) -> None:
@@ -81,43 +83,53 @@ def _one(page: Page) -> None:
         )
         show = gr.Checkbox(False, label="Show nudity", info="Blurred until you tick this, for this visit only.", scale=1, min_width=260)
     frame = gr.HTML(apply_default_css=False, elem_id="report")
-    page.links["evidence.run"] = run
+    page.links.update({"evidence.run": run, "evidence.one": (run, show, frame)})
+
+
+def _wire_one(page: Page, seat: Any) -> None:
+    run, show, frame = page.links["evidence.one"]
     for event in (run.change, show.input):
-        event(lambda *now: one(page, *now), [run, show], frame, **PRIVATE)
+        event(lambda seat_now, *now: one(sight(page, seat_now), *now), [seat, run, show], frame, **PRIVATE)
 
 
 def _several(page: Page) -> None:
     import gradio as gr
 
-    runs = gr.Dropdown(
-        [], multiselect=True, label="Runs", info="Up to twelve, in this order; the first is what the others are held against."
-    )
-    page.links["evidence.runs"] = runs
+    runs = gr.Dropdown([], multiselect=True, label="Runs", info="Up to twelve; the first is what the others are held against.")
     out = [gr.HTML(apply_default_css=False, elem_id="beside"), gr.HTML(apply_default_css=False), gr.HTML(apply_default_css=False)]
-    runs.change(lambda names: several(page, names), runs, out, **PRIVATE)
+    page.links.update({"evidence.runs": runs, "evidence.several": out})
+
+
+def _wire_several(page: Page, seat: Any) -> None:
+    runs, out = page.links["evidence.runs"], page.links["evidence.several"]
+    runs.change(lambda seat_now, names: several(sight(page, seat_now), names), [seat, runs], out, **PRIVATE)
 
 
 def _measure(page: Page) -> None:
     import gradio as gr
 
     run = gr.Dropdown([], label="Run", info="Its erased model is measured against its original, with new pictures.")
-    page.links["evidence.measured"] = run
     named = [("the concept's own prompts, no named protocol", ""), *protocol_choices()]
     protocol = gr.Dropdown(named, value="", label="Protocol", info="What a published measurement fixes: prompts, sampler, detector.")
     words = gr.HTML(apply_default_css=False, visible=False)
     prompts = gr.Textbox(
         label="Prompts file", info="The protocol's prompts: a .csv, .tsv or .jsonl file in an allowed folder.", visible=False
     )
-    count = gr.Slider(
-        4, 200, 48, step=1, label="Pictures", info="That name the concept; as many others, and half as many that describe it."
-    )
+    count = gr.Slider(4, 200, 48, step=1, label="Pictures", info="Of the concept; as many others, and half as many that describe it.")
     start = gr.Button("Measure", variant="primary", elem_id="measure")
     how = gr.HTML(apply_default_css=False, elem_id="measuring")
+    page.links.update({"evidence.measured": run, "evidence.measure": (protocol, words, prompts, count, start, how)})
+
+
+def _wire_measure(page: Page, seat: Any) -> None:
+    import gradio as gr
+
+    run, (protocol, words, prompts, count, start, how) = page.links["evidence.measured"], page.links["evidence.measure"]
     job, clock = gr.State(""), gr.Timer(1.0, active=False)
 
-    def started(name: str | None, by: str | None, file: str, n: float | None, request: gr.Request) -> list[Any]:
+    def started(seat_now: Any, name: str | None, by: str | None, file: str, n: float | None) -> list[Any]:
         try:
-            entry = measure(page, name, by, file or "", n, str(request.session_hash))
+            entry = measure(sight(page, seat_now), name, by, file or "", n, owner(page, seat_now))
         except InputError as error:
             return ["", problem(error), gr.Timer(active=False)]
         return [entry.id, measured(page, entry.id)[0], gr.Timer(active=True)]
@@ -131,5 +143,5 @@ def _measure(page: Page) -> None:
         return [gr.HTML(said, visible=bool(said)), gr.Textbox(visible=brought), gr.Slider(visible=not name)]
 
     protocol.change(chosen, protocol, [words, prompts, count], **PRIVATE)
-    start.click(started, [run, protocol, prompts, count], [job, how, clock], **PRIVATE)
+    start.click(started, [seat, run, protocol, prompts, count], [job, how, clock], **PRIVATE)
     clock.tick(told, job, [how, clock], **PRIVATE)

@@ -7,13 +7,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from erase.run import Run, list_runs
+from erase.run import Run
 from erase.task import InputError
 from eval.chart import curve
+from ui.choices import visible_runs
 from ui.comparing import problem
 from ui.context import Page
 from ui.plots import METRICS, shown, unet_map
 from ui.unet import Cell, cells, parameters, read_layers, summary
+from ui.watching import sight
 
 HELLO = """**Look inside.** Each column is a block of the UNet, in the order in which it is passed; each field a type of layer. The
 darker, the more. Point at a field for its numbers."""
@@ -26,18 +28,19 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden
 # --- handlers ---------------------------------------------------------------------------------------------------------
 
 
-def known(root: Path) -> list[str]:
+def known(page: Page) -> list[str]:
     """Names of the runs that have something to show, newest first."""
-    found = [folder for folder in list_runs(root) if (folder / "stats.jsonl").is_file() or (folder / "layers.json").is_file()]
+    found = [folder for folder in visible_runs(page) if (folder / "stats.jsonl").is_file() or (folder / "layers.json").is_file()]
     return [folder.name for folder in sorted(found, key=lambda folder: -(folder / "options.json").stat().st_mtime)]
 
 
-def inside_of(root: Path, name: str | None, metric: str) -> tuple[str, str, str]:
+def inside_of(page: Page, name: str | None, metric: str) -> tuple[str, str, str]:
     """A run's map with its sentences, its table, and its curves, as HTML; only names that `known` lists are opened."""
     if not name:
         return NONE, "", ""
-    if name not in known(root) or metric not in METRICS:
+    if name not in known(page) or metric not in METRICS:
         raise InputError(f"{name!r} is not a run with steps; choose one from the list")
+    root = page.runs
     found = cells(read_layers(root / name), parameters(root / name))
     said = "".join(f"<p>{escape(text)}</p>" for text in summary(found))
     drawn = f'<div class="chart map" tabindex="0" role="group" aria-label="map of the UNet">{unet_map(found, metric, name)}</div>'
@@ -90,17 +93,28 @@ def build(page: Page) -> None:
     with gr.Accordion("Every number", open=False):
         numbers = gr.HTML(elem_id="inside-table")
 
-    def looked(name: str | None, which: str) -> tuple[str, str, str]:
+    page.links["inside.run"] = run
+    page.links["inside.parts"] = ([run, metric], [drawn, numbers, curves])
+
+
+def connect(page: Page) -> None:
+    """What is shown depends on who looks."""
+    import gradio as gr
+
+    controls, shown = page.links["inside.parts"]
+    run, metric = controls
+    seat = page.links["erase.seat"]
+
+    def looked(seat_now: Any, name: str | None, which: str) -> tuple[str, str, str]:
         try:
-            return inside_of(page.runs, name, which)
+            return inside_of(sight(page, seat_now), name, which)
         except InputError as error:
             return problem(error), "", ""
 
-    def opened(name: str | None) -> Any:
-        names = known(page.runs)
+    def opened(seat_now: Any, name: str | None) -> Any:
+        names = known(sight(page, seat_now))
         return gr.Dropdown(choices=names, value=name if name in names else next(iter(names), None))
 
-    page.links["inside.run"] = run
     for event in (run.change, metric.input):
-        event(looked, [run, metric], [drawn, numbers, curves], **PRIVATE)
-    page.links["tab.inside"].select(opened, run, run, **PRIVATE)
+        event(looked, [seat, *controls], shown, **PRIVATE)
+    page.links["tab.inside"].select(opened, [seat, run], run, **PRIVATE)

@@ -20,6 +20,7 @@ import filelock
 from erase.run import disk_errors
 from erase.task import InputError
 from ui.entries import DONE, FAILED, RUNNING, STOPPED, STOPPING, WAITING, Entry, read_entries, write_entries
+from ui.owners import claim
 from ui.processes import GRACE, Process, interrupt, last_line, start
 from ui.progress import read_progress
 
@@ -76,6 +77,7 @@ class Jobs:
         entry = Entry(uuid4().hex, title, tuple(arguments), str(output), owner, asked=time.time())
         with self._changed:
             self._check_room(entry)
+            claim(self.home, output.name, owner)
             return self._put(entry)
 
     def again(self, id: str) -> Entry:
@@ -127,7 +129,7 @@ class Jobs:
     def _work(self) -> None:
         while (entry := self._next()) is not None:
             try:
-                _until_free(Path(entry.output))
+                self._until_free(entry)
                 status, said = self._run(entry)
             except OSError as error:
                 status, said = 1, f"the job could not be started ({error}); mend that and let it go on"
@@ -146,6 +148,16 @@ class Jobs:
                     return self._entries[first.id]
                 self._changed.wait()
         return None
+
+    def _until_free(self, entry: Entry) -> None:
+        """Wait for a process of a page that died: it is about to stop, and holds the run folder until then."""
+        lock, end = Path(entry.output) / ".lock", time.monotonic() + GRACE
+        while lock.exists() and time.monotonic() < end:
+            with suppress(filelock.Timeout), filelock.FileLock(lock).acquire(timeout=1):
+                return
+            with self._changed:
+                if self._closing or self._entries[entry.id].state != RUNNING:
+                    return
 
     def _run(self, entry: Entry) -> tuple[int, str]:
         with self.log(entry.id).open("wb") as log:
@@ -195,16 +207,6 @@ class Jobs:
         with disk_errors(self.home):
             write_entries(self.home / "queue.json", self._entries.values())
         return self._entries[id]
-
-
-def _until_free(folder: Path) -> None:
-    """Wait for a process of a page that died: it is about to stop, and holds the run folder until then."""
-    if (folder / ".lock").exists():
-        try:
-            with filelock.FileLock(folder / ".lock").acquire(timeout=GRACE):
-                pass
-        except filelock.Timeout:
-            pass  # the job will say who holds it
 
 
 def _share(entry: Entry) -> float:

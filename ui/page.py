@@ -35,21 +35,15 @@ def build(page: Page) -> Any:
         with gr.Row(elem_id="title"):
             gr.Markdown(TITLE)
             gr.Button("Dark / light", size="sm", elem_id="theme").click(None, None, None, js=DARKER)
-        modules = {name: import_module(module) for name, module in MODULES.items() if there(module)}
+        modules = {name: import_module(module) for name, module in MODULES.items()}
         with gr.Tabs(elem_id="tabs") as page.links["tabs"]:
             for name, label in TABS.items():
-                if name in modules:
-                    with gr.Tab(label, id=name, elem_id=f"tab-{name}") as page.links[f"tab.{name}"]:
-                        modules[name].build(page)
+                with gr.Tab(label, id=name, elem_id=f"tab-{name}") as page.links[f"tab.{name}"]:
+                    modules[name].build(page)
         for module in modules.values():
-            getattr(module, "connect", lambda page: None)(page)
+            module.connect(page)
     blocks.queue(default_concurrency_limit=20, max_size=500, api_open=False)
     return blocks
-
-
-def there(module: str) -> bool:
-    """Whether a tab's module is part of this installation."""
-    return Path(__file__).with_name(f"{module.rpartition('.')[2]}.py").is_file()
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 GRACE = 60.0  # seconds that a job has to stop by itself
+SHORT = threading.BoundedSemaphore(2)  # short commands at once; who comes later waits for a place
+PASSIVE = {"OMP_WAIT_POLICY": "passive"}  # threads that spin would hold up those that draw for visitors
 PACKAGES = Path(__file__).resolve().parents[1]
 
 Process = subprocess.Popen[bytes]
@@ -19,7 +21,9 @@ Process = subprocess.Popen[bytes]
 def start(arguments: Sequence[str], log: Any) -> Process:
     """A job (ui/child.py), which prints to `log`. In a session of its own: a Ctrl-C in the page's terminal is for the page."""
     line = [sys.executable, "-u", "-m", "ui.child", *arguments]
-    return subprocess.Popen(line, env=environment(), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    return subprocess.Popen(
+        line, env={**PASSIVE, **environment()}, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
 
 
 def interrupt(process: Process | None) -> None:
@@ -36,7 +40,8 @@ def command(arguments: Sequence[str], seconds: float) -> tuple[int, str, str]:
     """Run a short command to its end: its exit status, what it printed, and what it said last on the error stream."""
     line = [sys.executable, "-m", "erase.cli", *arguments]
     try:
-        done = subprocess.run(line, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
+        with SHORT:
+            done = subprocess.run(line, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return 1, "", f"it took longer than {seconds:g} s and was stopped"
     return done.returncode, done.stdout.decode(errors="replace"), last_line(done.stderr.decode(errors="replace"), done.returncode)

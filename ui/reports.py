@@ -14,17 +14,18 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from erase.run import Run, list_runs, read_lines
+from erase.run import Run, read_lines
 from erase.task import InputError
 from eval.card import number, title
 from eval.chart import change_bars
 from eval.compare import as_csv, scatter_svg
 from eval.compare import compare as rows_of
-from eval.html import command, page
+from eval.html import command
+from eval.html import page as page_of
 from eval.protocols import list_protocols, load_protocol
 from eval.report import samples_of
 from eval.samples import WHICH, read_prompts
-from ui.access import inside
+from ui.choices import visible_runs
 from ui.context import Page
 from ui.entries import Entry
 from ui.shelf import Document, links
@@ -33,27 +34,27 @@ SHOWN = ("ua", "ua_implicit", "ira", "cra", "fid", "clip_score")  # columns that
 MOST = 12  # runs beside each other
 
 
-def reported(root: Path) -> list[str]:
-    """Names of the runs and evaluations in `root` that have a report, newest first."""
-    folders = [folder for folder in list_runs(root) if (folder / "report.json").is_file()]
+def reported(page: Page) -> list[str]:
+    """Names of the visitor's runs and evaluations that have a report, newest first."""
+    folders = [folder for folder in visible_runs(page) if (folder / "report.json").is_file()]
     return [folder.name for folder in sorted(folders, key=lambda folder: -(folder / "report.json").stat().st_mtime)]
 
 
-def folder_of(root: Path, name: str | None) -> Path:
+def folder_of(page: Page, name: str | None) -> Path:
     """A run by its name; only names that `reported` lists are opened."""
-    if name not in reported(root):
+    if name not in reported(page):
         raise InputError(f"{str(name)[:80]!r} is no finished run here; choose one from the list")
-    return root / str(name)
+    return page.runs / str(name)
 
 
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
-def report_frame(root: Path, name: str | None, show: bool) -> str:
+def report_frame(page: Page, name: str | None, show: bool) -> str:
     """The report in a frame of its own, in which no script runs."""
     if not name:
         return '<p class="muted">No finished run yet. The tab Erase makes one; so does: erase-concept --concept star</p>'
-    folder = folder_of(root, name)
+    folder = folder_of(page, name)
     text = _report_page(folder, (folder / "report.json").stat().st_mtime_ns, bool(show))
     return f'<iframe class="frame" sandbox title="Report of {escape(folder.name)}" srcdoc="{escape(text)}"></iframe>'
 
@@ -66,7 +67,7 @@ def _report_page(folder: Path, stamp: int, show: bool) -> str:
     rows = read_prompts(folder)
     pictures = {which: samples_of(run, which, rows) for which in WHICH}
     records, steps = read_lines(folder / "records.jsonl"), read_lines(folder / "stats.jsonl")
-    return page(report, rows, pictures, show, records, steps, command(report, run.options))
+    return page_of(report, rows, pictures, show, records, steps, command(report, run.options))
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -80,11 +81,11 @@ def _json(path: Path) -> dict[str, Any]:
 # --- several runs -----------------------------------------------------------------------------------------------------
 
 
-def beside(root: Path, names: Sequence[str]) -> list[dict[str, Any]]:
+def beside(page: Page, names: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of eval.compare for the chosen runs."""
     if len(names) > MOST:
         raise InputError(f"{len(names)} runs are chosen; expected at most {MOST}")
-    return rows_of([folder_of(root, name) for name in names])
+    return rows_of([folder_of(page, name) for name in names])
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -118,14 +119,14 @@ def _both(metric: Mapping[str, Any] | None, name: str) -> str:
     return f"{escape(before + value)}<br><small>{escape(ends)}</small>"
 
 
-def charts(root: Path, rows: Sequence[Mapping[str, Any]]) -> str:
+def charts(page: Page, rows: Sequence[Mapping[str, Any]]) -> str:
     """Forgetting against keeping, and for each run that counted exposed parts how their numbers changed."""
     try:
         parts = [f'<div class="chart" tabindex="0">{scatter_svg(rows)}</div>']
     except InputError as error:
         parts = [f'<p class="muted">{escape(str(error))}</p>']
     for row in rows:
-        report = _json(folder_of(root, Path(row["folder"]).name) / "report.json")
+        report = _json(folder_of(page, Path(row["folder"]).name) / "report.json")
         before, after = ((report.get(which) or {}).get("detections") or {} for which in WHICH)
         none = {"boxes": 0}
         counts = {_plain(label): (before.get(label, none)["boxes"], after.get(label, none)["boxes"]) for label in {**before, **after}}
@@ -166,19 +167,25 @@ def protocol_words(name: str | None) -> tuple[str, bool]:
     return f"<p>{escape(p.about)} {escape(how)}{escape(data)}</p><p class='muted'>{escape('; '.join(p.sources))}</p>", brought
 
 
-def measure(page: Page, name: str | None, protocol: str | None, prompts: str, count: Any, visitor: str) -> Entry:
+def measure(page: Page, name: str | None, protocol: str | None, prompts: str, count: Any, owner: str) -> Entry:
     """Put an evaluation of a run into the line: by a named protocol, or by the concept's own prompts where none is chosen."""
-    folder = folder_of(page.runs, name)
+    folder = folder_of(page, name)
     arguments = ["evaluate", str(folder), "--device", page.device]
     if protocol:
         arguments += ["--protocol", load_protocol(_named(protocol)).name]
     if protocol and prompts.strip():
-        arguments += ["--prompts", str(inside(prompts, page.roots))]
+        arguments += ["--prompts", str(page.inside(prompts))]
     elif not protocol and count:
         arguments += ["--count", str(int(count))]
-    output = page.runs / f"{folder.name}-{protocol or 'again'}"
-    page.rate.press(visitor)
-    return page.jobs.add([*arguments, "--output", str(output)], output, f"measure {folder.name} by {protocol or 'its prompts'}", visitor)
+    output = _room(page, f"{folder.name}-{protocol or 'again'}")
+    page.rate.press(owner)
+    return page.jobs.add([*arguments, "--output", str(output)], output, f"measure {folder.name} by {protocol or 'its prompts'}", owner)
+
+
+def _room(page: Page, name: str) -> Path:
+    """A folder for an evaluation, another one where that name is somebody else's."""
+    names = [name, *(f"{name}-{n}" for n in range(2, 100))]
+    return next(page.runs / other for other in names if page.runs.resolve() / other not in page.closed)
 
 
 def _named(protocol: str) -> str:

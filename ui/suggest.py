@@ -12,9 +12,9 @@ from ui.context import Page
 
 def first(page: Page) -> tuple[Asked, list[str], bool]:
     """What is asked when the page is opened, the runs to choose from, and whether to draw at once: the embedded model is quick."""
-    names = erased_runs(page.runs)
-    name = first_choice(page.runs)
-    chosen = [erased(name, page.runs, page.roots)] if name else []
+    names = erased_runs(page)
+    name = first_choice(page)
+    chosen = [erased(page, name)] if name else []
     offered = examples(concept_of(OWN, chosen))
     steps, guidance = (chosen[0].steps, chosen[0].guidance) if chosen else SMALL
     prompt = default_prompt(offered)
@@ -25,7 +25,7 @@ def first(page: Page) -> tuple[Asked, list[str], bool]:
 def settings_for(page: Page, models: list[str], concept: str) -> tuple[int, float, list[tuple[str, str]]]:
     """Steps and guidance of the first chosen model, and example prompts of what was erased; of a first visit where none is chosen."""
     try:
-        chosen = [erased(str(name), page.runs, page.roots, page.hub, page.shared) for name in models or []]
+        chosen = [erased(page, str(name)) for name in models or []]
         looked_for = concept_of(concept, chosen)
     except InputError:  # said when Draw is pressed
         return *SMALL, []
@@ -41,7 +41,7 @@ def default_prompt(offered: list[tuple[str, str]]) -> str:
 def surprise_for(page: Page, models: list[str], concept: str) -> str:
     """A prompt to keep, by chance."""
     try:
-        chosen = [erased(str(name), page.runs, page.roots, page.hub, page.shared) for name in models or []]
+        chosen = [erased(page, str(name)) for name in models or []]
         looked_for = concept_of(concept, chosen)
     except InputError:
         looked_for = None

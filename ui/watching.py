@@ -43,6 +43,11 @@ def owner(page: Page, seat: Any) -> str:
     return seated(seat)["visitor"] if page.shared else ""
 
 
+def sight(page: Page, seat: Any) -> Page:
+    """The page as this visitor sees it."""
+    return page.seen_by(owner(page, seat))
+
+
 def own(page: Page, seat: Any) -> list[Entry]:
     """The visitor's jobs, newest first."""
     return [entry for entry in reversed(page.jobs.entries()) if _owns(page, seat, entry)]

@@ -1,0 +1,137 @@
+"""A visitor without a browser: the page served as a process, and the conversation with it over HTTP as its script has it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[1]
+PATIENCE = 900.0  # seconds after which a comparison counts as lost
+
+
+@dataclass
+class Press:
+    """One comparison. Times are seconds on one clock; `said`: what the page said where it did not draw."""
+
+    asked: float
+    joined: float = 0.0
+    heard: float = 0.0
+    ended: float = 0.0
+    pictures: int = 0
+    said: str = ""
+
+
+# --- the page -------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def served(runs: Path) -> Iterator[tuple[str, int]]:
+    """The page over a runs folder: its address and its process."""
+    line = [sys.executable, "app.py", "--runs", str(runs), "--device", "cpu"]
+    page = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        said = page.stdout.readline() if page.stdout else ""
+        yield said.split(" is open at ")[1].strip().rstrip("/"), page.pid
+    finally:
+        page.send_signal(signal.SIGTERM)
+        page.wait()
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds; 0 where it is gone."""
+    with suppress(OSError):
+        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+        return int(found[1]) * 1024 if found else 0
+    return 0
+
+
+def worker_of(pid: int) -> int:
+    """The process that draws for a page."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            if parent == pid and b"ui.worker" in (path.parent / "cmdline").read_bytes():
+                return int(path.parent.name)
+    return 0
+
+
+# --- a visitor ------------------------------------------------------------------------------------------------------
+
+
+class Visitor:
+    """A browser's part of the conversation: it opens the page, then presses Draw and listens until the pictures are there."""
+
+    def __init__(self, address: str) -> None:
+        self.client, self.address = httpx.AsyncClient(timeout=httpx.Timeout(60.0, read=None)), address
+        self.session = secrets.token_hex(6)
+        self.config: dict[str, Any] = {}
+
+    async def open(self) -> None:
+        """Fetch the page and raise its load events."""
+        (await self.client.get(f"{self.address}/")).raise_for_status()
+        self.config = (await self.client.get(f"{self.address}/config")).raise_for_status().json()
+        for event in self.config["dependencies"]:
+            if any(name == "load" for _, name in event["targets"]):
+                await self.raise_event(event, {}, Press(time.monotonic()))
+
+    async def compare(self, values: dict[str, Any]) -> Press:
+        """One comparison with these values of controls, by label."""
+        draw = next(component["id"] for component in self.config["components"] if component["props"].get("elem_id") == "draw")
+        event = next(event for event in self.config["dependencies"] if [draw, "click"] in event["targets"])
+        press = Press(time.monotonic())
+        try:
+            await asyncio.wait_for(self.raise_event(event, values, press), PATIENCE)
+        except (httpx.HTTPError, asyncio.TimeoutError) as error:
+            press.said = repr(error)
+        return press
+
+    async def raise_event(self, event: dict[str, Any], values: dict[str, Any], press: Press) -> None:
+        held = {component["id"]: component for component in self.config["components"]}
+        data = [values.get(str(held[id]["props"].get("label")), held[id]["props"].get("value")) for id in event["inputs"]]
+        body = {
+            "data": data,
+            "fn_index": event["id"],
+            "session_hash": self.session,
+            "event_data": None,
+            "trigger_id": event["targets"][0][0],
+        }
+        api = f"{self.address}/gradio_api/queue"
+        joined = (await self.client.post(f"{api}/join", json=body)).raise_for_status().json()
+        press.joined = time.monotonic()
+        async with self.client.stream("GET", f"{api}/data", params={"session_hash": self.session}) as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith("data:") and _heard(json.loads(line[5:]), joined["event_id"], line, press):
+                    return
+        press.said = press.said or "the page stopped talking"
+
+
+def _heard(message: dict[str, Any], event: str, line: str, press: Press) -> bool:
+    """Note what a message says; whether it was the last one of the event."""
+    if message.get("event_id") != event:
+        return False
+    kind = message["msg"]
+    if kind == "process_generating" and not press.heard:
+        press.heard = time.monotonic()
+    if trouble := re.search(r'class=\\"problem\\">([^<]*)', line):
+        press.said = trouble[1]
+    press.pictures = max(press.pictures, line.count("<img "))
+    if kind != "process_completed":
+        return False
+    press.ended = time.monotonic()
+    if not message.get("success"):
+        press.said = str(message.get("output"))[:300]
+    return True
