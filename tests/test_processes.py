@@ -45,6 +45,7 @@ assert tensors[0] == 1.0 and (tensors[1] == 1.5).all() and (tensors[3] == torch.
 assert p.agree(f"from {rank}") == "from 0"
 Path(sys.argv[1], str(rank)).touch()
 p.wait()
+torch.distributed.destroy_process_group()
 """
 
 
