@@ -159,12 +159,14 @@ def evaluated(network: nn.Module) -> Iterator[None]:
             module.training = flag
 
 
-def alongside(task: ClassifierTask) -> Batches:
+def alongside(task: ClassifierTask, most: float = 1.0) -> Batches:
     """Forget batches in pieces, one for each retain batch, so that an epoch over the retain set passes once over the forget set.
 
-    A piece is at least one sample and at most a whole batch.
+    A piece is at least one sample. It is at most a whole batch, and about `most` of a retain batch: where there is more to
+    forget, a pass takes longer.
     """
-    forget, pieces = task.forget, max(1, task.epoch_retain // task.epoch_forget)
+    least = task.forget_size * task.epoch_retain / (task.epoch_forget * task.retain_size * most)
+    forget, pieces = task.forget, max(1, task.epoch_retain // task.epoch_forget, math.ceil(least - 1e-9) if most < 1 else 1)
 
     def piece(i: int) -> Batch:
         batch = forget(i // pieces)

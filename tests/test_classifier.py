@@ -163,6 +163,10 @@ def test_alongside_an_epoch_over_the_retain_set_passes_once_over_the_forget_set(
         assert set(rows.tolist()) == set(range(forget)) if task.epoch_retain % task.epoch_forget == 0 else len(rows)
         assert all(len(pieces(i)["row"]) for i in range(3 * task.epoch_retain))
     assert len(rows) < 64
+    task = classifier_task(build(), samples(size=64), samples(size=64), CLASSES, batch=16)
+    half = alongside(task, 0.5)
+    assert {len(half(i)["y"]) for i in range(8)} == {8}
+    assert torch.cat([half(i)["row"] for i in range(8)]).sort().values.tolist() == list(range(64))
 
 
 def test_absent_are_the_classes_that_no_retain_sample_has():

@@ -1,6 +1,5 @@
 """Each method of the classifier table does what its paper says, on cases that can be worked by hand or computed another way."""
 
-import math
 from collections import deque
 from dataclasses import fields
 from functools import partial
@@ -17,7 +16,7 @@ from erase.classifier import alongside, classifier_task
 from erase.methods import CLASSIFIER_METHODS, make_method
 from erase.methods.boundary_expand import expanded, find_head, shadow
 from erase.methods.influence import Influence, solve
-from erase.methods.scissorhands_classifier import late, up_to
+from erase.methods.scissorhands_classifier import late
 from erase.task import Diverged, InputError, Step
 
 SMALL = {"epochs": 2}
@@ -439,52 +438,6 @@ def test_scissorhands_with_the_papers_loss_is_the_three_primitives():
     for _ in repair(two, 2 * two.epoch_retain, "sgd", 0.02, 0.2):
         pass
     assert same(copied(one.network), copied(two.network))
-
-
-def scores_of(loss):
-    """Two scores whose cross-entropy with class 0 is this."""
-    return torch.stack([-(loss.exp() - 1).log(), torch.zeros_like(loss)], 1).requires_grad_()
-
-
-def test_doubt_is_minus_log_of_what_is_left_and_ends_at_the_bound():
-    """Losses 0.1 and 2 with bounds of 1: the first adds -log(1 - e^-0.1), half of it the mean; the second nothing, nor a slope."""
-    x = scores_of(torch.tensor([0.1, 2.0]))
-    batch = {"x": x, "y": torch.zeros(2, dtype=torch.int64), "row": torch.tensor([0, 1])}
-    value = up_to(torch.tensor([1.0, 1.0]))(nn.Identity(), batch)
-    assert value.item() == pytest.approx(-math.log(1 - math.exp(-0.1)) / 2, rel=1e-4)
-    (slope,) = torch.autograd.grad(value, x)
-    assert slope[0].abs().sum() > 0
-    assert slope[1].abs().sum() == 0
-
-
-def test_doubt_is_steep_where_the_network_is_sure_and_flat_where_it_has_forgotten():
-    """dU/ds of the true class is p: near 1 where ascent has 1 - p, near 0, and the other way round."""
-    lost = torch.tensor([1e-3, 7.0])
-    x = scores_of(lost)
-    batch = {"x": x, "y": torch.zeros(2, dtype=torch.int64), "row": torch.tensor([0, 1])}
-    (slope,) = torch.autograd.grad(2 * up_to(torch.full((2,), torch.inf))(nn.Identity(), batch), x)
-    torch.testing.assert_close(slope[:, 0], (-lost).exp(), rtol=1e-3, atol=1e-6)
-
-
-def test_bounds_are_held_out_losses_by_rank_and_none_for_a_class_that_goes():
-    task = toy_task(held_out=samples(number=7, size=40))
-    chosen = method("scissorhands")
-    expected = chosen.expected(task)
-    held = whole(task, "held_out")
-    with torch.no_grad():
-        lost = F.cross_entropy(task.network.eval()(held["x"]), held["y"], reduction="none").sort().values
-        now = F.cross_entropy(task.network(whole(task, "forget")["x"]), whole(task, "forget")["y"], reduction="none")
-    torch.testing.assert_close(expected, lost * (1 + 8 / 72))
-    bounds = chosen.bounds(task, expected)[whole(task, "forget")["row"]]
-    assert torch.equal(bounds.argsort(), now.argsort())
-    assert expected[0] <= bounds.min() < bounds.median() < bounds.max() <= expected[-1]
-
-    forget, retain = split()
-    kept = Rows(retain.x[retain.y != 2], retain.y[retain.y != 2])
-    gone = classifier_task(build(), forget, kept, CLASSES)
-    bounds = chosen.bounds(gone, chosen.expected(gone))
-    assert torch.equal(bounds.isinf(), forget.y == 2)
-    torch.testing.assert_close(bounds[forget.y != 2], torch.full((int((forget.y != 2).sum()),), math.log(CLASSES)))
 
 
 def test_forgotten_samples_end_up_as_samples_never_seen_do():

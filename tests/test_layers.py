@@ -30,7 +30,7 @@ LEVELS: list[tuple[str, ...]] = [
         "erase.descent",
     ),
     ("erase.vision", "erase.demo.clutter", "erase.classifier", "erase.trained"),
-    ("erase.repair", "erase.images", "erase.export", "erase.layouts"),
+    ("erase.bounds", "erase.repair", "erase.images", "erase.export", "erase.layouts"),
     ("erase.data", "erase.networks"),
     ("erase.requests",),
     ("erase.latents", "erase.demo.judge", "erase.demo.networks", "erase.families"),

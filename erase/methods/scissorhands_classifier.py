@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from erase.classifier import ClassifierTask, absent, alongside, by_row, evaluated, forgotten, norm_momentum
+from erase.bounds import aim, expected_losses
+from erase.classifier import ClassifierTask, alongside, norm_momentum
 from erase.methods.scissorhands import Scissorhands
 from erase.options import check, option
 from erase.repair import repair
 from erase.scope import SCOPES
-from erase.task import Batch, Loss, Step
+from erase.task import Step
 
 # What the paper's runs share; published data sets differ in rate, k and lambda.
 PAPER: dict[str, Any] = {
@@ -38,8 +38,8 @@ class ClassifierScissorhands:
 
     The paper's unlearning loss, ascent on the training loss, hardly moves a network that is sure of a sample and knows no end
     once it moves. The default instead descends -log(1 - p), p the probability of the true class: steep where the network is
-    sure, flat where it has forgotten; and a sample whose loss has reached its bound is left alone. Bounds are the losses that
-    the original has on held-out samples, handed out by rank, so that forgotten samples end up as samples never seen do.
+    sure, flat where it has forgotten; and a sample whose loss has reached its bound is left alone. Bounds are the losses on
+    held-out samples, by rank, so that forgotten samples end up as samples never seen do (`erase.bounds`).
     """
 
     scope: str = option("full", f"weights that repair may change: {', '.join(SCOPES)} or re:PATTERN")
@@ -67,14 +67,16 @@ class ClassifierScissorhands:
         None, "lambda: weight of the unlearning loss beside the retain loss; by default the root of n_f / n_r", low=0.0
     )
     projected: bool = option(True, "never take a step that undoes forgetting to first order (Eq. 5)")
-    epochs: int = option(8, "epochs of repair over the retain set, each of which passes once over the forget set", low=0)
+    epochs: int = option(
+        7, "epochs of repair over the retain set, each of which passes once over a forget set of up to half its size", low=0
+    )
     optimizer: str = option("sgd", "how repair descends", choices=("adam", "adamw", "sgd"))
     learning_rate: float = option(0.05, "step size of repair", above=0.0)
     cosine: bool = option(True, "let the step size fall to 0 along half a cosine; without it, it is constant")
     momentum: float = option(0.9, "of sgd; the promise of the projection holds to the letter at 0", low=0.0, high=1.0)
     weight_decay: float = option(5e-4, "pull of every weight towards 0", low=0.0)
     norm_momentum: float = option(
-        0.3, "of batch norms during repair: forget passes read their statistics, which must keep up with the weights", above=0.0, high=1.0
+        0.6, "of batch norms during repair: forget passes read their statistics, which must keep up with the weights", above=0.0, high=1.0
     )
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
@@ -99,25 +101,26 @@ class ClassifierScissorhands:
 
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Score, trim and repair `task.network` in place; it is the original, also when resuming. A Step after each repair step."""
-        expected = self.expected(task)
+        expected = expected_losses(task, self.bound)  # of the original, so before trimming
         if self.trimming:
             self.trim(task)
         weight = math.sqrt(task.forget_size / task.retain_size) if self.forget_weight is None else self.forget_weight
-        steps = repair(
-            replace(task, forget=alongside(task)),
-            self.epochs * task.epoch_retain,
-            self.optimizer,
-            self.learning_rate,
-            weight,
-            projected=self.projected,
-            unlearn=task.unlearn if self.unlearn == "ascent" else up_to(self.bounds(task, expected)),
-            momentum=self.momentum,
-            weight_decay=self.weight_decay,
-            cosine=self.cosine,
-            resume=resume,
-        )
-        with norm_momentum(task.network, self.norm_momentum):
-            yield from steps
+        plain = nullcontext((alongside(task), task.unlearn))
+        aimed = plain if self.unlearn == "ascent" else aim(task, expected)
+        with norm_momentum(task.network, self.norm_momentum), aimed as (forget, unlearn):
+            yield from repair(
+                replace(task, forget=forget),
+                self.epochs * task.epoch_retain,
+                self.optimizer,
+                self.learning_rate,
+                weight,
+                projected=self.projected,
+                unlearn=unlearn,
+                momentum=self.momentum,
+                weight_decay=self.weight_decay,
+                cosine=self.cosine,
+                resume=resume,
+            )
 
     def trim(self, task: ClassifierTask) -> dict[str, Tensor]:
         """Sensitivity over forget batches, then reinitialise the top share (Eq. 2), as for diffusion."""
@@ -125,46 +128,6 @@ class ClassifierScissorhands:
         values = {name: getattr(self, name) for name in names}
         values["trim_scope"] = late(task.network) if self.trim_scope == "late" else self.trim_scope
         return Scissorhands(**values, sensitivity_batches=self.sensitivity_batches or task.epoch_forget).trim(task)
-
-    def expected(self, task: ClassifierTask) -> Tensor:
-        """Losses that a network without the forget set is expected to have on it: (m,), sorted.
-
-        They are the original's on held-out samples, made larger as the data gets smaller, as 1 / n; or one for all.
-        """
-        if self.bound is not None or task.held_out is None:
-            return torch.tensor([math.log(task.classes) if self.bound is None else self.bound])
-        with evaluated(task.network), torch.no_grad():
-            lost = torch.cat([losses(task.network, task.held_out(i)) for i in range(task.epoch_held_out)])
-        return lost.sort().values * (1 + task.forget_size / task.retain_size)
-
-    def bounds(self, task: ClassifierTask, expected: Tensor) -> Tensor:
-        """For every forget row the loss at which it counts as forgotten: the expected one of its rank.
-
-        Its rank is that of its loss in the trimmed network: what is hard once memory is cut was hard before it was learned.
-        """
-        lost = by_row(task, lambda batch: losses(task.network, batch))
-        ranks = lost.argsort().argsort()
-        bounds = torch.quantile(expected.to(lost), (ranks + 0.5) / len(ranks))
-        gone = absent(task)[by_row(task, lambda batch: batch["y"])]
-        return bounds.masked_fill(gone, torch.inf)
-
-
-def losses(network: nn.Module, batch: Batch) -> Tensor:
-    """The training loss of each sample, (n,)."""
-    return F.cross_entropy(network(batch["x"]), batch["y"], reduction="none")
-
-
-def up_to(bounds: Tensor) -> Loss:
-    """-log(1 - p), p the probability of the true class, for samples whose training loss is below their bound; 0 for others."""
-
-    def doubt(network: nn.Module, batch: Batch) -> Tensor:
-        scores, y = network(batch["x"]), batch["y"]
-        known = F.cross_entropy(scores, y, reduction="none").detach() < bounds[batch["row"]]
-        others = scores.scatter(1, y[:, None], -torch.inf)
-        lost: Tensor = scores.logsumexp(1) - others.logsumexp(1)
-        return (known * lost).mean()
-
-    return forgotten(doubt)
 
 
 def late(network: nn.Module) -> str:
