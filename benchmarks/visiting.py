@@ -128,7 +128,8 @@ def _heard(message: dict[str, Any], event: str, line: str, press: Press) -> bool
         press.heard = time.monotonic()
     if trouble := re.search(r'class=\\"problem\\">([^<]*)', line):
         press.said = trouble[1]
-    press.pictures = max(press.pictures, line.count("<img "))
+    if drawn := re.search(r">(\d+) pictures of", line):
+        press.pictures = int(drawn[1])
     if kind != "process_completed":
         return False
     press.ended = time.monotonic()

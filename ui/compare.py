@@ -87,7 +87,7 @@ def results() -> dict[str, Any]:
     out: dict[str, Any] = {}
     with gr.Column(visible=False, variant="panel", elem_id="nothing") as out["nothing"]:
         gr.Markdown(NOTHING)
-        out["start"] = gr.Button("Erase the star", size="md", elem_id="start")
+        out["start"] = gr.Button("Erase the star", size="md", elem_id="compare-start")
     out["grid"] = gr.HTML(apply_default_css=False, elem_id="grid")
     out["files"] = gr.HTML(apply_default_css=False, elem_id="files")
     with gr.Accordion("One over the other", open=True, visible=False) as out["over"]:

@@ -195,4 +195,6 @@ def connect(page: Page) -> None:
     for press, tab, many in (("compare", "compare", True), ("report", "evidence", False), ("inside", "inside", False)):
         if f"{tab}.run" in page.links:
             outputs = [page.links["tabs"], page.links[f"{tab}.run"]]
-            page.links[f"erase.{press}"].click(leads(tab, many), page.links["erase.seat"], outputs, **PRIVATE)
+            pressed = page.links[f"erase.{press}"].click(leads(tab, many), page.links["erase.seat"], outputs, **PRIVATE)
+            if tab == "compare":
+                pressed.then(**page.links["compare.draw"])

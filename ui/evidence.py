@@ -134,9 +134,12 @@ def _wire_measure(page: Page, seat: Any) -> None:
             return ["", problem(error), gr.Timer(active=False)]
         return [entry.id, measured(page, entry.id)[0], gr.Timer(active=True)]
 
-    def told(id: str) -> list[Any]:
+    lists = [page.links["evidence.run"], page.links["evidence.runs"]]
+
+    def told(seat_now: Any, id: str) -> list[Any]:
         said, active = measured(page, id)
-        return [said, gr.Timer(active=active)]
+        known = [gr.skip(), gr.skip()] if active else [gr.Dropdown(choices=reported(sight(page, seat_now)))] * 2
+        return [said, gr.Timer(active=active), *known]
 
     def chosen(name: str) -> list[Any]:
         said, brought = protocol_words(name)
@@ -144,4 +147,4 @@ def _wire_measure(page: Page, seat: Any) -> None:
 
     protocol.change(chosen, protocol, [words, prompts, count], **PRIVATE)
     start.click(started, [seat, run, protocol, prompts, count], [job, how, clock], **PRIVATE)
-    clock.tick(told, job, [how, clock], **PRIVATE)
+    clock.tick(told, [seat, job], [how, clock, *lists], **PRIVATE)

@@ -164,7 +164,8 @@ def protocol_words(name: str | None) -> tuple[str, bool]:
     brought = p.prompts_from == "file"
     data = f" Its prompts are somebody's data: {p.file or 'a file'}. {p.where}" if brought else ""
     how = f"{p.sampler}, {p.steps} steps, guidance {p.guidance:g}, {p.size} pixels; measures: {', '.join(p.metrics)}."
-    return f"<p>{escape(p.about)} {escape(how)}{escape(data)}</p><p class='muted'>{escape('; '.join(p.sources))}</p>", brought
+    about = f"{p.about[:1].upper()}{p.about[1:].rstrip('.')}. {how}{data}"
+    return f"<p>{escape(about)}</p><p class='muted'>{escape('; '.join(p.sources))}</p>", brought
 
 
 def measure(page: Page, name: str | None, protocol: str | None, prompts: str, count: Any, owner: str) -> Entry:
@@ -201,15 +202,18 @@ def measured(page: Page, id: str) -> tuple[str, bool]:
     if entry is None:
         return "", False
     if entry.state == "done":
-        return f'<p role="status">Done: choose {escape(Path(entry.output).name)} above.</p>', False
+        return f'<p role="status">Done: {escape(Path(entry.output).name)} is in the lists now, under One run and Several runs.</p>', False
     if not entry.active:
         return f'<p role="alert" class="problem">{escape(entry.message or entry.state)}</p>', False
     ahead = page.jobs.ahead(id)
     if entry.state == "waiting":
         return f'<p role="status">In the line: {ahead} {"job is" if ahead == 1 else "jobs are"} before it.</p><progress></progress>', True
     done, total = pictures_done(Path(entry.output))
-    bar = f'<progress value="{done}" max="{max(1, total)}" aria-label="pictures drawn and measured"></progress>'
-    return f'<p role="status">{escape(entry.title)}: {done} of {total or "?"} pictures drawn.</p>{bar}', True
+    title = f"{entry.title[:1].upper()}{entry.title[1:]}"
+    if not total:
+        return f'<p role="status">{escape(title)}: starting.</p><progress aria-label="starting"></progress>', True
+    bar = f'<progress value="{done}" max="{total}" aria-label="pictures drawn and measured"></progress>'
+    return f'<p role="status">{escape(title)}: {done} of {total} pictures drawn.</p>{bar}', True
 
 
 def pictures_done(folder: Path) -> tuple[int, int]:
