@@ -27,6 +27,7 @@ PAPER: dict[str, Any] = {
     "learning_rate": 5e-3,
     "cosine": False,
     "norm_momentum": 0.1,
+    "weight_decay": 5e-4,
 }
 
 LATE = 0.5  # share of all weights that the trim scope `late` holds at least
@@ -74,7 +75,7 @@ class ClassifierScissorhands:
     learning_rate: float = option(0.05, "step size of repair", above=0.0)
     cosine: bool = option(True, "let the step size fall to 0 along half a cosine; without it, it is constant")
     momentum: float = option(0.9, "of sgd; the promise of the projection holds to the letter at 0", low=0.0, high=1.0)
-    weight_decay: float = option(5e-4, "pull of every weight towards 0", low=0.0)
+    weight_decay: float = option(0.0, "pull of every weight towards 0; trimming has cut what was to go", low=0.0)
     norm_momentum: float = option(
         0.6, "of batch norms during repair: forget passes read their statistics, which must keep up with the weights", above=0.0, high=1.0
     )
