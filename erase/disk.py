@@ -9,7 +9,7 @@ from typing import Any
 from erase.diffusion.memory import gigabytes
 from erase.export import components, weight_files
 from erase.job import Job, config_of, size_of
-from erase.repair import STATE_BYTES
+from erase.optimizers import STATE_BYTES
 from erase.scope import in_scope
 from erase.task import InputError
 

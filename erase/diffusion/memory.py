@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from erase.export import weight_files
-from erase.repair import STATE_BYTES
+from erase.optimizers import STATE_BYTES
 from erase.scope import in_scope
 from erase.task import InputError
 from erase.tensorfile import header
