@@ -17,7 +17,16 @@ PACKAGES = ("erase", "eval", "ui")
 # From the ground up: a module imports only from rows above its own, also inside functions.
 LEVELS: list[tuple[str, ...]] = [
     ("erase.task", "erase.operators", "erase.demo", "erase.demo.world"),
-    ("erase.files", "erase.options", "erase.micro", "erase.processes", "erase.grids"),
+    (
+        "erase.files",
+        "erase.options",
+        "erase.micro",
+        "erase.processes",
+        "erase.grids",
+        "erase.preparation",
+        "erase.denoising",
+        "erase.plugins",
+    ),
     (
         "erase.run",
         "erase.scope",
@@ -30,7 +39,7 @@ LEVELS: list[tuple[str, ...]] = [
         "erase.descent",
         "erase.optimizers",
     ),
-    ("erase.vision", "erase.demo.clutter", "erase.classifier", "erase.trained"),
+    ("erase.vision", "erase.demo.clutter", "erase.classifier", "erase.trained", "erase.tuning"),
     ("erase.bounds", "erase.repair", "erase.images", "erase.export", "erase.layouts"),
     ("erase.data", "erase.networks"),
     ("erase.requests",),
