@@ -28,7 +28,7 @@ from erase.files import write_json, write_tensors, written
 from erase.images import Picture, make_images, read_images
 from erase.job import DEFAULTS, Event, Job, Show, config_of, is_small, peak_bytes, scheduler_of, size_of
 from erase.latents import cache_latents, read_latents
-from erase.methods import make_method, method_class
+from erase.methods import METHODS, make_method, method_class
 from erase.preparation import PICTURES, Preparation, needs
 from erase.processes import agree, join, processes, wait
 from erase.run import Run, differences, disk_errors, lines_of, list_runs, next_run_folder, read_lines
@@ -140,9 +140,12 @@ def _with_as_many_anchors(concept: Concept, wants: Preparation) -> Concept:
 
 
 def _recommended(concept: Concept, job: Job) -> dict[str, Any]:
-    """What the concept file recommends, as far as the method has such options."""
+    """What the concept file recommends for `balanced`, as far as the method has such options; what none of ours has is a mistake."""
+    if job.preset != "balanced":
+        return {}
     known = {item.name for item in fields(method_class(job.method))}
-    return {name: value for name, value in concept.settings.items() if name in known} if job.preset == "balanced" else {}
+    ours = {item.name for method in METHODS.own.values() for item in fields(method)}
+    return {name: value for name, value in concept.settings.items() if name in known or name not in ours}
 
 
 def _refuse_idle(job: Job, method: Any, wants: Preparation) -> None:
