@@ -63,7 +63,7 @@ def _axes(xs: Sequence[float], values: Sequence[Value], x_of: Scale, y_of: Scale
 
 
 def _series(name: str, found: Sequence[Value], i: int, x_of: Scale, y_of: Scale, right: float) -> list[str]:
-    shade, dash = SHADES[i % len(SHADES)], DASHES[i % len(DASHES)]
+    shade, dash = SHADES[i % len(SHADES)], DASHES[(i + i // len(SHADES)) % len(DASHES)]  # 25 series before two look alike
     parts = []
     for v in found:
         parts += [_line(x_of(v.x), y_of(v.mean - v.std), x_of(v.x), y_of(v.mean + v.std), shade, 1)] if v.std else []
