@@ -20,10 +20,11 @@ from safetensors import safe_open
 from erase.concepts import Concept, load_concept
 from erase.diffusion import locate, open_model, pick_device
 from erase.entries import RETRAIN, Entry
-from erase.export import weight_files, weight_hashes
+from erase.export import check_model_folder, weight_files, weight_hashes
 from erase.job import DEFAULTS, Event, Job, Show, is_small, scheduler_of, size_of
 from erase.pipeline import STAGES, Work, _before, _draw, _make, _prompts, erase_concept
-from erase.relearning import RATES, Relearning, relearn
+from erase.processes import processes
+from erase.relearning import RATES, Relearning, has_relearned, relearn
 from erase.run import Run
 from erase.task import InputError
 
@@ -76,6 +77,8 @@ def bench(plan: Bench, folder: Path, measure: Measure, show: Show | None = None,
     InputError: unknown names, and a folder with a bench of other options.
     """
     shown: Show = show or (lambda event: None)
+    if processes()[1] > 1:
+        raise InputError("a bench is one process, and several were started together; give the command without `accelerate launch`")
     plan = filled(plan)
     concepts = [load_concept(name, plan.job.model) for name in plan.concepts]
     golds = {name: gold_folder(path) for name, path in plan.gold.items()}
@@ -96,7 +99,11 @@ def bench(plan: Bench, folder: Path, measure: Measure, show: Show | None = None,
 
 def gold_folder(path: Path) -> Path:
     """A pipeline folder, or what `erase.demo.train` leaves around one; checked."""
-    return locate(str(path / "pipeline" if (path / "pipeline").is_dir() else path if path.is_absolute() else Path(".") / path))
+    if not path.is_dir():
+        raise InputError(f"--gold {path} is not there; expected a pipeline folder, or what `python -m erase.demo.train --without` leaves")
+    folder = path / "pipeline" if (path / "pipeline").is_dir() else path
+    check_model_folder(folder)
+    return folder
 
 
 def slug(*parts: object) -> str:
@@ -168,40 +175,54 @@ def _once(what: str, names: Sequence[str], remedy: str) -> None:
 
 
 def _cell(plan: Bench, row: Entry, job: Job, concept: str, home: Path, measure: Measure, show: Show) -> Cell:
-    """One run from wherever it stands to its numbers, or to the line that says what went wrong."""
+    """One run from wherever it stands to its numbers."""
     place = Path(str(job.output))
-    try:
+
+    def work() -> Path:
         erase_concept(replace(job, method=row.method, preset=row.preset), row.values, show, home / "pictures")
-        relearned(place, place / "model", plan.relearning, show)
+        _relearn(plan, job, place, place / "model", home, show)
         measure(place)
-    except Exception as error:  # a stranger's method may raise anything; the table says what
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return Cell(row.label, concept, job.seed, place, failure=one_line(error))
-    return Cell(row.label, concept, job.seed, place, changed_bytes=changed_bytes(_source(job), place / "model"))
+        return place / "model"
+
+    return _tried(work, job, Cell(row.label, concept, job.seed, place))
 
 
 def _gold(plan: Bench, gold: Path, job: Job, concept: Concept, home: Path, measure: Measure, show: Show) -> Cell:
     """The same prompts and seeds drawn by the model that was trained without the concept."""
     place = home / "runs" / slug(concept.name, job.seed, RETRAIN)
     show(Event(f"{concept.name}, seed {job.seed}", 0, 0, note=RETRAIN))
+
+    def work() -> Path:
+        _draw_gold(plan, gold, job, place, home, show)
+        _relearn(plan, job, place, gold, home, show)
+        measure(place)
+        return gold
+
+    return _tried(work, job, Cell(RETRAIN, concept.name, job.seed, place))
+
+
+def _tried(work: Callable[[], Path], job: Job, cell: Cell) -> Cell:
+    """The cell with its result, or with the line that says what went wrong: a stranger's method may raise anything."""
+    try:
+        model = work()
+    except Exception as error:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return replace(cell, failure=one_line(error))
+    return replace(cell, changed_bytes=changed_bytes(_source(job), model))
+
+
+def _draw_gold(plan: Bench, gold: Path, job: Job, place: Path, home: Path, show: Show) -> None:
     with Work(job, show=show, look=True, pool=home / "pictures") as work:
-        options = _gold_options(work, gold)
-        work.run = Run.open(place, options)
+        work.run = Run.open(place, _gold_options(work, gold))
         if not work.run.done("before"):
             with work.stage("before"):
                 _before(work)
-        if plan.relearning.relearn:
-            texts = [p.text for p in _prompts(work, "forget", int(work.job.forget_count or 0))]
-            _make(work, work.run.forget_images, texts, job.seed, work.model, "images: forget")
         work.model.free()
         if not work.run.done("after"):
             with work.stage("after"):
                 _draw(work, open_model(gold, work.job.device, work.job.dtype, work.job.size), "after")
-    relearned(place, gold, plan.relearning, show)
-    measure(place)
-    return Cell(RETRAIN, concept.name, job.seed, place, changed_bytes=changed_bytes(_source(job), gold))
 
 
 def _gold_options(work: Work, gold: Path) -> dict[str, Any]:
@@ -214,10 +235,24 @@ def _gold_options(work: Work, gold: Path) -> dict[str, Any]:
     return {**named, "concept_file": asdict(work.concept), "prompts": {"from": "concept"}, "sampling": sampling, **more}
 
 
-def relearned(run: Path, model: Path, settings: Relearning, show: Show) -> None:
+def _relearn(plan: Bench, job: Job, place: Path, model: Path, home: Path, show: Show) -> None:
     """The pictures of relearning of a run, where they are asked for and not there yet."""
-    if settings.relearn:
-        relearn(Run.read(run), model, settings, lambda done, total: show(Event("relearn", done, total)))
+    if not plan.relearning.relearn or has_relearned(place, plan.relearning):
+        return
+    run = Run.read(place)
+    if not run.forget_images.is_dir():  # the retrained model's, or of a method that needs no pictures
+        with Work(job, show=show, look=True, pool=home / "pictures") as work:
+            work.run = run
+            texts = [p.text for p in _prompts(work, "forget", int(work.job.forget_count or 0))]
+            _make(work, run.forget_images, texts, job.seed, work.model, "images: forget")
+    relearned(run, model, plan.relearning, show)
+
+
+def relearned(run: Run, model: Path, settings: Relearning, show: Show) -> None:
+    """Relearning from the run's own forget pictures; InputError where it has none."""
+    if not run.forget_images.is_dir():
+        raise InputError(f"{run.folder} has no forget pictures of its own to relearn from; leave --relearn out for this run")
+    relearn(run, model, run.forget_images, settings, lambda done, total: show(Event("relearn", done, total)))
 
 
 def _source(job: Job) -> Path:

@@ -568,6 +568,7 @@ def _bench_runs(options: argparse.Namespace, shared: dict[str, Any], relearning:
     from erase.bench import relearned
     from erase.bench_runs import cells_of, facts_of
     from erase.pipeline import RUNS
+    from erase.run import Run
 
     asked = [name for name in ("concepts", "methods", "seeds", "first_seed", "gold") if getattr(options, name)]
     if asked or shared:
@@ -576,7 +577,8 @@ def _bench_runs(options: argparse.Namespace, shared: dict[str, Any], relearning:
     cells = cells_of(options.runs)
     folder = options.output or RUNS / "bench-runs"
     for cell in cells:
-        relearned(cell.folder, cell.folder / "model", relearning, display)
+        if relearning.relearn:
+            relearned(Run.read(cell.folder), cell.folder / "model", relearning, display)
         _measured(display, cell.folder)
     return folder, cells, facts_of(cells)
 

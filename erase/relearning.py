@@ -24,7 +24,7 @@ from erase.micro import count, pieces
 from erase.options import check, option
 from erase.run import Run, disk_errors, read_lines
 from erase.scope import open_scope
-from erase.task import Diverged, InputError, Task
+from erase.task import Diverged, Task
 
 FIRST = 5  # steps to the first pictures; from there on twice as many
 SEED = 3_000_017  # added to the run's: not the batches and the noise of its repair
@@ -57,29 +57,43 @@ def place(run: Path, step: int) -> Path:
     return run / "relearn" / f"{step:05d}"
 
 
-def relearn(run: Run, folder: Path, settings: Relearning, told: Callable[[int, int], None] = lambda done, total: None) -> None:
-    """Teach the model in `folder` the forget pictures of a run again, and draw the run's first evaluation prompts on the way.
+def relearn(
+    run: Run, folder: Path, forget: Path, settings: Relearning, told: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Teach the model in `folder` the pictures in `forget` again, and draw a run's first evaluation prompts on the way.
 
-    Pictures that are there are not drawn again. Diverged if a loss stops being finite; InputError where a run has no pictures.
+    Pictures that are there are not drawn again. Diverged if a loss stops being finite.
     """
-    facts = json.loads(json.dumps({**asdict(settings), "checkpoints": settings.checkpoints(), "optimizer": "adam", "scope": "full"}))
-    home = run.folder / "relearn"
-    if (home / FACTS).exists():
-        there = json.loads((home / FACTS).read_text(encoding="utf-8"))
-        if there == {**facts, "done": True}:
-            return
-        if {**there, "done": False} != {**facts, "done": False}:
-            shutil.rmtree(home)
+    home, facts = run.folder / "relearn", _facts(settings)
+    there = _there(home)
+    if there == {**facts, "done": True}:
+        return
+    if there is not None and there != {**facts, "done": False}:
+        shutil.rmtree(home)
     write_json(home / FACTS, {**facts, "done": False})
     with disk_errors(home):
-        _teach(run, folder, settings, told)
+        _teach(run, folder, read_images(forget), settings, told)
     write_json(home / FACTS, {**facts, "done": True})
 
 
-def _teach(run: Run, folder: Path, settings: Relearning, told: Callable[[int, int], None]) -> None:
+def has_relearned(run: Path, settings: Relearning) -> bool:
+    """Whether all of it is there."""
+    return _there(run / "relearn") == {**_facts(settings), "done": True}
+
+
+def _facts(settings: Relearning) -> dict[str, Any]:
+    return {**asdict(settings), "checkpoints": settings.checkpoints(), "optimizer": "adam", "scope": "full"}
+
+
+def _there(home: Path) -> dict[str, Any] | None:
+    path = home / FACTS
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _teach(run: Run, folder: Path, forget: list[Picture], settings: Relearning, told: Callable[[int, int], None]) -> None:
     options = run.options
     model = open_model(folder, options["device"], options["dtype"], options["sampling"]["size"])
-    task = _task(run, model, settings)
+    task = _task(run, model, forget, settings)
     update = torch.optim.Adam(task.weights.values(), lr=settings.relearn_rate or RATES[False])
     model = open_model(folder, options["device"], "float32", options["sampling"]["size"]).of(task.network)
     draw = _drawer(run, model, settings.relearn_count)
@@ -91,9 +105,9 @@ def _teach(run: Run, folder: Path, settings: Relearning, told: Callable[[int, in
             draw(step)
 
 
-def _task(run: Run, model: StableDiffusion, settings: Relearning) -> Task:
+def _task(run: Run, model: StableDiffusion, forget: list[Picture], settings: Relearning) -> Task:
     """The forget pictures as this very model's text encoder and autoencoder have them, and the loss it was trained with."""
-    cache, forget = run.folder / "relearn" / "latents.safetensors", _forget(run)
+    cache = run.folder / "relearn" / "latents.safetensors"
     if not cache.exists():
         batch = int(run.options["sampling"]["batch"])
         none: list[list[str]] = [[] for _ in forget]
@@ -106,12 +120,6 @@ def _task(run: Run, model: StableDiffusion, settings: Relearning) -> Task:
     return diffusion_task(
         unet, model.noise_scheduler(), read_latents(cache), open_scope(unet, "full"), settings.relearn_batch, seed, dtype=model.dtype
     )
-
-
-def _forget(run: Run) -> list[Picture]:
-    if not run.forget_images.is_dir():
-        raise InputError(f"{run.folder} has no forget pictures of its own to relearn from; leave --relearn out for this run")
-    return read_images(run.forget_images)
 
 
 def _drawer(run: Run, model: StableDiffusion, pictures: int) -> Callable[[int], None]:
