@@ -13,7 +13,7 @@ from eval.lines import Value, lines
 Row = Mapping[str, Any]
 Table = Mapping[str, Mapping[str, int]]
 
-CELL, GUTTER = 30, 10  # of a confusion
+CELL, GUTTER = 26, 8  # of a confusion
 ZOOM = 85.0  # where both are at least this, a second panel looks closer
 
 
@@ -25,19 +25,23 @@ def scatter(rows: Sequence[Row], title: str) -> str:
     shown = [row for row in rows if "ua" in row and "kept" in row and row["label"] != "original"]
     if not shown:
         return ""
-    whole = _panel(shown, (74.0, 500.0, 44.0, 470.0), _ends(shown, "kept"), _ends(shown, "ua"))
     near = [row for row in shown if min(row["ua"]["mean"], row["kept"]["mean"]) >= ZOOM]
+    near = near if 1 < len(near) < len(shown) else []
+    ends = [_ends(shown, "kept"), _ends(shown, "ua")]
+    whole = _panel(shown, (74.0, 500.0, 44.0, 470.0), ends[0], ends[1], near)
     wide = 530.0
-    if len(near) > 1 and len(near) < len(shown):
-        whole += _panel(near, (600.0, 1026.0, 44.0, 470.0), _ends(near, "kept"), _ends(near, "ua"))
-        whole += [_text(600, 30, "The upper right corner, larger", 13, "muted")]
-        wide = 1056.0
+    if near:
+        closer = [_ends(near, "kept"), _ends(near, "ua")]
+        whole += _panel(near, (600.0, 1006.0, 44.0, 470.0), closer[0], closer[1])
+        whole += _frame(ends, closer, (74.0, 500.0, 44.0, 470.0))
+        whole += [_text(600, 30, "the framed corner, larger", 13, "muted")]
+        wide = 1060.0
     key = [
-        _text(74, 30, "Each point is a method; bars are one standard deviation over seeds", 13, "muted"),
-        _mark("front", 84, 536), _text(98, 540, "no other is better in both", 12, "ink"),
-        _mark("behind", 270, 536), _text(284, 540, "another is better in both", 12, "ink"),
+        _text(74, 30, "a point a method; bars: one deviation over seeds", 13, "muted"),
+        _mark("front", 80, 536), _text(94, 540, "no other is better in both", 12, "ink"),
+        _mark("behind", 272, 536), _text(286, 540, "another is better in both", 12, "ink"),
     ]  # fmt: skip
-    key += [_mark(RETRAIN, 446, 536), _text(460, 540, "retrained", 12, "ink")] if any(row["label"] == RETRAIN for row in shown) else []
+    key += [_mark(RETRAIN, 464, 536), _text(478, 540, "retrained", 12, "ink")] if any(row["label"] == RETRAIN for row in shown) else []
     said = "; ".join(f"{row['label']}: {row['kept']['mean']:.1f} kept, {row['ua']['mean']:.1f} forgotten" for row in shown)
     return _svg(wide, 556, f"{title}. {said}", [_element("rect", fill="paper", x=0, y=0, width=wide, height=556), *whole, *key])
 
@@ -90,9 +94,11 @@ def _cell(x: float, y: float, share: float | None, same: bool, concept: bool) ->
         return [_element("rect", stroke="grid", x=x, y=y, width=CELL - 2, height=CELL - 2, rx=2, stroke_dasharray="2 3")]
     colour = ("bad" if concept else "good") if same else ("mark" if concept else "bad")
     box = {"x": x, "y": y, "width": CELL - 2, "height": CELL - 2, "rx": 2}
-    parts = [_element("rect", fill=colour, **box, fill_opacity=round(0.04 + 0.76 * share / 100, 3))]
+    parts = [_element("rect", fill="grid", **box, fill_opacity=0.35)]
+    parts += [_element("rect", fill=colour, **box, fill_opacity=round(0.1 + 0.8 * share / 100, 3))] if share else []
     parts += [_element("rect", stroke=colour, **box, stroke_width=1.2)] if same else []
-    return [*parts, _text(x + CELL / 2 - 1, y + CELL / 2 + 3.5, f"{share:.0f}", 11, "ink", "middle")] if share >= 0.5 else parts
+    shade = "paper" if share > 55 else "ink"
+    return [*parts, _text(x + CELL / 2 - 1, y + CELL / 2 + 3, f"{share:.0f}", 10, shade, "middle")] if share >= 0.5 else parts
 
 
 def _ends(rows: Sequence[Row], name: str) -> tuple[float, float]:
@@ -103,7 +109,18 @@ def _ends(rows: Sequence[Row], name: str) -> tuple[float, float]:
     return max(0.0, step * math.floor((low - 0.1 * step) / step)), max(100.0, min(high, 130.0)) + 0.02 * (100 - max(low, 0))
 
 
-def _panel(rows: Sequence[Row], box: Box, x_ends: tuple[float, float], y_ends: tuple[float, float]) -> list[str]:
+def _frame(ends: Sequence[tuple[float, float]], closer: Sequence[tuple[float, float]], box: Box) -> list[str]:
+    """Around that part of the first panel which the second shows."""
+    left, right, top, bottom = box
+    x_of, y_of = _scale(ends[0], (left, right)), _scale(ends[1], (bottom, top))
+    (x1, x2), (y2, y1) = map(x_of, closer[0]), map(y_of, closer[1])
+    return [_element("rect", stroke="muted", x=x1, y=y1, width=x2 - x1, height=y2 - y1, stroke_dasharray="4 3")]
+
+
+def _panel(
+    rows: Sequence[Row], box: Box, x_ends: tuple[float, float], y_ends: tuple[float, float], unnamed: Sequence[Row] = ()
+) -> list[str]:
+    """Axes, points and their names; those that a closer look names are not named here."""
     left, right, top, bottom = box
     x_of, y_of = _scale(x_ends, (left, right)), _scale(y_ends, (bottom, top))
     parts = []
@@ -120,7 +137,7 @@ def _panel(rows: Sequence[Row], box: Box, x_ends: tuple[float, float], y_ends: t
     for row in rows:
         x, y = x_of(row["kept"]["mean"]), y_of(row["ua"]["mean"])
         parts.append(_mark(RETRAIN if row["label"] in BASELINES else "front" if row.get("front") else "behind", x, y))
-    for row in rows:
+    for row in (row for row in rows if row not in unnamed):
         parts += _label(row["label"], x_of(row["kept"]["mean"]), y_of(row["ua"]["mean"]), taken, (right + 28, bottom + 16))
     return parts
 

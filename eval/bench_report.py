@@ -17,7 +17,7 @@ from erase.run import Run, disk_errors
 from eval.bench import BACK, BASELINES, MEANINGS, ORIGINAL, Line, confusions, ranked
 from eval.bench_charts import confusion, curves, scatter
 from eval.bench_sheet import Block, grid
-from eval.html import PAGE, _protocol, _repeat, _rows, _section, _style, _t
+from eval.html import PAGE, _lines, _protocol, _repeat, _rows, _section, _style, _t
 from eval.report import PANELS, blurred
 from eval.samples import read_prompts
 
@@ -43,6 +43,7 @@ QUALITY = tuple(COLUMNS)[:9]
 REST = tuple(COLUMNS)[9:]
 GAPS = {"gap_ua": "ua", "gap_ua_implicit": "ua described", "gap_ira": "ira", "gap_cra": "cra", "gap_attributes_kept": "attributes"}
 GAPS |= {"average_gap": "mean of these", "gap_clip_score": "CLIP", "frechet_gold": "Fréchet distance"}
+KEEPS = 90.0  # a broken model learns nothing again either: only rows that keep so much are said to be hard to teach
 SHOWN = {"evaluate": 4, "implicit": 2, "evaluate-retain": 6}  # columns of the sheet
 HEADINGS = {"evaluate": "{}, named", "implicit": "{}, described", "evaluate-retain": "to keep: other prompts"}
 
@@ -115,13 +116,12 @@ def sentences(report: Report) -> list[str]:
     near = [row for row in ranked(rows) if "average_gap" in row]
     if near:
         said.append(f"Nearest to the retrained model: {near[0]['label']}, {near[0]['average_gap']['mean']:.1f} points on average.")
-    slow = sorted((row for row in rows if "relearned" in row and row["label"] not in BASELINES), key=lambda row: row["relearned"]["mean"])
-    if slow:
+    able = [row for row in ranked(rows) if "relearned" in row and row.get("kept", {"mean": 0})["mean"] >= KEEPS]
+    if slow := sorted(able, key=lambda row: row["relearned"]["mean"]):
         last = slow[0]["relearn"]["steps"][-1]
-        said.append(
-            f"Least is back after {last} steps of relearning: {slow[0]['label']}, {slow[0]['relearned']['mean']:.0f} % of the original's."
-        )
-    said += [_worst(row) for row in ranked(rows) if row.get("worst", {}).get("ua")]
+        share = f"{slow[0]['label']}, {slow[0]['relearned']['mean']:.0f} % of the original's"
+        said.append(f"Of rows that keep {KEEPS:g} % or more, least is back after {last} steps of relearning with {share}.")
+    said += [_worst(row) for row in ranked(rows) if row.get("front") and row.get("worst", {}).get("ua")]
     for row in rows:
         if row["failures"]:
             first, n = row["failures"][0], len(row["failures"])
@@ -181,18 +181,13 @@ def number(value: Mapping[str, float] | None, name: str) -> str:
 def page(report: Report, charts: Mapping[str, str], confused: Mapping[str, Sequence[str]], sheets: Sequence[Path]) -> str:
     """The whole page, charts and sheets embedded."""
     protocol, concepts = report["protocol"], report["protocol"]["concepts"]
-    parts = [_first(report)]
-    if charts.get("scatter.svg"):
-        words = "Upper right is good: the concept is gone and everything else is there."
-        parts.append(_section("Forgetting against keeping", f"<p>{words}</p>{_chart(charts['scatter.svg'], 1056)}"))
+    parts = [_verdict(report, charts.get("scatter.svg", "")), _numbers(report)]
     for path, concept in zip(sheets, concepts, strict=False):
         words = "The same prompts and the same noise for every model; the first prompts of each kind, not chosen."
         parts.append(_section(f"What they draw: {concept}", f"<p>{words}</p>{_picture(path, f'Pictures of every model, {concept}')}"))
     parts += [_gaps(report), _relearning(report, charts.get("relearn.svg", ""))]
     parts += [_confused(concept, found) for concept, found in confused.items()]
-    if len(concepts) > 1:
-        inner = "".join(f"<h3>{_t(concept)}</h3>{_table(_cells(_of(report, concept), (*QUALITY, 'average_gap')))}" for concept in concepts)
-        parts.append(_section("Each concept alone", inner))
+    parts.append(_concepts(report))
     parts += [_failures(report), _protocol(protocol), _repeat(protocol.get("command"))]
     title = f"Erasing {', '.join(concepts)} from {str(protocol['model']).rstrip('/').split('/')[-1]}"
     count = sum(row["label"] not in BASELINES for row in report["methods"])
@@ -201,18 +196,52 @@ def page(report: Report, charts: Mapping[str, str], confused: Mapping[str, Seque
     return PAGE.format(title=_t(title), style=_style(), body="\n".join([head, *filter(None, parts)]))
 
 
-def _first(report: Report) -> str:
-    said = "".join(f"<p>{_t(text)}</p>" for text in sentences(report))
-    cells = [_cells(report["methods"], names) for names in (QUALITY, REST)]
-    names = [name for name in COLUMNS if any(name in row for row in report["methods"])]
+def _verdict(report: Report, chart: str) -> str:
+    """What it comes to, and the picture of that."""
+    of, *said = sentences(report)
+    text = "".join(f"<li>{_t(sentence)}</li>" for sentence in said)
+    words = "Upper right is good: the concept is gone and everything else is there." if chart else ""
+    return _section("Forgetting against keeping", f"<p>{_t(of)}</p><ul>{text}</ul><p>{words}</p>{_chart(chart, 1060) if chart else ''}")
+
+
+def _numbers(report: Report) -> str:
+    """All columns, in two tables that fit a page."""
+    rows = report["methods"]
+    front = [row["label"] for row in rows if row.get("front")]
+    cells = [_cells(rows, names) for names in (QUALITY, REST)]
+    names = [name for name in COLUMNS if any(name in row for row in rows)]
     about = "".join(f"<li>{_t(COLUMNS[name][0])}: {_t(MEANINGS[name])}</li>" for name in names)
-    second = f"<h3>Distance to the retrained model, relearning, cost</h3>{_table(cells[1])}" if len(cells[1][0]) > 1 else ""
+    second = f"<h3>Beside the retrained model, relearning, cost</h3>{_table(cells[1], front)}" if len(cells[1][0]) > 1 else ""
     meant = f"<details><summary>What the columns mean</summary><ul class=small>{about}</ul></details>"
-    return _section("The table", f"{said}<h3>Forgetting and keeping</h3>{_table(cells[0])}{second}{meant}")
+    mark = "<p class=small>● no other row is better in both ua and what is kept. Below each number: one standard deviation over seeds.</p>"
+    return _section("The numbers", f"<h3>Forgetting and keeping</h3>{_table(cells[0], front)}{second}{mark}{meant}")
 
 
-def _table(cells: Sequence[Sequence[str]]) -> str:
-    return _rows(cells[0], cells[1:])
+def _table(cells: Sequence[Sequence[str]], front: Sequence[str] = ()) -> str:
+    """A table whose numbers have their deviation below them; rows of the front are marked."""
+    top = "".join(f"<th scope=col style='white-space:normal;vertical-align:bottom'>{_t(head)}</th>" for head in cells[0])
+    body = ""
+    for name, *values in cells[1:]:
+        mark = "&nbsp;<span style='color:var(--good)'>●</span>" if name in front else ""
+        inner = "".join(f"<td style='padding-left:12px'>{_lines(value.replace(' ± ', chr(10) + '± '))}</td>" for value in values)
+        shown = _t(name).replace(":", ":<wbr>").replace(",", ",<wbr>")
+        body += f"<tr><th scope=row style='max-width:15em;overflow-wrap:break-word'>{shown}{mark}</th>{inner}</tr>"
+    return f"<div class=wide><table class='plain numbers'><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
+
+
+def _concepts(report: Report) -> str:
+    """The worst concept of each row, then every concept alone; nothing for one concept."""
+    names = report["protocol"]["concepts"]
+    if len(names) < 2:
+        return ""
+    heads = ["method", "lowest ua", "lowest ira, % of before", "lowest cra, % of before"]
+    cells = [heads]
+    for row in ranked(report["methods"]):
+        found = [row.get("worst", {}).get(name) for name in ("ua", "ira_kept", "cra_kept")]
+        cells.append([row["label"], *(f"{one['value']:.1f} ± {one['concept']}" if one else "–" for one in found)])
+    worst = _table(cells).replace("± ", "")
+    inner = "".join(f"<h3>{_t(name)}</h3>{_table(_cells(_of(report, name), (*QUALITY, 'average_gap')))}" for name in names)
+    return _section("Each concept alone", f"<h3>The worst concept of each method</h3>{worst}{inner}")
 
 
 def _gaps(report: Report) -> str:
@@ -250,7 +279,7 @@ def _confused(concept: str, charts: Sequence[str]) -> str:
         f"red beside it is a neighbour that became something else. The line of “{concept}” shows what is drawn in its place."
     )
     inner = "".join(f"<figure style='flex:0 1 auto;max-width:100%'>{chart}</figure>" for chart in charts)
-    shown = f"<div style='display:flex;flex-wrap:wrap;gap:28px 36px;overflow-x:auto'>{inner}</div>"
+    shown = f"<div style='display:flex;flex-wrap:wrap;gap:24px 32px;overflow-x:auto'>{inner}</div>"
     return _section(f"What the neighbours became: {concept}", f"<p>{_t(words)}</p>{shown}")
 
 

@@ -372,7 +372,7 @@ def test_the_command_writes_table_page_charts_and_sheets(copy: Path, capsys: pyt
     assert files >= {"report.json", "report.md", "report.html", "sheet-star.png", "confusion-star-0.svg"}
     found = json.loads((copy / "report.json").read_text())
     protocol = found["protocol"]
-    assert protocol["command"].startswith("erase-concept bench --model demo --concepts star --methods 'scissorhands:steps=4")
+    assert protocol["command"].startswith("erase-concept bench --model demo --concepts star --methods scissorhands:steps=4")
     assert protocol["rows"][ROWS[1]]["options"]["scope"] == "full"
     assert protocol["pictures"] == {"evaluate": 4, "implicit": 2, "evaluate-retain": 4}
     assert protocol["detector"]["name"] == "judge"
