@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from erase.concepts import Concept, load_concept
+from erase.concepts import DEMO, Concept, load_concept
+from erase.demo import gold_path
 from erase.diffusion import locate, open_model, pick_device
 from erase.entries import RETRAIN, Entry
 from erase.export import check_model_folder, weight_files, weight_hashes
@@ -152,7 +153,14 @@ def filled(plan: Bench) -> Bench:
     usual: dict[str, Any] = {name: value for name, value in DEFAULTS[small].items() if getattr(plan.job, name) is None}
     job = replace(plan.job, model=model, device=pick_device(plan.job.device), **usual)
     rate = plan.relearning.relearn_rate or RATES[small]
-    return replace(plan, job=job, relearning=replace(plan.relearning, relearn_rate=rate))
+    return replace(plan, job=job, gold={**_shipped(plan, model), **plan.gold}, relearning=replace(plan.relearning, relearn_rate=rate))
+
+
+def _shipped(plan: Bench, model: str) -> dict[str, Path]:
+    """Retrained models that come with the embedded one, unless a row brings its own."""
+    if model != DEMO or any(row.method == RETRAIN for row in plan.rows):
+        return {}
+    return {name: gold_path(name) for name in plan.concepts if gold_path(name).is_dir()}
 
 
 def _options(plan: Bench) -> dict[str, Any]:

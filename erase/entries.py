@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from erase.methods import make_method
+from erase.methods import make_method, method_class
 from erase.task import InputError
 
 BALANCED = "balanced"
@@ -41,15 +41,13 @@ def entries(texts: Sequence[str], table: Mapping[str, type], usual: str = BALANC
 def entry(text: str, table: Mapping[str, type], usual: str = BALANCED) -> Entry:
     """One row; InputError for an unknown method, option or value."""
     name, _, options = text.partition(":")
-    if name not in table:
-        raise InputError(f"--methods {name!r} is unknown; expected all, or some of {', '.join(table)}")
+    method = method_class(name, table, "--methods")
     pairs = [pair.partition("=") for pair in re.split(r",\s*", options) if pair]
     if bad := [key for key, equals, _ in pairs if not equals]:
         raise InputError(f"--methods {text}: {bad[0]!r} is no option=value; expected e.g. {name}:learning_rate=0.01,epochs=5")
     values: dict[str, Any] = {key.strip().replace("-", "_"): value for key, _, value in pairs}
-    has: Mapping[str, Any] = table[name].presets  # type: ignore[attr-defined]
-    preset = str(values.pop("preset", usual if usual in has else BALANCED))
-    types = {item.name: getattr(item.type, "__name__", str(item.type)) for item in fields(table[name])}  # type: ignore[arg-type]
+    preset = str(values.pop("preset", usual if usual in method.presets else BALANCED))
+    types = {item.name: getattr(item.type, "__name__", str(item.type)) for item in fields(method)}
     made = Entry(text, name, preset, {key: _value(text, key, value, types.get(key, "str")) for key, value in values.items()}, table)
     made.make()
     return made

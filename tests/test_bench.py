@@ -227,7 +227,7 @@ def test_what_changed_is_counted_by_tensor(made: Path, tiny_pipeline: Path) -> N
 
 
 def test_a_method_that_raises_has_a_line_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METHODS, "broken", Broken)
+    monkeypatch.setitem(METHODS.own, "broken", Broken)
     cells = bench(plan("broken", *ROWS), tmp_path / "out", measure)
     assert [bool(cell.failure) for cell in cells] == [True, False, False]
     assert cells[0].failure == "ZeroDivisionError: its author forgot something"
@@ -245,7 +245,7 @@ def test_a_method_that_raises_has_a_line_and_the_others_go_on(tmp_path: Path, mo
 def test_where_all_rows_fail_there_is_still_a_table_and_status_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(METHODS, "broken", Broken)
+    monkeypatch.setitem(METHODS.own, "broken", Broken)
     assert main([*COMMAND, "--methods", "broken", "--output", str(tmp_path / "out")]) == 1
     assert "broken (failed)" in capsys.readouterr().out
     assert (tmp_path / "out" / "report.html").is_file()
@@ -261,7 +261,8 @@ COMMAND = ["bench", "--concepts", "star", "--forget-count", "4", "--retain-count
         (["--methods", "scissorhands", "all"], "two rows are named scissorhands"),
         (["--methods", "scissorhands:steps=4,batch=2", "scissorhands:batch=2,steps=4"], "are the same method and options"),
         (["--methods", "scissorhands:steps=4", "scissorhands:steps:4"], "no option=value"),
-        (["--methods", "scissor"], "--methods 'scissor' is unknown; expected all, or some of scissorhands"),
+        (["--methods", "scissor"], "--methods 'scissor' is unknown; expected one of scissorhands"),
+        (["--methods", "influence"], "is a method for classifiers"),
         (["--methods", "scissorhands:fraction=2"], "--fraction is 2.0"),
         (["--concepts", "star", "star"], "two concepts are named star"),
         (["--concepts", ""], "the concept is empty"),
