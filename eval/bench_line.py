@@ -46,7 +46,8 @@ def line(folder: Path, **facts: Any) -> dict[str, Any]:
     report = json.loads(run.report.read_text(encoding="utf-8"))
     sides = {which: {name: m["value"] for name, m in report[which].items() if _is_metric(m)} for which in ("before", "after")}
     erasing = run.stages().get("erase", {})
-    found = {"folder": str(folder), **facts, **sides, "model": report["model"], "protocol": report["protocol"]}
+    ends = {name: [m["low"], m["high"]] for name, m in report["after"].items() if name in ("ua", "ira", "cra") and _is_metric(m)}
+    found = {"folder": str(folder), **facts, **sides, "ends": ends, "model": report["model"], "protocol": report["protocol"]}
     found |= {name: erasing.get(name) for name in ("seconds", "peak_bytes")}
     tools = tools_of(run.options)
     return found | {"confusion": confusion(folder, tools), "relearn": relearned(folder, tools)}

@@ -1,12 +1,15 @@
-"""One grid of pictures: a row a model, a column a prompt, the same prompt and seed all the way down.
+"""One grid of pictures: a row a model, a column a prompt, the same prompt and seed all the way down; as PNG and as HTML.
 
 Pillow only. Knows nothing of runs: it is given pictures and words.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -67,6 +70,35 @@ def draw(title: str, note: str, names: Sequence[str], blocks: Sequence[Block]) -
     sheet.paste(header, (MARGIN, MARGIN))
     sheet.paste(body, (MARGIN, 2 * MARGIN + header.height))
     return sheet
+
+
+def as_html(names: Sequence[str], blocks: Sequence[Block]) -> str:
+    """The same grid for a page: pictures embedded, words as text."""
+    blocks = [block for block in blocks if block.prompts]
+    count = sum(len(block.prompts) for block in blocks)
+    columns = f"grid-template-columns:8.5em repeat({count},minmax(56px,1fr))"
+    cells = ["<span></span>"]
+    for block in blocks:
+        edge = f"border-bottom:3px solid {block.colour};padding-bottom:2px"
+        cells.append(f"<strong style='grid-column:span {len(block.prompts)};{edge};align-self:end'>{escape(block.heading)}</strong>")
+    cells.append("<span></span>")
+    cells += [f"<span class=muted style='line-height:1.25'>{escape(prompt)}</span>" for block in blocks for prompt in block.prompts]
+    for k, name in enumerate(names):
+        shown = escape(name).replace(":", ":<wbr>").replace(",", ",<wbr>")
+        cells.append(f"<span style='align-self:center;font-size:.84rem;overflow-wrap:anywhere'>{shown}</span>")
+        for block in blocks:
+            cells += [_img(picture, f"{name}: {prompt}") for picture, prompt in zip(block.rows[k], block.prompts, strict=True)]
+    grid_style = f"display:grid;{columns};gap:5px;min-width:860px;font-size:.68rem"
+    return f"<div class=wide><div style='{grid_style}'>{''.join(cells)}</div></div>"
+
+
+def _img(picture: Image.Image | None, words: str) -> str:
+    if picture is None:
+        return "<span class=muted style='align-self:center;text-align:center'>none</span>"
+    buffer = io.BytesIO()
+    scaled(picture).save(buffer, "JPEG", quality=88)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img style="margin:0" alt="{escape(words)}" src="data:image/jpeg;base64,{data}">'
 
 
 def _row(
