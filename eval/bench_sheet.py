@@ -75,21 +75,22 @@ def draw(title: str, note: str, names: Sequence[str], blocks: Sequence[Block]) -
 def as_html(names: Sequence[str], blocks: Sequence[Block]) -> str:
     """The same grid for a page: pictures embedded, words as text."""
     blocks = [block for block in blocks if block.prompts]
-    count = sum(len(block.prompts) for block in blocks)
-    columns = f"grid-template-columns:8.5em repeat({count},minmax(56px,1fr))"
-    cells = ["<span></span>"]
+    columns = " 6px ".join(f"repeat({len(block.prompts)},minmax(52px,1fr))" for block in blocks)
+    gap = "<span></span>"
+    cells = []
     for block in blocks:
-        edge = f"border-bottom:3px solid {block.colour};padding-bottom:2px"
-        cells.append(f"<strong style='grid-column:span {len(block.prompts)};{edge};align-self:end'>{escape(block.heading)}</strong>")
-    cells.append("<span></span>")
-    cells += [f"<span class=muted style='line-height:1.25'>{escape(prompt)}</span>" for block in blocks for prompt in block.prompts]
+        look = f"grid-column:span {len(block.prompts)};border-bottom:3px solid {block.colour};padding-bottom:2px;align-self:end"
+        cells += [gap, f"<strong style='{look};font-size:.8rem'>{escape(block.heading)}</strong>"]
+    for block in blocks:
+        cells += [gap, *(f"<span class=muted style='line-height:1.25'>{escape(prompt)}</span>" for prompt in block.prompts)]
     for k, name in enumerate(names):
         shown = escape(name).replace(":", ":<wbr>").replace(",", ",<wbr>")
-        cells.append(f"<span style='align-self:center;font-size:.84rem;overflow-wrap:anywhere'>{shown}</span>")
+        first = f"<span style='align-self:center;font-size:.82rem;overflow-wrap:break-word;min-width:0'>{shown}</span>"
         for block in blocks:
-            cells += [_img(picture, f"{name}: {prompt}") for picture, prompt in zip(block.rows[k], block.prompts, strict=True)]
-    grid_style = f"display:grid;{columns};gap:5px;min-width:860px;font-size:.68rem"
-    return f"<div class=wide><div style='{grid_style}'>{''.join(cells)}</div></div>"
+            cells += [first, *(_img(picture, f"{name}: {prompt}") for picture, prompt in zip(block.rows[k], block.prompts, strict=True))]
+            first = gap
+    look = f"display:grid;grid-template-columns:8.5rem {columns};gap:5px;min-width:860px;font-size:.68rem"
+    return f"<div class=wide><div style='{look}'>{''.join(cells)}</div></div>"
 
 
 def _img(picture: Image.Image | None, words: str) -> str:
