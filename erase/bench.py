@@ -282,6 +282,5 @@ def facts(plan: Bench) -> dict[str, Any]:
     rows = {
         row.label: {"method": row.method, "preset": row.preset, "options": json.loads(json.dumps(asdict(row.make())))} for row in plan.rows
     }
-    relearning = asdict(plan.relearning) | {"checkpoints": plan.relearning.checkpoints()} if plan.relearning.relearn else None
     gold = {name: weight_hashes(gold_folder(path)) for name, path in plan.gold.items()}
-    return {"rows": rows, "relearning": relearning, "gold": gold}
+    return {"rows": rows, "gold": gold}

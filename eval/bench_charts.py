@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.bench import BASELINES, RETRAIN
+from eval.bench import BASELINES
+from eval.bench_line import RETRAIN
 from eval.chart import Box, Scale, _element, _label, _line, _scale, _svg, _text, _ticks, _width
 from eval.lines import Value, lines
 
@@ -95,7 +96,7 @@ def _cell(x: float, y: float, share: float | None, same: bool, concept: bool) ->
     if share is None:
         return [_element("rect", stroke="grid", x=x, y=y, width=CELL - 2, height=CELL - 2, rx=2, stroke_dasharray="2 3")]
     colour = ("bad" if concept else "good") if same else ("mark" if concept else "bad")
-    box = {"x": x, "y": y, "width": CELL - 2, "height": CELL - 2, "rx": 2}
+    box: dict[str, Any] = {"x": x, "y": y, "width": CELL - 2, "height": CELL - 2, "rx": 2}
     parts = [_element("rect", fill="grid", **box, fill_opacity=0.35)]
     parts += [_element("rect", fill=colour, **box, fill_opacity=round(0.1 + 0.8 * share / 100, 3))] if share else []
     parts += [_element("rect", stroke=colour, **box, stroke_width=1.2)] if same else []
