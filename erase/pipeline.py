@@ -66,6 +66,7 @@ class Work:
         self.method = make_method(job.method, job.preset, **{**_recommended(concept, job), **(values or {})})
         self.needs = needs(self.method)
         _refuse_idle(job, self.method, self.needs)
+        concept = _with_as_many_anchors(concept, self.needs)
         self.folder = locate(model, job.tokenizer, job.prediction_type)
         self.finished: Path | None = self.method.finished(concept.name, self.folder) if hasattr(self.method, "finished") else None
         defaults = DEFAULTS[is_small(self.folder)]
@@ -137,6 +138,11 @@ class Work:
 
     def progress(self, name: str) -> Callable[[int, int], None]:
         return lambda done, total: self.show(Event(name, done, total))
+
+
+def _with_as_many_anchors(concept: Concept, wants: Preparation) -> Concept:
+    words = concept.anchors or concept.anchor_prompts
+    return with_anchors(concept, words[:1]) if wants.one_anchor and len(words) > 1 else concept
 
 
 def _recommended(concept: Concept, job: Job) -> dict[str, Any]:
@@ -314,6 +320,7 @@ def _find_anchor(work: Work) -> None:
             job.seed,
             progress=work.progress("choosing an anchor"),
         )
+        found = _with_as_many_anchors(found, work.needs)
         words = [*found.anchors, *found.anchor_prompts]
         reason = "never shows the concept in its test pictures, and nearest to it among those that do not"
         for file in dict.fromkeys((pooled, path)):

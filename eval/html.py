@@ -101,7 +101,7 @@ def page(
         _table(report),
         _became(report),
         _worse(rows, known, pair),
-        _training(steps),
+        _training(steps, report.get("method") in (None, "scissorhands")),
         _protocol(report.get("protocol") or {}),
         _repeat(repeat),
         _cost(report),
@@ -312,12 +312,14 @@ def _group_table(title: str, found: Sequence[Group], wanted: str) -> str:
     return f"<h3>{_t(title)}</h3>{_rows(heads, cells)}{more}" if cells else ""
 
 
-def _training(steps: Sequence[Mapping[str, Any]]) -> str:
+def _training(steps: Sequence[Mapping[str, Any]], projects: bool = True) -> str:
     if not steps:
         return ""
     projected = sum(step.get("projected") is True for step in steps)
-    about = f"{len(steps):,} repair steps; the projection acted in {projected:,} of them ({100 * projected / len(steps):.0f} %)"
-    about += ", marked below the curves." if projected else "."
+    about = f"{len(steps):,} training steps."
+    if projects:
+        about = f"{len(steps):,} repair steps; the projection acted in {projected:,} of them ({100 * projected / len(steps):.0f} %)"
+        about += ", marked below the curves." if projected else "."
     losses = {name: label for name, label in LOSSES.items() if any(name in step for step in steps)}
     return _section("Training", f"<p>{about}</p><div class=chart>{curve(steps, losses, 'Losses by repair step')}</div>")
 
