@@ -271,10 +271,10 @@ def _source(job: Job) -> Path:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, in one line of at most 200 characters, with the kind of error where it is not the user's."""
+    """What went wrong, in one line of at most 300 characters, with the kind of error where it is not the user's."""
     said = " ".join(str(error).split()) or "no message"
     kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-    return f"{kind}{said}"[:200]
+    return f"{kind}{said}"[:300]
 
 
 def facts(plan: Bench) -> dict[str, Any]:

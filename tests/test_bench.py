@@ -296,7 +296,7 @@ def test_a_folder_with_a_bench_of_other_options_is_refused(made: Path) -> None:
 def test_what_went_wrong_is_one_line() -> None:
     assert one_line(InputError("give\nmore")) == "give more"
     assert one_line(KeyError()) == "KeyError: no message"
-    assert len(one_line(ValueError("x" * 900))) == 200
+    assert len(one_line(ValueError("x" * 900))) == 300
 
 
 # --- runs that are there already ------------------------------------------------------------------------------------
