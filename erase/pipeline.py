@@ -29,11 +29,13 @@ from erase.images import Picture, make_images, read_images
 from erase.job import DEFAULTS, Event, Job, Show, config_of, is_small, peak_bytes, scheduler_of, size_of
 from erase.latents import cache_latents, read_latents
 from erase.methods import METHODS, make_method, method_class
+from erase.pool import link_images, set_name
 from erase.preparation import PICTURES, Preparation, needs
 from erase.processes import agree, join, processes, wait
 from erase.run import Run, differences, disk_errors, lines_of, list_runs, next_run_folder, read_lines
 from erase.scope import open_scope
 from erase.task import InputError, Task, generator
+from erase.trained import Memory
 
 __all__ = ["DEFAULTS", "STAGES", "Event", "Job", "Work", "erase_concept"]
 
@@ -46,13 +48,17 @@ RUNS = Path("runs")
 class Work:
     """A run in progress: the open run folder, the concept, the method and the model. Close it (it is a context manager).
 
-    With `look` it has no folder: nothing is to be made, only to be known.
+    With `look` it has no folder: nothing is to be made, only to be known. With a `pool`, a folder, what the original draws is
+    drawn there, and linked from the run's: other runs with this pool need not draw it again.
     """
 
     run: Run
 
-    def __init__(self, job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None, look: bool = False) -> None:
+    def __init__(
+        self, job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None, look: bool = False, pool: Path | None = None
+    ) -> None:
         self.show: Show = show or (lambda event: None)
+        self.pool = pool
         concept = load_concept(job.concept, job.model)
         if job.anchor is not None:
             concept = with_anchors(concept, job.anchor.split(","))
@@ -121,12 +127,12 @@ class Work:
         """Time a stage, note it as complete when all processes are through, and say so."""
         start = time.perf_counter()
         self.show(Event(name, 0, 0))
-        with disk_errors(self.run.folder):
+        with disk_errors(self.run.folder), Memory(self.job.device) as memory:
             yield
         wait()
         seconds = round(time.perf_counter() - start, 3)
         if self.rank == 0:
-            self.run.complete(name, seconds=seconds, peak_bytes=peak_bytes(self.job.device))
+            self.run.complete(name, seconds=seconds, peak_bytes=memory.peak or peak_bytes(self.job.device))
         self.show(Event(name, 1, 1, note=f"{seconds:.1f} s"))
         wait()
 
@@ -176,14 +182,14 @@ def _unfinished(root: Path, options: Mapping[str, Any]) -> Path | None:
     return next((r.folder for r in reversed(runs) if not all(map(r.done, STAGES)) and not differences(r.options, wanted)), None)
 
 
-def erase_concept(job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None) -> Path:
-    """Do the whole job, or what is left of it; returns the run folder. `values` are options of the method.
+def erase_concept(job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None, pool: Path | None = None) -> Path:
+    """Do the whole job, or what is left of it; returns the run folder. `values` are options of the method, `pool` is Work's.
 
     Processes started together by `accelerate launch` share the drawing and every batch of repair.
 
     InputError for the user's mistakes, Diverged if a loss stops being finite; either leaves a run that can go on.
     """
-    with Work(job, values, show) as work:
+    with Work(job, values, show, pool=pool) as work:
         need = _settled(work)
         for name in STAGES:
             if agree(_complete(work, name)):
@@ -246,11 +252,20 @@ def _make(work: Work, folder: Path, texts: list[str], seeds: int | Sequence[int]
     """An image set, every process its part; the first one joins them."""
     job, share = work.job, (work.rank, work.world)
     sample = model.sampler(int(job.sampling_steps or 1), float(job.guidance or 0.0))
-    make_images(folder, texts, seeds, sample, int(job.sampling_batch or 1), work.progress(stage), share=share)
+    place = work.pool / set_name(_drawn_with(work), texts, seeds) if work.pool and model is work.model else folder
+    make_images(place, texts, seeds, sample, int(job.sampling_batch or 1), work.progress(stage), share=share)
     wait()
     if work.world > 1 and work.rank == 0:
-        make_images(folder, texts, seeds, sample, int(job.sampling_batch or 1))
+        make_images(place, texts, seeds, sample, int(job.sampling_batch or 1))
+    if place != folder and work.rank == 0:
+        link_images(place, folder)
     wait()
+
+
+def _drawn_with(work: Work) -> dict[str, Any]:
+    """What decides the original's pictures beside prompts and seeds."""
+    chosen = work.run.options
+    return {name: chosen[name] for name in ("weights", "sampling", "device", "dtype")}
 
 
 def _drawn(work: Work, role: str) -> bool:
@@ -292,6 +307,9 @@ def _settle_anchor(work: Work) -> None:
 
 def _find_anchor(work: Work) -> None:
     concept, path = work.concept, work.run.folder / "anchor.json"
+    pooled = work.pool / f"{set_name(_drawn_with(work), [concept.name], work.job.seed)}.json" if work.pool else path
+    if pooled.exists() and not path.exists():
+        path.write_bytes(pooled.read_bytes())
     if path.exists():
         work.concept = with_anchors(concept, json.loads(path.read_text())["anchors"])
     elif not (concept.anchors or concept.anchor_prompts) and work.needs.anchor:
@@ -308,7 +326,8 @@ def _find_anchor(work: Work) -> None:
         found = _with_as_many_anchors(found, work.needs)
         words = [*found.anchors, *found.anchor_prompts]
         reason = "never shows the concept in its test pictures, and nearest to it among those that do not"
-        write_json(path, {"anchors": words, "reason": reason, "candidates": [c.record() for c in tested]})
+        for file in dict.fromkeys((pooled, path)):
+            write_json(file, {"anchors": words, "reason": reason, "candidates": [c.record() for c in tested]})
         work.concept = found
         work.show(Event("images", 0, 0, note=f"anchor: {', '.join(words)} ({reason})"))
 
