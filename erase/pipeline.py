@@ -25,13 +25,15 @@ from erase.diffusion.memory import Need, Question, free_bytes, plan
 from erase.disk import enough_disk
 from erase.export import export, weight_files, weight_hashes
 from erase.files import write_json, write_tensors, written
+from erase.guard import BATCHES
 from erase.images import Picture, make_images, read_images
 from erase.job import DEFAULTS, Event, Job, Show, config_of, is_small, peak_bytes, scheduler_of, size_of
-from erase.latents import cache_latents, read_latents
+from erase.latents import cache_latents, hold_out, read_latents
 from erase.methods import make_method
 from erase.processes import agree, join, processes, wait
 from erase.run import Run, differences, disk_errors, lines_of, list_runs, next_run_folder, read_lines
 from erase.scope import open_scope
+from erase.selection import shares
 from erase.task import InputError, Task, generator
 
 __all__ = ["DEFAULTS", "STAGES", "Event", "Job", "Work", "erase_concept"]
@@ -340,6 +342,8 @@ def _erase(work: Work, need: Need | None = None) -> None:
     preview(0)
     for step in method(task, resume):
         work.show(Event("erase", step.step, method.steps, step))
+        if said := step.held_out.get("guard"):
+            work.show(Event("erase", step.step, method.steps, note=f"step {step.step}: {said}"))
         if not first:
             continue
         if step.step == 1:
@@ -365,11 +369,20 @@ def _task(work: Work, need: Need | None) -> Task:
     rounds = min(method.steps, ROUNDS)
     anchored = max(rounds, method.sensitivity_batches) if rounds and method.unlearn == "anchor" else 0
     imitated = rounds if method.retain_target == "original" else 0
-    return diffusion_task(
-        unet, work.model.noise_scheduler(), read_latents(work.run.latents, method.anchor_pictures), open_scope(unet, method.scope),
-        method.batch, job.seed, anchored, imitated, method.first_batch_only, method.empty_captions, DTYPES[job.dtype],
-        work.progress("predictions"), (work.rank, work.world), need.micro_batch if need else None,
+    scheduler, latents = work.model.noise_scheduler(), read_latents(work.run.latents, method.anchor_pictures)
+    watched = any(getattr(method, name, None) is not None for name in ("guard", "gone"))
+    latents, held = hold_out(latents) if watched else (latents, None)
+    beside = ((work.rank, work.world), need.micro_batch if need else None, shares(getattr(method, "forget_timesteps", "0-1")))
+    task = diffusion_task(
+        unet, scheduler, latents, open_scope(unet, method.scope), method.batch, job.seed, anchored, imitated, method.first_batch_only,
+        method.empty_captions, DTYPES[job.dtype], work.progress("predictions"), *beside,
     )  # fmt: skip
+    if held is not None:
+        seed, few = job.seed + 1_000_003, BATCHES if anchored else 0  # not the noise of the training pictures
+        task.probe = diffusion_task(
+            unet, scheduler, held, task.weights, method.batch, seed, few, 0, False, 0.0, DTYPES[job.dtype], None, *beside
+        )
+    return task
 
 
 def _preview(work: Work, task: Task) -> Callable[[int], None]:

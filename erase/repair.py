@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from erase.guard import Guard
 from erase.micro import count, fitting, pieces
-from erase.project import project
+from erase.project import project, project_update
 from erase.task import Batch, Diverged, InputError, Loss, Step, Task
 
 # optimizer -> bytes a weight of its state, and of what it holds for a moment while it updates all weights at once.
@@ -29,10 +30,14 @@ def repair(
     forget_weight: float = 1.0,
     *,
     projected: bool = True,
+    two_sided: bool = False,
+    per_layer: bool = False,
+    of_update: bool = False,
     unlearn: Loss | None = None,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     cosine: bool = False,
+    guard: Guard | None = None,
     resume: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Step]:
     """Minimise L_r + λ U under <g, g_u> >= 0 (Eqs. 3 to 5), with two backward passes and one host copy a step.
@@ -53,11 +58,18 @@ def repair(
     update = _optimizer(optimizer, weights, learning_rate, momentum, weight_decay)
     done, micro = _restore(task, update, resume) if resume else (0, 0)
     micro = micro or task.micro_batch or 0
+    if guard and resume:
+        guard.restore(resume)
 
-    def snapshot() -> dict[str, Tensor]:
+    def state() -> dict[str, Tensor]:
         return _snapshot(task, update, done, micro)
 
+    def snapshot() -> dict[str, Tensor]:
+        return state() | (guard.state() if guard else {})
+
     for i in range(done + 1, steps + 1):
+        if guard and guard.stopped:
+            return
         start = time.perf_counter()
         forget, retain = task.forget(i - 1), task.retain(i - 1)
         buffers = [buffer.clone() for buffer in network.buffers()]
@@ -68,7 +80,7 @@ def repair(
         micro = fit if fit < size else micro  # batches may differ in size: only a bound that was met is one
         task.average([U, L_r, *g_u, *g_r])
 
-        g, dot, norm_r, norm_u, c = project(g_r, g_u, forget_weight, enabled=projected)
+        g, dot, norm_r, norm_u, c = project(g_r, g_u, forget_weight, projected and not of_update, two_sided, per_layer)
 
         numbers = torch.stack([x.to(dot) for x in (L_r, U, dot, norm_r, norm_u, c)]).tolist()
         if strange := [name for name, x in zip(_NUMBERS, numbers, strict=True) if not math.isfinite(x)]:
@@ -78,11 +90,24 @@ def repair(
 
         for weight, gradient in zip(weights, g, strict=True):
             weight.grad = gradient
-        update.param_groups[0]["lr"] = learning_rate * (0.5 * (1 + math.cos(math.pi * (i - 1) / steps)) if cosine else 1.0)
-        update.step()
+        rate = learning_rate * (0.5 * (1 + math.cos(math.pi * (i - 1) / steps)) if cosine else 1.0) * (guard.rate if guard else 1.0)
+        update.param_groups[0]["lr"] = rate
+        if of_update and projected:
+            numbers[-1] += _bent_step(update, weights, g_u, per_layer) / rate
+        else:
+            update.step()
         update.zero_grad(set_to_none=True)
         done = i
-        yield _step(i, numbers, forget_weight, start, fit, snapshot)
+        seen = guard.after(i, steps, micro, state, partial(_restore, task, update)) if guard else {}
+        yield _step(i, numbers, forget_weight, start, fit, snapshot, seen)
+
+
+@torch.no_grad()
+def _bent_step(update: torch.optim.Optimizer, weights: Sequence[Tensor], g_u: Sequence[Tensor], per_layer: bool) -> float:
+    """The optimizer's step without its part along g_u, if that would raise U; how much of g_u that was."""
+    before = [weight.detach().clone() for weight in weights]
+    update.step()
+    return float(project_update(weights, before, g_u, per_layer))
 
 
 def _passes(
@@ -160,11 +185,19 @@ def _restore(task: Task, update: torch.optim.Optimizer, snapshot: Mapping[str, T
     return int(snapshot["step"]), int(snapshot.get("micro_batch", 0))
 
 
-def _step(i: int, numbers: list[float], forget_weight: float, start: float, micro: int, snapshot: Callable[[], dict[str, Tensor]]) -> Step:
+def _step(
+    i: int,
+    numbers: list[float],
+    forget_weight: float,
+    start: float,
+    micro: int,
+    snapshot: Callable[[], dict[str, Tensor]],
+    held_out: Mapping[str, Any],
+) -> Step:
     """The step in plain numbers."""
     retain_loss, unlearn_loss, dot, norm_r, norm_u, coefficient = numbers
     lengths = norm_r * norm_u
     # A hair above λ, because λ itself is rounded on devices without float64.
     acted = coefficient > forget_weight * (1 + 1e-6)
     cosine = dot / lengths if lengths else 0.0
-    return Step(i, retain_loss, unlearn_loss, cosine, coefficient, acted, time.perf_counter() - start, micro, snapshot)
+    return Step(i, retain_loss, unlearn_loss, cosine, coefficient, acted, time.perf_counter() - start, micro, snapshot, held_out)

@@ -24,12 +24,13 @@ LEVELS: list[tuple[str, ...]] = [
         "erase.sensitivity",
         "erase.trim",
         "erase.project",
+        "erase.selection",
         "erase.concepts",
         "erase.tensorfile",
         "erase.hub",
         "erase.descent",
     ),
-    ("erase.vision", "erase.demo.clutter", "erase.classifier", "erase.trained"),
+    ("erase.vision", "erase.guard", "erase.demo.clutter", "erase.classifier", "erase.trained"),
     ("erase.bounds", "erase.repair", "erase.images", "erase.export", "erase.layouts"),
     ("erase.data", "erase.networks"),
     ("erase.requests",),
@@ -160,10 +161,12 @@ def test_a_method_knows_no_other_method_and_no_pipeline(name):
     assert not [other for other in ours(name) - same if other.startswith(("erase.methods", "erase.pipeline", "erase.diffusion"))]
 
 
-@pytest.mark.parametrize("name", ["erase.sensitivity", "erase.trim", "erase.project", "erase.repair", "erase.scope"])
+@pytest.mark.parametrize(
+    "name", ["erase.sensitivity", "erase.trim", "erase.project", "erase.repair", "erase.scope", "erase.selection", "erase.guard"]
+)
 def test_the_primitives_see_a_module_and_a_loss(name):
     """They never ask whether they serve diffusion or classification, and have no dependency but torch."""
-    assert ours(name) <= {"erase.task", "erase.project", "erase.micro"}
+    assert ours(name) <= {"erase.task", "erase.project", "erase.micro", "erase.guard", "erase.sensitivity"}
     assert {other.split(".")[0] for other in imported(name)} <= {*sys.stdlib_module_names, "torch", "erase"}
 
 

@@ -34,6 +34,7 @@ def diffusion_task(
     progress: Callable[[int, int], None] | None = None,
     share: tuple[int, int] = (0, 1),
     micro_batch: int | None = None,
+    forget_between: tuple[float, float] = (0.0, 1.0),
 ) -> Task:
     """A Task from cached latents: batch i's pictures, noise and timesteps depend on (seed, i) alone.
 
@@ -43,7 +44,8 @@ def diffusion_task(
     passes there, and a network that never saw this prompt with such pictures breaks down on the way. With
     `imitated` = n > 0 the same is done for retain batches, whose target then is what the original network predicts
     instead of the noise itself: the same minimum, where nothing is damaged, without the noise's share in the gradient.
-    A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working.
+    A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working. Timesteps of
+    forget batches lie within `forget_between`, in shares of the noise schedule (0: no noise).
 
     With `share` = (r, n) this is the r-th of n processes, and its batches are its equal part of each: all draw the same noise
     for the whole batch and keep their rows. InputError where `batch` does not divide. `micro_batch` pictures fit at once.
@@ -65,8 +67,9 @@ def diffusion_task(
             progress(done, anchored + imitated)
 
     draw = _drawer(scheduler, latents, device, own)
-    forget = numbered(latents.forget, batch, (seed, "forget"), draw, 0.0, first_batch_only)
-    retain = numbered(latents.retain, batch, (seed, "retain"), draw, empty_captions, first_batch_only)
+    within = _drawer(scheduler, latents, device, own, forget_between)
+    forget = numbered(latents.forget, batch, (seed, "forget"), within, 0.0, first_batch_only)
+    retain = retain_data = numbered(latents.retain, batch, (seed, "retain"), draw, empty_captions, first_batch_only)
     if anchored:
         if not latents.forget.anchors.shape[1]:
             raise InputError(
@@ -75,7 +78,7 @@ def diffusion_task(
         forget = with_prediction(unet, forget, anchored, "anchor", ("passed", "anchor_"), dtype, told, micro_batch)
     if imitated:
         retain = with_prediction(unet, retain, imitated, "target", ("noisy", ""), dtype, lambda done: told(anchored + done), micro_batch)
-    return Task(unet, forget, retain, loss, towards_anchor, weights, seed, average, micro_batch)
+    return Task(unet, forget, retain, loss, towards_anchor, weights, seed, average, micro_batch, retain_data=retain_data)
 
 
 def predict(
@@ -108,7 +111,10 @@ def denoising_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Te
 Draw = Callable[[ImageLatents, Tensor, tuple[object, ...], float], dict[str, Tensor]]
 
 
-def _drawer(scheduler: Any, latents: Latents, device: torch.device, own: slice) -> Draw:
+def _drawer(scheduler: Any, latents: Latents, device: torch.device, own: slice, between: tuple[float, float] = (0.0, 1.0)) -> Draw:
+    end = scheduler.config.num_train_timesteps
+    first, last = (round(end * share) for share in between)
+
     def said(rows: Tensor, which: str = "") -> dict[str, Tensor]:
         found = {f"{which}text": latents.text[rows]}
         return found if latents.pooled is None else found | {f"{which}pooled": latents.pooled[rows]}
@@ -117,7 +123,7 @@ def _drawer(scheduler: Any, latents: Latents, device: torch.device, own: slice) 
         noise_source = generator(*key, "noise")
         clean = images.latents[rows]
         noise = torch.randn(clean.shape, generator=noise_source)
-        timesteps = torch.randint(scheduler.config.num_train_timesteps, (len(rows),), generator=noise_source)
+        timesteps = first + torch.randint(end, (len(rows),), generator=noise_source) * (last - first) // end
         silent = torch.rand(len(rows), generator=noise_source) < empty
         text_rows = images.text[rows].masked_fill(silent, 0)
         target = denoising_target(scheduler, clean, noise, timesteps)
