@@ -105,14 +105,11 @@ def _shown(value: Any) -> str:
 
 def _method_class(given: Sequence[str]) -> Any:
     """The method whose options become flags: --method decides, before everything else is read."""
-    from erase.methods import METHODS
+    from erase.methods import method_class
 
     early = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     early.add_argument("--method", default="scissorhands")
-    name = early.parse_known_args(list(given))[0].method
-    if name not in METHODS:
-        raise InputError(f"--method {name!r} is unknown; expected one of {', '.join(METHODS)}")
-    return METHODS[name]
+    return method_class(early.parse_known_args(list(given))[0].method)
 
 
 # --- the main job ---------------------------------------------------------------------------------------------------
@@ -319,11 +316,13 @@ def methods(given: list[str]) -> int:
     options = parser.parse_args(given)
     known = CLASSIFIER_METHODS if options.classifiers else METHODS
     table = {name: {preset: vars(make_method(name, preset, known)) for preset in method.presets} for name, method in known.items()}  # type: ignore[attr-defined]
+    for problem in METHODS.problems() if known is METHODS else ():
+        print(f"{PROGRAM}: {problem}", file=sys.stderr)
     if options.json:
         print(json.dumps(table, indent=1))
         return 0
     for number, (name, presets) in enumerate(table.items()):
-        about = (sys.modules[known[name].__module__].__doc__ or "").strip().splitlines()[0]
+        about = next(iter((sys.modules[known[name].__module__].__doc__ or known[name].__doc__ or "").strip().splitlines()), "")
         print(f"{chr(10) * (number > 0)}{name}: {about}\n")
         print(f"  {'option':22}" + "".join(f"{preset:26}" for preset in presets))
         for key in next(iter(presets.values())):

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from erase.diffusion.memory import gigabytes
 from erase.export import components, weight_files
 from erase.job import Job, config_of, size_of
-from erase.repair import STATE_BYTES
+from erase.optimizers import STATE_BYTES
+from erase.preparation import Preparation
 from erase.scope import in_scope
 from erase.task import InputError
 
 
-def enough_disk(run: Path, model: Path, job: Job, method: Any, checkpoint_every: int = 20) -> str:
+def enough_disk(run: Path, model: Path, job: Job, wants: Preparation, checkpoint_every: int = 20) -> str:
     """A sentence that says what the run will take and what is free; InputError where that is not enough.
 
     Pictures are reckoned at half of their raw size, which photographs seldom exceed as PNG.
     """
-    wanted = disk_need(model, job, method, checkpoint_every)
+    wanted = disk_need(model, job, wants, checkpoint_every)
     there = sum(path.stat().st_size for path in run.rglob("*") if path.is_file()) if run.exists() else 0
     free = shutil.disk_usage(next(folder for folder in (run, *run.absolute().parents) if folder.exists())).free
     missing = max(sum(wanted.values()) - there, 0)
@@ -32,24 +32,31 @@ def enough_disk(run: Path, model: Path, job: Job, method: Any, checkpoint_every:
     return f"about {gigabytes(sum(wanted.values()))}, {gigabytes(free)} free"
 
 
-def disk_need(model: Path, job: Job, method: Any, checkpoint_every: int = 20) -> dict[str, int]:
+def disk_need(model: Path, job: Job, wants: Preparation, checkpoint_every: int = 20) -> dict[str, int]:
     """What a run writes -> bytes at most."""
     side, config = job.size or size_of(model), config_of(model, "unet", "config.json")
-    drawn = (job.forget_count or 0) * (2 if getattr(method, "anchor_pictures", False) else 1) + (job.retain_count or 0)
+    drawn = pictures_drawn(job, wants)
     sampled = 2 * (5 * (job.evaluate_count or 0) // 2)
     factor = size_of(model) // config["sample_size"]
     latents = 4 * config["in_channels"] * (side // factor) ** 2
     text = 4 * 77 * config["cross_attention_dim"]
-    scoped = _scoped(model, method.scope)
-    kept = 4 + STATE_BYTES[method.optimizer][0]
+    scoped = _scoped(model, wants.scope) if wants.steps else 0
+    kept = 4 + (STATE_BYTES[wants.optimizer][0] if wants.optimizer else 0)
     weights = [path for part in components(model) for path in weight_files(model / part).values()]
     return {
         "pictures": (drawn + sampled) * side * side * 3 // 2,
         "latents": drawn * (latents + text),
         "changed weights": 4 * scoped,
-        "checkpoint": 2 * kept * scoped if method.steps > checkpoint_every else 0,  # a new one is written beside the old
+        "checkpoint": 2 * kept * scoped if wants.steps > checkpoint_every else 0,  # a new one is written beside the old
         "model": sum(path.stat().st_size for path in weights),
     }
+
+
+def pictures_drawn(job: Job, wants: Preparation) -> int:
+    """How many pictures a job draws to learn from."""
+    counts = {"forget": job.forget_count or 0, "retain": job.retain_count or 0}
+    own = sum(count for role, count in counts.items() if role in wants.pictures)
+    return own + counts["forget"] * (wants.anchor and wants.anchor_pictures)
 
 
 def _scoped(model: Path, scope: str) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from erase.disk import disk_need, enough_disk
+from erase.disk import disk_need, enough_disk, pictures_drawn
 from erase.job import Job, config_of, size_of
 from erase.pipeline import ROUNDS, RUNS, Work
 from erase.task import InputError
@@ -29,9 +29,9 @@ def estimate(job: Job, values: Mapping[str, Any] | None = None) -> dict[str, Any
             peak = need.peak
         except InputError as error:
             peak, memory = 0, str(error)
-        disk = sum(disk_need(work.folder, work.job, work.method).values())
+        disk = sum(disk_need(work.folder, work.job, work.needs).values())
         try:
-            said = enough_disk(RUNS, work.folder, work.job, work.method)
+            said = enough_disk(RUNS, work.folder, work.job, work.needs)
         except InputError as error:
             said = str(error)
     return {
@@ -41,13 +41,12 @@ def estimate(job: Job, values: Mapping[str, Any] | None = None) -> dict[str, Any
 
 
 def _seconds(work: Work) -> float:
-    job, method, each = work.job, work.method, _one_prediction(work)
-    drawn = (job.forget_count or 0) * (1 + bool(getattr(method, "anchor_pictures", False))) + (job.retain_count or 0)
-    pictures = drawn + 2 * (5 * (job.evaluate_count or 0) // 2)
+    job, wants, each = work.job, work.needs, _one_prediction(work)
+    pictures = pictures_drawn(job, wants) + 2 * (5 * (job.evaluate_count or 0) // 2)
     drawing = pictures * int(job.sampling_steps or 1) * 2 * DECODING
-    rounds = min(method.steps, ROUNDS)
-    known = rounds * ((method.unlearn == "anchor") + (method.retain_target == "original"))
-    repair = method.batch * (known + PASS * (method.sensitivity_batches + 2 * method.steps))
+    rounds = min(wants.steps, ROUNDS)
+    known = rounds * (len(wants.predictions) + (wants.retain_target == "original"))
+    repair = wants.batch * (known + PASS * (wants.sensitivity_batches + wants.passes * wants.steps))
     return float(each * (drawing + repair) / work.world)
 
 

@@ -64,11 +64,12 @@ def cache_latents(
     instead: Sequence[Picture] = (),
     pool: Pool = lambda prompts: None,
     time_ids: Tensor | None = None,
+    drawn: Sequence[str] = ("forget", "retain"),
 ) -> None:
     """Embed every different prompt and encode every picture once; `anchors` are the prompts that replace each forget prompt's.
 
-    `instead` are pictures of the anchors, one for each forget picture, or none. `pool` and `time_ids` are what SDXL reads
-    beside the text.
+    Of a set that is not among `drawn` there are prompts alone. `instead` are pictures of the anchors, one for each forget
+    picture, or none. `pool` and `time_ids` are what SDXL reads beside the text.
 
     Forget pictures may have different numbers of anchors; the shorter lists come round again.
     """
@@ -80,9 +81,11 @@ def cache_latents(
     pooled = [part for i in range(0, len(prompts), 64) if (part := pool(prompts[i : i + 64])) is not None]
     tensors |= {"pooled": torch.cat(pooled)} if pooled else {}
     tensors |= {} if time_ids is None else {"time_ids": time_ids}
-    total, done = len(forget) + len(retain) + len(instead), 0
+    total, done = len(forget) * ("forget" in drawn) + len(retain) * ("retain" in drawn) + len(instead), 0
     for name, pictures in (("forget", forget), ("retain", retain), ("instead", instead)):
-        if not pictures:
+        if name != "instead":
+            tensors[f"{name}/text"] = torch.tensor([row[p.prompt] for p in pictures])
+        if not pictures or name not in (*drawn, "instead"):
             continue
         parts = []
         for start in range(0, len(pictures), batch):
@@ -92,9 +95,6 @@ def cache_latents(
             if progress is not None:
                 progress(done, total)
         tensors[f"{name}/latents"] = torch.cat(parts)
-        if name == "instead":
-            continue
-        tensors[f"{name}/text"] = torch.tensor([row[p.prompt] for p in pictures])
     tensors["forget/anchors"] = torch.tensor([[row[text] for text in texts] for texts in rounds], dtype=torch.int64).reshape(
         len(forget), wide
     )
@@ -105,7 +105,7 @@ def cache_latents(
 
 
 def read_latents(path: Path, instead: bool = True) -> Latents:
-    """Read a cache, without the pictures of the anchors if not `instead`.
+    """Read a cache, without the pictures of the anchors if not `instead`; where there are none to forget, these stand there.
 
     Tensors stay on the CPU, where the operating system pages them in as they are used.
     """
@@ -114,10 +114,12 @@ def read_latents(path: Path, instead: bool = True) -> Latents:
             t = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} cannot be read ({error}); delete it and give the same command again, it is made anew") from error
-    none = torch.zeros(len(t["retain/text"]), 0, dtype=torch.int64)
+    none, undrawn = torch.zeros(len(t["retain/text"]), 0, dtype=torch.int64), torch.empty(0)
+    others = t.get("instead/latents") if instead else None
+    shown = t.get("forget/latents", undrawn if others is None else others)
     return Latents(
-        forget=ImageLatents(t["forget/latents"], t["forget/text"], t["forget/anchors"], t.get("instead/latents") if instead else None),
-        retain=ImageLatents(t["retain/latents"], t["retain/text"], none),
+        forget=ImageLatents(shown, t["forget/text"], t["forget/anchors"], others if "forget/latents" in t else None),
+        retain=ImageLatents(t.get("retain/latents", undrawn), t["retain/text"], none),
         text=t["text"],
         pooled=t.get("pooled"),
         time_ids=t.get("time_ids"),

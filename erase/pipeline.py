@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from erase.anchors import choose_anchors
-from erase.concepts import Prompt, anchors_for, chosen_anchor, load_concept, prompts, with_anchors
+from erase.concepts import Concept, Prompt, anchors_for, chosen_anchor, load_concept, prompts, with_anchors
 from erase.diffusion import DTYPES, StableDiffusion, diffusion_task, locate, open_model, pick_device
 from erase.diffusion.memory import Need, Question, free_bytes, plan
 from erase.disk import enough_disk
@@ -29,7 +29,8 @@ from erase.guard import BATCHES
 from erase.images import Picture, make_images, read_images
 from erase.job import DEFAULTS, Event, Job, Show, config_of, is_small, peak_bytes, scheduler_of, size_of
 from erase.latents import cache_latents, hold_out, read_latents
-from erase.methods import make_method
+from erase.methods import make_method, method_class
+from erase.preparation import PICTURES, Preparation, needs
 from erase.processes import agree, join, processes, wait
 from erase.run import Run, differences, disk_errors, lines_of, list_runs, next_run_folder, read_lines
 from erase.scope import open_scope
@@ -58,13 +59,11 @@ class Work:
         if job.anchor is not None:
             concept = with_anchors(concept, job.anchor.split(","))
         model = job.model or concept.model
-        settings = concept.settings if job.preset == "balanced" else {}
-        self.method = make_method(job.method, job.preset, **{**settings, **(values or {})})
-        if job.anchor is not None and getattr(self.method, "unlearn", "anchor") != "anchor":
-            raise InputError(
-                f"--anchor {job.anchor!r} has no part in forgetting by {self.method.unlearn}; leave it out or give --unlearn anchor"
-            )
+        self.method = make_method(job.method, job.preset, **{**_recommended(concept, job), **(values or {})})
+        self.needs = needs(self.method)
+        _refuse_idle(job, self.method, self.needs)
         self.folder = locate(model, job.tokenizer, job.prediction_type)
+        self.finished: Path | None = self.method.finished(concept.name, self.folder) if hasattr(self.method, "finished") else None
         defaults = DEFAULTS[is_small(self.folder)]
         brought = [f"{role}_count" for role in ("forget", "retain") if getattr(job, f"{role}_images")]
         filled: dict[str, Any] = {k: v for k, v in defaults.items() if getattr(job, k) is None and k not in brought}
@@ -98,13 +97,14 @@ class Work:
 
     def plan(self) -> tuple[Need, str]:
         """How repair fits the device, and the sentence that says so; InputError where it does not."""
-        job, method = self.job, self.method
+        job, wants = self.job, self.needs
         factor = size_of(self.folder) // int(config_of(self.folder, "unet", "config.json")["sample_size"])
         question = Question(
-            self.folder, method.scope, method.optimizer, max(method.batch // self.world, 1), DTYPES[job.dtype], job.device,
-            int(job.sampling_batch or 1), (job.size or size_of(self.folder)) // factor, job.micro_batch, job.checkpointing,
+            self.folder, wants.scope, wants.optimizer, max(wants.batch // self.world, 1), DTYPES[job.dtype], job.device,
+            int(job.sampling_batch or 1), (job.size or size_of(self.folder)) // factor, job.micro_batch, job.checkpointing, wants.copies,
         )  # fmt: skip
-        return plan(question, free_bytes(job.device))
+        with _edits(job.method, wants):
+            return plan(question, free_bytes(job.device))
 
     def close(self) -> None:
         """Let others work on the run folder."""
@@ -133,6 +133,33 @@ class Work:
 
     def progress(self, name: str) -> Callable[[int, int], None]:
         return lambda done, total: self.show(Event(name, done, total))
+
+
+def _recommended(concept: Concept, job: Job) -> dict[str, Any]:
+    """What the concept file recommends, as far as the method has such options."""
+    known = {item.name for item in fields(method_class(job.method))}
+    return {name: value for name, value in concept.settings.items() if name in known} if job.preset == "balanced" else {}
+
+
+def _refuse_idle(job: Job, method: Any, wants: Preparation) -> None:
+    """InputError for an option of the job that would do nothing with this method."""
+    if job.anchor is not None and not wants.anchor:
+        choice = f"forgetting by {wants.unlearn}; leave it out or give --unlearn anchor" if hasattr(method, "unlearn") else f"{job.method}"
+        raise InputError(f"--anchor {job.anchor!r} has no part in {choice}")
+    for role in PICTURES:
+        if getattr(job, f"{role}_images") is not None and role not in wants.pictures:
+            raise InputError(f"--{role}-images has no part in {job.method}, which looks at no pictures to {role}; leave it out")
+
+
+@contextmanager
+def _edits(name: str, wants: Preparation) -> Iterator[None]:
+    """What a method edits, where a network has none of it."""
+    try:
+        yield
+    except InputError as error:
+        if not wants.edits or "matches no weight" not in str(error):
+            raise
+        raise InputError(f"--method {name} edits {wants.edits}, and the network of this model has none; choose another method") from None
 
 
 def _unfinished(root: Path, options: Mapping[str, Any]) -> Path | None:
@@ -171,17 +198,16 @@ def _settled(work: Work) -> Need | None:
     need, sentence = work.plan()
     work.show(Event("memory", 0, 0, note=sentence))
     if work.rank == 0:
-        work.show(Event("disk", 0, 0, note=enough_disk(work.run.folder, work.folder, work.job, work.method)))
+        work.show(Event("disk", 0, 0, note=enough_disk(work.run.folder, work.folder, work.job, work.needs)))
     return agree(need)  # type: ignore[no-any-return]
 
 
 def _outputs(work: Work, stage: str) -> list[Path]:
     """What a stage leaves in the run folder: a stage is only skipped where it is still there."""
     run = work.run
-    drawn = {"forget": run.forget_images, "retain": run.retain_images}
+    folders = {"forget": run.forget_images, "retain": run.retain_images}
     return {
-        "images": [folder for role, folder in drawn.items() if not getattr(work.job, f"{role}_images")]
-        + [run.anchor_images] * _draws_anchors(work),
+        "images": [folder for role, folder in folders.items() if _drawn(work, role)] + [run.anchor_images] * _draws_anchors(work),
         "before": [run.samples("before"), run.folder / "samples" / "prompts.jsonl"],
         "latents": [run.latents],
         "erase": [run.folder / "weights.safetensors"],
@@ -201,7 +227,7 @@ def _images(work: Work) -> None:
             _user_images(work, role)
     _settle_anchor(work)
     for role, count, folder in (("forget", job.forget_count, work.run.forget_images), ("retain", job.retain_count, work.run.retain_images)):
-        if not getattr(job, f"{role}_images"):
+        if _drawn(work, role):
             texts = [p.text for p in _prompts(work, role, int(count or 0))]
             _make(work, folder, texts, job.seed, work.model, f"images: {role}")
     if _draws_anchors(work):
@@ -220,14 +246,22 @@ def _make(work: Work, folder: Path, texts: list[str], seeds: int | Sequence[int]
     wait()
 
 
+def _drawn(work: Work, role: str) -> bool:
+    """Whether the pictures of a set are made by this job."""
+    return role in work.needs.pictures and not getattr(work.job, f"{role}_images")
+
+
 def _draws_anchors(work: Work) -> bool:
-    return work.method.unlearn == "anchor" and bool(work.method.anchor_pictures)
+    return work.needs.anchor and work.needs.anchor_pictures
 
 
 def _set(work: Work, role: str) -> list[Picture]:
-    """The forget or the retain set: the user's own pictures, or those of the run."""
+    """The forget or the retain set: the user's own pictures, or those of the run; of a set that nobody looks at the prompts alone."""
     if getattr(work.job, f"{role}_images"):
         return _user_images(work, role)
+    if not _drawn(work, role):
+        count = int((work.job.forget_count if role == "forget" else work.job.retain_count) or 0)
+        return [Picture(Path(), p.text, None, "") for p in _prompts(work, role, count)]
     return read_images(work.run.forget_images if role == "forget" else work.run.retain_images)
 
 
@@ -253,7 +287,7 @@ def _find_anchor(work: Work) -> None:
     concept, path = work.concept, work.run.folder / "anchor.json"
     if path.exists():
         work.concept = with_anchors(concept, json.loads(path.read_text())["anchors"])
-    elif not (concept.anchors or concept.anchor_prompts) and getattr(work.method, "unlearn", "anchor") == "anchor":
+    elif not (concept.anchors or concept.anchor_prompts) and work.needs.anchor:
         job, unet = work.job, work.model.unet()
         found, tested = choose_anchors(
             concept,
@@ -273,7 +307,7 @@ def _find_anchor(work: Work) -> None:
 
 def _prompts(work: Work, role: str, count: int) -> list[Prompt]:
     found = prompts(work.concept, role, count, work.job.seed)
-    limit = getattr(work.method, "retain_captions", None)
+    limit = work.needs.retain_captions
     if role == "retain" and limit is not None:
         found = [replace(found[i % min(limit, len(found))], index=i) for i in range(count)]
     return found
@@ -323,13 +357,16 @@ def _latents(work: Work) -> None:
     instead = read_images(run.anchor_images) if _draws_anchors(work) else []
     cache_latents(
         run.latents, forget, _anchors(work, forget), retain, work.model.embed, work.model.encode, work.model.size,
-        int(job.sampling_batch or 1), work.progress("latents"), instead, work.model.pool, work.model.time_ids(),
+        int(job.sampling_batch or 1), work.progress("latents"), instead, work.model.pool, work.model.time_ids(), work.needs.pictures,
     )  # fmt: skip
 
 
 def _erase(work: Work, need: Need | None = None) -> None:
     """Score, trim, repair. Checkpointed every few steps; a restart repeats nothing but what came after the last one."""
     run, method, first = work.run, work.method, work.rank == 0
+    if work.finished is not None:  # there is nothing to change in this model: it is made already
+        write_tensors(run.folder / "weights.safetensors", {}, {"changed": "nothing"})
+        return
     work.model.free()
     start = time.perf_counter()
     task = _task(work, need)
@@ -341,16 +378,16 @@ def _erase(work: Work, need: Need | None = None) -> None:
     preview = _preview(work, task)
     preview(0)
     for step in method(task, resume):
-        work.show(Event("erase", step.step, method.steps, step))
+        work.show(Event("erase", step.step, work.needs.steps, step))
         if said := step.held_out.get("guard"):
-            work.show(Event("erase", step.step, method.steps, note=f"step {step.step}: {said}"))
+            work.show(Event("erase", step.step, work.needs.steps, note=f"step {step.step}: {said}"))
         if not first:
             continue
         if step.step == 1:
             run.complete("score", seconds=round(time.perf_counter() - prepared - step.seconds, 3))
             _write_layers(work, task)
         run.append_step(step.record())
-        if step.step % CHECKPOINT_EVERY == 0 and step.step < method.steps:
+        if step.step % CHECKPOINT_EVERY == 0 and step.step < work.needs.steps:
             write_tensors(run.checkpoint, step.snapshot())
         preview(step.step)
     if first:
@@ -362,26 +399,31 @@ def _erase(work: Work, need: Need | None = None) -> None:
 
 def _task(work: Work, need: Need | None) -> Task:
     """The UNet, the weights that may change, and this process's part of every batch."""
-    job, method = work.job, work.method
+    job, wants = work.job, work.needs
     unet: Any = work.model.unet()
     if need is not None and need.checkpointing:
         unet.enable_gradient_checkpointing()
-    rounds = min(method.steps, ROUNDS)
-    anchored = max(rounds, method.sensitivity_batches) if rounds and method.unlearn == "anchor" else 0
-    imitated = rounds if method.retain_target == "original" else 0
-    scheduler, latents = work.model.noise_scheduler(), read_latents(work.run.latents, method.anchor_pictures)
-    watched = any(getattr(method, name, None) is not None for name in ("guard", "gone"))
+    rounds = min(wants.steps, ROUNDS)
+    seen = max(rounds, wants.sensitivity_batches) if rounds else 0
+    told = dict.fromkeys(wants.predictions, seen)
+    imitated = rounds if wants.retain_target == "original" else 0
+    with _edits(job.method, wants):
+        weights = open_scope(unet, wants.scope)
+    scheduler, latents = work.model.noise_scheduler(), read_latents(work.run.latents, wants.anchor_pictures)
+    watched = any(getattr(work.method, name, None) is not None for name in ("guard", "gone"))
     latents, held = hold_out(latents) if watched else (latents, None)
-    beside = ((work.rank, work.world), need.micro_batch if need else None, shares(getattr(method, "forget_timesteps", "0-1")))
+    beside: dict[str, Any] = {"share": (work.rank, work.world), "micro_batch": need.micro_batch if need else None}
+    beside["forget_between"] = shares(getattr(work.method, "forget_timesteps", "0-1"))
+    anchored = told.pop("anchor", 0)
     task = diffusion_task(
-        unet, scheduler, latents, open_scope(unet, method.scope), method.batch, job.seed, anchored, imitated, method.first_batch_only,
-        method.empty_captions, DTYPES[job.dtype], work.progress("predictions"), *beside,
+        unet, scheduler, latents, weights, wants.batch, job.seed, anchored, imitated, wants.first_batch_only, wants.empty_captions,
+        DTYPES[job.dtype], work.progress("predictions"), predicted=told, relabelled=wants.unlearn == "random", **beside,
     )  # fmt: skip
     if held is not None:
-        seed, few = job.seed + 1_000_003, BATCHES if anchored else 0  # not the noise of the training pictures
         task.probe = diffusion_task(
-            unet, scheduler, held, task.weights, method.batch, seed, few, 0, False, 0.0, DTYPES[job.dtype], None, *beside
-        )
+            unet, scheduler, held, weights, wants.batch, job.seed + 1_000_003, BATCHES if anchored else 0, 0, False, 0.0,
+            DTYPES[job.dtype], **beside,
+        )  # fmt: skip
     return task
 
 
@@ -397,7 +439,7 @@ def _preview(work: Work, task: Task) -> Callable[[int], None]:
     sample = model.sampler(int(work.job.sampling_steps or 1), float(work.job.guidance or 0.0))
 
     def draw(step: int) -> None:
-        if step % every and step != work.method.steps:
+        if step % every and step != work.needs.steps:
             return
         for i, image in enumerate(sample(texts, [generator(work.job.seed, "preview", i) for i in range(len(texts))])):
             with written(folder / f"{step:05d}-{i}.png") as part:
@@ -431,4 +473,4 @@ def _export(work: Work) -> None:
         "concept": work.concept.name, "method": job.method, "preset": job.preset, "seed": str(job.seed),
         "source": Path(model).name if Path(model).exists() else model, "options": asdict(work.method),
     }  # fmt: skip
-    export(work.folder, changed, work.run.model, provenance, overwrite=True)
+    export(work.finished or work.folder, changed, work.run.model, provenance, overwrite=True)

@@ -9,15 +9,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from erase.guard import Guard
-from erase.micro import count, fitting, pieces
+from erase.micro import count, fitting
+from erase.optimizers import gradient_of, make_optimizer, put_back, restore, snapshot_of
 from erase.project import project, project_update
-from erase.task import Batch, Diverged, InputError, Loss, Step, Task
-
-# optimizer -> bytes a weight of its state, and of what it holds for a moment while it updates all weights at once.
-STATE_BYTES = {"adam": (8, 4), "adamw": (8, 4), "adafactor": (1, 0), "sgd": (4, 4)}
+from erase.task import Batch, Diverged, Loss, Step, Task
 
 _NUMBERS = ("retain loss", "unlearn loss", "product of the gradients", "retain gradient", "unlearn gradient", "coefficient")
 
@@ -52,17 +50,22 @@ def repair(
     batch either way, up to rounding (but for batch norms in training mode, which see the pieces). When the device runs out of
     memory, the step is tried again with half as many, and the steps after it stay there.
 
+    `two_sided` and `per_layer` are those of `project`. With `of_update` not the gradient is projected but what the optimizer
+    makes of it (`project_update`), at the price of one more copy of the weights and one more host copy; a step's `coefficient` is
+    then the c that a plain step would have had. A `guard`, started before the network was changed, looks after each step, may
+    put an earlier state back and lower the rate, and ends repair when it has stopped.
+
     Diverged, before anything is changed, when a loss or gradient is not finite.
     """
     network, weights, descend = task.network, list(task.weights.values()), unlearn or task.unlearn
-    update = _optimizer(optimizer, weights, learning_rate, momentum, weight_decay)
-    done, micro = _restore(task, update, resume) if resume else (0, 0)
+    update = make_optimizer(optimizer, weights, learning_rate, momentum, weight_decay)
+    done, micro = restore(network, task.weights, update, resume) if resume else (0, 0)
     micro = micro or task.micro_batch or 0
     if guard and resume:
         guard.restore(resume)
 
     def state() -> dict[str, Tensor]:
-        return _snapshot(task, update, done, micro)
+        return snapshot_of(network, task.weights, update, done, micro)
 
     def snapshot() -> dict[str, Tensor]:
         return state() | (guard.state() if guard else {})
@@ -85,7 +88,7 @@ def repair(
         numbers = torch.stack([x.to(dot) for x in (L_r, U, dot, norm_r, norm_u, c)]).tolist()
         if strange := [name for name, x in zip(_NUMBERS, numbers, strict=True) if not math.isfinite(x)]:
             # Batch norms in training mode have already seen the batch.
-            _put_back(network, buffers)
+            put_back(network, buffers)
             raise Diverged(i, f"the {strange[0]}")
 
         for weight, gradient in zip(weights, g, strict=True):
@@ -98,7 +101,7 @@ def repair(
             update.step()
         update.zero_grad(set_to_none=True)
         done = i
-        seen = guard.after(i, steps, micro, state, partial(_restore, task, update)) if guard else {}
+        seen = guard.after(i, steps, micro, state, partial(restore, network, task.weights, update)) if guard else {}
         yield _step(i, numbers, forget_weight, start, fit, snapshot, seen)
 
 
@@ -114,75 +117,9 @@ def _passes(
     task: Task, descend: Loss, forget: Batch, retain: Batch, buffers: Sequence[Tensor], micro: int
 ) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
     """U, g_u, L_r and g_r; `buffers` are those before the step, which a pass that did not fit may have changed."""
-    _put_back(task.network, buffers)
-    return *_gradient(descend, task, forget, micro), *_gradient(task.loss, task, retain, micro)
-
-
-def _gradient(loss: Loss, task: Task, batch: Batch, micro: int) -> tuple[Tensor, list[Tensor]]:
-    """The mean loss of a batch and its gradient by every weight, `micro` examples at a time; zero where a weight has none.
-
-    Pieces add up inside the weights' own gradients: beside these nothing of their size is held.
-    """
-    weights, total = task.weights.values(), torch.zeros(())
-    for weight in weights:
-        weight.grad = None
-    for share, piece in pieces(batch, micro):
-        with torch.enable_grad():
-            value = loss(task.network, piece) * share if share < 1 else loss(task.network, piece)
-            value.backward(inputs=list(weights))  # type: ignore[no-untyped-call]
-        total = total.to(value) + value.detach()
-    gradient = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
-    for weight in weights:
-        weight.grad = None
-    return total, gradient
-
-
-@torch.no_grad()
-def _put_back(network: nn.Module, buffers: Sequence[Tensor]) -> None:
-    for buffer, kept in zip(network.buffers(), buffers, strict=True):
-        buffer.copy_(kept)
-
-
-def _optimizer(name: str, weights: Sequence[Tensor], rate: float, momentum: float, decay: float) -> torch.optim.Optimizer:
-    """The optimizer by name; InputError for another name."""
-    # foreach holds temporaries as large as all weights; on a card there is a kernel that holds none.
-    how: dict[str, Any] = {"fused": True} if all(weight.is_cuda for weight in weights) else {"foreach": True}
-    if name == "adam":
-        return torch.optim.Adam(weights, lr=rate, weight_decay=decay, **how)
-    if name == "adamw":
-        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, **how)
-    if name == "sgd":
-        return torch.optim.SGD(weights, lr=rate, momentum=momentum, weight_decay=decay, **how)
-    if name == "adafactor":
-        return torch.optim.Adafactor(weights, lr=rate, weight_decay=decay, foreach=False)
-    raise InputError(f"optimizer {name!r} is unknown: give adam, adamw, adafactor or sgd")
-
-
-def _snapshot(task: Task, update: torch.optim.Optimizer, step: int, micro: int) -> dict[str, Tensor]:
-    """All that repair changes, as copies on the CPU: weights, buffers, the optimizer's state, the step, the micro-batch."""
-    state: dict[str, Tensor] = {f"weight/{name}": weight for name, weight in task.weights.items()}
-    state |= {f"buffer/{name}": buffer for name, buffer in task.network.named_buffers()}
-    for name, weight in task.weights.items():
-        state |= {f"state/{name}/{key}": value for key, value in update.state[weight].items() if isinstance(value, Tensor)}
-    numbers = {"step": torch.tensor(step), "micro_batch": torch.tensor(micro)}
-    return numbers | {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
-
-
-@torch.no_grad()
-def _restore(task: Task, update: torch.optim.Optimizer, snapshot: Mapping[str, Tensor]) -> tuple[int, int]:
-    """Put a snapshot back and return its step and micro-batch."""
-    for kind, tensors in (("weight", task.weights), ("buffer", dict(task.network.named_buffers()))):
-        for name, tensor in tensors.items():
-            if (kept := snapshot.get(f"{kind}/{name}")) is None or kept.shape != tensor.shape:
-                raise InputError(f"the snapshot to resume from does not fit {kind} {name!r}: it is from another network or scope")
-            tensor.copy_(kept)
-    for name, weight in task.weights.items():
-        prefix = f"state/{name}/"
-        for key in [key for key in snapshot if key.startswith(prefix)]:
-            # The optimizers count their steps on the CPU.
-            place = "cpu" if key == f"{prefix}step" else weight.device
-            update.state[weight][key.removeprefix(prefix)] = snapshot[key].to(place, copy=True)
-    return int(snapshot["step"]), int(snapshot.get("micro_batch", 0))
+    put_back(task.network, buffers)
+    network, weights = task.network, task.weights
+    return *gradient_of(descend, network, weights, forget, micro), *gradient_of(task.loss, network, weights, retain, micro)
 
 
 def _step(

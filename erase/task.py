@@ -40,7 +40,8 @@ class Task:
 
     `loss` is what the network was trained with; descending `unlearn` on forget batches forgets (for ascent it is the
     negated training loss). `weights` are the editable weights by name: the parameters of `network` in scope, the only
-    ones with requires_grad.
+    ones with requires_grad. `texts` of a diffusion task are the embeddings of its prompts (n, tokens, width): `forget`, row by
+    row what takes its place (`anchor`), `retain`, and `empty`.
 
     `retain_data` are the retain batches with the targets of the data, where those of `retain` are something else. `probe` is
     the same network with batches that are held out: no step ever sees them.
@@ -56,6 +57,7 @@ class Task:
     average: Callable[[Sequence[Tensor]], None] = lambda tensors: None
     micro_batch: int | None = None
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
+    texts: Mapping[str, Tensor] = field(default_factory=dict)
     retain_data: Batches | None = None
     probe: Task | None = None
 

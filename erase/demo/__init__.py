@@ -11,6 +11,11 @@ def pipeline_path() -> Path:
     return Path(__file__).parent / "weights" / "pipeline"
 
 
+def gold_path(concept: str) -> Path:
+    """Where a model that was trained without a concept is kept, if it is: a folder with `pipeline/`."""
+    return Path(__file__).parent / "weights" / "without" / concept
+
+
 def clip_path() -> Path:
     """A small CLIP of this world, a folder in open_clip's format, for CLIP scores and features."""
     return Path(__file__).parent / "weights" / "demo_clip"

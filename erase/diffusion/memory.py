@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from erase.export import weight_files
-from erase.repair import STATE_BYTES
+from erase.optimizers import STATE_BYTES
 from erase.scope import in_scope
 from erase.task import InputError
 from erase.tensorfile import header
@@ -47,11 +47,14 @@ class Need:
 
 @dataclass(frozen=True)
 class Question:
-    """What decides the need. `batch` is this process's part, `side` that of the latents; None is free to be chosen."""
+    """What decides the need. `batch` is this process's part, `side` that of the latents; None is free to be chosen.
+
+    Without an optimizer no gradients are taken. `copies` of the weights in scope are held beside all else.
+    """
 
     folder: Path
     scope: str
-    optimizer: str
+    optimizer: str | None
     batch: int
     dtype: torch.dtype
     device: str
@@ -59,6 +62,7 @@ class Question:
     side: int
     micro_batch: int | None = None
     checkpointing: bool | None = None
+    copies: float = 0.0
 
 
 def plan(question: Question, free: int) -> tuple[Need, str]:
@@ -79,7 +83,8 @@ def plan(question: Question, free: int) -> tuple[Need, str]:
             f"repair needs about {gigabytes(chosen.repair)} even at {_how(chosen, question)}, and {gigabytes(free)} are free on "
             f"{question.device}; give a smaller --scope, --optimizer adafactor or sgd, or another --device"
         )
-    sentence = f"about {gigabytes(chosen.peak)} at most, {gigabytes(free)} free; repair: {_how(chosen, question)}"
+    sentence = f"about {gigabytes(chosen.peak)} at most, {gigabytes(free)} free"
+    sentence += f"; repair: {_how(chosen, question)}" if question.optimizer else ""
     if max(chosen.peak, chosen.repair) > free:
         sentence += "; this may not fit"
     if chosen is not first:
@@ -175,6 +180,9 @@ def _repair_peak(question: Question, micro: int, checkpointing: bool) -> int:
             weight.requires_grad_(True)
         if checkpointing:
             unet.enable_gradient_checkpointing()
+        everything, scoped = (FLOAT * sum(w.numel() for w in group) for group in (unet.parameters(), weights))
+        if question.optimizer is None:
+            return int(everything + scoped * (1 + question.copies))
         inputs = _inputs(question, unet, micro)
 
         def step() -> None:
@@ -183,12 +191,11 @@ def _repair_peak(question: Question, micro: int, checkpointing: bool) -> int:
             F.mse_loss(predicted.float(), inputs["sample"]).backward()  # type: ignore[no-untyped-call]
 
         passing = _counting([unet], step)
-        everything, scoped = (FLOAT * sum(w.numel() for w in group) for group in (unet.parameters(), weights))
     state, temporary = STATE_BYTES[question.optimizer]
     # With a kernel for the whole update there are no temporaries (`repair` takes it on CUDA).
     temporary = 0 if question.device.startswith("cuda") else temporary
     updating = scoped * 2 + scoped // FLOAT * temporary
-    return int(everything + scoped // FLOAT * state + max(scoped + passing, updating))
+    return int(everything + scoped * question.copies + scoped // FLOAT * state + max(scoped + passing, updating))
 
 
 def _drawing_peak(question: Question) -> int:

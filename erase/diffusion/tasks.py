@@ -6,6 +6,7 @@ Knows a network that predicts and a forward process; knows no pipeline and no fi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ def diffusion_task(
     progress: Callable[[int, int], None] | None = None,
     share: tuple[int, int] = (0, 1),
     micro_batch: int | None = None,
+    predicted: Mapping[str, int] | None = None,
+    relabelled: bool = False,
     forget_between: tuple[float, float] = (0.0, 1.0),
 ) -> Task:
     """A Task from cached latents: batch i's pictures, noise and timesteps depend on (seed, i) alone.
@@ -46,6 +49,9 @@ def diffusion_task(
     instead of the noise itself: the same minimum, where nothing is damaged, without the noise's share in the gradient.
     A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working. Timesteps of
     forget batches lie within `forget_between`, in shares of the noise schedule (0: no noise).
+
+    `predicted` counts forget batches that come with more of the original's predictions: `concept` of the pictures
+    under their own prompt, `empty` without one. With `relabelled` a random retain prompt stands in for each anchor's.
 
     With `share` = (r, n) this is the r-th of n processes, and its batches are its equal part of each: all draw the same noise
     for the whole batch and keep their rows. InputError where `batch` does not divide. `micro_batch` pictures fit at once.
@@ -64,10 +70,13 @@ def diffusion_task(
 
     def told(done: int) -> None:
         if progress is not None:
-            progress(done, anchored + imitated)
+            progress(done, anchored + imitated + sum(more.values()))
 
-    draw = _drawer(scheduler, latents, device, own)
-    within = _drawer(scheduler, latents, device, own, forget_between)
+    more = dict(predicted or {})
+    if relabelled:
+        latents = _relabelled(latents, seed)
+    draw = _drawer(scheduler, latents, device, own, "empty" in more)
+    within = _drawer(scheduler, latents, device, own, "empty" in more, forget_between)
     forget = numbered(latents.forget, batch, (seed, "forget"), within, 0.0, first_batch_only)
     retain = retain_data = numbered(latents.retain, batch, (seed, "retain"), draw, empty_captions, first_batch_only)
     if anchored:
@@ -78,7 +87,29 @@ def diffusion_task(
         forget = with_prediction(unet, forget, anchored, "anchor", ("passed", "anchor_"), dtype, told, micro_batch)
     if imitated:
         retain = with_prediction(unet, retain, imitated, "target", ("noisy", ""), dtype, lambda done: told(anchored + done), micro_batch)
-    return Task(unet, forget, retain, loss, towards_anchor, weights, seed, average, micro_batch, retain_data=retain_data)
+    before = anchored + imitated
+    for name, n in more.items():
+        said = ("noisy", {"concept": "", "empty": "empty_"}[name])
+        forget = with_prediction(unet, forget, n, name, said, dtype, lambda done, before=before: told(before + done), micro_batch)  # type: ignore[misc]
+        before += n
+    texts = texts_of(latents)
+    return Task(unet, forget, retain, loss, towards_anchor, weights, seed, average, micro_batch, retain_data=retain_data, texts=texts)
+
+
+def texts_of(latents: Latents) -> dict[str, Tensor]:
+    """Text embeddings, each prompt once: of the forget prompts, row by row of what takes their place (`anchor`), to keep, and of none."""
+    forget, retain = latents.forget, latents.retain
+    found = {"forget": latents.text[forget.text.unique()], "retain": latents.text[retain.text.unique()], "empty": latents.text[:1]}
+    if wide := forget.anchors.shape[1]:
+        pairs = torch.stack([forget.text[:, None].expand(-1, wide), forget.anchors], dim=-1).reshape(-1, 2).unique(dim=0)
+        found |= {"forget": latents.text[pairs[:, 0]], "anchor": latents.text[pairs[:, 1]]}
+    return found
+
+
+def _relabelled(latents: Latents, seed: int) -> Latents:
+    """Each forget picture with one prompt of the retain set in place of its anchors', drawn once; there are no pictures of these."""
+    pick = torch.randint(len(latents.retain.text), (len(latents.forget.text), 1), generator=generator(seed, "labels"))
+    return replace(latents, forget=replace(latents.forget, anchors=latents.retain.text[pick], instead=None))
 
 
 def predict(
@@ -111,7 +142,14 @@ def denoising_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Te
 Draw = Callable[[ImageLatents, Tensor, tuple[object, ...], float], dict[str, Tensor]]
 
 
-def _drawer(scheduler: Any, latents: Latents, device: torch.device, own: slice, between: tuple[float, float] = (0.0, 1.0)) -> Draw:
+def _drawer(
+    scheduler: Any,
+    latents: Latents,
+    device: torch.device,
+    own: slice,
+    empty_too: bool = False,
+    between: tuple[float, float] = (0.0, 1.0),
+) -> Draw:
     end = scheduler.config.num_train_timesteps
     first, last = (round(end * share) for share in between)
 
@@ -139,6 +177,8 @@ def _drawer(scheduler: Any, latents: Latents, device: torch.device, own: slice, 
             given = torch.rand(len(rows), generator=noise_source) < 0.5
             there = scheduler.add_noise(images.instead[rows], noise, timesteps)
             made["passed"] = torch.where(given.reshape(-1, *[1] * (noisy.ndim - 1)), there, noisy)
+        if empty_too:
+            made |= said(torch.zeros_like(text_rows), "empty_")
         return {name: tensor[own].to(device) for name, tensor in made.items()}
 
     return draw
@@ -150,6 +190,8 @@ def numbered(images: ImageLatents, batch: int, key: tuple[object, ...], draw: Dr
     With `first_only` every batch has the pictures of the first, under noise of its own.
     """
     n = len(images.text)
+    if len(images.latents) != n:
+        return _undrawn(key)
 
     def rows(first: int) -> Tensor:
         order = {
@@ -158,6 +200,13 @@ def numbered(images: ImageLatents, batch: int, key: tuple[object, ...], draw: Dr
         return torch.stack([order[p // n][p % n] for p in range(first, first + batch)])
 
     return lambda i: draw(images, rows(0 if first_only else i * batch), (*key, i), empty)
+
+
+def _undrawn(key: tuple[object, ...]) -> Batches:
+    def batch(i: int) -> Batch:
+        raise InputError(f"no pictures to {key[-1]} were drawn: the method has to name them in its `pictures` (erase.preparation)")
+
+    return batch
 
 
 @torch.no_grad()
@@ -173,7 +222,7 @@ def with_prediction(
 ) -> Batches:
     """The first `count` batches, round and round, with `name`: what the network as it is now predicts for these inputs of theirs.
 
-    `inputs` name the noisy latents, and begin the names of the text: "" or "anchor_".
+    `inputs` name the noisy latents, and begin the names of the text: "", "anchor_" or "empty_".
     """
     noisy, which = inputs
     kept = []

@@ -9,19 +9,44 @@ from typing import Any
 
 from erase.methods.boundary_expand import BoundaryExpand
 from erase.methods.boundary_shrink import BoundaryShrink
+from erase.methods.concept_ablation import ConceptAblation
+from erase.methods.erasediff import EraseDiff
+from erase.methods.esd import ESD
 from erase.methods.fine_tune import FineTune
+from erase.methods.fine_tune_diffusion import DiffusionFineTune
 from erase.methods.gradient_ascent import GradientAscent
+from erase.methods.gradient_ascent_diffusion import DiffusionGradientAscent
 from erase.methods.influence import Influence
 from erase.methods.l1_sparse import L1Sparse
+from erase.methods.munba import MUNBa
 from erase.methods.random_label import RandomLabel
+from erase.methods.random_label_diffusion import DiffusionRandomLabel
 from erase.methods.retrain import Retrain
+from erase.methods.retrain_diffusion import DiffusionRetrain
 from erase.methods.salun import SalUn
+from erase.methods.salun_diffusion import DiffusionSalUn
 from erase.methods.scissorhands import Scissorhands
 from erase.methods.scissorhands_classifier import ClassifierScissorhands
+from erase.methods.uce import UCE
+from erase.plugins import Methods
 from erase.task import InputError
 
-METHODS: dict[str, type] = {"scissorhands": Scissorhands}
-"""For diffusion models."""
+METHODS = Methods(
+    {
+        "scissorhands": Scissorhands,
+        "salun": DiffusionSalUn,
+        "esd": ESD,
+        "uce": UCE,
+        "concept_ablation": ConceptAblation,
+        "erasediff": EraseDiff,
+        "munba": MUNBa,
+        "fine_tune": DiffusionFineTune,
+        "gradient_ascent": DiffusionGradientAscent,
+        "random_label": DiffusionRandomLabel,
+        "retrain": DiffusionRetrain,
+    }
+)
+"""For diffusion models: ours, and those that installed packages add (the entry points `erase_concept.methods`)."""
 
 CLASSIFIER_METHODS: dict[str, type] = {
     "retrain": Retrain,
@@ -37,12 +62,22 @@ CLASSIFIER_METHODS: dict[str, type] = {
 }
 """For classifiers, in the order of the paper's tables."""
 
+TASKS = {id(METHODS): "text-to-image models", id(CLASSIFIER_METHODS): "classifiers (`erase-concept classify`)"}
+
+
+def method_class(name: str, table: Mapping[str, type] = METHODS, flag: str = "--method") -> Any:
+    """A method's class by name; InputError for a name that is unknown, or known for the other kind of task."""
+    if name in table:
+        return table[name]
+    for other in (METHODS, CLASSIFIER_METHODS):
+        if other is not table and name in other:
+            raise InputError(f"{flag} {name!r} is a method for {TASKS[id(other)]}, not for {TASKS[id(table)]}: give {', '.join(table)}")
+    raise InputError(f"{flag} {name!r} is unknown; expected one of {', '.join(table)}")
+
 
 def make_method(name: str, preset: str = "balanced", table: Mapping[str, type] = METHODS, **values: Any) -> Any:
     """A method of a table by name: the values given, on top of its preset."""
-    if name not in table:
-        raise InputError(f"--method {name!r} is unknown; expected one of {', '.join(table)}")
-    method: Any = table[name]
+    method = method_class(name, table)
     if preset not in method.presets:
         raise InputError(f"--preset {preset!r} is unknown; {name} has {', '.join(method.presets)}")
     known = [item.name for item in fields(method)]

@@ -1,0 +1,89 @@
+"""What every loop over batches needs: an optimizer by name, the gradient of a loss in pieces, and the state to go on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from erase.micro import pieces
+from erase.task import Batch, InputError, Loss
+
+# optimizer -> bytes a weight of its state, and of what it holds for a moment while it updates all weights at once.
+STATE_BYTES = {"adam": (8, 4), "adamw": (8, 4), "adafactor": (1, 0), "sgd": (4, 4)}
+
+
+def make_optimizer(name: str, weights: Sequence[Tensor], rate: float, momentum: float = 0.9, decay: float = 0.0) -> torch.optim.Optimizer:
+    """The optimizer by name; InputError for another name."""
+    # foreach holds temporaries as large as all weights; on a card there is a kernel that holds none.
+    how: dict[str, Any] = {"fused": True} if all(weight.is_cuda for weight in weights) else {"foreach": True}
+    if name == "adam":
+        return torch.optim.Adam(weights, lr=rate, weight_decay=decay, **how)
+    if name == "adamw":
+        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, **how)
+    if name == "sgd":
+        return torch.optim.SGD(weights, lr=rate, momentum=momentum, weight_decay=decay, **how)
+    if name == "adafactor":
+        return torch.optim.Adafactor(weights, lr=rate, weight_decay=decay, foreach=False)
+    raise InputError(f"optimizer {name!r} is unknown: give adam, adamw, adafactor or sgd")
+
+
+def gradient_of(
+    loss: Loss, network: nn.Module, weights: Mapping[str, nn.Parameter], batch: Batch, micro: int
+) -> tuple[Tensor, list[Tensor]]:
+    """The mean loss of a batch and its gradient by every weight, `micro` examples at a time; zero where a weight has none.
+
+    Pieces add up inside the weights' own gradients: beside these nothing of their size is held.
+    """
+    held, total = list(weights.values()), torch.zeros(())
+    for weight in held:
+        weight.grad = None
+    for share, piece in pieces(batch, micro):
+        with torch.enable_grad():
+            value = loss(network, piece) * share if share < 1 else loss(network, piece)
+            value.backward(inputs=held)  # type: ignore[no-untyped-call]
+        total = total.to(value) + value.detach()
+    found = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in held]
+    for weight in held:
+        weight.grad = None
+    return total, found
+
+
+@torch.no_grad()
+def put_back(network: nn.Module, buffers: Sequence[Tensor]) -> None:
+    """The network's buffers as they were."""
+    for buffer, kept in zip(network.buffers(), buffers, strict=True):
+        buffer.copy_(kept)
+
+
+def snapshot_of(
+    network: nn.Module, weights: Mapping[str, nn.Parameter], update: torch.optim.Optimizer, step: int, micro: int
+) -> dict[str, Tensor]:
+    """All that a loop changes, as copies on the CPU: weights, buffers, the optimizer's state, the step, the micro-batch."""
+    state: dict[str, Tensor] = {f"weight/{name}": weight for name, weight in weights.items()}
+    state |= {f"buffer/{name}": buffer for name, buffer in network.named_buffers()}
+    for name, weight in weights.items():
+        state |= {f"state/{name}/{key}": value for key, value in update.state[weight].items() if isinstance(value, Tensor)}
+    numbers = {"step": torch.tensor(step), "micro_batch": torch.tensor(micro)}
+    return numbers | {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
+
+
+@torch.no_grad()
+def restore(
+    network: nn.Module, weights: Mapping[str, nn.Parameter], update: torch.optim.Optimizer, kept: Mapping[str, Tensor]
+) -> tuple[int, int]:
+    """Put a snapshot back and return its step and micro-batch; InputError where it is of another network."""
+    for kind, tensors in (("weight", weights), ("buffer", dict(network.named_buffers()))):
+        for name, tensor in tensors.items():
+            if (value := kept.get(f"{kind}/{name}")) is None or value.shape != tensor.shape:
+                raise InputError(f"the snapshot to resume from does not fit {kind} {name!r}: it is from another network or scope")
+            tensor.copy_(value)
+    for name, weight in weights.items():
+        prefix = f"state/{name}/"
+        for key in [key for key in kept if key.startswith(prefix)]:
+            # The optimizers count their steps on the CPU.
+            place = "cpu" if key == f"{prefix}step" else weight.device
+            update.state[weight][key.removeprefix(prefix)] = kept[key].to(place, copy=True)
+    return int(kept["step"]), int(kept.get("micro_batch", 0))
