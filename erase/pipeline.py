@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from erase.anchors import choose_anchors
-from erase.concepts import Concept, Prompt, anchors_for, chosen_anchor, load_concept, prompts, with_anchors
+from erase.concepts import Concept, Prompt, prompts, with_anchors
 from erase.diffusion import DTYPES, StableDiffusion, diffusion_task, locate, open_model, pick_device
 from erase.diffusion.memory import Need, Question, free_bytes, plan
 from erase.disk import enough_disk
@@ -35,6 +35,18 @@ from erase.processes import agree, join, processes, wait
 from erase.run import Run, differences, disk_errors, lines_of, list_runs, next_run_folder, read_lines
 from erase.scope import open_scope
 from erase.selection import shares
+from erase.several import (
+    all_apart,
+    also_earlier,
+    evaluation_rows,
+    forget_prompts,
+    load_concepts,
+    model_of,
+    own_anchors,
+    retain_prompts,
+    settings_of,
+    together,
+)  # fmt: skip
 from erase.task import InputError, Task, generator
 
 __all__ = ["DEFAULTS", "STAGES", "Event", "Job", "Work", "erase_concept"]
@@ -55,15 +67,22 @@ class Work:
 
     def __init__(self, job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None, look: bool = False) -> None:
         self.show: Show = show or (lambda event: None)
-        concept = load_concept(job.concept, job.model)
+        given, earlier = model_of(job.model)
+        now = load_concepts(job.concept, given)
+        if job.anchor is not None and len(now) > 1:
+            raise InputError(f"--anchor {job.anchor!r} takes one concept's place, and there are {len(now)}; write it into a concept file")
         if job.anchor is not None:
-            concept = with_anchors(concept, job.anchor.split(","))
-        model = job.model or concept.model
-        self.method = make_method(job.method, job.preset, **{**_recommended(concept, job), **(values or {})})
+            now = (with_anchors(now[0], job.anchor.split(",")),)
+        earlier = also_earlier(now, earlier) if job.stay_gone else ()
+        self.name, self.earlier, self.whole = together(now), together(earlier), (*now, *earlier)
+        self.concepts = all_apart(self.whole)
+        job = replace(job, model=given, concept=job.concept if len(now) == 1 else self.name)
+        model = job.model or now[0].model
+        self.method = make_method(job.method, job.preset, **{**_recommended(settings_of(now), job), **(values or {})})
         self.needs = needs(self.method)
         _refuse_idle(job, self.method, self.needs)
         self.folder = locate(model, job.tokenizer, job.prediction_type)
-        self.finished: Path | None = self.method.finished(concept.name, self.folder) if hasattr(self.method, "finished") else None
+        self.finished: Path | None = self.method.finished(self.name, self.folder) if hasattr(self.method, "finished") else None
         defaults = DEFAULTS[is_small(self.folder)]
         brought = [f"{role}_count" for role in ("forget", "retain") if getattr(job, f"{role}_images")]
         filled: dict[str, Any] = {k: v for k, v in defaults.items() if getattr(job, k) is None and k not in brought}
@@ -71,7 +90,6 @@ class Work:
         self.rank, self.world = processes()
         join(self.job.device)
         self.model = open_model(self.folder, self.job.device, self.job.dtype, self.job.size)
-        self.concept = concept
         if not look:
             self.run = self._open()
 
@@ -81,16 +99,20 @@ class Work:
         if self.rank == 0:
             model, job = str(self.job.model), self.job
             output = Path(job.output) if job.output else _unfinished(RUNS, options)
-            run = Run.open(output or next_run_folder(RUNS, self.concept.name, model, job.method), options, job.overwrite)
+            run = Run.open(output or next_run_folder(RUNS, self.name, model, job.method), options, job.overwrite)
         folder = agree(run.folder if run else None)
         return run or Run.read(folder)
 
     def _options(self) -> dict[str, Any]:
         aside = ["output", "overwrite", "tokenizer", "micro_batch", "checkpointing", "preview_every"]  # the result is the same
         aside += [name for name in ("prediction_type", "size") if getattr(self.job, name) is None]
+        aside += ["stay_gone"] * (not self.earlier)
         given = {k: v for k, v in asdict(self.job).items() if k not in aside}
         settings = asdict(self.method)
-        chosen = {"concept_file": asdict(self.concept), "method_options": settings, "weights": weight_hashes(self.folder)}
+        chosen: dict[str, Any] = {"concept_file": asdict(self.concepts[0])}
+        if len(self.whole) > 1:
+            chosen |= {"concepts": [asdict(concept) for concept in self.whole], "earlier": self.earlier}
+        chosen |= {"method_options": settings, "weights": weight_hashes(self.folder)}
         sampling = {"scheduler": scheduler_of(self.folder), "steps": self.job.sampling_steps, "guidance": self.job.guidance}
         sampling |= {"size": self.job.size or size_of(self.folder), "batch": self.job.sampling_batch}
         return {**given, **chosen, "sampling": sampling}
@@ -135,10 +157,10 @@ class Work:
         return lambda done, total: self.show(Event(name, done, total))
 
 
-def _recommended(concept: Concept, job: Job) -> dict[str, Any]:
+def _recommended(settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
     """What the concept file recommends, as far as the method has such options."""
     known = {item.name for item in fields(method_class(job.method))}
-    return {name: value for name, value in concept.settings.items() if name in known} if job.preset == "balanced" else {}
+    return {name: value for name, value in settings.items() if name in known} if job.preset == "balanced" else {}
 
 
 def _refuse_idle(job: Job, method: Any, wants: Preparation) -> None:
@@ -198,8 +220,14 @@ def _settled(work: Work) -> Need | None:
     need, sentence = work.plan()
     work.show(Event("memory", 0, 0, note=sentence))
     if work.rank == 0:
-        work.show(Event("disk", 0, 0, note=enough_disk(work.run.folder, work.folder, work.job, work.needs)))
+        work.show(Event("disk", 0, 0, note=enough_disk(work.run.folder, work.folder, _in_all(work), work.needs)))
     return agree(need)  # type: ignore[no-any-return]
+
+
+def _in_all(work: Work) -> Job:
+    """The job with the counts of all its concepts together."""
+    counts = {f"{name}_count": getattr(work.job, f"{name}_count") for name in ("forget", "evaluate")}
+    return replace(work.job, **{name: len(work.concepts) * count for name, count in counts.items() if count is not None})
 
 
 def _outputs(work: Work, stage: str) -> list[Path]:
@@ -268,10 +296,8 @@ def _set(work: Work, role: str) -> list[Picture]:
 def _anchors(work: Work, forget: list[Picture]) -> list[list[str]]:
     """The prompt that takes the place of each forget picture's, if there is an anchor at all."""
     if work.job.forget_images:
-        several = [anchors_for(work.concept, picture.prompt) for picture in forget]
-    else:
-        several = [list(p.anchors) for p in prompts(work.concept, "forget", len(forget), work.job.seed)]
-    return [[chosen_anchor(work.concept, p.prompt, a)] if a else [] for p, a in zip(forget, several, strict=True)]
+        return [list(own_anchors(work.concepts, picture.prompt)) for picture in forget]
+    return [list(p.anchors) for p in _prompts(work, "forget", int(work.job.forget_count or 0))]
 
 
 def _settle_anchor(work: Work) -> None:
@@ -284,31 +310,40 @@ def _settle_anchor(work: Work) -> None:
 
 
 def _find_anchor(work: Work) -> None:
-    concept, path = work.concept, work.run.folder / "anchor.json"
-    if path.exists():
-        work.concept = with_anchors(concept, json.loads(path.read_text())["anchors"])
-    elif not (concept.anchors or concept.anchor_prompts) and work.needs.anchor:
-        job, unet = work.job, work.model.unet()
-        found, tested = choose_anchors(
-            concept,
-            work.model,
-            unet,
-            int(job.sampling_steps or 1),
-            float(job.guidance or 0),
-            job.seed,
-            progress=work.progress("choosing an anchor"),
-        )
-        words = [*found.anchors, *found.anchor_prompts]
-        reason = "never shows the concept in its test pictures, and nearest to it among those that do not"
-        write_json(path, {"anchors": words, "reason": reason, "candidates": [c.record() for c in tested]})
-        work.concept = found
-        work.show(Event("images", 0, 0, note=f"anchor: {', '.join(words)} ({reason})"))
+    """For each concept without one; of several concepts the file has a record each, by name."""
+    path, several = work.run.folder / "anchor.json", len(work.concepts) > 1
+    there = json.loads(path.read_text()) if path.exists() else {}
+    known = there if several else {work.concepts[0].name: there} if there else {}
+    settled = []
+    for concept in work.concepts:
+        if concept.name in known:
+            concept = with_anchors(concept, known[concept.name]["anchors"])
+        elif not (concept.anchors or concept.anchor_prompts) and work.needs.anchor:
+            concept, record = _found_anchor(work, concept)
+            known = {**known, concept.name: record}
+            write_json(path, known if several else record)
+        settled.append(concept)
+    work.concepts = tuple(settled)
+
+
+def _found_anchor(work: Work, concept: Concept) -> tuple[Concept, dict[str, Any]]:
+    job, unet = work.job, work.model.unet()
+    steps, guidance = int(job.sampling_steps or 1), float(job.guidance or 0)
+    told = work.progress("choosing an anchor")
+    found, tested = choose_anchors(concept, work.model, unet, steps, guidance, job.seed, progress=told)
+    words = [*found.anchors, *found.anchor_prompts]
+    reason = "never shows the concept in its test pictures, and nearest to it among those that do not"
+    work.show(Event("images", 0, 0, note=f"anchor: {', '.join(words)} ({reason})"))
+    return found, {"anchors": words, "reason": reason, "candidates": [c.record() for c in tested]}
 
 
 def _prompts(work: Work, role: str, count: int) -> list[Prompt]:
-    found = prompts(work.concept, role, count, work.job.seed)
+    """`count` prompts to keep, or to forget of each concept."""
+    if role == "forget":
+        return forget_prompts(work.concepts, work.whole, count, work.job.seed)
+    found = retain_prompts(work.concepts, count, work.job.seed)
     limit = work.needs.retain_captions
-    if role == "retain" and limit is not None:
+    if limit is not None:
         found = [replace(found[i % min(limit, len(found))], index=i) for i in range(count)]
     return found
 
@@ -317,18 +352,16 @@ def _user_images(work: Work, role: str) -> list[Picture]:
     job = work.job
     folder = Path(getattr(job, f"{role}_images"))
     captions = job.forget_image_captions if role == "forget" else job.retain_image_captions
-    named = prompts(work.concept, "forget", 1, job.seed)[0].text if role == "forget" else None
+    named = prompts(work.concepts[0], "forget", 1, job.seed)[0].text if role == "forget" else None
     return read_images(folder, Path(captions) if captions else None, named)
 
 
 def _before(work: Work) -> None:
     """The evaluation prompts, written down, and what the original draws for them."""
     count = int(work.job.evaluate_count or 0)
-    rows: list[Prompt] = []
-    for role, share in (("evaluate", count), ("implicit", count // 2), ("evaluate-retain", count)):
-        rows += prompts(work.concept, role, share, work.job.seed)
+    rows = evaluation_rows(work.concepts, work.whole, count, work.job.seed)
     seed = work.job.seed + 1_000_003  # not the noise of the training pictures
-    records = [{"index": i, "text": p.text, "role": p.role, "attributes": dict(p.attributes), "seed": seed} for i, p in enumerate(rows)]
+    records = [{"index": i, **row, "seed": seed} for i, row in enumerate(rows)]
     if work.rank == 0:
         with written(work.run.folder / "samples" / "prompts.jsonl") as part:
             part.write_text(lines_of(records), encoding="utf-8")
@@ -432,7 +465,7 @@ def _preview(work: Work, task: Task) -> Callable[[int], None]:
     every, folder = work.job.preview_every, work.run.folder / "preview"
     if not every or work.rank > 0:
         return lambda step: None
-    texts = [prompts(work.concept, role, 1, work.job.seed)[0].text for role in ("evaluate", "evaluate-retain")]
+    texts = [prompts(work.concepts[0], role, 1, work.job.seed)[0].text for role in ("evaluate", "evaluate-retain")]
     folder.mkdir(exist_ok=True)
     (folder / "prompts.jsonl").write_text(lines_of({"prompt": text} for text in texts), encoding="utf-8")
     model = open_model(work.folder, work.job.device, "float32", work.job.size).of(task.network)
@@ -470,7 +503,7 @@ def _export(work: Work) -> None:
     job = work.job
     model = job.model or ""
     provenance = {
-        "concept": work.concept.name, "method": job.method, "preset": job.preset, "seed": str(job.seed),
+        "concept": work.name, "method": job.method, "preset": job.preset, "seed": str(job.seed),
         "source": Path(model).name if Path(model).exists() else model, "options": asdict(work.method),
     }  # fmt: skip
     export(work.finished or work.folder, changed, work.run.model, provenance, overwrite=True)

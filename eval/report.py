@@ -25,7 +25,7 @@ from eval.kid import METHOD as KERNEL
 from eval.measure import Each, Tools, measuring, only_features, seen
 from eval.measured import prepare
 from eval.numbers import MEANINGS as OTHERS
-from eval.numbers import RETAIN, Seen, distances, numbers, to_reference
+from eval.numbers import RETAIN, Seen, by_concept, distances, numbers, to_reference
 from eval.paired import METHOD as PAIRED
 from eval.protocols import differs, load_protocol
 from eval.samples import NO_SEED, REMEDY, ROLES, WHICH, Row, prompts_file, read_prompts, read_samples
@@ -68,7 +68,9 @@ def evaluate_run(
     tools = tools or tools_of(options, weights)
     before, after = _look(folder, rows, pictures, tools, progress)
     labels = tools.detector.facts()["labels"] if tools.detector else None
-    *values, fates = numbers(rows, before, after, labels, concept["domain"])
+    several = options.get("concepts", [])
+    domains = list(dict.fromkeys(c["domain"] for c in several)) or [concept["domain"]]
+    *values, fates = numbers(rows, before, after, labels, domains)
     found = dict(zip((*WHICH, "paired"), values, strict=True))
     reference = _add_distances(folder, options, tools, before, after, found)
     missing = {**tools.missing, **_too_few(tools, after)}
@@ -76,6 +78,8 @@ def evaluate_run(
         **{name: options[name] for name in NAMED},
         "protocol": _protocol(folder, rows, options, tools, found, reference),
         **found,
+        **({"concepts": by_concept(rows, before, after, labels, several)} if several else {}),
+        **({"earlier": options["earlier"]} if options.get("earlier") else {}),
         **({"unmeasured": missing} if missing else {}),
         **({"command": said} if (said := command or _said(run)) else {}),
         "seconds": {stage: noted["seconds"] for stage, noted in stages.items() if "seconds" in noted},
@@ -269,10 +273,21 @@ def table(report: Mapping[str, Any]) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         lines.append("  ".join(text.ljust(w) if k < 2 else text.rjust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))))
+    lines += [_line(name, part, report.get("earlier", "")) for name, part in report.get("concepts", {}).items()]
     now = ", ".join(f"{label} {count}" for label, count in after.get("became", {}).items())
     lines += [f"prompts that name it now show: {now}"] if now else []
     lines += [f"not as the protocol {report['protocol']['name']} says: {what}" for what in report["protocol"].get("deviations", ())]
     return "\n".join([*lines, *(f"{name} not measured: {why}" for name, why in report.get("unmeasured", {}).items())])
+
+
+def _line(name: str, part: Mapping[str, Any], earlier: str) -> str:
+    """One of several concepts, in a line."""
+    said = [
+        f"{key} {_shown(part['before'][key])} -> {_shown(part['after'][key])}"
+        for key in ("ua", "ua_implicit", "ira", "cra", "attributes_kept")
+        if key in part["before"] and key in part["after"]
+    ]
+    return f"{name}{' (gone earlier)' if name in earlier.split(' + ') else ''}: {', '.join(said)}"
 
 
 def _shown(metric: Mapping[str, float]) -> str:

@@ -40,7 +40,7 @@ LEVELS: list[tuple[str, ...]] = [
         "erase.descent",
         "erase.optimizers",
     ),
-    ("erase.vision", "erase.guard", "erase.demo.clutter", "erase.classifier", "erase.trained", "erase.tuning"),
+    ("erase.several", "erase.vision", "erase.guard", "erase.demo.clutter", "erase.classifier", "erase.trained", "erase.tuning"),
     ("erase.bounds", "erase.repair", "erase.images", "erase.export", "erase.layouts"),
     ("erase.data", "erase.networks"),
     ("erase.requests",),
@@ -189,7 +189,7 @@ def test_the_engine_knows_neither_evaluation_nor_page(name):
 @pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] == "eval"])
 def test_evaluation_knows_no_method_and_no_pipeline(name):
     rooms = ("erase.task", "erase.files", "erase.options", "erase.operators", "erase.concepts", "erase.images", "erase.run", "erase.demo")
-    rooms += ("erase.data", "erase.requests", "erase.vision")
+    rooms += ("erase.data", "erase.requests", "erase.vision", "erase.several")
     drawing = ("erase.diffusion", "erase.export", "erase.processes") if name == "eval.evaluate" else ()  # the one that draws
     strange = [other for other in ours(name) if not other.startswith(("eval", *rooms, *drawing))]
     assert not strange
