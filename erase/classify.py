@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from erase.entries import BALANCED, RETRAIN, Entry
+from erase.entries import entries as rows_of
 from erase.grids import GRIDS
-from erase.methods import CLASSIFIER_METHODS, make_method
+from erase.methods import CLASSIFIER_METHODS
 from erase.options import check, option
 from erase.task import InputError
 
@@ -25,7 +26,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "svhn": {**PAPER, "epochs": 50, "augment": False},
     "folder": {**PAPER, "network": "resnet34", "epochs": 60, "batch": 64},
 }
-BALANCED = "balanced"
 TUNING_SEED, TUNING_SEEDS = 1000, 2  # never those of a table
 ABLATION = tuple(  # Table 3 of the paper
     f"scissorhands:initialisation={how},projected={projected}"
@@ -81,27 +81,12 @@ class Classify:
         return {name: own.get(name) if value is None else value for name, value in values.items()}
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A row of the table: its name, the method, and the options that differ from the method's defaults."""
-
-    label: str
-    method: str
-    preset: str
-    values: Mapping[str, Any]
-
-    def make(self) -> Any:
-        """The method."""
-        return make_method(self.method, self.preset, table=CLASSIFIER_METHODS, **self.values)
-
-
 def entries(texts: Sequence[str], preset: str = BALANCED) -> list[Entry]:
     """`all`, `NAME`, or `NAME:option=value,option=value` (also `preset=NAME`), each once; retraining is left out, it is always there.
 
     `preset` is for rows that name none, where their method has it.
     """
-    names = [name for text in texts for name in ((n for n in CLASSIFIER_METHODS if n != "retrain") if text == "all" else [text])]
-    found = {name: _entry(name, preset) for name in names if name != "retrain"}
+    found = {made.label: made for made in rows_of(texts, CLASSIFIER_METHODS, preset) if made.method != RETRAIN}
     return list(found.values())
 
 
@@ -112,35 +97,6 @@ def tried(entry: Entry) -> list[Entry]:
     for values in grid:
         given = {**values, **entry.values}
         options = ",".join(f"{name}={value}" for name, value in given.items())
-        found[options] = Entry(f"{entry.method}:{options}" if options else entry.method, entry.method, entry.preset, given)
+        label = f"{entry.method}:{options}" if options else entry.method
+        found[options] = replace(entry, label=label, values=given)
     return list(found.values())
-
-
-def _entry(text: str, usual: str) -> Entry:
-    name, _, options = text.partition(":")
-    if name not in CLASSIFIER_METHODS:
-        raise InputError(f"--methods {name!r} is unknown; expected all, or some of {', '.join(CLASSIFIER_METHODS)}")
-    pairs = [pair.partition("=") for pair in re.split(r",\s*", options) if pair]
-    if bad := [key for key, equals, _ in pairs if not equals]:
-        raise InputError(f"--methods {text}: {bad[0]!r} is no option=value; expected e.g. {name}:learning_rate=0.01,epochs=5")
-    values: dict[str, Any] = {key.strip().replace("-", "_"): value for key, _, value in pairs}
-    has: Mapping[str, Any] = CLASSIFIER_METHODS[name].presets  # type: ignore[attr-defined]
-    preset = str(values.pop("preset", usual if usual in has else BALANCED))
-    types = {item.name: str(item.type) for item in fields(CLASSIFIER_METHODS[name])}
-    values = {key: _value(text, key, value, types.get(key, "str")) for key, value in values.items()}
-    entry = Entry(text, name, preset, values)
-    entry.make()
-    return entry
-
-
-def _value(text: str, key: str, value: str, kind: str) -> Any:
-    """A value as its field has it."""
-    if value.lower() == "none" and "None" in kind:
-        return None
-    kind = kind.split(" |")[0]
-    if kind == "bool" and value.lower() in ("true", "false", "on", "off"):
-        return value.lower() in ("true", "on")
-    try:
-        return {"int": int, "float": float, "str": str}[kind](value)
-    except (KeyError, ValueError):
-        raise InputError(f"--methods {text}: {key} is {value!r}; expected {'true or false' if kind == 'bool' else kind}") from None

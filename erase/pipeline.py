@@ -30,6 +30,7 @@ from erase.images import Picture, make_images, read_images
 from erase.job import DEFAULTS, Event, Job, Show, config_of, is_small, peak_bytes, scheduler_of, size_of
 from erase.latents import cache_latents, hold_out, read_latents
 from erase.methods import make_method, method_class
+from erase.pool import link_images, set_name
 from erase.preparation import PICTURES, Preparation, needs
 from erase.processes import agree, join, processes, wait
 from erase.run import Run, differences, disk_errors, lines_of, list_runs, next_run_folder, read_lines
@@ -48,6 +49,7 @@ from erase.several import (
     together,
 )  # fmt: skip
 from erase.task import InputError, Task, generator
+from erase.trained import Memory
 
 __all__ = ["DEFAULTS", "STAGES", "Event", "Job", "Work", "erase_concept"]
 
@@ -60,13 +62,17 @@ RUNS = Path("runs")
 class Work:
     """A run in progress: the open run folder, the concept, the method and the model. Close it (it is a context manager).
 
-    With `look` it has no folder: nothing is to be made, only to be known.
+    With `look` it has no folder: nothing is to be made, only to be known. With a `pool`, a folder, what the original draws is
+    drawn there, and linked from the run's: other runs with this pool need not draw it again.
     """
 
     run: Run
 
-    def __init__(self, job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None, look: bool = False) -> None:
+    def __init__(
+        self, job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None, look: bool = False, pool: Path | None = None
+    ) -> None:
         self.show: Show = show or (lambda event: None)
+        self.pool = pool
         given, earlier = model_of(job.model)
         now = load_concepts(job.concept, given)
         if job.anchor is not None and len(now) > 1:
@@ -109,13 +115,18 @@ class Work:
         aside += ["stay_gone"] * (not self.earlier)
         given = {k: v for k, v in asdict(self.job).items() if k not in aside}
         settings = asdict(self.method)
-        chosen: dict[str, Any] = {"concept_file": asdict(self.concepts[0])}
+        chosen: dict[str, Any] = {"concept_file": asdict(self.concept)}
         if len(self.whole) > 1:
             chosen |= {"concepts": [asdict(concept) for concept in self.whole], "earlier": self.earlier}
         chosen |= {"method_options": settings, "weights": weight_hashes(self.folder)}
         sampling = {"scheduler": scheduler_of(self.folder), "steps": self.job.sampling_steps, "guidance": self.job.guidance}
         sampling |= {"size": self.job.size or size_of(self.folder), "batch": self.job.sampling_batch}
         return {**given, **chosen, "sampling": sampling}
+
+    @property
+    def concept(self) -> Concept:
+        """The concept, or the first of several."""
+        return self.concepts[0]
 
     def plan(self) -> tuple[Need, str]:
         """How repair fits the device, and the sentence that says so; InputError where it does not."""
@@ -144,12 +155,12 @@ class Work:
         """Time a stage, note it as complete when all processes are through, and say so."""
         start = time.perf_counter()
         self.show(Event(name, 0, 0))
-        with disk_errors(self.run.folder):
+        with disk_errors(self.run.folder), Memory(self.job.device) as memory:
             yield
         wait()
         seconds = round(time.perf_counter() - start, 3)
         if self.rank == 0:
-            self.run.complete(name, seconds=seconds, peak_bytes=peak_bytes(self.job.device))
+            self.run.complete(name, seconds=seconds, peak_bytes=memory.peak or peak_bytes(self.job.device))
         self.show(Event(name, 1, 1, note=f"{seconds:.1f} s"))
         wait()
 
@@ -191,14 +202,14 @@ def _unfinished(root: Path, options: Mapping[str, Any]) -> Path | None:
     return next((r.folder for r in reversed(runs) if not all(map(r.done, STAGES)) and not differences(r.options, wanted)), None)
 
 
-def erase_concept(job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None) -> Path:
-    """Do the whole job, or what is left of it; returns the run folder. `values` are options of the method.
+def erase_concept(job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None, pool: Path | None = None) -> Path:
+    """Do the whole job, or what is left of it; returns the run folder. `values` are options of the method, `pool` is Work's.
 
     Processes started together by `accelerate launch` share the drawing and every batch of repair.
 
     InputError for the user's mistakes, Diverged if a loss stops being finite; either leaves a run that can go on.
     """
-    with Work(job, values, show) as work:
+    with Work(job, values, show, pool=pool) as work:
         need = _settled(work)
         for name in STAGES:
             if agree(_complete(work, name)):
@@ -267,11 +278,20 @@ def _make(work: Work, folder: Path, texts: list[str], seeds: int | Sequence[int]
     """An image set, every process its part; the first one joins them."""
     job, share = work.job, (work.rank, work.world)
     sample = model.sampler(int(job.sampling_steps or 1), float(job.guidance or 0.0))
-    make_images(folder, texts, seeds, sample, int(job.sampling_batch or 1), work.progress(stage), share=share)
+    place = work.pool / set_name(_drawn_with(work), texts, seeds) if work.pool and model is work.model else folder
+    make_images(place, texts, seeds, sample, int(job.sampling_batch or 1), work.progress(stage), share=share)
     wait()
     if work.world > 1 and work.rank == 0:
-        make_images(folder, texts, seeds, sample, int(job.sampling_batch or 1))
+        make_images(place, texts, seeds, sample, int(job.sampling_batch or 1))
+    if place != folder and work.rank == 0:
+        link_images(place, folder)
     wait()
+
+
+def _drawn_with(work: Work) -> dict[str, Any]:
+    """What decides the original's pictures beside prompts and seeds."""
+    chosen = work.run.options
+    return {name: chosen[name] for name in ("weights", "sampling", "device", "dtype")}
 
 
 def _drawn(work: Work, role: str) -> bool:
@@ -312,6 +332,9 @@ def _settle_anchor(work: Work) -> None:
 def _find_anchor(work: Work) -> None:
     """For each concept without one; of several concepts the file has a record each, by name."""
     path, several = work.run.folder / "anchor.json", len(work.concepts) > 1
+    pooled = work.pool / f"{set_name(_drawn_with(work), [c.name for c in work.concepts], work.job.seed)}.json" if work.pool else path
+    if pooled.exists() and not path.exists():
+        path.write_bytes(pooled.read_bytes())
     there = json.loads(path.read_text()) if path.exists() else {}
     known = there if several else {work.concepts[0].name: there} if there else {}
     settled = []
@@ -321,7 +344,8 @@ def _find_anchor(work: Work) -> None:
         elif not (concept.anchors or concept.anchor_prompts) and work.needs.anchor:
             concept, record = _found_anchor(work, concept)
             known = {**known, concept.name: record}
-            write_json(path, known if several else record)
+            for file in dict.fromkeys((pooled, path)):
+                write_json(file, known if several else record)
         settled.append(concept)
     work.concepts = tuple(settled)
 
@@ -352,7 +376,7 @@ def _user_images(work: Work, role: str) -> list[Picture]:
     job = work.job
     folder = Path(getattr(job, f"{role}_images"))
     captions = job.forget_image_captions if role == "forget" else job.retain_image_captions
-    named = prompts(work.concepts[0], "forget", 1, job.seed)[0].text if role == "forget" else None
+    named = prompts(work.concept, "forget", 1, job.seed)[0].text if role == "forget" else None
     return read_images(folder, Path(captions) if captions else None, named)
 
 
@@ -465,7 +489,7 @@ def _preview(work: Work, task: Task) -> Callable[[int], None]:
     every, folder = work.job.preview_every, work.run.folder / "preview"
     if not every or work.rank > 0:
         return lambda step: None
-    texts = [prompts(work.concepts[0], role, 1, work.job.seed)[0].text for role in ("evaluate", "evaluate-retain")]
+    texts = [prompts(work.concept, role, 1, work.job.seed)[0].text for role in ("evaluate", "evaluate-retain")]
     folder.mkdir(exist_ok=True)
     (folder / "prompts.jsonl").write_text(lines_of({"prompt": text} for text in texts), encoding="utf-8")
     model = open_model(work.folder, work.job.device, "float32", work.job.size).of(task.network)

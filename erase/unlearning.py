@@ -18,9 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from erase.classifier import ClassifierTask, classifier_task
-from erase.classify import Classify, Entry
+from erase.classify import Classify
 from erase.data import Data, crop_and_mirror, load_data
 from erase.diffusion import pick_device
+from erase.entries import Entry
 from erase.files import sha256, write_tensors
 from erase.job import Event, Show
 from erase.methods import CLASSIFIER_METHODS, make_method

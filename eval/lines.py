@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eval.chart import Scale, _element, _finite, _line, _svg, _text, _ticks
+from eval.chart import Scale, _element, _finite, _line, _svg, _text, _ticks, _width
 
 SHADES = ("mark", "bad", "good", "ink", "muted")
 DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4")
@@ -29,7 +29,8 @@ def lines(series: Mapping[str, Sequence[Value]], title: str, x_title: str, y_tit
     left, right, top, bottom = 74.0, 560.0, 34.0, 330.0
     x_of = _scale([v.x for v in values], (left, right), logarithmic)
     y_of = _scale([e for v in values for e in (v.mean - v.std, v.mean + v.std)], (bottom, top))
-    parts = [_element("rect", fill="paper", x=0, y=0, width=760, height=400), _text(left, 18, title, 14, "ink")]
+    width = max(760.0, right + 60 + max(_width(name, 12) for name in series))
+    parts = [_element("rect", fill="paper", x=0, y=0, width=width, height=400), _text(left, 18, title, 14, "ink")]
     parts += _axes(sorted({v.x for v in values}), values, x_of, y_of, (left, right, top, bottom))
     parts += [_text((left + right) / 2, bottom + 46, x_title, 13, "ink", "middle")]
     middle = (top + bottom) / 2
@@ -37,7 +38,7 @@ def lines(series: Mapping[str, Sequence[Value]], title: str, x_title: str, y_tit
     for i, (name, found) in enumerate(series.items()):
         parts += _series(name, sorted((v for v in found if _finite(v.mean)), key=lambda v: v.x), i, x_of, y_of, right)
     said = "; ".join(f"{name}: " + ", ".join(f"{v.mean:.2f} at {v.x:g}" for v in found) for name, found in series.items())
-    return _svg(760, 400, f"{title}. {said}", parts)
+    return _svg(width, 400, f"{title}. {said}", parts)
 
 
 def _scale(values: Sequence[float], places: tuple[float, float], logarithmic: bool = False) -> Scale:
@@ -63,7 +64,7 @@ def _axes(xs: Sequence[float], values: Sequence[Value], x_of: Scale, y_of: Scale
 
 
 def _series(name: str, found: Sequence[Value], i: int, x_of: Scale, y_of: Scale, right: float) -> list[str]:
-    shade, dash = SHADES[i % len(SHADES)], DASHES[i % len(DASHES)]
+    shade, dash = SHADES[i % len(SHADES)], DASHES[(i + i // len(SHADES)) % len(DASHES)]  # 25 series before two look alike
     parts = []
     for v in found:
         parts += [_line(x_of(v.x), y_of(v.mean - v.std), x_of(v.x), y_of(v.mean + v.std), shade, 1)] if v.std else []

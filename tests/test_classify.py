@@ -213,7 +213,7 @@ def test_tuning_is_on_validation_samples_and_other_seeds_and_is_stated(tmp_path:
         (["--forget", "random:100%"], "leaves none to retain"),
         (["--forget", "class:eleven"], "no class 'eleven'"),
         (["--dataset", "nowhere"], "neither digits"),
-        (["--methods", "esd"], "--methods 'esd' is unknown"),
+        (["--methods", "esd"], "--methods 'esd' is a method for text-to-image models, not for classifiers"),
         (["--network", "resnet19"], "--network 'resnet19' is unknown"),
         (["--seeds", "0"], "--seeds is 0"),
         (["--methods", "fine_tune:epochs=1", "--export", "salun"], "--export salun"),

@@ -125,8 +125,9 @@ def flags_in(text: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def known() -> dict[str, set[str]]:
-    """Flags of each command; "" is the main job."""
-    return {command: flags_in(help_of(*filter(None, [command]))) for command in ("", *COMMANDS)}
+    """Flags of each command; "" is the main job, with the options of every method."""
+    own = {command: flags_in(help_of(command)) for command in COMMANDS}
+    return {"": set().union(*(flags_in(help_of("--method", method)) for method in METHODS)), **own}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,154 @@
+"""How fast a concept comes back: ordinary fine-tuning of an erased model on the forget set, with pictures on the way.
+
+All weights of the UNet learn, by the loss that the model was trained with; text encoder and autoencoder stay as they are.
+What the pictures show is for others to say.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from erase.diffusion import StableDiffusion, diffusion_task, open_model
+from erase.files import write_json
+from erase.images import Picture, make_images, read_images
+from erase.latents import cache_latents, read_latents
+from erase.micro import count, pieces
+from erase.options import check, option
+from erase.run import Run, disk_errors, read_lines
+from erase.scope import open_scope
+from erase.task import Diverged, Task
+
+FIRST = 5  # steps to the first pictures; from there on twice as many
+SEED = 3_000_017  # added to the run's: not the batches and the noise of its repair
+RATES = {True: 1e-4, False: 1e-5}  # of the embedded model, and of Stable Diffusion
+FACTS = "relearn.json"
+
+
+@dataclass(frozen=True)
+class Relearning:
+    """How an erased model is taught the concept again."""
+
+    relearn: int = option(0, "steps of ordinary fine-tuning on the forget set, to see how fast the concept comes back; 0: none", low=0)
+    relearn_count: int = option(16, "pictures of the concept at each of its checkpoints (0, 5, 10, 20, 40, ... steps)", low=1)
+    relearn_rate: float | None = option(
+        None, "learning rate of that fine-tuning by Adam; by default 1e-4 for the embedded model, else 1e-5", above=0.0
+    )
+    relearn_batch: int = option(16, "pictures a step of it", low=1)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def checkpoints(self) -> list[int]:
+        """Steps after which pictures are drawn: 0, 5, 10, 20, ..., and the last."""
+        doubled = [FIRST * 2**k for k in range(64) if FIRST * 2**k < self.relearn]
+        return [0, *doubled, self.relearn]
+
+
+def place(run: Path, step: int) -> Path:
+    """Where the pictures after so many steps are."""
+    return run / "relearn" / f"{step:05d}"
+
+
+def relearn(
+    run: Run, folder: Path, forget: Path, settings: Relearning, told: Callable[[int, int], None] = lambda done, total: None
+) -> None:
+    """Teach the model in `folder` the pictures in `forget` again, and draw a run's first evaluation prompts on the way.
+
+    Pictures that are there are not drawn again. Diverged if a loss stops being finite.
+    """
+    home, facts = run.folder / "relearn", _facts(settings)
+    there = _there(home)
+    if there == {**facts, "done": True}:
+        return
+    if there is not None and there != {**facts, "done": False}:
+        shutil.rmtree(home)
+    write_json(home / FACTS, {**facts, "done": False})
+    with disk_errors(home):
+        _teach(run, folder, read_images(forget), settings, told)
+    write_json(home / FACTS, {**facts, "done": True})
+
+
+def has_relearned(run: Path, settings: Relearning) -> bool:
+    """Whether all of it is there."""
+    return _there(run / "relearn") == {**_facts(settings), "done": True}
+
+
+def _facts(settings: Relearning) -> dict[str, Any]:
+    return {**asdict(settings), "checkpoints": settings.checkpoints(), "optimizer": "adam", "scope": "full"}
+
+
+def _there(home: Path) -> dict[str, Any] | None:
+    path = home / FACTS
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _teach(run: Run, folder: Path, forget: list[Picture], settings: Relearning, told: Callable[[int, int], None]) -> None:
+    options = run.options
+    model = open_model(folder, options["device"], options["dtype"], options["sampling"]["size"])
+    task = _task(run, model, forget, settings)
+    update = torch.optim.Adam(task.weights.values(), lr=settings.relearn_rate or RATES[False])
+    model = open_model(folder, options["device"], "float32", options["sampling"]["size"]).of(task.network)
+    draw = _drawer(run, model, settings.relearn_count)
+    draw(0)
+    for step in range(1, settings.relearn + 1):
+        _descend(task, step, update)
+        told(step, settings.relearn)
+        if step in settings.checkpoints():
+            draw(step)
+
+
+def _task(run: Run, model: StableDiffusion, forget: list[Picture], settings: Relearning) -> Task:
+    """The forget pictures as this very model's text encoder and autoencoder have them, and the loss it was trained with."""
+    cache = run.folder / "relearn" / "latents.safetensors"
+    if not cache.exists():
+        batch = int(run.options["sampling"]["batch"])
+        none: list[list[str]] = [[] for _ in forget]
+        cache_latents(
+            cache, forget, none, forget[:1], model.embed, model.encode, model.size, batch, pool=model.pool, time_ids=model.time_ids()
+        )
+    unet = model.unet()
+    model.free()
+    seed = int(run.options["seed"] or 0) + SEED
+    return diffusion_task(
+        unet, model.noise_scheduler(), read_latents(cache), open_scope(unet, "full"), settings.relearn_batch, seed, dtype=model.dtype
+    )
+
+
+def _drawer(run: Run, model: StableDiffusion, pictures: int) -> Callable[[int], None]:
+    """Draws the first prompts that name the concept, with their noise, after a step."""
+    sampling = run.options["sampling"]
+    sample = model.sampler(int(sampling["steps"]), float(sampling["guidance"]))
+    rows = asked(run.folder, pictures)
+
+    def draw(step: int) -> None:
+        texts, seeds = [row["text"] for row in rows], [row["seed"] for row in rows]
+        make_images(place(run.folder, step), texts, seeds, sample, int(sampling["batch"]))
+
+    return draw
+
+
+def asked(folder: Path, pictures: int) -> Sequence[dict[str, Any]]:
+    """The first evaluation prompts that name the concept."""
+    return [row for row in read_lines(folder / "samples" / "prompts.jsonl") if row["role"] == "evaluate"][:pictures]
+
+
+def _descend(task: Task, step: int, update: torch.optim.Optimizer) -> None:
+    """One step of ordinary training on a forget batch."""
+    batch, total = task.forget(step - 1), 0.0
+    update.zero_grad(set_to_none=True)
+    for share, piece in pieces(batch, task.micro_batch or count(batch)):
+        with torch.enable_grad():
+            loss = task.loss(task.network, piece) * share
+            loss.backward()  # type: ignore[no-untyped-call]
+        total += float(loss.detach())
+    if not math.isfinite(total):
+        raise Diverged(step, "the loss of relearning")
+    update.step()
