@@ -128,6 +128,12 @@ class Work:
         """The concept, or the first of several."""
         return self.concepts[0]
 
+    @property
+    def counted(self) -> Job:
+        """The job with the counts of all its concepts together, for estimates."""
+        counts = {f"{name}_count": getattr(self.job, f"{name}_count") for name in ("forget", "evaluate")}
+        return replace(self.job, **{name: len(self.concepts) * count for name, count in counts.items() if count is not None})
+
     def plan(self) -> tuple[Need, str]:
         """How repair fits the device, and the sentence that says so; InputError where it does not."""
         job, wants = self.job, self.needs
@@ -231,14 +237,8 @@ def _settled(work: Work) -> Need | None:
     need, sentence = work.plan()
     work.show(Event("memory", 0, 0, note=sentence))
     if work.rank == 0:
-        work.show(Event("disk", 0, 0, note=enough_disk(work.run.folder, work.folder, _in_all(work), work.needs)))
+        work.show(Event("disk", 0, 0, note=enough_disk(work.run.folder, work.folder, work.counted, work.needs)))
     return agree(need)  # type: ignore[no-any-return]
-
-
-def _in_all(work: Work) -> Job:
-    """The job with the counts of all its concepts together."""
-    counts = {f"{name}_count": getattr(work.job, f"{name}_count") for name in ("forget", "evaluate")}
-    return replace(work.job, **{name: len(work.concepts) * count for name, count in counts.items() if count is not None})
 
 
 def _outputs(work: Work, stage: str) -> list[Path]:

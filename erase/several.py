@@ -5,13 +5,14 @@ A job of one concept goes through here too, and comes out as if this file were n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from erase.concepts import Concept, Prompt, anchors_for, chosen_anchor, load_concept, naming, prompts, slots_of, words_fit
+from erase.concepts import Concept, Prompt, anchors_for, chosen_anchor, load_concept, naming, prompts, slots_of, with_anchors, words_fit
 from erase.run import Run
 from erase.task import InputError
 
@@ -71,7 +72,16 @@ def model_of(given: str | None) -> tuple[str | None, Concepts]:
         raise InputError(f"--model {given} is an evaluation, and holds no model; give the run that it measured")
     if not (run / "model" / "model_index.json").is_file():
         raise InputError(f"--model {given} has no model yet; give that run's command again, it goes on, and then this one")
-    return str(run / "model"), tuple(concept_of(record) for record in options.get("concepts") or [options["concept_file"]])
+    gone = tuple(concept_of(record) for record in options.get("concepts") or [options["concept_file"]])
+    return str(run / "model"), tuple(_with_found(concept, run) for concept in gone)
+
+
+def _with_found(concept: Concept, run: Path) -> Concept:
+    """The concept with the anchors that its run found for it, if it had to look for some."""
+    path = run / "anchor.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = known.get(concept.name, known).get("anchors")
+    return with_anchors(concept, found) if found and not (concept.anchors or concept.anchor_prompts) else concept
 
 
 def concept_of(record: Mapping[str, Any]) -> Concept:

@@ -131,6 +131,11 @@ class Scissorhands:
             raise InputError(f"--{which[0].replace('_', '-')} is a way to project, and --no-projected is given; leave one of them out")
         shares(self.forget_timesteps)
 
+    @property
+    def copies(self) -> float:
+        """Of the weights in scope, for the estimate of memory."""
+        return float(self.project_update)
+
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Score, trim and repair `task.network` in place; a Step after each repair step."""
         if self.layers is not None:
