@@ -153,14 +153,17 @@ def filled(plan: Bench) -> Bench:
     usual: dict[str, Any] = {name: value for name, value in DEFAULTS[small].items() if getattr(plan.job, name) is None}
     job = replace(plan.job, model=model, device=pick_device(plan.job.device), **usual)
     rate = plan.relearning.relearn_rate or RATES[small]
-    return replace(plan, job=job, gold={**_shipped(plan, model), **plan.gold}, relearning=replace(plan.relearning, relearn_rate=rate))
+    return replace(
+        plan, job=job, gold={**_shipped(plan, concepts, model), **plan.gold}, relearning=replace(plan.relearning, relearn_rate=rate)
+    )
 
 
-def _shipped(plan: Bench, model: str) -> dict[str, Path]:
+def _shipped(plan: Bench, concepts: Sequence[Concept], model: str) -> dict[str, Path]:
     """Retrained models that come with the embedded one, unless a row brings its own."""
     if model != DEMO or any(row.method == RETRAIN for row in plan.rows):
         return {}
-    return {name: gold_path(name) for name in plan.concepts if gold_path(name).is_dir()}
+    found = {given: gold_path(slug(concept.name)) for given, concept in zip(plan.concepts, concepts, strict=True)}
+    return {given: folder for given, folder in found.items() if folder.is_dir()}
 
 
 def _options(plan: Bench) -> dict[str, Any]:
@@ -279,6 +282,5 @@ def facts(plan: Bench) -> dict[str, Any]:
     rows = {
         row.label: {"method": row.method, "preset": row.preset, "options": json.loads(json.dumps(asdict(row.make())))} for row in plan.rows
     }
-    relearning = asdict(plan.relearning) | {"checkpoints": plan.relearning.checkpoints()} if plan.relearning.relearn else None
     gold = {name: weight_hashes(gold_folder(path)) for name, path in plan.gold.items()}
-    return {"rows": rows, "relearning": relearning, "gold": gold}
+    return {"rows": rows, "gold": gold}

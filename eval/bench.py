@@ -193,8 +193,35 @@ def _row(
             row[name] = spread([math.fsum(of_seed) / len(of_seed) for of_seed in values])  # type: ignore[arg-type]
     if len(concepts) > 1:
         row["worst"] = _worst(label, numbers, concepts, complete)
+    row |= _intervals([one for one in mine if one["seed"] in complete], row)
     curves = [one["relearn"] for one in mine if one.get("relearn") and one["seed"] in complete]
     return row | ({"relearn": _curve(curves)} if curves else {})
+
+
+def _intervals(lines: Sequence[Line], row: Mapping[str, Any]) -> dict[str, Any]:
+    """95 % intervals of ua and kept, from the pictures of these runs alone: what chance there is where there is one seed."""
+    sides: dict[str, list[tuple[float, float]]] = {"ua": [], "kept": []}
+    for one in (one for one in lines if "ua" in one.get("ends", {})):
+        sides["ua"].append(_sides(one, "ua", 1.0))
+        kept = {
+            name: one["after"][name] / one["before"][name] for name in ("ira", "cra") if name in one["ends"] and one["before"].get(name)
+        }
+        if kept:
+            lower = min(kept, key=kept.__getitem__)
+            sides["kept"].append(_sides(one, lower, 100 / one["before"][lower]))
+    found = {}
+    for name, each in sides.items():
+        if name in row and len(each) == len(lines):
+            below, above = (math.sqrt(math.fsum(side[k] ** 2 for side in each)) / len(each) for k in (0, 1))
+            found[name] = {"low": round(row[name]["mean"] - below, 4), "high": round(row[name]["mean"] + above, 4)}
+    return {"interval": found} if found else {}
+
+
+def _sides(one: Line, name: str, unit: float) -> tuple[float, float]:
+    """How far the ends of an interval are from its value."""
+    low, high = one["ends"][name]
+    value = one["after"][name]
+    return unit * (value - low), unit * (high - value)
 
 
 def _worst(

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.bench import BASELINES, RETRAIN
+from eval.bench import BASELINES
+from eval.bench_line import RETRAIN
 from eval.chart import Box, Scale, _element, _label, _line, _scale, _svg, _text, _ticks, _width
 from eval.lines import Value, lines
 
@@ -14,11 +15,13 @@ Row = Mapping[str, Any]
 Table = Mapping[str, Mapping[str, int]]
 
 CELL, GUTTER = 26, 8  # of a confusion
+SEEDS, PICTURES = "one standard deviation over seeds", "95 % interval of the pictures, for one seed"
 ZOOM = 85.0  # where both are at least this, a second panel looks closer
 
 
 def scatter(rows: Sequence[Row], title: str) -> str:
-    """ua against kept, a point a row with bars of one deviation; filled where no other row is better in both.
+    """ua against kept, a point a row with bars of one deviation over seeds, or where there is one seed with the pictures' 95 %
+    interval; filled where no other row is better in both.
 
     Where several rows crowd in the corner that all aim for, a second panel shows it larger. Empty if no row has both.
     """
@@ -27,7 +30,7 @@ def scatter(rows: Sequence[Row], title: str) -> str:
         return ""
     near = [row for row in shown if min(row["ua"]["mean"], row["kept"]["mean"]) >= ZOOM]
     near = near if 1 < len(near) < len(shown) else []
-    ends = [_ends(shown, "kept"), _ends(shown, "ua")]
+    ends = [_ends(shown, "kept", 90.0), _ends(shown, "ua", 90.0)]
     whole = _panel(shown, (74.0, 500.0, 44.0, 470.0), ends[0], ends[1], near)
     wide = 530.0
     if near:
@@ -37,7 +40,7 @@ def scatter(rows: Sequence[Row], title: str) -> str:
         whole += [_text(600, 30, "the framed corner, larger", 13, "muted")]
         wide = 1060.0
     key = [
-        _text(74, 30, "a point a method; bars: one deviation over seeds", 13, "muted"),
+        _text(74, 30, f"a point a method; bars: {SEEDS if _seeds(shown) else PICTURES}", 13, "muted"),
         _mark("front", 80, 536), _text(94, 540, "no other is better in both", 12, "ink"),
         _mark("behind", 272, 536), _text(286, 540, "another is better in both", 12, "ink"),
     ]  # fmt: skip
@@ -93,7 +96,7 @@ def _cell(x: float, y: float, share: float | None, same: bool, concept: bool) ->
     if share is None:
         return [_element("rect", stroke="grid", x=x, y=y, width=CELL - 2, height=CELL - 2, rx=2, stroke_dasharray="2 3")]
     colour = ("bad" if concept else "good") if same else ("mark" if concept else "bad")
-    box = {"x": x, "y": y, "width": CELL - 2, "height": CELL - 2, "rx": 2}
+    box: dict[str, Any] = {"x": x, "y": y, "width": CELL - 2, "height": CELL - 2, "rx": 2}
     parts = [_element("rect", fill="grid", **box, fill_opacity=0.35)]
     parts += [_element("rect", fill=colour, **box, fill_opacity=round(0.1 + 0.8 * share / 100, 3))] if share else []
     parts += [_element("rect", stroke=colour, **box, stroke_width=1.2)] if same else []
@@ -101,12 +104,24 @@ def _cell(x: float, y: float, share: float | None, same: bool, concept: bool) ->
     return [*parts, _text(x + CELL / 2 - 1, y + CELL / 2 + 3, f"{share:.0f}", 10, shade, "middle")] if share >= 0.5 else parts
 
 
-def _ends(rows: Sequence[Row], name: str) -> tuple[float, float]:
-    """Of an axis that holds all of them with their bars."""
-    low = min(row[name]["mean"] - row[name]["std"] for row in rows)
-    high = max(row[name]["mean"] + row[name]["std"] for row in rows)
+def _seeds(rows: Sequence[Row]) -> bool:
+    return any(row["seeds"] > 1 for row in rows)
+
+
+def _range(row: Row, name: str) -> tuple[float, float]:
+    """The ends of a row's bar."""
+    mean, std = row[name]["mean"], row[name]["std"]
+    if row["seeds"] > 1 or name not in row.get("interval", {}):
+        return mean - std, mean + std
+    return row["interval"][name]["low"], row["interval"][name]["high"]
+
+
+def _ends(rows: Sequence[Row], name: str, most: float = 100.0) -> tuple[float, float]:
+    """Of an axis that holds all of them with their bars, from `most` on downwards at least."""
+    low, high = (end(_range(row, name)[k] for row in rows) for k, end in ((0, min), (1, max)))
     step = 10 if high - low > 20 else 2
-    return max(0.0, step * math.floor((low - 0.1 * step) / step)), max(100.0, min(high, 130.0)) + 0.02 * (100 - max(low, 0))
+    low = max(0.0, min(most, step * math.floor((low - 0.1 * step) / step)))
+    return low, max(100.0, min(high, 130.0)) + 0.02 * (100 - low)
 
 
 def _frame(ends: Sequence[tuple[float, float]], closer: Sequence[tuple[float, float]], box: Box) -> list[str]:
@@ -143,11 +158,10 @@ def _panel(
 
 
 def _cross(row: Row, x_of: Scale, y_of: Scale, taken: list[Box]) -> list[str]:
-    """Bars of one deviation; what they cover is taken."""
+    """The bars; what they cover is taken."""
     kept, ua = row["kept"], row["ua"]
     x, y = x_of(kept["mean"]), y_of(ua["mean"])
-    x1, x2 = (x_of(kept["mean"] + sign * kept["std"]) for sign in (-1, 1))
-    y1, y2 = (y_of(ua["mean"] + sign * ua["std"]) for sign in (1, -1))
+    (x1, x2), (y2, y1) = map(x_of, _range(row, "kept")), map(y_of, _range(row, "ua"))
     taken += [(x - 7, y - 7, x + 7, y + 7), (x1, y - 1, x2, y + 1), (x - 1, y1, x + 1, y2)]
     return [_line(x1, y, x2, y, "muted", 1), _line(x, y1, x, y2, "muted", 1)]
 

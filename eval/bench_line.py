@@ -37,7 +37,13 @@ def lines_of_cells(cells: Iterable[Any]) -> list[dict[str, Any]]:
             continue
         gold = golds.get((cell.concept, cell.seed))
         lines.append(line(cell.folder, **facts) | ({"frechet_gold": from_gold(cell.folder, gold)} if gold else {}))
-    return lines
+    return _taught_alike(lines)
+
+
+def _taught_alike(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Curves of relearning in another way than the first are left out: they could not be compared."""
+    first = next((one["relearning"] for one in lines if one.get("relearning")), None)
+    return [one if one.get("relearning") == first else {**one, "relearn": None, "relearning": None} for one in lines]
 
 
 def line(folder: Path, **facts: Any) -> dict[str, Any]:
@@ -46,10 +52,18 @@ def line(folder: Path, **facts: Any) -> dict[str, Any]:
     report = json.loads(run.report.read_text(encoding="utf-8"))
     sides = {which: {name: m["value"] for name, m in report[which].items() if _is_metric(m)} for which in ("before", "after")}
     erasing = run.stages().get("erase", {})
-    found = {"folder": str(folder), **facts, **sides, "model": report["model"], "protocol": report["protocol"]}
+    ends = {name: [m["low"], m["high"]] for name, m in report["after"].items() if name in ("ua", "ira", "cra") and _is_metric(m)}
+    found = {"folder": str(folder), **facts, **sides, "ends": ends, "model": report["model"], "protocol": report["protocol"]}
     found |= {name: erasing.get(name) for name in ("seconds", "peak_bytes")}
     tools = tools_of(run.options)
-    return found | {"confusion": confusion(folder, tools), "relearn": relearned(folder, tools)}
+    return found | {"confusion": confusion(folder, tools), "relearn": relearned(folder, tools), "relearning": _taught(folder)}
+
+
+def _taught(folder: Path) -> dict[str, Any] | None:
+    """How a model was taught the concept again, once that is done."""
+    path = folder / "relearn" / "relearn.json"
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {name: value for name, value in facts.items() if name != "done"} if facts.get("done") else None
 
 
 def _is_metric(value: Any) -> bool:
@@ -77,13 +91,12 @@ def confusion(folder: Path, tools: Tools) -> dict[str, dict[str, dict[str, int]]
 
 def relearned(folder: Path, tools: Tools) -> dict[str, list[float]] | None:
     """{"steps", "drawn"}: after how many steps of relearning how many percent of the pictures show the concept."""
-    home = folder / "relearn"
-    if tools.detector is None or not (home / "relearn.json").is_file():
+    home, facts = folder / "relearn", _taught(folder)
+    if tools.detector is None or facts is None:
         return None
     kept = home / "curve.json"
     if kept.is_file() and kept.stat().st_mtime >= (home / "relearn.json").stat().st_mtime:
         return dict(json.loads(kept.read_text(encoding="utf-8")))
-    facts = json.loads((home / "relearn.json").read_text(encoding="utf-8"))
     drawn = [_drawn(home / f"{step:05d}", folder, tools) for step in facts["checkpoints"]]
     write_json(kept, {"steps": facts["checkpoints"], "drawn": drawn})
     return {"steps": facts["checkpoints"], "drawn": drawn}

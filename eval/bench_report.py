@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from erase.files import write_json, written
 from erase.images import open_picture, read_images
 from erase.run import Run, disk_errors
 from eval.bench import BACK, BASELINES, MEANINGS, ORIGINAL, Line, confusions, ranked
 from eval.bench_charts import confusion, curves, scatter
-from eval.bench_sheet import Block, grid
+from eval.bench_sheet import Block, as_html, grid
 from eval.html import PAGE, _lines, _protocol, _repeat, _rows, _section, _style, _t
 from eval.report import PANELS, blurred
 from eval.samples import read_prompts
 
-COLUMNS = {  # metric -> heading, digits, what one of its units is of the table's
+COLUMNS = {  # metric -> heading, digits after the point (None: four in all), what one of its units is of the table's
     "ua": ("ua", 1, 1.0),
     "ua_implicit": ("ua described", 1, 1.0),
     "ira": ("ira", 1, 1.0),
@@ -29,10 +26,10 @@ COLUMNS = {  # metric -> heading, digits, what one of its units is of the table'
     "cra": ("cra", 1, 1.0),
     "cra_kept": ("% of before", 1, 1.0),
     "attributes_kept": ("attributes", 1, 1.0),
-    "frechet": ("Fréchet", 4, 1.0),
+    "frechet": ("Fréchet", None, 1.0),
     "clip_score": ("CLIP", 2, 1.0),
     "average_gap": ("gap to retrained", 1, 1.0),
-    "frechet_gold": ("Fréchet to it", 4, 1.0),
+    "frechet_gold": ("Fréchet to it", None, 1.0),
     "relearn_steps": ("relearn steps", 0, 1.0),
     "relearned": ("relearned, %", 0, 1.0),
     "seconds": ("seconds", 0, 1.0),
@@ -61,7 +58,7 @@ def write(folder: Path, report: Report, lines: Sequence[Line]) -> None:
     charts |= {f"confusion-{concept}-{i}.svg": chart for concept, found in shown.items() for i, chart in enumerate(found)}
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        sheets = [path for concept in report["protocol"]["concepts"] if (path := sheet(folder, concept, report, lines)) is not None]
+        sheets = {concept: html for concept in report["protocol"]["concepts"] if (html := sheet(folder, concept, report, lines))}
         for name, chart in charts.items():
             if chart:
                 with written(folder / name) as part:
@@ -171,20 +168,26 @@ def number(value: Mapping[str, float] | None, name: str) -> str:
     if value is None:
         return "–"
     _, digits, unit = COLUMNS.get(name, ("", 1, 1.0))
-    mean = f"{value['mean'] / unit:.{digits}f}"
-    return mean + (f" ± {value['std'] / unit:.{digits}f}" if value["std"] else "")
+    mean, std = (_rounded(value[part] / unit, digits) for part in ("mean", "std"))
+    return f"{mean} ± {std}" if value["std"] else mean
+
+
+def _rounded(value: float, digits: int | None) -> str:
+    """With so many digits after the point; None: as many as make four in all."""
+    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    return f"{value:.{max(0, 4 - whole) if digits is None else digits}f}"
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
 
 
-def page(report: Report, charts: Mapping[str, str], confused: Mapping[str, Sequence[str]], sheets: Sequence[Path]) -> str:
+def page(report: Report, charts: Mapping[str, str], confused: Mapping[str, Sequence[str]], sheets: Mapping[str, str]) -> str:
     """The whole page, charts and sheets embedded."""
     protocol, concepts = report["protocol"], report["protocol"]["concepts"]
     parts = [_verdict(report, charts.get("scatter.svg", "")), _numbers(report)]
-    for path, concept in zip(sheets, concepts, strict=False):
-        words = "The same prompts and the same noise for every model; the first prompts of each kind, not chosen."
-        parts.append(_section(f"What they draw: {concept}", f"<p>{words}</p>{_picture(path, f'Pictures of every model, {concept}')}"))
+    for concept, pictures in sheets.items():
+        words = "The same prompts and the same noise for every model, first seed; the first prompts of each kind, not chosen."
+        parts.append(_section(f"What they draw: {concept}", f"<p>{words}</p>{pictures}"))
     parts += [_gaps(report), _relearning(report, charts.get("relearn.svg", ""))]
     parts += [_confused(concept, found) for concept, found in confused.items()]
     parts.append(_concepts(report))
@@ -201,7 +204,7 @@ def _verdict(report: Report, chart: str) -> str:
     of, *said = sentences(report)
     text = "".join(f"<li>{_t(sentence)}</li>" for sentence in said)
     words = "Upper right is good: the concept is gone and everything else is there." if chart else ""
-    return _section("Forgetting against keeping", f"<p>{_t(of)}</p><ul>{text}</ul><p>{words}</p>{_chart(chart, 1060) if chart else ''}")
+    return _section("Forgetting against keeping", f"<p>{_t(of)}</p><ul>{text}</ul><p>{words}</p>{_chart(chart) if chart else ''}")
 
 
 def _numbers(report: Report) -> str:
@@ -213,7 +216,8 @@ def _numbers(report: Report) -> str:
     about = "".join(f"<li>{_t(COLUMNS[name][0])}: {_t(MEANINGS[name])}</li>" for name in names)
     second = f"<h3>Beside the retrained model, relearning, cost</h3>{_table(cells[1], front)}" if len(cells[1][0]) > 1 else ""
     meant = f"<details><summary>What the columns mean</summary><ul class=small>{about}</ul></details>"
-    mark = "<p class=small>● no other row is better in both ua and what is kept. Below each number: one standard deviation over seeds.</p>"
+    below = " Below each number: one standard deviation over seeds." if len(report["protocol"]["seeds"]) > 1 else ""
+    mark = f"<p class=small>● no other row is better in both ua and what is kept.{below}</p>"
     return _section("The numbers", f"<h3>Forgetting and keeping</h3>{_table(cells[0], front)}{second}{mark}{meant}")
 
 
@@ -290,27 +294,21 @@ def _failures(report: Report) -> str:
     return _section("Failures", _rows(("method", "run", "what it said"), cells)) if cells else ""
 
 
-def _chart(chart: str, width: int = 920) -> str:
-    sized = chart.replace("<svg ", f'<svg style="max-width:{width}px" ', 1)
+def _chart(chart: str) -> str:
+    """No larger than it was drawn."""
+    width = re.search(r'width="([\d.]+)"', chart)
+    sized = chart.replace("<svg ", f'<svg style="max-width:{width[1]}px" ', 1) if width else chart
     return f"<div class=chart>{sized}</div>"
-
-
-def _picture(path: Path, words: str) -> str:
-    """The sheet as a JPEG, a tenth of its size as PNG."""
-    buffer = io.BytesIO()
-    Image.open(path).convert("RGB").save(buffer, "JPEG", quality=88)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<div class=wide><img style="min-width:900px" alt="{_t(words)}" src="data:image/jpeg;base64,{data}"></div>'
 
 
 # --- pictures -------------------------------------------------------------------------------------------------------
 
 
-def sheet(folder: Path, concept: str, report: Report, lines: Sequence[Line]) -> Path | None:
-    """All models in one grid, from the first seed on which any of them came through."""
+def sheet(folder: Path, concept: str, report: Report, lines: Sequence[Line]) -> str:
+    """All models in one grid, from the first seed on which any of them came through: as sheet-<concept>.png, and for the page."""
     fine = [one for one in lines if one["concept"] == concept and not one.get("failure")]
     if not fine:
-        return None
+        return ""
     seed = fine[0]["seed"]
     order = {row["label"]: i for i, row in enumerate(_ordered(report["methods"]))}
     runs = {one["label"]: Path(one["folder"]) for one in sorted(fine, key=lambda one: order[one["label"]]) if one["seed"] == seed}
@@ -327,7 +325,7 @@ def sheet(folder: Path, concept: str, report: Report, lines: Sequence[Line]) -> 
     path = folder / f"sheet-{''.join(c if c.isalnum() or c in '-_' else '-' for c in concept)}.png"
     note = f"Seed {seed}. In each column the same prompt and the same noise. The first prompts of each kind, not chosen."
     grid(path, f'"{concept}": every model on the same prompts', note, list(sets), blocks)
-    return path
+    return as_html(list(sets), blocks)
 
 
 def command(words: Sequence[str]) -> str:

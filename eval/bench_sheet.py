@@ -1,12 +1,15 @@
-"""One grid of pictures: a row a model, a column a prompt, the same prompt and seed all the way down.
+"""One grid of pictures: a row a model, a column a prompt, the same prompt and seed all the way down; as PNG and as HTML.
 
 Pillow only. Knows nothing of runs: it is given pictures and words.
 """
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -67,6 +70,36 @@ def draw(title: str, note: str, names: Sequence[str], blocks: Sequence[Block]) -
     sheet.paste(header, (MARGIN, MARGIN))
     sheet.paste(body, (MARGIN, 2 * MARGIN + header.height))
     return sheet
+
+
+def as_html(names: Sequence[str], blocks: Sequence[Block]) -> str:
+    """The same grid for a page: pictures embedded, words as text."""
+    blocks = [block for block in blocks if block.prompts]
+    columns = " 6px ".join(f"repeat({len(block.prompts)},minmax(52px,1fr))" for block in blocks)
+    gap = "<span></span>"
+    cells = []
+    for block in blocks:
+        look = f"grid-column:span {len(block.prompts)};border-bottom:3px solid {block.colour};padding-bottom:2px;align-self:end"
+        cells += [gap, f"<strong style='{look};font-size:.8rem'>{escape(block.heading)}</strong>"]
+    for block in blocks:
+        cells += [gap, *(f"<span class=muted style='line-height:1.25'>{escape(prompt)}</span>" for prompt in block.prompts)]
+    for k, name in enumerate(names):
+        shown = escape(name).replace(":", ":<wbr>").replace(",", ",<wbr>")
+        first = f"<span style='align-self:center;font-size:.82rem;overflow-wrap:break-word;min-width:0'>{shown}</span>"
+        for block in blocks:
+            cells += [first, *(_img(picture, f"{name}: {prompt}") for picture, prompt in zip(block.rows[k], block.prompts, strict=True))]
+            first = gap
+    look = f"display:grid;grid-template-columns:8.5rem {columns};gap:5px;min-width:860px;font-size:.68rem"
+    return f"<div class=wide><div style='{look}'>{''.join(cells)}</div></div>"
+
+
+def _img(picture: Image.Image | None, words: str) -> str:
+    if picture is None:
+        return "<span class=muted style='align-self:center;text-align:center'>none</span>"
+    buffer = io.BytesIO()
+    scaled(picture).save(buffer, "JPEG", quality=88)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img style="margin:0" alt="{escape(words)}" src="data:image/jpeg;base64,{data}">'
 
 
 def _row(

@@ -34,6 +34,7 @@ from eval.report import evaluate_run
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 4, "sampling_steps": 2, "sampling_batch": 4, "device": "cpu"}
 SMALL = "steps=4,batch=2,sensitivity_batches=2"
 ROWS = (f"scissorhands:{SMALL},learning_rate=0.001", f"scissorhands:preset=paper,{SMALL}")
+BROKEN = "broken:steps=1,batch=2,sensitivity_batches=1"
 SETS = 4 + 4 + 6 + 10  # forget, anchor, retain, before
 PAIRED = ("ua", "ua_implicit", "ira", "cra", "attributes_kept")
 TIMES = ("seconds", "peak_bytes")
@@ -228,26 +229,26 @@ def test_what_changed_is_counted_by_tensor(made: Path, tiny_pipeline: Path) -> N
 
 def test_a_method_that_raises_has_a_line_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METHODS.own, "broken", Broken)
-    cells = bench(plan("broken", *ROWS), tmp_path / "out", measure)
+    cells = bench(plan(BROKEN, *ROWS), tmp_path / "out", measure)
     assert [bool(cell.failure) for cell in cells] == [True, False, False]
     assert cells[0].failure == "ZeroDivisionError: its author forgot something"
     found = reported(cells)
-    row = by_label(found)["broken"]
+    row = by_label(found)[BROKEN]
     assert (row["seeds"], row["runs"]) == (0, 0)
     assert row["failures"] == [{"concept": "star", "seed": 0, "failure": cells[0].failure}]
     assert "ua" not in row
-    assert any("broken failed in 1 run (star, seed 0: ZeroDivisionError" in said for said in sentences(found))
+    assert any(f"{BROKEN} failed in 1 run (star, seed 0: ZeroDivisionError" in said for said in sentences(found))
     write(tmp_path / "out", found, lines_of_cells(cells))
     assert "its author forgot something" in (tmp_path / "out" / "report.html").read_text()
-    assert [row["label"] for row in ranked(found["methods"])][-1] == "broken"
+    assert [row["label"] for row in ranked(found["methods"])][-1] == BROKEN
 
 
 def test_where_all_rows_fail_there_is_still_a_table_and_status_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(METHODS.own, "broken", Broken)
-    assert main([*COMMAND, "--methods", "broken", "--output", str(tmp_path / "out")]) == 1
-    assert "broken (failed)" in capsys.readouterr().out
+    assert main([*COMMAND, "--methods", BROKEN, "--output", str(tmp_path / "out")]) == 1
+    assert f"{BROKEN} (failed)" in capsys.readouterr().out
     assert (tmp_path / "out" / "report.html").is_file()
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from eval.bench import beats, confusions, front_of, ranked, report
 from eval.bench_charts import confusion, curves, scatter
 from eval.bench_report import markdown, number, page, sentences, table
-from eval.bench_sheet import GUTTER, Block, draw
+from eval.bench_sheet import GUTTER, Block, as_html, draw
 
 SVG = "{http://www.w3.org/2000/svg}"
 PROTOCOL = {"model": "demo", "pictures": {"evaluate": 8, "implicit": 4, "evaluate-retain": 8}}
@@ -170,6 +170,16 @@ def test_the_scatter_shows_every_row_that_has_both_numbers() -> None:
     assert len(list(tree.fromstring(curves(found["methods"])).iter(f"{SVG}polyline"))) == 1
 
 
+def test_with_one_seed_the_bars_are_the_pictures_intervals() -> None:
+    ends = {"ua": [80.0, 96.0], "ira": [70.0, 85.0], "cra": [85.0, 100.0]}
+    both = [line("a", concept, 0, numbers(90, 80, 90), ends=ends) for concept in ("star", "red")]
+    (row,) = [row for row in report(both, PROTOCOL)["methods"] if row["label"] == "a"]
+    assert row["interval"]["ua"] == {"low": pytest.approx(90 - 10 / 2**0.5, abs=1e-4), "high": pytest.approx(90 + 6 / 2**0.5, abs=1e-4)}
+    assert row["interval"]["kept"] == {"low": pytest.approx(90 - 5 / 2**0.5, abs=1e-4), "high": pytest.approx(90 + 10 / 2**0.5, abs=1e-4)}
+    assert "95 % interval of the pictures" in scatter([row], "title")
+    assert "deviation over seeds" in scatter(report(lines(), PROTOCOL)["methods"], "title")
+
+
 def test_a_confusion_says_the_share_of_each_line() -> None:
     drawing = tree.fromstring(confusion({"star": {"ring": 3, "star": 1}, "ring": {"ring": 2}}, "careful", "star"))
     texts = [element.text for element in drawing.iter(f"{SVG}text")]
@@ -183,13 +193,16 @@ def test_the_sheet_has_a_row_for_each_model_and_a_column_for_each_prompt() -> No
     sheet = draw("title", "note", ["original", "retrain", "careful:fraction=0.1"], blocks)
     found = {sheet.getpixel((x, y)) for x in range(GUTTER, sheet.width, 5) for y in range(0, sheet.height, 5)}
     assert {(60 * row, 100 * column, 200) for row in range(3) for column in range(2)} <= found
+    html = as_html(["original", "retrain", "<careful>"], [*blocks[:1], Block("<keep>", "#12715b", ["<p>"], [[None], [None], [None]])])
+    assert html.count("data:image/jpeg;base64,") == 3 * 2
+    assert html.count("&lt;") == 3 + 2  # row and its two pictures' words; heading and prompt
     missing = [[None, colours[0][0]]]
     assert draw("title", "note", ["a"], [Block("named", "#b42318", ["a", "b"], missing)]).height > 128
 
 
 def test_nothing_that_a_user_wrote_is_html(tmp_path: Path) -> None:
     found = report(lines(), {**PROTOCOL, "model": "<i>demo", "command": "erase-concept bench --model '<i>demo'"})
-    text = page(found, {"scatter.svg": scatter(found["methods"], "title"), "relearn.svg": ""}, {"star": []}, [])
+    text = page(found, {"scatter.svg": scatter(found["methods"], "title"), "relearn.svg": ""}, {"star": []}, {})
     assert "<b>lost" not in text
     assert "<i>demo" not in text
     assert "&lt;b&gt;lost" in text

@@ -44,6 +44,15 @@ def test_a_newer_report_is_read(page):
     assert report_frame(page, "star-1", False) != before
 
 
+def test_a_table_of_several_methods_is_no_report_of_a_run(page):
+    folder = measured_run(page.runs, "star-1")
+    bench = page.runs / "bench-demo-star"
+    bench.mkdir()
+    (bench / "options.json").write_bytes((folder / "options.json").read_bytes())
+    (bench / "report.json").write_text('{"protocol": {}, "methods": []}')
+    assert reported(page) == ["star-1"]
+
+
 def test_pictures_of_nudity_are_blurred_until_they_are_asked_for(page):
     folder = measured_run(page.runs, "nude-1")
     found = json.loads((folder / "report.json").read_text())

@@ -36,7 +36,8 @@ MOST = 12  # runs beside each other
 
 def reported(page: Page) -> list[str]:
     """Names of the visitor's runs and evaluations that have a report, newest first."""
-    folders = [folder for folder in visible_runs(page) if (folder / "report.json").is_file()]
+    wanted = ("report.json", "samples/prompts.jsonl")  # tables of several methods have reports too, of another form
+    folders = [folder for folder in visible_runs(page) if all((folder / name).is_file() for name in wanted)]
     return [folder.name for folder in sorted(folders, key=lambda folder: -(folder / "report.json").stat().st_mtime)]
 
 
