@@ -80,13 +80,14 @@ class Work:
         if job.anchor is not None:
             now = (with_anchors(now[0], job.anchor.split(",")),)
         earlier = also_earlier(now, earlier) if job.stay_gone else ()
-        self.name, self.earlier, self.whole = together(now), together(earlier), (*now, *earlier)
+        self.name, self.earlier, self.whole = together(now), [concept.name for concept in earlier], (*now, *earlier)
         self.concepts = all_apart(self.whole)
         job = replace(job, model=given, concept=job.concept if len(now) == 1 else self.name)
         model = job.model or now[0].model
         self.method = make_method(job.method, job.preset, **{**_recommended(settings_of(now), job), **(values or {})})
         self.needs = needs(self.method)
         _refuse_idle(job, self.method, self.needs)
+        self.concepts = tuple(_with_as_many_anchors(concept, self.needs) for concept in self.concepts)
         self.folder = locate(model, job.tokenizer, job.prediction_type)
         self.finished: Path | None = self.method.finished(self.name, self.folder) if hasattr(self.method, "finished") else None
         defaults = DEFAULTS[is_small(self.folder)]
@@ -172,6 +173,11 @@ class Work:
 
     def progress(self, name: str) -> Callable[[int, int], None]:
         return lambda done, total: self.show(Event(name, done, total))
+
+
+def _with_as_many_anchors(concept: Concept, wants: Preparation) -> Concept:
+    words = concept.anchors or concept.anchor_prompts
+    return with_anchors(concept, words[:1]) if wants.one_anchor and len(words) > 1 else concept
 
 
 def _recommended(settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
@@ -346,7 +352,7 @@ def _find_anchor(work: Work) -> None:
             known = {**known, concept.name: record}
             for file in dict.fromkeys((pooled, path)):
                 write_json(file, known if several else record)
-        settled.append(concept)
+        settled.append(_with_as_many_anchors(concept, work.needs))
     work.concepts = tuple(settled)
 
 

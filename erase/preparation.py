@@ -39,6 +39,8 @@ class Preparation:
     """`anchor`: each forget prompt has its anchor's. `random`: that of a random retain prompt. Anything else: no anchor."""
     anchor: bool = False
     """Whether anchor prompts are needed; by default where `unlearn` is `anchor`."""
+    one_anchor: bool = False
+    """Of several anchors the first alone: for what can only learn their mean."""
     anchor_pictures: bool = False
     """Draw a picture of the anchor for each forget picture: half of what `passed` holds comes from them. Where `pictures` leaves out
     those to forget, they take their place under the forget prompts."""

@@ -99,9 +99,10 @@ def page(
         _panels(report, rows, known, pair),
         _detections(report),
         _table(report),
+        _of_each(report),
         _became(report),
         _worse(rows, known, pair),
-        _training(steps),
+        _training(steps, report.get("method") in (None, "scissorhands")),
         _protocol(report.get("protocol") or {}),
         _repeat(repeat),
         _cost(report),
@@ -277,6 +278,18 @@ def _changed(report: Mapping[str, Any], name: str) -> tuple[str, str]:
     return shown.replace("-", "−"), "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def _of_each(report: Mapping[str, Any]) -> str:
+    """Where several concepts were erased, the numbers of each."""
+    cells = []
+    for name, part in (report.get("concepts") or {}).items():
+        said = f"{name} (gone earlier)" if name in (report.get("earlier") or ()) else name
+        cells += [
+            [said, title_of(m), number(before, m), number(after, m)] for m, (before, after) in measures(part).items() if m in MEANINGS
+        ]
+    about = "<p>Prompts to keep are the same for all; a line with two names is of prompts that name both.</p>"
+    return _section("Each concept", about + _rows(("Concept", "Measure", "original", "erased"), cells)) if cells else ""
+
+
 def _became(report: Mapping[str, Any]) -> str:
     before, after = ((report.get(which) or {}).get("became") or {} for which in WHICH)
     labels = sorted({**before, **after}, key=lambda label: (-after.get(label, 0), -before.get(label, 0), label))
@@ -312,12 +325,14 @@ def _group_table(title: str, found: Sequence[Group], wanted: str) -> str:
     return f"<h3>{_t(title)}</h3>{_rows(heads, cells)}{more}" if cells else ""
 
 
-def _training(steps: Sequence[Mapping[str, Any]]) -> str:
+def _training(steps: Sequence[Mapping[str, Any]], projects: bool = True) -> str:
     if not steps:
         return ""
     projected = sum(step.get("projected") is True for step in steps)
-    about = f"{len(steps):,} repair steps; the projection acted in {projected:,} of them ({100 * projected / len(steps):.0f} %)"
-    about += ", marked below the curves." if projected else "."
+    about = f"{len(steps):,} training steps."
+    if projects:
+        about = f"{len(steps):,} repair steps; the projection acted in {projected:,} of them ({100 * projected / len(steps):.0f} %)"
+        about += ", marked below the curves." if projected else "."
     losses = {name: label for name, label in LOSSES.items() if any(name in step for step in steps)}
     return _section("Training", f"<p>{about}</p><div class=chart>{curve(steps, losses, 'Losses by repair step')}</div>")
 

@@ -273,21 +273,21 @@ def table(report: Mapping[str, Any]) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         lines.append("  ".join(text.ljust(w) if k < 2 else text.rjust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))))
-    lines += [_line(name, part, report.get("earlier", "")) for name, part in report.get("concepts", {}).items()]
+    lines += [_line(name, part, report.get("earlier", ())) for name, part in report.get("concepts", {}).items()]
     now = ", ".join(f"{label} {count}" for label, count in after.get("became", {}).items())
     lines += [f"prompts that name it now show: {now}"] if now else []
     lines += [f"not as the protocol {report['protocol']['name']} says: {what}" for what in report["protocol"].get("deviations", ())]
     return "\n".join([*lines, *(f"{name} not measured: {why}" for name, why in report.get("unmeasured", {}).items())])
 
 
-def _line(name: str, part: Mapping[str, Any], earlier: str) -> str:
+def _line(name: str, part: Mapping[str, Any], earlier: Sequence[str]) -> str:
     """One of several concepts, in a line."""
     said = [
         f"{key} {_shown(part['before'][key])} -> {_shown(part['after'][key])}"
         for key in ("ua", "ua_implicit", "ira", "cra", "attributes_kept")
         if key in part["before"] and key in part["after"]
     ]
-    return f"{name}{' (gone earlier)' if name in earlier.split(' + ') else ''}: {', '.join(said)}"
+    return f"{name}{' (gone earlier)' if name in earlier else ''}: {', '.join(said)}"
 
 
 def _shown(metric: Mapping[str, float]) -> str:

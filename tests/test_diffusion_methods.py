@@ -356,6 +356,11 @@ def test_uce_refuses_what_it_cannot_edit(tiny_pipeline: Path) -> None:
         list(UCE()(wide))
 
 
+def test_uce_reads_the_concept_as_one_anchor_and_not_as_the_mean_of_several(runs: dict[str, Path], tiny_pipeline: Path) -> None:
+    assert Run.read(runs["uce"]).options["concept_file"]["anchors"] == ["cross"]
+    assert load_file(runs["uce"] / "latents.safetensors").keys() == {"text", "forget/text", "forget/anchors", "retain/text"}
+
+
 # --- concept ablation (Kumari et al. 2023, Eqs. 5 and 6) --------------------------------------------------------------
 
 

@@ -201,14 +201,14 @@ def test_one_after_another_the_earlier_stays_in_the_forget_set_and_in_the_report
         assert [c.name for c in gone] == ["star"]
     second = erase_concept(job_of(first, tmp_path / "second", "red"), METHOD)
     options = Run.read(second).options
-    assert (options["concept"], options["earlier"], options["model"]) == ("red", "star", str(first / "model"))
+    assert (options["concept"], options["earlier"], options["model"]) == ("red", ["star"], str(first / "model"))
     texts = [p.prompt for p in read_images(second / "images" / "forget")]
     assert len([t for t in texts if naming(["star"]).search(t)]) >= 4
     assert [row["concept"] for row in read_lines(second / "samples" / "prompts.jsonl") if row["role"] == "evaluate"][:8] == ["red"] * 4 + [
         "star"
     ] * 4
     report = evaluate_run(second)
-    assert (report["concept"], report["earlier"]) == ("red", "star")
+    assert (report["concept"], report["earlier"]) == ("red", ["star"])
     assert "star (gone earlier): ua" in table(report)
     assert [c.name for c in model_of(str(second))[1]] == ["red", "star"]
     alone = erase_concept(job_of(first, tmp_path / "alone", "red", stay_gone=False), METHOD)
@@ -248,3 +248,10 @@ def test_the_command_takes_several_and_says_what_is_wrong(tmp_path: Path, capsys
     assert main(["--concept", "star", "--concept", "red", "--anchor", "ring", "--output", str(tmp_path / "run")]) == 2
     assert "there are 2; write it into a concept file" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_report_of_several_shows_each_on_its_page(two: Path) -> None:
+    evaluate_run(two)
+    page = (two / "report.html").read_text()
+    assert "Each concept" in page
+    assert page.count("star + red") > 2

@@ -119,6 +119,15 @@ def test_wrong_settings_too(page, given, said):
         command_of(page, Wish("star", settings=settings(**given)))
 
 
+def test_a_retrained_model_must_lie_where_the_page_may_read(page):
+    named = {"method": "retrain", "shown_for": ("star", OWN), "filled_for": ("retrain", "balanced", "star")}
+    with pytest.raises(InputError, match="not a folder or file in"):
+        command_of(page, Wish("star", OWN, values=["/etc"], **named))
+    folder = page.runs / "gold"
+    folder.mkdir()
+    assert f"--gold={folder}" in command_of(page, Wish("star", OWN, values=[str(folder)], **named))[1]
+
+
 def test_strangers_open_only_the_models_of_the_page(page):
     with pytest.raises(InputError, match="not among the models of this page"):
         concept_for(shared(page), "nudity", OWN)

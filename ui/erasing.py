@@ -26,6 +26,7 @@ from ui.prompts import edited
 FIRST = "star"
 OWN = "(as the concept says)"
 ASIDE = ("concept", "model", "method", "preset", "output", "overwrite", "device", "anchor")  # have a place of their own, or none
+METHOD_PATHS = ("gold",)
 PATHS = ("tokenizer", "forget_images", "forget_image_captions", "retain_images", "retain_image_captions")
 SETTINGS = [field for field in form(Job) if field.name not in ASIDE]
 PREVIEW = {"preview_every": 10}  # steps; the command has it off
@@ -86,6 +87,7 @@ def command_of(page: Page, wish: Wish) -> tuple[Concept, list[str]]:
         if wish.filled_for != (wish.method, wish.preset, wish.concept):
             raise InputError("the form has just changed; look at it, and press again")
         values = changed(form(METHODS[wish.method]), wish.values, filled)
+        values = {name: str(page.inside(str(value))) if name in METHOD_PATHS else value for name, value in values.items()}
     settings = _settings(page, wish.settings)
     named = {"concept": text, "model": model, "method": wish.method, "preset": wish.preset, "device": page.device}
     _checked(named, filled | values, settings)

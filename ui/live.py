@@ -87,10 +87,10 @@ def losses(progress: Progress | None) -> str:
     if progress is None or not progress.steps:
         return ""
     count = sum(step.get("projected") is True for step in progress.steps)
-    n = len(progress.steps)
-    about = (
-        f"{n} of {progress.options['method_options'].get('steps', n)} repair steps; projected in {count} of them ({100 * count / n:.0f} %)"
-    )
+    n, method = len(progress.steps), progress.options["method_options"]
+    about = f"{n} of {method.get('steps', n)} steps"
+    if "projected" in method:
+        about = f"{n} of {method.get('steps', n)} repair steps; projected in {count} of them ({100 * count / n:.0f} %)"
     names = {name: label for name, label in LOSSES.items() if any(name in step for step in progress.steps)}
     drawn = curve(progress.steps, names, "Losses by repair step")
     return f"<p class=muted>{about}{', marked below the curves' if count else ''}.</p><div class=chart>{drawn}</div>"

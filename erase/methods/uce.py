@@ -29,18 +29,19 @@ class UCE:
 
     layers: str = option("keys and values", "which projections of the text are edited", choices=tuple(EDITED))
     unlearn: str = option("anchor", "what the concept's text is read as: the anchor's, or the empty prompt", choices=("anchor", "empty"))
-    forget_weight: float = option(1.0, "a: weight of what is edited", low=0.0)
+    forget_weight: float = option(40.0, "a: weight of what is edited", low=0.0)
     retain_weight: float = option(1.0, "b: weight of what is to be read as before", low=0.0)
     ridge: float = option(0.5, "lambda: how much every matrix holds on to what it was", above=0.0)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},
-        "paper": {"unlearn": "empty"},
+        "paper": {"unlearn": "empty", "forget_weight": 1.0},
     }
     edits: ClassVar[str] = "keys and values of cross-attention"
     optimizer: ClassVar[None] = None
     pictures: ClassVar[tuple[str, ...]] = ()
     predictions: ClassVar[tuple[str, ...]] = ()
+    one_anchor: ClassVar[bool] = True  # least squares would read the concept as the mean of several, which is none of them
     steps: ClassVar[int] = 1
     passes: ClassVar[int] = 0
 
@@ -91,4 +92,5 @@ def shared(forget: Tensor, instead: Tensor, retain: Tensor, forget_weight: float
     kept = ridge * torch.eye(forget.shape[1], dtype=forget.dtype) + retain_weight * retain.T @ retain
     a = kept + forget_weight * forget.T @ forget
     b = kept + forget_weight * instead.T @ forget
-    return torch.linalg.solve(a, b.T).T  # A is symmetric
+    edit: Tensor = torch.linalg.solve(a, b.T).T  # A is symmetric
+    return edit
