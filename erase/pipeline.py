@@ -29,7 +29,7 @@ from erase.guard import BATCHES
 from erase.images import Picture, make_images, read_images
 from erase.job import DEFAULTS, Event, Job, Show, config_of, is_small, peak_bytes, scheduler_of, size_of
 from erase.latents import cache_latents, hold_out, read_latents
-from erase.methods import make_method, method_class
+from erase.methods import METHODS, make_method, method_class
 from erase.pool import link_images, set_name
 from erase.preparation import PICTURES, Preparation, needs
 from erase.processes import agree, join, processes, wait
@@ -181,9 +181,10 @@ def _with_as_many_anchors(concept: Concept, wants: Preparation) -> Concept:
 
 
 def _recommended(settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
-    """What the concept file recommends, as far as the method has such options."""
+    """What the concept file recommends, as far as the method has such options; what no method has stays, to be refused."""
     known = {item.name for item in fields(method_class(job.method))}
-    return {name: value for name, value in settings.items() if name in known} if job.preset == "balanced" else {}
+    others = {item.name for method in METHODS.values() for item in fields(method)} - known
+    return {name: value for name, value in settings.items() if name not in others} if job.preset == "balanced" else {}
 
 
 def _refuse_idle(job: Job, method: Any, wants: Preparation) -> None:
