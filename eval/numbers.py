@@ -41,6 +41,10 @@ class Seen:
     moments: Moments
     sample: Sample
 
+    def only(self, these: Sequence[int]) -> Seen:
+        """The records of these rows; features are of pictures to keep, which all of them are with."""
+        return Seen([self.records[i] for i in these], self.moments, self.sample)
+
 
 def numbers(
     rows: Sequence[Row], before: Seen, after: Seen, labels: Mapping[str, Sequence[str]] | None, domains: Domains
@@ -81,8 +85,7 @@ def by_concept(
     found = {}
     for name, of in domains.items():
         mine = [i for i, row in enumerate(rows) if row.get("concept", name) == name]
-        parts = [Seen([seen.records[i] for i in mine], seen.moments, seen.sample) for seen in (before, after)]
-        values = numbers([rows[i] for i in mine], parts[0], parts[1], labels, of)[:3]
+        values = numbers([rows[i] for i in mine], before.only(mine), after.only(mine), labels, of)[:3]
         found[name] = dict(zip(("before", "after", "paired"), values, strict=True))
     return found
 

@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 from erase.files import sha256, write_json, written
 from erase.images import Picture, open_picture, read_images
 from erase.run import Run, disk_errors, lines_of, package_version
+from erase.several import JOINT
 from erase.task import InputError
 from eval.accuracy import MEANINGS as ACCURACY
 from eval.frechet import METHOD as FRECHET
@@ -68,9 +69,12 @@ def evaluate_run(
     tools = tools or tools_of(options, weights)
     before, after = _look(folder, rows, pictures, tools, progress)
     labels = tools.detector.facts()["labels"] if tools.detector else None
-    several = options.get("concepts", [])
-    domains = list(dict.fromkeys(c["domain"] for c in several)) or [concept["domain"]]
-    *values, fates = numbers(rows, before, after, labels, domains)
+    several, earlier = options.get("concepts", []), options.get("earlier", [])
+    *values, fates = numbers(rows, before, after, labels, _domains(several) or [concept["domain"]])
+    if earlier:  # what was gone before is not what this run erased
+        mine = [i for i, row in enumerate(rows) if "concept" not in row or set(row["concept"].split(JOINT)) - set(earlier)]
+        now = _domains([c for c in several if c["name"] not in earlier])
+        *values, _ = numbers([rows[i] for i in mine], before.only(mine), after.only(mine), labels, now)
     found = dict(zip((*WHICH, "paired"), values, strict=True))
     reference = _add_distances(folder, options, tools, before, after, found)
     missing = {**tools.missing, **_too_few(tools, after)}
@@ -92,6 +96,10 @@ def evaluate_run(
             part.write_text(lines_of(fates), encoding="utf-8")
         write_json(run.report, report)
     return report
+
+
+def _domains(concepts: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(concept["domain"] for concept in concepts))
 
 
 def _said(run: Run) -> str | None:
