@@ -2,8 +2,9 @@
 
     python benchmarks/visitors.py --visitors 50 --seconds 120 --json benchmarks/results/visitors.json
 
-Counts errors and lost comparisons, measures from a press to the first word and to the last picture, looks whether anybody overtook
-anybody, and follows the memory of the page and of its worker. Every comparison has a seed of its own, so that none is remembered.
+Before that one visitor alone: the time from the command to a page, and of a first comparison. Then it counts errors and lost
+comparisons, measures from a press to the first word and to the last picture, looks whether anybody overtook anybody, and follows
+the memory of the page and of its worker. Every comparison has a seed of its own, so that none is remembered.
 With --comparisons N it ends after so many instead: memory that grows shows over hundreds of them. Linux only (reads /proc).
 """
 
@@ -81,6 +82,16 @@ async def measure(address: str, pid: int, count: int, visits: Visits, seconds: f
     return memory
 
 
+async def alone(address: str, each: int) -> tuple[float, float]:
+    """The first visitor: the time at which the page has answered, and the seconds that the first comparison takes."""
+    visitor = Visitor(address)
+    await visitor.open()
+    opened = time.monotonic()
+    press = await visitor.compare({"Prompt": PROMPTS[0], "Seed": 1, "Pictures": each, "Erased models": ["star-1"]})
+    await visitor.client.aclose()
+    return opened, press.ended - press.asked
+
+
 def summary(presses: Sequence[Press], begun: int, each: int, memory: Sequence[dict[str, float]]) -> Record:
     """The numbers of a load: what went wrong, how long it took, who was overtaken, what memory did."""
     good = [press for press in presses if press.ended and not press.said]
@@ -120,6 +131,7 @@ def table(record: Record) -> str:
     return "\n".join(
         [
             f"{record['visitors']} visitors, {record['comparisons']} comparisons of {record['each']} + {record['each']} pictures: {counts}",
+            f"from the command to a page {record['open_seconds']} s, first comparison {record['first_comparison_seconds']} s",
             f"to the last picture  median {wait['p50']} s, 95 % {wait['p95']} s, most {wait['most']} s",
             f"to the first word    median {word['p50']} s, 95 % {word['p95']} s, most {word['most']} s",
             *(f"{name:20} {', '.join(f'{key} {value}' for key, value in held.items())}" for name, held in memory.items()),
@@ -134,10 +146,14 @@ def run(options: Namespace) -> Record:
         runs = Path(scratch)
         job = [sys.executable, "-m", "erase.cli", "--concept", "star", "--output", str(runs / "star-1"), *SMALL]
         subprocess.run(job, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        start = time.monotonic()
         with served(runs) as (address, pid):
+            opened, first = asyncio.run(alone(address, options.each))
+            opened -= start
             visits = Visits("star-1", options.each, options.comparisons)
             memory = asyncio.run(measure(address, pid, options.visitors, visits, options.seconds))
     asked = {"visitors": options.visitors, "seconds": options.seconds, "each": options.each}
+    asked |= {"open_seconds": round(opened, 2), "first_comparison_seconds": round(first, 2)}
     return asked | summary(visits.presses, visits.begun, options.each, memory) | begun
 
 

@@ -20,6 +20,7 @@ from erase.task import Batch, Batches, Loss
 
 STILL = 2  # epochs in which bounds stay what the original says: a network that was just trimmed is unsure of everything
 PROBED = 2  # held-out batches that are looked at anew in each later epoch
+MOST = 1.5  # times what the original says: else forgetting, which makes held-out losses larger, would ask for more forgetting
 SHARE = 0.5  # of a retain batch is a forget piece at most: half the time, and no worse
 LOST, BOUND = "forgetting_lost", "forgetting_bound"
 
@@ -80,7 +81,7 @@ class Aim:
         return forgotten(doubt)(network, batch)
 
     def set_bounds(self, epoch: int) -> None:
-        """Each forget sample gets the expected loss of its rank among them; later, half way (on a log scale) to today's.
+        """Each forget sample gets the expected loss of its rank among them; later, half way (on a log scale) to today's, up to MOST.
 
         Its rank is that of its loss when it was last seen: what is hard once memory is cut was hard before it was learned.
         """
@@ -90,7 +91,7 @@ class Aim:
         bound = torch.quantile(self.expected.to(lost), quantiles)
         if epoch >= STILL and self.task.held_out is not None:
             today = held_out_losses(self.task, range(epoch * PROBED, (epoch + 1) * PROBED))
-            bound = (bound * torch.quantile(today.to(lost), quantiles)).sqrt()
+            bound = (bound * torch.quantile(today.to(lost), quantiles)).sqrt().minimum(MOST * bound)
         buffers[BOUND].copy_(bound.masked_fill(self.gone, torch.inf))
 
 

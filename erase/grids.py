@@ -47,5 +47,5 @@ GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
         {**_FASTER, "l1": 1e-3},
     ),
     "salun": _TAUGHT,
-    "scissorhands": ({}, {"forget_weight": 0.15}, {"forget_weight": 0.6}, {"fraction": 0.03}, {"fraction": 0.3}, {"learning_rate": 0.03}),
+    "scissorhands": ({}, {"forget_weight": 0.15}, {"forget_weight": 0.6}, {"fraction": 0.02}, {"fraction": 0.1}, {"learning_rate": 0.03}),
 }

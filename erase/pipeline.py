@@ -181,10 +181,12 @@ def _with_as_many_anchors(concept: Concept, wants: Preparation) -> Concept:
 
 
 def _recommended(settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
-    """What the concept file recommends, as far as the method has such options; what no method has stays, to be refused."""
+    """What the concept file recommends for `balanced`, as far as the method has such options; what none of ours has is a mistake."""
+    if job.preset != "balanced":
+        return {}
     known = {item.name for item in fields(method_class(job.method))}
-    others = {item.name for method in METHODS.values() for item in fields(method)} - known
-    return {name: value for name, value in settings.items() if name not in others} if job.preset == "balanced" else {}
+    ours = {item.name for method in METHODS.own.values() for item in fields(method)}
+    return {name: value for name, value in settings.items() if name in known or name not in ours}
 
 
 def _refuse_idle(job: Job, method: Any, wants: Preparation) -> None:

@@ -79,16 +79,18 @@ def test_at_first_bounds_are_the_originals_held_out_losses_by_rank():
     torch.testing.assert_close(bound.sort().values, torch.quantile(expected, (torch.arange(8) + 0.5) / 8))
 
 
-def test_later_bounds_are_half_way_to_what_the_network_makes_of_held_out_samples_today(monkeypatch):
+@pytest.mark.parametrize(("today", "later"), [(0.25, 1.0), (6.25, 5.0), (100.0, 6.0)])
+def test_later_bounds_are_half_way_to_what_the_network_makes_of_held_out_samples_today(monkeypatch, today, later):
+    """The root of 4 times today's loss, and never more than 1.5 times the 4 that the original says."""
     task = toy_task(held_out=samples(number=7, size=40))
     expected = torch.full((40,), 4.0)
-    monkeypatch.setattr(bounds, "held_out_losses", lambda task, numbers: torch.full((len(numbers) * 16,), 0.25))
+    monkeypatch.setattr(bounds, "held_out_losses", lambda task, numbers: torch.full((len(numbers) * 16,), today))
     with aim(task, expected) as (forget, _):
         seen = []
         for i in range(4 * task.epoch_retain):
             forget(i)
             seen.append(task.network.get_buffer(BOUND)[0].item())
-    assert seen == [4.0] * (2 * task.epoch_retain) + [1.0] * (2 * task.epoch_retain)
+    assert seen == [4.0] * (2 * task.epoch_retain) + [later] * (2 * task.epoch_retain)
 
 
 def test_a_class_that_goes_as_a_whole_has_no_bound_and_nothing_held_out_means_chance():

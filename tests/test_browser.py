@@ -1,24 +1,19 @@
-"""The whole page in Chromium, as a visitor meets it: see, do, stop, go on, reload, take home, get it wrong.
-
-With SCREENSHOTS=1 a picture of each tab is written to docs/screenshots/.
-"""
+"""The whole page in Chromium, as a visitor meets it: see, do, stop, go on, reload, take home, get it wrong."""
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import LATE, PHONE, ROOT, SOON, WIDE, chromium, enter, few, findings, go, opened, served, unfold, until
+from browser import LATE, PHONE, SOON, WIDE, chromium, enter, few, findings, go, opened, served, unfold, until
 from page_runs import erased_run
 
 from erase.run import Run
 
 TABS = ("Compare", "Erase", "Evidence", "Inside")
-SHOTS = ROOT / "docs" / "screenshots" if os.environ.get("SCREENSHOTS") else None
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +30,6 @@ def address(runs: Path) -> Iterator[str]:
         yield found
 
 
-def shot(tab: Any, name: str) -> None:
-    """A picture for the documentation, if they were asked for."""
-    if SHOTS is not None:
-        SHOTS.mkdir(parents=True, exist_ok=True)
-        tab.evaluate("window.scrollTo(0, 0)")
-        tab.mouse.move(0, 0)
-        tab.screenshot(path=SHOTS / f"{name}.png", full_page=True)
-
-
 def drawn(tab: Any) -> int:
     return tab.locator("#grid img").count()
 
@@ -52,7 +38,6 @@ def test_a_first_visit_sees_pictures_without_a_press(address):
     with opened(address) as tab:
         tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
         assert drawn(tab) == 8  # four from each model
-        shot(tab, "compare")
 
 
 def test_a_comparison_of_ones_own(address):
@@ -90,7 +75,6 @@ def test_erase_to_the_end_reload_on_the_way_and_take_it_home(address, runs):
         tab.locator("#verdict .answer").first.wait_for(timeout=SOON)
         run = runs / "star-demo-scissorhands-1"
         assert Run.read(run).report.is_file()
-        shot(tab, "erase")
         with tab.expect_download(timeout=SOON) as download:
             tab.locator("#pack").click()
             tab.locator("#download").click(timeout=SOON)
@@ -103,13 +87,11 @@ def test_erase_to_the_end_reload_on_the_way_and_take_it_home(address, runs):
         go(tab, "Erase")
         tab.locator("#job-report").click()
         tab.locator("#tab-evidence iframe, .frame").first.wait_for(timeout=SOON)
-        shot(tab, "evidence")
         go(tab, "Erase")
         tab.locator("#job-inside").click()
         tab.locator("#inside-map svg").wait_for(timeout=SOON)
         tab.locator("#inside-curves svg").wait_for(timeout=SOON)
         assert "weights were trimmed" in tab.locator("#inside-map").inner_text()
-        shot(tab, "inside")
 
 
 @pytest.mark.slow
@@ -183,8 +165,6 @@ def test_nothing_is_wider_than_the_screen(address, size):
         for name in TABS:
             go(tab, name)
             assert tab.evaluate("document.documentElement.scrollWidth") <= size["width"]
-            if size == PHONE:
-                shot(tab, f"{name.lower()}-phone")
 
 
 def test_the_keyboard_is_enough(address):

@@ -20,6 +20,8 @@ from erase.concepts import prompts_folder
 from erase.demo import pipeline_path
 from erase.denoising import asked, towards
 from erase.diffusion import StableDiffusion, denoising_target, diffusion_task
+from erase.diffusion.memory import SLACK, Question, plan
+from erase.disk import disk_need
 from erase.estimate import estimate
 from erase.images import read_images
 from erase.latents import ImageLatents, Latents
@@ -44,6 +46,9 @@ SHORT: dict[str, dict[str, Any]] = {
 }
 
 
+FEW = {"evaluate_count": 1, "sampling_steps": 1, "sampling_batch": 8}
+
+
 def short(name: str) -> dict[str, Any]:
     """A method's options for a run of seconds."""
     common = {} if name == "uce" else {"steps": 4, "batch": 2, "learning_rate": 1e-3}
@@ -57,7 +62,7 @@ def short(name: str) -> dict[str, Any]:
 def runs(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A finished run of every method, never interrupted."""
     root = tmp_path_factory.mktemp("methods")
-    return {name: erase_concept(job(tiny_pipeline, root / name, method=name, evaluate_count=1), short(name)) for name in OURS}
+    return {name: erase_concept(job(tiny_pipeline, root / name, method=name, **FEW), short(name)) for name in OURS}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -73,13 +78,40 @@ def test_it_finishes_and_changes_weights_in_its_scope_and_no_others(name: str, r
     assert all(map(run.done, ("images", "before", "latents", "erase", "export", "after")))
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_stopped_anywhere_it_goes_on_to_the_same_bits(name: str, runs: dict[str, Path], tiny_pipeline: Path, tmp_path: Path) -> None:
-    this = job(tiny_pipeline, tmp_path / "run", method=name, evaluate_count=1)
+@pytest.mark.parametrize("name", ["uce", "erasediff", "concept_ablation"])
+def test_a_job_stopped_anywhere_goes_on_to_the_same_bits(name: str, runs: dict[str, Path], tiny_pipeline: Path, tmp_path: Path) -> None:
+    this = job(tiny_pipeline, tmp_path / "run", method=name, **FEW)
     for stage, done in (("latents", 0), ("erase", 1 if name == "uce" else 3)):
         with pytest.raises(Stop):
             erase_concept(this, short(name), stop_at(stage, done))
     assert alike(erase_concept(this, short(name)), runs[name])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_snapshot_goes_on_to_the_same_bits_and_a_second_run_is_the_same(name: str, tiny_pipeline: Path) -> None:
+    method = make_method(name, **short(name))
+
+    def fresh() -> Task:
+        told = dict.fromkeys(needs(method).predictions, 4)
+        anchored = told.pop("anchor", 0)
+        relabelled = needs(method).unlearn == "random"
+        return tiny_task(tiny_pipeline, needs(method).scope, anchored=anchored, predicted=told, relabelled=relabelled)
+
+    ends = []
+    for stops in (False, False, True):
+        task, half = fresh(), None
+        for step in method(task):
+            if stops and step.step == max(1, needs(method).steps // 2):
+                half = step.snapshot()
+                break
+        if half is not None:
+            task = fresh()
+            rest = [step.step for step in method(task, half)]
+            assert rest == list(range(int(half["step"]) + 1, needs(method).steps + 1))
+        ends.append(copied(task.network))
+    assert same(ends[0], ends[1])
+    assert same(ends[0], ends[2])
+    assert not same(ends[0], copied(fresh().network))
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -101,16 +133,29 @@ def test_no_option_has_the_name_of_one_of_the_jobs(name: str) -> None:
     assert not {item.name for item in fields(METHODS[name])} & {item.name for item in fields(Job)}  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", ["esd", "uce", "erasediff"])
 def test_what_it_costs_is_known_before(name: str, tiny_pipeline: Path, tmp_path: Path) -> None:
     found = estimate(job(tiny_pipeline, tmp_path / "run", method=name), short(name))
     assert found["memory_bytes"] > 0
-    assert found["disk_bytes"] > 0
-    plain = estimate(job(tiny_pipeline, tmp_path / "run"), {"steps": 4, "batch": 2, "sensitivity_batches": 2})
-    if name == "uce":
-        assert found["memory_bytes"] <= plain["memory_bytes"]
-        assert found["disk_bytes"] < plain["disk_bytes"]
+    plain = disk_need(tiny_pipeline, job(tiny_pipeline, tmp_path / "run"), needs(make_method("scissorhands", steps=4)))
+    pictures = {"esd": (4 + 10) / (4 + 6 + 4 + 10), "uce": 10 / (4 + 6 + 4 + 10), "erasediff": (4 + 6 + 10) / (4 + 6 + 4 + 10)}[name]
+    wants = needs(make_method(name, **short(name)))
+    mine = disk_need(tiny_pipeline, job(tiny_pipeline, tmp_path / "run"), wants)
+    assert 0.8 * pictures < mine["pictures"] / plain["pictures"] < 1.2 * pictures + 0.3
+    assert sum(mine.values()) == found["disk_bytes"]
     assert not (tmp_path / "run").exists()
+
+
+def test_memory_counts_what_a_method_holds() -> None:
+    """Copies of the weights in scope come on top; without gradients there are the weights and their edited copies alone."""
+    folder, free = pipeline_path(), 10**12
+    base = Question(folder, "cross-attention", "adam", 8, torch.float32, "cpu", 4, 8)
+    weights = 4 * sum(w.numel() for w in in_scope(StableDiffusion(folder).unet(), "cross-attention").values())
+    plain, copies, none = (plan(q, free)[0].repair / SLACK for q in (base, replace(base, copies=2.0), replace(base, optimizer=None)))
+    assert copies - plain == pytest.approx(2 * weights, rel=1e-3)
+    everything = 4 * sum(w.numel() for w in StableDiffusion(folder).unet().parameters())
+    assert none == pytest.approx(everything + weights, rel=1e-3)
+    assert "pictures at once" not in plan(replace(base, optimizer=None), free)[1]
 
 
 def test_micro_batches_change_no_step_beyond_rounding(tiny_pipeline: Path) -> None:

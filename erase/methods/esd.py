@@ -28,10 +28,10 @@ class ESD:
         "cross-attention", f"ESD-x: cross-attention, for what a word calls up; ESD-u: not-cross-attention; or {', '.join(SCOPES)}"
     )
     strength: float = option(1.0, "eta: how far the target lies beyond the prediction without a prompt, away from the concept's", low=0.0)
-    steps: int = option(100, "training steps", low=0)
+    steps: int = option(60, "training steps; nothing holds on to what should stay, so more is not better", low=0)
     batch: int = option(16, "forget pictures a step", low=1)
     optimizer: str = option("adam", "how it descends", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float = option(1e-4, "step size", above=0.0)
+    learning_rate: float = option(3e-4, "step size", above=0.0)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},

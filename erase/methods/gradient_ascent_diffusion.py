@@ -22,7 +22,7 @@ class DiffusionGradientAscent:
     steps: int = option(20, "training steps; pictures of everything dissolve when there are too many", low=0)
     batch: int = option(16, "forget pictures a step", low=1)
     optimizer: str = option("adam", "how it climbs", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float = option(1e-5, "step size", above=0.0)
+    learning_rate: float = option(1e-4, "step size", above=0.0)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"balanced": {}, "paper": {"steps": 250, "batch": 8, "learning_rate": 1e-5}}
     pictures: ClassVar[tuple[str, ...]] = ("forget",)

@@ -50,7 +50,7 @@ class ClassifierScissorhands:
         "trim-scope", "where the top share is taken: of trim-scope, or of everything in scope", choices=("trim-scope", "scope")
     )
     trimming: bool = option(True, "reinitialise the top share; without it there is only repair (an ablation)")
-    fraction: float = option(0.1, "share of the ranked weights that is trimmed, the top k %", above=0.0, high=1.0)
+    fraction: float = option(0.05, "share of the ranked weights that is trimmed, the top k %", above=0.0, high=1.0)
     initialisation: str = option("uniform", "what trimmed weights become", choices=("uniform", "normal", "zero", "one"))
     signed: bool = option(True, "score |E[g] w| (Eq. 2 of the paper) rather than E|g| |w| (the released code)")
     sensitivity_batches: int | None = option(None, "forget batches that the score is averaged over; by default all of them", low=1)

@@ -1,0 +1,76 @@
+"""The pictures of the page in docs/screenshots/: `python tests/screenshots.py RUNS`, where RUNS is a folder of runs (made if need be).
+
+Erases the star from the embedded model on the page itself, with the defaults, unless RUNS has that run already.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from browser import LATE, PHONE, ROOT, SOON, WIDE, go, opened, served, until
+from PIL import Image
+
+SHOTS = ROOT / "docs" / "screenshots"
+RUN = "star-demo-scissorhands-1"
+HOUR = 3_600_000
+TABS = ("compare", "erase", "evidence", "inside")
+
+
+def shot(tab: Any, name: str) -> None:
+    """The whole height of the page."""
+    tab.evaluate("window.scrollTo(0, 0)")
+    tab.mouse.move(0, 0)
+    tab.wait_for_timeout(1500)  # frames inside the page set their height after they have loaded
+    path = SHOTS / f"{name}.png"
+    tab.screenshot(path=path, full_page=True)
+    Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)  # a third of the size
+    print(f"docs/screenshots/{name}.png", flush=True)
+
+
+def erase(tab: Any) -> None:
+    """On the page, to the end; and a picture on the way."""
+    go(tab, "Erase")
+    tab.locator("#start").click()
+    until(tab, "running", LATE)
+    tab.locator("#curves svg").wait_for(timeout=HOUR)
+    tab.locator("#pictures img").nth(3).wait_for(timeout=HOUR)
+    shot(tab, "erase-live")
+    until(tab, "done", HOUR)
+
+
+def ready(tab: Any, name: str) -> None:
+    """The tab with something to see."""
+    if name != "compare":
+        go(tab, "Erase")
+        if name != "erase":
+            tab.locator("#job-report" if name == "evidence" else "#job-inside").click()
+    where = {
+        "compare": "#grid figure img >> nth=7",
+        "erase": "#verdict .answer",
+        "evidence": "#tab-evidence iframe, .frame",
+        "inside": "#inside-map svg",
+    }
+    tab.locator(where[name]).first.wait_for(timeout=SOON)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="a folder for the runs")
+    runs = parser.parse_args().runs.resolve()
+    runs.mkdir(parents=True, exist_ok=True)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with served(runs) as address:
+        if not (runs / RUN).exists():
+            with opened(address, WIDE) as tab:
+                erase(tab)
+        for size, scheme, end in ((WIDE, "light", ""), (WIDE, "dark", "-dark"), (PHONE, "light", "-phone")):
+            for name in TABS if not end else ("compare",):
+                with opened(address, size, scheme) as tab:
+                    ready(tab, name)
+                    shot(tab, f"{name}{end}")
+
+
+if __name__ == "__main__":
+    main()
