@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
+from erase.changes import changed_bytes
 from erase.concepts import DEMO, Concept, load_concept
 from erase.demo import gold_path
 from erase.diffusion import locate, open_model, pick_device
 from erase.entries import RETRAIN, Entry
-from erase.export import check_model_folder, weight_files, weight_hashes
+from erase.export import check_model_folder, weight_hashes
 from erase.job import DEFAULTS, Event, Job, Show, is_small, scheduler_of, size_of
 from erase.pipeline import STAGES, Work, _before, _draw, _make, _prompts, erase_concept
 from erase.processes import processes
@@ -110,26 +110,6 @@ def gold_folder(path: Path) -> Path:
 def slug(*parts: object) -> str:
     """A name for a folder."""
     return "-".join(re.sub(r"[^\w.=,+-]+", "-", str(part)).strip("-.") or "x" for part in parts)
-
-
-def changed_bytes(original: Path, model: Path) -> int:
-    """Size of the UNet's tensors that are not bit by bit the original's."""
-    tensors: dict[str, Path] = {}
-    for path in weight_files(original / "unet").values():
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                tensors |= dict.fromkeys(file.keys(), path)
-    changed = 0
-    for path in weight_files(model / "unet").values():
-        if path.suffix != ".safetensors":
-            continue
-        with safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118 (not a dict)
-                now = file.get_tensor(name)
-                with safe_open(tensors[name], "pt") as source:
-                    was = source.get_tensor(name)
-                changed += 0 if was.dtype == now.dtype and torch.equal(was, now) else now.numel() * now.element_size()
-    return changed
 
 
 def unfinished(folder: Path) -> str | None:
@@ -271,10 +251,10 @@ def _source(job: Job) -> Path:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, in one line of at most 200 characters, with the kind of error where it is not the user's."""
+    """What went wrong, in one line of at most 300 characters, with the kind of error where it is not the user's."""
     said = " ".join(str(error).split()) or "no message"
     kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-    return f"{kind}{said}"[:200]
+    return f"{kind}{said}"[:300]
 
 
 def facts(plan: Bench) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from erase.bench import Cell, changed_bytes, unfinished
+from erase.bench import Cell, unfinished
+from erase.changes import changed_bytes
 from erase.diffusion import locate
 from erase.files import sha256
 from erase.methods import METHODS

@@ -601,7 +601,8 @@ def _bench_report(folder: Path, cells: list[Any], facts: dict[str, Any], as_json
     """Everything that is written and printed of a bench; 1 where every run failed."""
     from eval.bench import protocol_of, report
     from eval.bench_line import lines_of_cells
-    from eval.bench_report import command, table, write
+    from eval.bench_report import command, write
+    from eval.bench_tables import table
 
     lines = lines_of_cells(cells)
     found = report(lines, {"command": command(words), **protocol_of(lines), **facts})

@@ -14,8 +14,9 @@ from test_clip import build as build_clip
 from torch import Tensor
 
 from erase import pipeline
-from erase.bench import Bench, Cell, bench, changed_bytes, filled, one_line
+from erase.bench import Bench, Cell, bench, filled, one_line
 from erase.bench_runs import cells_of, label_of
+from erase.changes import changed_bytes
 from erase.cli import main
 from erase.diffusion import StableDiffusion
 from erase.entries import entries
@@ -28,7 +29,8 @@ from erase.run import Run
 from erase.task import InputError, Step, Task
 from eval.bench import protocol_of, ranked, report
 from eval.bench_line import lines_of_cells
-from eval.bench_report import sentences, write
+from eval.bench_report import write
+from eval.bench_tables import sentences
 from eval.report import evaluate_run
 
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 4, "sampling_steps": 2, "sampling_batch": 4, "device": "cpu"}
@@ -296,7 +298,7 @@ def test_a_folder_with_a_bench_of_other_options_is_refused(made: Path) -> None:
 def test_what_went_wrong_is_one_line() -> None:
     assert one_line(InputError("give\nmore")) == "give more"
     assert one_line(KeyError()) == "KeyError: no message"
-    assert len(one_line(ValueError("x" * 900))) == 200
+    assert len(one_line(ValueError("x" * 900))) == 300
 
 
 # --- runs that are there already ------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from PIL import Image
 
 from eval.bench import beats, confusions, front_of, ranked, report
 from eval.bench_charts import confusion, curves, scatter
-from eval.bench_report import markdown, number, page, sentences, table
+from eval.bench_report import page
 from eval.bench_sheet import GUTTER, Block, as_html, draw
+from eval.bench_tables import markdown, number, sentences, table
 
 SVG = "{http://www.w3.org/2000/svg}"
 PROTOCOL = {"model": "demo", "pictures": {"evaluate": 8, "implicit": 4, "evaluate-retain": 8}}

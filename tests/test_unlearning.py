@@ -149,7 +149,7 @@ def test_rows_in_words() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("esd", "--methods 'esd' is unknown; expected all, or some of retrain, fine_tune"),
+        ("esd", "--methods 'esd' is a method for text-to-image models, not for classifiers"),
         ("salun:fraction", "'fraction' is no option=value"),
         ("salun:fraction=much", "fraction is 'much'; expected float"),
         ("scissorhands:projected=perhaps", "expected true or false"),
