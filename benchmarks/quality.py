@@ -39,6 +39,20 @@ ABLATION: dict[str, tuple[str, dict[str, Any]]] = {
     "score of absolute gradients (released code)": ("balanced", {"signed": False}),
     "trim and repair all weights": ("balanced", {"scope": "full"}),
     "trim cross-attention, repair all weights": ("balanced", {"scope": "full", "trim_scope": "cross-attention"}),
+    "two-sided projection": ("balanced", {"two_sided": True}),
+    "projection tensor by tensor": ("balanced", {"per_layer": True}),
+    "projection of the optimizer's step": ("balanced", {"project_update": True}),
+    "trim by forget / retain scores": ("balanced", {"spare": "divide"}),
+    "trim only where forget outweighs retain": ("balanced", {"spare": "exclude"}),
+    "a quarter of the layers, chosen by sensitivity": ("balanced", {"layers": 7}),
+    "forget below t = 0.85 T only": ("balanced", {"forget_timesteps": "0-0.85"}),
+    "forget between t = 0.2 T and 0.85 T only": ("balanced", {"forget_timesteps": "0.2-0.85"}),
+    "guard at 2 %": ("balanced", {"guard": 0.02}),
+    "stop when gone, a tenth": ("balanced", {"gone": 0.1}),
+    "ascent, lambda 0.1, two-sided": ("balanced", {"unlearn": "ascent", "forget_weight": 0.1, "two_sided": True}),
+    "ascent, lambda 0.1, tensor by tensor": ("balanced", {"unlearn": "ascent", "forget_weight": 0.1, "per_layer": True}),
+    "ascent, lambda 0.1, optimizer's step": ("balanced", {"unlearn": "ascent", "forget_weight": 0.1, "project_update": True}),
+    "ascent, lambda 0.1, guard at 2 %": ("balanced", {"unlearn": "ascent", "forget_weight": 0.1, "guard": 0.02}),
     "paper": ("paper", {}),
     "paper at our learning rate": ("paper", {"learning_rate": 4e-4}),
     "reference": ("reference", {}),
@@ -48,7 +62,7 @@ ABLATION: dict[str, tuple[str, dict[str, Any]]] = {
 
 def cell(root: Path, name: str, job: Job, values: dict[str, Any]) -> dict[str, Any]:
     """One finished run and its report; pictures are copied from the first run of the same concept and seed."""
-    folder = root / f"{job.concept}-{job.seed}-{name}".replace(" ", "-").replace(",", "").replace("|", "")
+    folder = root / f"{job.concept}-{job.seed}-{name}".translate(str.maketrans(" /", "--", ",|'%="))
     job = replace(job, output=str(folder))
     shared = root / f"{job.concept}-{job.seed}-balanced"
     if folder != shared and (shared / "samples" / "before").exists() and not folder.exists():

@@ -134,16 +134,21 @@ other commands: {", ".join(COMMANDS)}; `{PROGRAM} COMMAND --help` explains each.
 def _job(program: str, given: list[str], description: str, epilog: str) -> tuple[Any, dict[str, Any], bool]:
     """What the flags of the main job say: the job, the options of the method, and whether to print JSON."""
     from erase.job import Job
+    from erase.several import JOINT
 
     parser = Parser(
         prog=program, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, description=description, epilog=epilog
     )
     method = _method_class(given)
-    add_flags(parser.add_argument_group("the job"), Job)
+    group = parser.add_argument_group("the job")
+    about = next(item.metadata["help"] for item in fields(Job) if item.name == "concept")
+    group.add_argument("--concept", action="append", metavar="STR", help=about)
+    add_flags(group, Job, skip=("concept",))
     add_flags(parser.add_argument_group(f"options of {method.__name__} (a preset is a set of values for these)"), method)
     parser.add_argument("--json", action="store_true", help="print JSON")
     values = vars(parser.parse_args(given))
     as_json = values.pop("json")
+    values["concept"] = JOINT.join(text.strip() for text in values["concept"] or [])
     names = {item.name for item in fields(Job)}
     job = Job(**{name: value for name, value in values.items() if name in names and value is not None})
     if not job.concept.strip():
@@ -609,6 +614,77 @@ def _bench_report(folder: Path, cells: list[Any], facts: dict[str, Any], as_json
     return 0 if any(not cell.failure for cell in cells) else 1
 
 
+def sweep(given: list[str]) -> int:
+    """Try settings of a method on a few concepts, and say which one forgets and keeps best. The same command goes on where it stopped."""
+    from erase.bench import OWN
+    from erase.job import Job
+    from erase.pipeline import RUNS
+    from erase.sweep import Sweep, space_of
+
+    examples = f"""examples:
+  {PROGRAM} sweep --concepts star red --over fraction=0.001,0.005 forget_weight=0.5,1
+  {PROGRAM} sweep --concepts star red striped --space space.toml --trials 20 --output runs/sweep
+
+A TOML file has lines such as fraction = [0.001, 0.005]. With --trials so many settings are drawn from the grid, always the same ones; more
+may be added. The score of a run is the smaller of forgetting and keeping. Judge the best setting on other concepts."""
+    parser = Parser(
+        prog=f"{PROGRAM} sweep", description=sweep.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--concepts", nargs="+", default=[], help="what settings are tried on, each in runs of its own")
+    parser.add_argument("--over", nargs="+", default=[], metavar="NAME=V1,V2", help="options of the method, and their values")
+    parser.add_argument("--space", type=Path, metavar="FILE.toml", help="the same in a file: NAME = [V1, V2]")
+    parser.add_argument("--trials", type=int, help="so many settings, drawn from all (default: all)")
+    parser.add_argument("--draw", type=int, default=0, help="which settings are drawn follows from it (default: 0)")
+    parser.add_argument("--seeds", type=int, default=1, help="how often every setting is tried (default: 1)")
+    parser.add_argument("--method", default="scissorhands", help="the method whose settings these are (default: scissorhands)")
+    parser.add_argument("--preset", default="balanced", help="what the rest of its options are (default: balanced)")
+    parser.add_argument("--output", type=Path, default=RUNS / "sweep", help=f"folder of the sweep (default: {RUNS / 'sweep'})")
+    parser.add_argument("--overwrite", action="store_true", help="start anew in a folder that holds another sweep")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_flags(parser.add_argument_group("of every run, as in the main job"), Job, skip=(*OWN, "method", "preset"))
+    options = parser.parse_args(given)
+    if not options.concepts:
+        raise InputError("--concepts is missing; give the names of some (`erase-concept concepts` lists them), and keep others to judge by")
+    if options.seeds < 1:
+        raise InputError(f"--seeds is {options.seeds}; expected at least 1")
+    space = space_of(options.over, options.space)
+    shared = {item.name: value for item in fields(Job) if item.name not in OWN and (value := getattr(options, item.name, None)) is not None}
+    job = Job(**{**shared, "method": options.method, "preset": options.preset})
+    plan = Sweep(job, tuple(options.concepts), space, tuple(range(options.seeds)), options.trials, options.draw)
+    return _sweep(plan, options)
+
+
+def _sweep(plan: Any, options: argparse.Namespace) -> int:
+    from erase.files import write_json, written
+    from erase.sweep import flags
+    from erase.sweep import sweep as try_all
+    from eval.sweep import SCORE, scatter_svg, table, trials
+
+    with Display() as display:
+        cells = try_all(plan, options.output, partial(_measured, display), display, options.overwrite)
+    reports = {c: json.loads((c.folder / "report.json").read_text(encoding="utf-8")) for c in cells if not c.failure}
+    found = trials([(c.label, {"concept": c.concept, "seed": c.seed, "folder": str(c.folder)}, reports.get(c), c.failure) for c in cells])
+    best = next((trial["label"] for trial in found if trial["score"] is not None), None)
+    protocol: dict[str, Any] = next((report["protocol"] for report in reports.values()), {})
+    record = {
+        "kind": "sweep", "score": SCORE, "concepts": list(dict.fromkeys(c.concept for c in cells)), "seeds": list(plan.seeds),
+        "space": {name: list(values) for name, values in plan.space.items()}, "settings": plan.grid, "tried": len(found),
+        "best": best, "flags": flags(best) if best else None, "trials": found, "protocol": protocol,
+    }  # fmt: skip
+    write_json(options.output / "sweep.json", record)
+    if best:
+        with written(options.output / "sweep.svg") as part:
+            part.write_text(scatter_svg(found), encoding="utf-8")
+    if options.json:
+        print(json.dumps(record, indent=1, ensure_ascii=False))
+        return 0 if best else 1
+    print(f"{table(found)}\n\nscore: {SCORE}\nsettings tried: {len(found)} of {plan.grid}, on {', '.join(record['concepts'])}")
+    print(f"best:  {record['flags']}\nscatter   {options.output / 'sweep.svg'}" if best else "no setting came through")
+    if best:
+        print(f"\nnext, on concepts that this never saw: {PROGRAM} bench --concepts NAME ... --methods {best}")
+    return 0 if best else 1
+
+
 def protocols(given: list[str]) -> int:
     """List the protocols that `evaluate --protocol` knows, or show all that one of them fixes."""
     from eval.protocols import list_protocols, load_protocol
@@ -806,6 +882,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "export": export,
     "compare": compare,
     "bench": bench,
+    "sweep": sweep,
     "classify": classify,
     "protocols": protocols,
     "ui": ui,

@@ -256,7 +256,7 @@ def _check_slots(concept: Concept) -> None:
         for template in templates:
             if re.search(r"[{}]", re.sub(_SLOT, "", template)):
                 _fail(concept, key, f'"{template}" has a loose brace; a slot is {{word}} in small letters')
-            for slot in _slots(template):
+            for slot in slots_of(template):
                 if slot not in known:
                     have = ", ".join(known)
                     _fail(concept, key, f'"{template}" has a slot {{{slot}}} without a vocabulary{_hint(slot, known)}; there are: {have}')
@@ -272,20 +272,20 @@ def _check_meaning(concept: Concept) -> None:
     names, templates = naming(concept.words), _templates(concept)
     for key in ("forget.prompts", "evaluate.prompts", "evaluate.implicit"):
         for template in templates[key]:
-            if concept.domain in _slots(template):
+            if concept.domain in slots_of(template):
                 wanted = "{concept}" if key != "evaluate.implicit" else "a description"
                 _fail(concept, key, f'"{template}" means other members of its domain; write {wanted} instead of {{{concept.domain}}}')
     for key in ("anchor.prompts", "retain.prompts", "evaluate.implicit", "evaluate.retain"):
         for template in templates[key]:
-            slots = _slots(template)
+            slots = slots_of(template)
             named = names.search(template) or "concept" in slots
             if named or any(names.search(word) for slot in slots for word in concept.vocabulary[slot]):
                 _fail(concept, key, f'"{template}" names the concept ({", ".join(concept.words)}); these prompts must not')
             # a model is free to draw the concept where its domain is left open
             if concept.detector == "judge" and "retain" in key and concept.domain not in slots:
                 _fail(concept, key, f'"{template}" leaves the {concept.domain} open, so it may show the concept; add {{{concept.domain}}}')
-    if not concept.anchor_prompts and not _words_fit(concept):
-        odd = next(template for template in concept.forget if "concept" not in _slots(template))
+    if not concept.anchor_prompts and not words_fit(concept):
+        odd = next(template for template in concept.forget if "concept" not in slots_of(template))
         _fail(concept, "forget.prompts", f'"{odd}" has no {{concept}}, so an anchor has no place in it; add it, or give anchor.prompts')
     for anchor in concept.anchors:
         if names.search(anchor):
@@ -294,8 +294,8 @@ def _check_meaning(concept: Concept) -> None:
         _fail(concept, "evaluate", f'"{template}" is also a training prompt; evaluation needs other wording')
 
 
-def _words_fit(concept: Concept) -> bool:
-    return all("concept" in _slots(template) for template in concept.forget)
+def words_fit(concept: Concept) -> bool:
+    return all("concept" in slots_of(template) for template in concept.forget)
 
 
 def naming(words: Sequence[str]) -> re.Pattern[str]:
@@ -365,7 +365,7 @@ def _leave_out(raw: dict[str, Any], word: str) -> None:
         raw[section][key] = [template for template in raw[section][key] if not names.search(template)]
         if not raw[section][key]:
             raise InputError(f'the concept "{word}" is a word of every prompt; say more precisely what should go, or write a concept file')
-    used = _slots(" ".join(t for section in ("forget", "retain", "evaluate") for templates in raw[section].values() for t in templates))
+    used = slots_of(" ".join(t for section in ("forget", "retain", "evaluate") for templates in raw[section].values() for t in templates))
     kept = {slot: [w for w in words if not names.search(w)] for slot, words in raw["vocabulary"].items()}
     raw["vocabulary"] = {slot: words for slot, words in kept.items() if slot in used}
 
@@ -414,7 +414,7 @@ def with_anchors(concept: Concept, anchors: Sequence[str]) -> Concept:
     anchors = tuple(" ".join(anchor.split()) for anchor in anchors)
     if not anchors or not all(anchors):
         raise InputError(f"{concept.name}: an anchor is empty; give a word or a prompt that should take the concept's place")
-    fits = _words_fit(concept)
+    fits = words_fit(concept)
     changed = replace(concept, anchors=anchors if fits else (), anchor_prompts=() if fits else anchors)
     _check_meaning(changed)
     return changed
@@ -448,7 +448,7 @@ def anchors_for(concept: Concept, caption: str) -> list[str]:
     named = naming(concept.words)
     if concept.anchors and named.search(caption):
         return [named.sub(anchor.replace("\\", r"\\"), caption) for anchor in concept.anchors]
-    return list(concept.anchors) or [p for p in concept.anchor_prompts if not _slots(p)] or list(prompts(concept, "forget", 1)[0].anchors)
+    return list(concept.anchors) or [p for p in concept.anchor_prompts if not slots_of(p)] or list(prompts(concept, "forget", 1)[0].anchors)
 
 
 def prompts(concept: Concept, role: str, count: int, seed: int = 0) -> list[Prompt]:
@@ -480,13 +480,13 @@ def _round(concept: Concept, role: str, salt: str) -> Iterator[tuple[str, str, d
     rng = Random(f"{salt} {concept.name} {role}")  # seeded by text: the same on every machine and Python
     templates = list(_of_role(concept, role))
     rng.shuffle(templates)
-    extra = {slot for prompt in concept.anchor_prompts for slot in _slots(prompt)} if role == "forget" else set()
+    extra = {slot for prompt in concept.anchor_prompts for slot in slots_of(prompt)} if role == "forget" else set()
     decks = {slot: rng.sample(words, len(words)) for slot, words in {"concept": concept.words, **concept.vocabulary}.items()}
     # each template begins elsewhere in a deck, evenly spread over it, so that short lists of prompts are balanced too
     starts = {slot: rng.sample(range(len(templates)), len(templates)) for slot in decks}
     turns = []
     for k, template in enumerate(templates):
-        slots = sorted(_slots(template) | extra)
+        slots = sorted(slots_of(template) | extra)
         cuts = [starts[slot][k] * len(decks[slot]) // len(templates) for slot in slots]
         cut_decks = {slot: decks[slot][cut:] + decks[slot][:cut] for slot, cut in zip(slots, cuts, strict=True)}
         turns.append(_texts(template, cut_decks))
@@ -524,7 +524,7 @@ def _balanced(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 
 def _prompt(concept: Concept, role: str, index: int, text: str, template: str, values: dict[str, str]) -> Prompt:
-    attributes = {slot: value for slot, value in values.items() if slot != "concept" and slot in _slots(template)}
+    attributes = {slot: value for slot, value in values.items() if slot != "concept" and slot in slots_of(template)}
     if role in ("forget", "evaluate", "implicit"):
         attributes[concept.domain] = concept.words[0]
     anchors: list[str] = []
@@ -534,7 +534,7 @@ def _prompt(concept: Concept, role: str, index: int, text: str, template: str, v
     return Prompt(text, role, index, tuple(anchors), attributes)
 
 
-def _slots(template: str) -> set[str]:
+def slots_of(template: str) -> set[str]:
     return {found[2] for found in _SLOT.finditer(template)}
 
 

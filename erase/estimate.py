@@ -29,9 +29,9 @@ def estimate(job: Job, values: Mapping[str, Any] | None = None) -> dict[str, Any
             peak = need.peak
         except InputError as error:
             peak, memory = 0, str(error)
-        disk = sum(disk_need(work.folder, work.job, work.needs).values())
+        disk = sum(disk_need(work.folder, work.counted, work.needs).values())
         try:
-            said = enough_disk(RUNS, work.folder, work.job, work.needs)
+            said = enough_disk(RUNS, work.folder, work.counted, work.needs)
         except InputError as error:
             said = str(error)
     return {
@@ -41,7 +41,7 @@ def estimate(job: Job, values: Mapping[str, Any] | None = None) -> dict[str, Any
 
 
 def _seconds(work: Work) -> float:
-    job, wants, each = work.job, work.needs, _one_prediction(work)
+    job, wants, each = work.counted, work.needs, _one_prediction(work)
     pictures = pictures_drawn(job, wants) + 2 * (5 * (job.evaluate_count or 0) // 2)
     drawing = pictures * int(job.sampling_steps or 1) * 2 * DECODING
     rounds = min(wants.steps, ROUNDS)

@@ -37,9 +37,11 @@ Show = Callable[[Event], None]
 class Job:
     """What to erase, from what, and how much of everything. None: the model's own default."""
 
-    concept: str = option("", "name of a concept file, path of one, or plain words")
+    concept: str = option("", "name of a concept file, path of one, or plain words; several at once: give it again")
     model: str | None = option(
-        None, "demo, a diffusers folder, a .safetensors checkpoint, or a hub name; by default the one that the concept file names"
+        None,
+        "demo, a diffusers folder, a .safetensors checkpoint, a hub name, or the folder of an earlier run; by default the one that the "
+        "concept file names",
     )
     tokenizer: str | None = option(None, "folder with vocab.json and merges.txt of CLIP, which a .safetensors checkpoint does not hold")
     prediction_type: str | None = option(
@@ -52,6 +54,9 @@ class Job:
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     dtype: str = option("float32", "arithmetic of the networks; weights are trained in float32", choices=tuple(DTYPES))
     anchor: str | None = option(None, "what takes the concept's place: words, separated by commas")
+    stay_gone: bool = option(
+        True, "where --model is an earlier run, what it erased stays gone: its prompts are forgotten along, and the evaluation checks it"
+    )
     forget_images: str | None = option(None, "folder of pictures of the concept, instead of drawing them")
     forget_image_captions: str | None = option(None, "captions of --forget-images: a .csv (file,prompt) or .jsonl file")
     retain_images: str | None = option(None, "folder of pictures to keep, with captions, instead of drawing them")

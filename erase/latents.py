@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -124,3 +124,19 @@ def read_latents(path: Path, instead: bool = True) -> Latents:
         pooled=t.get("pooled"),
         time_ids=t.get("time_ids"),
     )
+
+
+def hold_out(latents: Latents, share: float = 1 / 8) -> tuple[Latents, Latents]:
+    """The pictures to train on, and the last `share` of both sets, which no step is to see. InputError where a set has only one."""
+
+    def cut(images: ImageLatents, name: str) -> tuple[ImageLatents, ImageLatents]:
+        n = len(images.text)
+        if n < 2:
+            raise InputError(f"nothing of {n} pictures to {name} can be held out for --guard and --gone; give more, or leave both out")
+        kept = n - max(round(share * n), 1)
+        parts = [images.latents, images.text, images.anchors, images.instead]
+        first, last = ([None if t is None else t[where] for t in parts] for where in (slice(kept), slice(kept, n)))
+        return ImageLatents(*first), ImageLatents(*last)  # type: ignore[arg-type]
+
+    forget, retain = cut(latents.forget, "forget"), cut(latents.retain, "keep")
+    return tuple(replace(latents, forget=f, retain=r) for f, r in zip(forget, retain, strict=True))  # type: ignore[return-value]

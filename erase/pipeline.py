@@ -19,21 +19,35 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from erase.anchors import choose_anchors
-from erase.concepts import Concept, Prompt, anchors_for, chosen_anchor, load_concept, prompts, with_anchors
+from erase.concepts import Concept, Prompt, prompts, with_anchors
 from erase.diffusion import DTYPES, StableDiffusion, diffusion_task, locate, open_model, pick_device
 from erase.diffusion.memory import Need, Question, free_bytes, plan
 from erase.disk import enough_disk
 from erase.export import export, weight_files, weight_hashes
 from erase.files import write_json, write_tensors, written
+from erase.guard import BATCHES
 from erase.images import Picture, make_images, read_images
 from erase.job import DEFAULTS, Event, Job, Show, config_of, is_small, peak_bytes, scheduler_of, size_of
-from erase.latents import cache_latents, read_latents
+from erase.latents import cache_latents, hold_out, read_latents
 from erase.methods import METHODS, make_method, method_class
 from erase.pool import link_images, set_name
 from erase.preparation import PICTURES, Preparation, needs
 from erase.processes import agree, join, processes, wait
 from erase.run import Run, differences, disk_errors, lines_of, list_runs, next_run_folder, read_lines
 from erase.scope import open_scope
+from erase.selection import shares
+from erase.several import (
+    all_apart,
+    also_earlier,
+    evaluation_rows,
+    forget_prompts,
+    load_concepts,
+    model_of,
+    own_anchors,
+    retain_prompts,
+    settings_of,
+    together,
+)  # fmt: skip
 from erase.task import InputError, Task, generator
 from erase.trained import Memory
 
@@ -59,16 +73,23 @@ class Work:
     ) -> None:
         self.show: Show = show or (lambda event: None)
         self.pool = pool
-        concept = load_concept(job.concept, job.model)
+        given, earlier = model_of(job.model)
+        now = load_concepts(job.concept, given)
+        if job.anchor is not None and len(now) > 1:
+            raise InputError(f"--anchor {job.anchor!r} takes one concept's place, and there are {len(now)}; write it into a concept file")
         if job.anchor is not None:
-            concept = with_anchors(concept, job.anchor.split(","))
-        model = job.model or concept.model
-        self.method = make_method(job.method, job.preset, **{**_recommended(concept, job), **(values or {})})
+            now = (with_anchors(now[0], job.anchor.split(",")),)
+        earlier = also_earlier(now, earlier) if job.stay_gone else ()
+        self.name, self.earlier, self.whole = together(now), [concept.name for concept in earlier], (*now, *earlier)
+        self.concepts = all_apart(self.whole)
+        job = replace(job, model=given, concept=job.concept if len(now) == 1 else self.name)
+        model = job.model or now[0].model
+        self.method = make_method(job.method, job.preset, **{**_recommended(settings_of(now), job), **(values or {})})
         self.needs = needs(self.method)
         _refuse_idle(job, self.method, self.needs)
-        concept = _with_as_many_anchors(concept, self.needs)
+        self.concepts = tuple(_with_as_many_anchors(concept, self.needs) for concept in self.concepts)
         self.folder = locate(model, job.tokenizer, job.prediction_type)
-        self.finished: Path | None = self.method.finished(concept.name, self.folder) if hasattr(self.method, "finished") else None
+        self.finished: Path | None = self.method.finished(self.name, self.folder) if hasattr(self.method, "finished") else None
         defaults = DEFAULTS[is_small(self.folder)]
         brought = [f"{role}_count" for role in ("forget", "retain") if getattr(job, f"{role}_images")]
         filled: dict[str, Any] = {k: v for k, v in defaults.items() if getattr(job, k) is None and k not in brought}
@@ -76,7 +97,6 @@ class Work:
         self.rank, self.world = processes()
         join(self.job.device)
         self.model = open_model(self.folder, self.job.device, self.job.dtype, self.job.size)
-        self.concept = concept
         if not look:
             self.run = self._open()
 
@@ -86,19 +106,34 @@ class Work:
         if self.rank == 0:
             model, job = str(self.job.model), self.job
             output = Path(job.output) if job.output else _unfinished(RUNS, options)
-            run = Run.open(output or next_run_folder(RUNS, self.concept.name, model, job.method), options, job.overwrite)
+            run = Run.open(output or next_run_folder(RUNS, self.name, model, job.method), options, job.overwrite)
         folder = agree(run.folder if run else None)
         return run or Run.read(folder)
 
     def _options(self) -> dict[str, Any]:
         aside = ["output", "overwrite", "tokenizer", "micro_batch", "checkpointing", "preview_every"]  # the result is the same
         aside += [name for name in ("prediction_type", "size") if getattr(self.job, name) is None]
+        aside += ["stay_gone"] * (not self.earlier)
         given = {k: v for k, v in asdict(self.job).items() if k not in aside}
         settings = asdict(self.method)
-        chosen = {"concept_file": asdict(self.concept), "method_options": settings, "weights": weight_hashes(self.folder)}
+        chosen: dict[str, Any] = {"concept_file": asdict(self.concept)}
+        if len(self.whole) > 1:
+            chosen |= {"concepts": [asdict(concept) for concept in self.whole], "earlier": self.earlier}
+        chosen |= {"method_options": settings, "weights": weight_hashes(self.folder)}
         sampling = {"scheduler": scheduler_of(self.folder), "steps": self.job.sampling_steps, "guidance": self.job.guidance}
         sampling |= {"size": self.job.size or size_of(self.folder), "batch": self.job.sampling_batch}
         return {**given, **chosen, "sampling": sampling}
+
+    @property
+    def concept(self) -> Concept:
+        """The concept, or the first of several."""
+        return self.concepts[0]
+
+    @property
+    def counted(self) -> Job:
+        """The job with the counts of all its concepts together, for estimates."""
+        counts = {f"{name}_count": getattr(self.job, f"{name}_count") for name in ("forget", "evaluate")}
+        return replace(self.job, **{name: len(self.concepts) * count for name, count in counts.items() if count is not None})
 
     def plan(self) -> tuple[Need, str]:
         """How repair fits the device, and the sentence that says so; InputError where it does not."""
@@ -145,13 +180,13 @@ def _with_as_many_anchors(concept: Concept, wants: Preparation) -> Concept:
     return with_anchors(concept, words[:1]) if wants.one_anchor and len(words) > 1 else concept
 
 
-def _recommended(concept: Concept, job: Job) -> dict[str, Any]:
+def _recommended(settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
     """What the concept file recommends for `balanced`, as far as the method has such options; what none of ours has is a mistake."""
     if job.preset != "balanced":
         return {}
     known = {item.name for item in fields(method_class(job.method))}
     ours = {item.name for method in METHODS.own.values() for item in fields(method)}
-    return {name: value for name, value in concept.settings.items() if name in known or name not in ours}
+    return {name: value for name, value in settings.items() if name in known or name not in ours}
 
 
 def _refuse_idle(job: Job, method: Any, wants: Preparation) -> None:
@@ -211,7 +246,7 @@ def _settled(work: Work) -> Need | None:
     need, sentence = work.plan()
     work.show(Event("memory", 0, 0, note=sentence))
     if work.rank == 0:
-        work.show(Event("disk", 0, 0, note=enough_disk(work.run.folder, work.folder, work.job, work.needs)))
+        work.show(Event("disk", 0, 0, note=enough_disk(work.run.folder, work.folder, work.counted, work.needs)))
     return agree(need)  # type: ignore[no-any-return]
 
 
@@ -290,10 +325,8 @@ def _set(work: Work, role: str) -> list[Picture]:
 def _anchors(work: Work, forget: list[Picture]) -> list[list[str]]:
     """The prompt that takes the place of each forget picture's, if there is an anchor at all."""
     if work.job.forget_images:
-        several = [anchors_for(work.concept, picture.prompt) for picture in forget]
-    else:
-        several = [list(p.anchors) for p in prompts(work.concept, "forget", len(forget), work.job.seed)]
-    return [[chosen_anchor(work.concept, p.prompt, a)] if a else [] for p, a in zip(forget, several, strict=True)]
+        return [list(own_anchors(work.concepts, picture.prompt)) for picture in forget]
+    return [list(p.anchors) for p in _prompts(work, "forget", int(work.job.forget_count or 0))]
 
 
 def _settle_anchor(work: Work) -> None:
@@ -306,36 +339,44 @@ def _settle_anchor(work: Work) -> None:
 
 
 def _find_anchor(work: Work) -> None:
-    concept, path = work.concept, work.run.folder / "anchor.json"
-    pooled = work.pool / f"{set_name(_drawn_with(work), [concept.name], work.job.seed)}.json" if work.pool else path
+    """For each concept without one; of several concepts the file has a record each, by name."""
+    path, several = work.run.folder / "anchor.json", len(work.concepts) > 1
+    pooled = work.pool / f"{set_name(_drawn_with(work), [c.name for c in work.concepts], work.job.seed)}.json" if work.pool else path
     if pooled.exists() and not path.exists():
         path.write_bytes(pooled.read_bytes())
-    if path.exists():
-        work.concept = with_anchors(concept, json.loads(path.read_text())["anchors"])
-    elif not (concept.anchors or concept.anchor_prompts) and work.needs.anchor:
-        job, unet = work.job, work.model.unet()
-        found, tested = choose_anchors(
-            concept,
-            work.model,
-            unet,
-            int(job.sampling_steps or 1),
-            float(job.guidance or 0),
-            job.seed,
-            progress=work.progress("choosing an anchor"),
-        )
-        found = _with_as_many_anchors(found, work.needs)
-        words = [*found.anchors, *found.anchor_prompts]
-        reason = "never shows the concept in its test pictures, and nearest to it among those that do not"
-        for file in dict.fromkeys((pooled, path)):
-            write_json(file, {"anchors": words, "reason": reason, "candidates": [c.record() for c in tested]})
-        work.concept = found
-        work.show(Event("images", 0, 0, note=f"anchor: {', '.join(words)} ({reason})"))
+    there = json.loads(path.read_text()) if path.exists() else {}
+    known = there if several else {work.concepts[0].name: there} if there else {}
+    settled = []
+    for concept in work.concepts:
+        if concept.name in known:
+            concept = with_anchors(concept, known[concept.name]["anchors"])
+        elif not (concept.anchors or concept.anchor_prompts) and work.needs.anchor:
+            concept, record = _found_anchor(work, concept)
+            known = {**known, concept.name: record}
+            for file in dict.fromkeys((pooled, path)):
+                write_json(file, known if several else record)
+        settled.append(_with_as_many_anchors(concept, work.needs))
+    work.concepts = tuple(settled)
+
+
+def _found_anchor(work: Work, concept: Concept) -> tuple[Concept, dict[str, Any]]:
+    job, unet = work.job, work.model.unet()
+    steps, guidance = int(job.sampling_steps or 1), float(job.guidance or 0)
+    told = work.progress("choosing an anchor")
+    found, tested = choose_anchors(concept, work.model, unet, steps, guidance, job.seed, progress=told)
+    words = [*found.anchors, *found.anchor_prompts]
+    reason = "never shows the concept in its test pictures, and nearest to it among those that do not"
+    work.show(Event("images", 0, 0, note=f"anchor: {', '.join(words)} ({reason})"))
+    return found, {"anchors": words, "reason": reason, "candidates": [c.record() for c in tested]}
 
 
 def _prompts(work: Work, role: str, count: int) -> list[Prompt]:
-    found = prompts(work.concept, role, count, work.job.seed)
+    """`count` prompts to keep, or to forget of each concept."""
+    if role == "forget":
+        return forget_prompts(work.concepts, work.whole, count, work.job.seed)
+    found = retain_prompts(work.concepts, count, work.job.seed)
     limit = work.needs.retain_captions
-    if role == "retain" and limit is not None:
+    if limit is not None:
         found = [replace(found[i % min(limit, len(found))], index=i) for i in range(count)]
     return found
 
@@ -351,11 +392,9 @@ def _user_images(work: Work, role: str) -> list[Picture]:
 def _before(work: Work) -> None:
     """The evaluation prompts, written down, and what the original draws for them."""
     count = int(work.job.evaluate_count or 0)
-    rows: list[Prompt] = []
-    for role, share in (("evaluate", count), ("implicit", count // 2), ("evaluate-retain", count)):
-        rows += prompts(work.concept, role, share, work.job.seed)
+    rows = evaluation_rows(work.concepts, work.whole, count, work.job.seed)
     seed = work.job.seed + 1_000_003  # not the noise of the training pictures
-    records = [{"index": i, "text": p.text, "role": p.role, "attributes": dict(p.attributes), "seed": seed} for i, p in enumerate(rows)]
+    records = [{"index": i, **row, "seed": seed} for i, row in enumerate(rows)]
     if work.rank == 0:
         with written(work.run.folder / "samples" / "prompts.jsonl") as part:
             part.write_text(lines_of(records), encoding="utf-8")
@@ -406,6 +445,8 @@ def _erase(work: Work, need: Need | None = None) -> None:
     preview(0)
     for step in method(task, resume):
         work.show(Event("erase", step.step, work.needs.steps, step))
+        if said := step.held_out.get("guard"):
+            work.show(Event("erase", step.step, work.needs.steps, note=f"step {step.step}: {said}"))
         if not first:
             continue
         if step.step == 1:
@@ -434,11 +475,22 @@ def _task(work: Work, need: Need | None) -> Task:
     imitated = rounds if wants.retain_target == "original" else 0
     with _edits(job.method, wants):
         weights = open_scope(unet, wants.scope)
-    return diffusion_task(
-        unet, work.model.noise_scheduler(), read_latents(work.run.latents, wants.anchor_pictures), weights,
-        wants.batch, job.seed, told.pop("anchor", 0), imitated, wants.first_batch_only, wants.empty_captions, DTYPES[job.dtype],
-        work.progress("predictions"), (work.rank, work.world), need.micro_batch if need else None, told, wants.unlearn == "random",
+    scheduler, latents = work.model.noise_scheduler(), read_latents(work.run.latents, wants.anchor_pictures)
+    watched = any(getattr(work.method, name, None) is not None for name in ("guard", "gone"))
+    latents, held = hold_out(latents) if watched else (latents, None)
+    beside: dict[str, Any] = {"share": (work.rank, work.world), "micro_batch": need.micro_batch if need else None}
+    beside["forget_between"] = shares(getattr(work.method, "forget_timesteps", "0-1"))
+    anchored = told.pop("anchor", 0)
+    task = diffusion_task(
+        unet, scheduler, latents, weights, wants.batch, job.seed, anchored, imitated, wants.first_batch_only, wants.empty_captions,
+        DTYPES[job.dtype], work.progress("predictions"), predicted=told, relabelled=wants.unlearn == "random", **beside,
     )  # fmt: skip
+    if held is not None:
+        task.probe = diffusion_task(
+            unet, scheduler, held, weights, wants.batch, job.seed + 1_000_003, BATCHES if anchored else 0, 0, False, 0.0,
+            DTYPES[job.dtype], **beside,
+        )  # fmt: skip
+    return task
 
 
 def _preview(work: Work, task: Task) -> Callable[[int], None]:
@@ -484,7 +536,7 @@ def _export(work: Work) -> None:
     job = work.job
     model = job.model or ""
     provenance = {
-        "concept": work.concept.name, "method": job.method, "preset": job.preset, "seed": str(job.seed),
+        "concept": work.name, "method": job.method, "preset": job.preset, "seed": str(job.seed),
         "source": Path(model).name if Path(model).exists() else model, "options": asdict(work.method),
     }  # fmt: skip
     export(work.finished or work.folder, changed, work.run.model, provenance, overwrite=True)

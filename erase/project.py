@@ -22,7 +22,14 @@ class Projected(NamedTuple):
 
 
 @torch.no_grad()
-def project(retain: Sequence[Tensor], unlearn: Sequence[Tensor], forget_weight: float, enabled: bool = True) -> Projected:
+def project(
+    retain: Sequence[Tensor],
+    unlearn: Sequence[Tensor],
+    forget_weight: float,
+    enabled: bool = True,
+    two_sided: bool = False,
+    per_layer: bool = False,
+) -> Projected:
     """g = g_r + c g_u with c = max(λ, -<g_r, g_u> / ||g_u||²): the solution of Eq. 5, in closed form.
 
     A step against g lowers the unlearning loss U, to first order, as long as <g, g_u> >= 0. Of all such g we want the
@@ -39,29 +46,99 @@ def project(retain: Sequence[Tensor], unlearn: Sequence[Tensor], forget_weight: 
     anyway; otherwise g is g_r without its part along g_u, which the length of g_u does not change. Without g_u, c = λ.
 
     The promise holds for a step along -g. An adaptive optimizer rescales g, and the step itself may still reduce
-    forgetting to first order.
+    forgetting to first order; `project_update` keeps the promise for that step.
+
+    `two_sided` is the restricted gradient (Ko et al., NeurIPS 2024, arXiv 2412.07808). Where <g_r, g_u> < 0, each of the
+    two loses its part along the other, and only then are they added:
+
+        g = (1 - λ <g_r, g_u> / ||g_r||²) g_r + (λ - <g_r, g_u> / ||g_u||²) g_u,
+
+    so that <g, g_u> >= 0 and <g, g_r> >= 0: neither loss rises, to first order. c is the second factor.
+
+    With `per_layer` all this is done for each tensor by itself, with a c of its own: no tensor's part of the step may undo
+    forgetting, even where the others would outweigh it. `coefficient` is then the mean of the c, weighted by ||g_u||²,
+    which is the one c that would make the same <g, g_u>.
 
     `retain` is overwritten with g and handed back as `gradient`; `unlearn` is left alone. Products are summed in
     float32 (float64 for float64 gradients), those of tensors in float64 where the device has it; nothing is copied to
     the host. With enabled=False c is λ, and the numbers are still reported.
     """
-    dot, square_r, square_u = _inner(retain, unlearn), _inner(retain, retain), _inner(unlearn, unlearn)
-    coefficient = torch.full_like(dot, forget_weight)
-    if enabled:
-        needed = torch.where(square_u > 0, -dot / square_u, -torch.inf)
-        coefficient = torch.maximum(coefficient, needed)
-    for r, u in zip(retain, unlearn, strict=True):
+    dots, squares_r, squares_u = _inner(retain, unlearn), _squares(retain), _squares(unlearn)
+    dot, square_r, square_u = dots.sum(), squares_r.sum(), squares_u.sum()
+    per = (dots, squares_r, squares_u) if per_layer else (dot, square_r, square_u)
+    a, c = _factors(*per, forget_weight, enabled, two_sided)
+    for r, u, a_l, c_l in zip(retain, unlearn, a.expand(len(dots)), c.expand(len(dots)), strict=True):
+        if two_sided:
+            r.mul_(a_l.to(r.device, _sums(r)))
         # Half-precision gradients meet c in float32: c itself may lie outside float16's range.
-        torch.addcmul(r, u.to(_sums(u)), coefficient.to(u.device, _sums(u)), out=r)
-    return Projected(list(retain), dot, square_r.sqrt(), square_u.sqrt(), coefficient)
+        torch.addcmul(r, u.to(_sums(u)), c_l.to(u.device, _sums(u)), out=r)
+    if per_layer:
+        c = torch.where(square_u > 0, (c * squares_u).sum() / square_u, torch.full_like(dot, forget_weight))
+    return Projected(list(retain), dot, square_r.sqrt(), square_u.sqrt(), c)
+
+
+def _factors(
+    dot: Tensor, square_r: Tensor, square_u: Tensor, forget_weight: float, enabled: bool, two_sided: bool
+) -> tuple[Tensor, Tensor]:
+    """a and c in g = a g_r + c g_u."""
+    a, c = torch.ones_like(dot), torch.full_like(dot, forget_weight)
+    if not enabled:
+        return a, c
+    if two_sided:
+        # With opposed gradients neither is zero.
+        opposed = dot < 0
+        return torch.where(opposed, a - forget_weight * dot / square_r, a), torch.where(opposed, c - dot / square_u, c)
+    return a, torch.maximum(c, torch.where(square_u > 0, -dot / square_u, -torch.inf))
+
+
+@torch.no_grad()
+def project_update(weights: Sequence[Tensor], before: Sequence[Tensor], unlearn: Sequence[Tensor], per_layer: bool = False) -> Tensor:
+    """Bend the step that an optimizer has just taken as little as need be, so that it does not undo forgetting.
+
+    With Δ = w - w_before the step is nearest to what the optimizer wanted, among those that do not raise U to first order,
+    where
+
+        min_Δ'  ½ ||Δ' - Δ||²   subject to   <Δ', g_u> <= 0.
+
+    A multiplier v >= 0 gives Δ' = Δ - v g_u, and the constraint holds with v = max(0, <Δ, g_u> / ||g_u||²): the step loses
+    its part along g_u, and is left alone where it has none. Whatever the optimizer did (momentum, Adam's rescaling, weight
+    decay), the promise of Eq. 5 now holds for the step that is taken. After a plain step Δ = -η (g_r + λ g_u) this is
+
+        v = η max(0, -<g_r, g_u> / ||g_u||² - λ),   Δ' = -η (g_r + c g_u),   c of Eq. 5:
+
+    the same as projecting the gradient. Whatever the length of Δ, Δ' is no longer.
+
+    Changes `weights` in place, uses `before` up, leaves `unlearn` alone; with `per_layer` each tensor by itself. Returns v, with
+    `per_layer` its mean weighted by ||g_u||², on the device. Precision as in `project`, up to the rounding of the weights.
+    """
+    torch._foreach_sub_(list(before), list(weights))  # -Δ
+    dots, squares = -_inner(before, unlearn), _squares(unlearn)
+    along, square = (dots, squares) if per_layer else (dots.sum(), squares.sum())
+    v = torch.where(square > 0, along / square, 0.0).clamp(min=0.0)
+    for w, u, v_l in zip(weights, unlearn, v.expand(len(dots)), strict=True):
+        torch.addcmul(w, u.to(_sums(u)), v_l.to(u.device, _sums(u)), value=-1, out=w)
+    total = squares.sum()
+    return torch.where(total > 0, (v * squares).sum() / total, 0.0) if per_layer else v
 
 
 def _inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
-    """<a, b> over lists of tensors, on the device of the first."""
-    place = a[0].device
+    """<a, b> tensor by tensor, on the device of the first."""
     dots = [torch.dot(x.flatten().to(_sums(x)), y.flatten().to(_sums(y))) for x, y in zip(a, b, strict=True)]
-    total = torch.float32 if place.type == "mps" else torch.float64
-    return torch.stack([d.to(place, total) for d in dots]).sum()
+    return _together(dots)
+
+
+def _squares(a: Sequence[Tensor]) -> Tensor:
+    """<a, a> tensor by tensor, on the device of the first."""
+    if all(x.is_cuda for x in a):
+        # One kernel for all tensors, which sums in a tree. That of the CPU is no faster than dot and loses three times as much.
+        narrow = torch.float64 if any(x.dtype == torch.float64 for x in a) else torch.float32
+        return _together(torch._foreach_norm(list(a), 2, narrow)).square()
+    return _inner(a, a)
+
+
+def _together(numbers: Sequence[Tensor]) -> Tensor:
+    place = numbers[0].device
+    return torch.stack([x.to(place, torch.float32 if place.type == "mps" else torch.float64) for x in numbers])
 
 
 def _sums(tensor: Tensor) -> torch.dtype:

@@ -6,13 +6,15 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from erase.guard import Guard
 from erase.micro import count, fitting
 from erase.optimizers import gradient_of, make_optimizer, put_back, restore, snapshot_of
-from erase.project import project
+from erase.project import project, project_update
 from erase.task import Batch, Diverged, Loss, Step, Task
 
 _NUMBERS = ("retain loss", "unlearn loss", "product of the gradients", "retain gradient", "unlearn gradient", "coefficient")
@@ -26,10 +28,14 @@ def repair(
     forget_weight: float = 1.0,
     *,
     projected: bool = True,
+    two_sided: bool = False,
+    per_layer: bool = False,
+    of_update: bool = False,
     unlearn: Loss | None = None,
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     cosine: bool = False,
+    guard: Guard | None = None,
     resume: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Step]:
     """Minimise L_r + λ U under <g, g_u> >= 0 (Eqs. 3 to 5), with two backward passes and one host copy a step.
@@ -44,17 +50,29 @@ def repair(
     batch either way, up to rounding (but for batch norms in training mode, which see the pieces). When the device runs out of
     memory, the step is tried again with half as many, and the steps after it stay there.
 
+    `two_sided` and `per_layer` are those of `project`. With `of_update` not the gradient is projected but what the optimizer
+    makes of it (`project_update`), at the price of one more copy of the weights and one more host copy; a step's `coefficient` is
+    then the c that a plain step would have had. A `guard`, started before the network was changed, looks after each step, may
+    put an earlier state back and lower the rate, and ends repair when it has stopped.
+
     Diverged, before anything is changed, when a loss or gradient is not finite.
     """
     network, weights, descend = task.network, list(task.weights.values()), unlearn or task.unlearn
     update = make_optimizer(optimizer, weights, learning_rate, momentum, weight_decay)
     done, micro = restore(network, task.weights, update, resume) if resume else (0, 0)
     micro = micro or task.micro_batch or 0
+    if guard and resume:
+        guard.restore(resume)
 
-    def snapshot() -> dict[str, Tensor]:
+    def state() -> dict[str, Tensor]:
         return snapshot_of(network, task.weights, update, done, micro)
 
+    def snapshot() -> dict[str, Tensor]:
+        return state() | (guard.state() if guard else {})
+
     for i in range(done + 1, steps + 1):
+        if guard and guard.stopped:
+            return
         start = time.perf_counter()
         forget, retain = task.forget(i - 1), task.retain(i - 1)
         buffers = [buffer.clone() for buffer in network.buffers()]
@@ -65,7 +83,7 @@ def repair(
         micro = fit if fit < size else micro  # batches may differ in size: only a bound that was met is one
         task.average([U, L_r, *g_u, *g_r])
 
-        g, dot, norm_r, norm_u, c = project(g_r, g_u, forget_weight, enabled=projected)
+        g, dot, norm_r, norm_u, c = project(g_r, g_u, forget_weight, projected and not of_update, two_sided, per_layer)
 
         numbers = torch.stack([x.to(dot) for x in (L_r, U, dot, norm_r, norm_u, c)]).tolist()
         if strange := [name for name, x in zip(_NUMBERS, numbers, strict=True) if not math.isfinite(x)]:
@@ -75,11 +93,24 @@ def repair(
 
         for weight, gradient in zip(weights, g, strict=True):
             weight.grad = gradient
-        update.param_groups[0]["lr"] = learning_rate * (0.5 * (1 + math.cos(math.pi * (i - 1) / steps)) if cosine else 1.0)
-        update.step()
+        rate = learning_rate * (0.5 * (1 + math.cos(math.pi * (i - 1) / steps)) if cosine else 1.0) * (guard.rate if guard else 1.0)
+        update.param_groups[0]["lr"] = rate
+        if of_update and projected:
+            numbers[-1] += _bent_step(update, weights, g_u, per_layer) / rate
+        else:
+            update.step()
         update.zero_grad(set_to_none=True)
         done = i
-        yield _step(i, numbers, forget_weight, start, fit, snapshot)
+        seen = guard.after(i, steps, micro, state, partial(restore, network, task.weights, update)) if guard else {}
+        yield _step(i, numbers, forget_weight, start, fit, snapshot, seen)
+
+
+@torch.no_grad()
+def _bent_step(update: torch.optim.Optimizer, weights: Sequence[Tensor], g_u: Sequence[Tensor], per_layer: bool) -> float:
+    """The optimizer's step without its part along g_u, if that would raise U; how much of g_u that was."""
+    before = [weight.detach().clone() for weight in weights]
+    update.step()
+    return float(project_update(weights, before, g_u, per_layer))
 
 
 def _passes(
@@ -91,11 +122,19 @@ def _passes(
     return *gradient_of(descend, network, weights, forget, micro), *gradient_of(task.loss, network, weights, retain, micro)
 
 
-def _step(i: int, numbers: list[float], forget_weight: float, start: float, micro: int, snapshot: Callable[[], dict[str, Tensor]]) -> Step:
+def _step(
+    i: int,
+    numbers: list[float],
+    forget_weight: float,
+    start: float,
+    micro: int,
+    snapshot: Callable[[], dict[str, Tensor]],
+    held_out: Mapping[str, Any],
+) -> Step:
     """The step in plain numbers."""
     retain_loss, unlearn_loss, dot, norm_r, norm_u, coefficient = numbers
     lengths = norm_r * norm_u
     # A hair above λ, because λ itself is rounded on devices without float64.
     acted = coefficient > forget_weight * (1 + 1e-6)
     cosine = dot / lengths if lengths else 0.0
-    return Step(i, retain_loss, unlearn_loss, cosine, coefficient, acted, time.perf_counter() - start, micro, snapshot)
+    return Step(i, retain_loss, unlearn_loss, cosine, coefficient, acted, time.perf_counter() - start, micro, snapshot, held_out)

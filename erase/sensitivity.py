@@ -35,9 +35,39 @@ def connection_sensitivity(
 
     InputError without batches; Diverged, with the number of the batch (from 1), when a loss or a score is not finite.
     """
-    scores = {name: torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) for name, weight in weights.items()}
+    scores, number = _swept(network, batches, loss, weights, signed, micro_batch, average)
+    for name, score in scores.items():
+        score.mul_(weights[name].detach()).abs_()
+        if score.numel() and not torch.isfinite(score.amax()):
+            raise Diverged(number, f"the sensitivity of {name}")
+    return scores
+
+
+def mean_gradients(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    loss: Loss,
+    weights: Mapping[str, nn.Parameter],
+    micro_batch: int | None = None,
+    average: Average = lambda tensors: None,
+) -> dict[str, Tensor]:
+    """E[dL/dw] over batches, found as `connection_sensitivity` finds it."""
+    return _swept(network, batches, loss, weights, True, micro_batch, average)[0]
+
+
+def _swept(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    loss: Loss,
+    weights: Mapping[str, nn.Parameter],
+    signed: bool,
+    micro_batch: int | None,
+    average: Average,
+) -> tuple[dict[str, Tensor], int]:
+    """E[g], or E|g| when not signed, float32; and how many batches there were."""
+    sums = {name: torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) for name, weight in weights.items()}
     number = 0
-    with _evaluated(network), _gradients_into(scores, weights, signed):
+    with evaluated(network), _gradients_into(sums, weights, signed):
         for number, batch in enumerate(batches, start=1):
             for share, piece in pieces(batch, micro_batch or count(batch)):
                 value = loss(network, piece) * share if share < 1 else loss(network, piece)
@@ -45,20 +75,18 @@ def connection_sensitivity(
                     raise Diverged(number, "the loss in the sensitivity sweep")
                 value.backward(inputs=list(weights.values()))  # type: ignore[no-untyped-call]
             if not signed:
-                _add_magnitudes(scores, weights, average)
+                _add_magnitudes(sums, weights, average)
     if not number:
         raise InputError("connection sensitivity needs at least one batch to forget and got none")
     if signed:
-        average(list(scores.values()))
-    for name, score in scores.items():
-        score.div_(number).mul_(weights[name].detach()).abs_()
-        if score.numel() and not torch.isfinite(score.amax()):
-            raise Diverged(number, f"the sensitivity of {name}")
-    return scores
+        average(list(sums.values()))
+    for total in sums.values():
+        total.div_(number)
+    return sums, number
 
 
 @contextmanager
-def _evaluated(network: nn.Module) -> Iterator[None]:
+def evaluated(network: nn.Module) -> Iterator[None]:
     """Eval mode within; every module's own flag back afterwards."""
     flags = [(module, module.training) for module in network.modules()]
     network.eval()

@@ -42,6 +42,9 @@ class Task:
     negated training loss). `weights` are the editable weights by name: the parameters of `network` in scope, the only
     ones with requires_grad. `texts` of a diffusion task are the embeddings of its prompts (n, tokens, width): `forget`, row by
     row what takes its place (`anchor`), `retain`, and `empty`.
+
+    `retain_data` are the retain batches with the targets of the data, where those of `retain` are something else. `probe` is
+    the same network with batches that are held out: no step ever sees them.
     """
 
     network: nn.Module
@@ -55,6 +58,8 @@ class Task:
     micro_batch: int | None = None
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
     texts: Mapping[str, Tensor] = field(default_factory=dict)
+    retain_data: Batches | None = None
+    probe: Task | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ class Step:
 
     `cosine` is that of <g_r, g_u>; `coefficient` is c in g = g_r + c g_u; `projected` says whether c exceeds lambda.
     `micro_batch` is how many examples went through the network at once.
-    `snapshot` gives the complete state after the step (weights and optimizer), to be handed back as `resume`.
+    `snapshot` gives the complete state after the step (weights and optimizer), to be handed back as `resume`. `held_out` is
+    what a guard saw and did after the step, empty where none looked.
     """
 
     step: int
@@ -75,10 +81,11 @@ class Step:
     seconds: float
     micro_batch: int = 0
     snapshot: Callable[[], dict[str, Tensor]] = field(repr=False, compare=False, default=dict)
+    held_out: Mapping[str, Any] = field(default_factory=dict)
 
     def record(self) -> dict[str, Any]:
         """The line of stats.jsonl."""
-        return {name: value for name, value in vars(self).items() if name != "snapshot"}
+        return {name: value for name, value in vars(self).items() if name not in ("snapshot", "held_out")} | dict(self.held_out)
 
 
 class Method(Protocol):

@@ -24,37 +24,46 @@ MEANINGS = {
     "false_alarms": "the concept is seen, other prompts",
 }
 
+Domains = str | Sequence[str]
+"""That of the concept, or those of several."""
+
 
 @dataclass(frozen=True)
 class Judged:
-    """A picture: the role of its prompt, what the prompt asks for and what the detector found (both domain -> name)."""
+    """A picture: the role of its prompt, what the prompt asks for and what the detector found (both domain -> name).
+
+    `means`, where several concepts are measured together, are the domains of those that the prompt means.
+    """
 
     role: str
     asked: Mapping[str, str]
     found: Mapping[str, str]
+    means: tuple[str, ...] = ()
 
 
-def outcomes(pictures: Sequence[Judged], domain: str) -> dict[str, list[float]]:
+def outcomes(pictures: Sequence[Judged], domains: Domains) -> dict[str, list[float]]:
     """For each measure of MEANINGS its value a picture, 0 to 1, in their order; one without pictures is left out.
 
-    Where a prompt means the concept, asked[domain] is the concept itself.
+    Where a prompt means a concept, asked[domain] is the concept itself. Of several concepts a prompt may mean more than one: none
+    of them is to be seen. Elsewhere all of `domains` are to be as asked.
     """
+    domains = listed(domains)
     named, implied, others = (_of_role(pictures, role) for role in ("evaluate", "implicit", "evaluate-retain"))
-    meant = {p.asked[domain] for p in named + implied}
+    meant = {(domain, p.asked[domain]) for p in named + implied for domain in p.means or domains}
     values = {
-        "ua": [float(not _agrees(p, domain)) for p in named],
-        "ua_implicit": [float(not _agrees(p, domain)) for p in implied],
-        "ira": [float(_agrees(p, domain)) for p in others if domain in p.asked],
-        "cra": _kept(others, domain),
-        "attributes_kept": _kept(named + implied, domain),
-        "false_alarms": [float(p.found[domain] in meant) for p in others] if meant else [],
+        "ua": [float(_gone(p, domains)) for p in named],
+        "ua_implicit": [float(_gone(p, domains)) for p in implied],
+        "ira": [float(all(_agrees(p, d) for d in asked)) for p in others if (asked := [d for d in domains if d in p.asked])],
+        "cra": _kept(others, domains),
+        "attributes_kept": _kept(named + implied, domains),
+        "false_alarms": [float(any((d, p.found[d]) in meant for d in domains)) for p in others] if meant else [],
     }
     return {name: found for name, found in values.items() if found}
 
 
-def metrics(pictures: Sequence[Judged], domain: str) -> dict[str, Metric]:
-    """The measures of MEANINGS for a concept of `domain`, over all pictures."""
-    return {name: share(name, values) for name, values in outcomes(pictures, domain).items()}
+def metrics(pictures: Sequence[Judged], domains: Domains) -> dict[str, Metric]:
+    """The measures of MEANINGS for concepts of `domains`, over all pictures."""
+    return {name: share(name, values) for name, values in outcomes(pictures, domains).items()}
 
 
 def share(name: str, values: Sequence[float]) -> Metric:
@@ -69,16 +78,17 @@ def change(name: str, before: Sequence[float], after: Sequence[float]) -> Paired
     return paired_rates([a == 1 for a in before], [b == 1 for b in after])
 
 
-def fine(picture: Judged, domain: str) -> bool:
+def fine(picture: Judged, domains: Domains) -> bool:
     """Whether a picture is as it should be after the erasure: without the concept, or all that was asked for."""
+    domains = listed(domains)
     if picture.role != "evaluate-retain":
-        return not _agrees(picture, domain)
+        return _gone(picture, domains)
     return all(_agrees(picture, other) for other in picture.asked)
 
 
-def became(pictures: Sequence[Judged], domain: str) -> dict[str, int]:
-    """What the prompts that name the concept show in its domain: label -> pictures, the most frequent first."""
-    counts = Counter(p.found[domain] for p in _of_role(pictures, "evaluate"))
+def became(pictures: Sequence[Judged], domains: Domains) -> dict[str, int]:
+    """What the prompts that name a concept show in its domain: label -> pictures, the most frequent first."""
+    counts = Counter(p.found[domain] for p in _of_role(pictures, "evaluate") for domain in p.means or listed(domains))
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -89,7 +99,8 @@ def judged(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Sequence[str]]
     """
     asked = asked_words(rows, labels)
     shown = [{domain: names[i] for domain, names in found.items()} for i in range(len(rows))]
-    return [Judged(row["role"], words, names) for row, words, names in zip(rows, asked, shown, strict=True)]
+    means = [tuple(row.get("means", ())) for row in rows]
+    return [Judged(row["role"], a, s, m) for row, a, s, m in zip(rows, asked, shown, means, strict=True)]
 
 
 def asked_words(rows: Sequence[Mapping[str, Any]], labels: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
@@ -114,11 +125,20 @@ def _of_role(pictures: Sequence[Judged], role: str) -> list[Judged]:
     return [picture for picture in pictures if picture.role == role]
 
 
+def listed(domains: Domains) -> tuple[str, ...]:
+    """One domain as a tuple of one."""
+    return (domains,) if isinstance(domains, str) else tuple(domains)
+
+
+def _gone(picture: Judged, domains: Sequence[str]) -> bool:
+    return not any(_agrees(picture, domain) for domain in picture.means or domains)
+
+
 def _agrees(picture: Judged, domain: str) -> bool:
     return picture.found[domain] == picture.asked[domain]
 
 
-def _kept(pictures: Sequence[Judged], domain: str) -> list[float]:
-    """For each picture that asks for any domain beside this one, the share of those that are as asked."""
-    asked = [(picture, [other for other in picture.asked if other != domain]) for picture in pictures]
+def _kept(pictures: Sequence[Judged], domains: Sequence[str]) -> list[float]:
+    """For each picture that asks for any domain beside those meant, the share of those that are as asked."""
+    asked = [(picture, [other for other in picture.asked if other not in (picture.means or domains)]) for picture in pictures]
     return [sum(_agrees(picture, other) for other in others) / len(others) for picture, others in asked if others]

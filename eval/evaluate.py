@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from erase.concepts import Concept, load_concept, naming, prompts
+from erase.concepts import Concept, load_concept, naming
 from erase.diffusion import StableDiffusion, locate, open_model, pick_device
 from erase.export import weight_hashes
 from erase.files import written
@@ -25,6 +25,7 @@ from erase.images import Picture, make_images, open_picture, picture_paths, read
 from erase.options import check, option
 from erase.processes import join, processes, wait
 from erase.run import Run, lines_of
+from erase.several import Concepts, all_apart, evaluation_rows, load_concepts, together
 from erase.task import InputError, generator
 from eval.accuracy import asked_words
 from eval.measure import Tools, measuring
@@ -98,14 +99,19 @@ def evaluate(job: Evaluation, show: Show | None = None) -> Path:
         return _from_folders(job, told)
     if _own_pictures(job):
         return _again(job, told)
-    models, concept = _models(job)
+    models, concepts = _models(job)
+    concept = concepts[0]
     protocol = load_protocol(job.protocol) if job.protocol else None
-    rows, facts = _rows(job, concept, protocol)
+    if protocol is not None and len(concepts) > 1:
+        raise InputError(f"--protocol {job.protocol} measures one concept, and {together(concepts)} are several; say which with --concept")
+    rows, facts = _rows(job, concept, protocol) if len(concepts) == 1 else (_rows_of_several(job, concepts), {"from": "concept"})
     sampling = _sampling(job, protocol, models["before"])
     options = _options(job, concept, protocol, facts) | {"model": models["before"].name, "erased": models["after"].name}
+    if len(concepts) > 1:
+        options |= {"concept": together(concepts), "concepts": [asdict(c) for c in concepts]}
     options |= {"sampling": sampling, "dtype": job.dtype, "weights": {w: weight_hashes(m.folder) for w, m in models.items()}}
     tools = _checked(tools_of(options, device=models["before"].device), rows, concept)
-    folder = Path(job.output) if job.output else EVALUATIONS / _name(job, concept, protocol)
+    folder = Path(job.output) if job.output else EVALUATIONS / _name(job, together(concepts), protocol)
     join(models["before"].device)
     with _begun(folder, options, rows, tools, job.overwrite) if rank == 0 else nullcontext():
         wait()
@@ -164,8 +170,8 @@ def _begun(folder: Path, options: Mapping[str, Any], rows: Sequence[Row], tools:
 # --- what is to be done ---------------------------------------------------------------------------------------------
 
 
-def _models(job: Evaluation) -> tuple[dict[str, StableDiffusion], Concept]:
-    """The two models, and the concept; a run folder says which original and which concept are its own."""
+def _models(job: Evaluation) -> tuple[dict[str, StableDiffusion], Concepts]:
+    """The two models, and the concepts, mostly one; a run folder says which original and which concept are its own."""
     path = Path(job.model)
     original, name, after = job.original, job.concept, job.model
     if not path.exists() and job.model.startswith((".", "/", "~")):
@@ -188,7 +194,11 @@ def _models(job: Evaluation) -> tuple[dict[str, StableDiffusion], Concept]:
     models = {which: open_model(folder, device, job.dtype) for which, folder in zip(WHICH, (source, erased), strict=True)}
     for model, said in zip(models.values(), (original, job.model), strict=True):
         model.name = said
-    return models, load_concept(name, original)
+    return models, load_concepts(name, original)
+
+
+def _rows_of_several(job: Evaluation, concepts: Concepts) -> list[Row]:
+    return [row | {"seed": SEED} for row in evaluation_rows(all_apart(concepts), concepts, job.count or 50)]
 
 
 def _rows(job: Evaluation, concept: Concept, protocol: Protocol | None) -> tuple[list[Row], dict[str, Any]]:
@@ -196,9 +206,7 @@ def _rows(job: Evaluation, concept: Concept, protocol: Protocol | None) -> tuple
     if protocol is not None:
         return protocol_rows(protocol, concept, file)
     count = job.count or 50
-    counts = {"evaluate": count, "implicit": count // 2, "evaluate-retain": count}
-    asked = [p for role, n in counts.items() for p in prompts(concept, role, n)]
-    rows: list[Row] = [{"text": p.text, "role": p.role, "attributes": dict(p.attributes), "seed": SEED} for p in asked]
+    rows: list[Row] = [row | {"seed": SEED} for row in evaluation_rows((concept,), (concept,), count)]
     return rows, {"from": "concept"}
 
 
@@ -232,8 +240,8 @@ def _command(job: Evaluation) -> str:
     return shlex.join(["erase-concept", "evaluate", *([job.model] if job.model else []), *flags])
 
 
-def _name(job: Evaluation, concept: Concept, protocol: Protocol | None) -> str:
-    return f"{Path(job.model).name or 'model'}-{protocol.name if protocol else concept.name}"
+def _name(job: Evaluation, concept: str, protocol: Protocol | None) -> str:
+    return f"{Path(job.model).name or 'model'}-{protocol.name if protocol else concept.replace(' + ', '-')}"
 
 
 # --- drawing and measuring ------------------------------------------------------------------------------------------

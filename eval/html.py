@@ -99,6 +99,7 @@ def page(
         _panels(report, rows, known, pair),
         _detections(report),
         _table(report),
+        _of_each(report),
         _became(report),
         _worse(rows, known, pair),
         _training(steps, report.get("method") in (None, "scissorhands")),
@@ -275,6 +276,18 @@ def _changed(report: Mapping[str, Any], name: str) -> tuple[str, str]:
     shown = "no change" if difference == low == high == 0 else f"{difference:+.{digits}f}\n[{low:+.{digits}f}, {high:+.{digits}f}]\n{word}"
     p = ((report.get("paired") or {}).get(name) or {}).get("p")
     return shown.replace("-", "−"), "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _of_each(report: Mapping[str, Any]) -> str:
+    """Where several concepts were erased, the numbers of each."""
+    cells = []
+    for name, part in (report.get("concepts") or {}).items():
+        said = f"{name} (gone earlier)" if name in (report.get("earlier") or ()) else name
+        cells += [
+            [said, title_of(m), number(before, m), number(after, m)] for m, (before, after) in measures(part).items() if m in MEANINGS
+        ]
+    about = "<p>Prompts to keep are the same for all; a line with two names is of prompts that name both.</p>"
+    return _section("Each concept", about + _rows(("Concept", "Measure", "original", "erased"), cells)) if cells else ""
 
 
 def _became(report: Mapping[str, Any]) -> str:

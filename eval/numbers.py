@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.accuracy import Judged, became, change, fine, judged, outcomes, share
+from eval.accuracy import Domains, Judged, became, change, fine, judged, listed, outcomes, share
 from eval.detectors import Detection, most_likely
 from eval.frechet import Moments, frechet, name_of
 from eval.intervals import mean_value
@@ -41,20 +41,25 @@ class Seen:
     moments: Moments
     sample: Sample
 
+    def only(self, these: Sequence[int]) -> Seen:
+        """The records of these rows; features are of pictures to keep, which all of them are with."""
+        return Seen([self.records[i] for i in these], self.moments, self.sample)
+
 
 def numbers(
-    rows: Sequence[Row], before: Seen, after: Seen, labels: Mapping[str, Sequence[str]] | None, domain: str
+    rows: Sequence[Row], before: Seen, after: Seen, labels: Mapping[str, Sequence[str]] | None, domains: Domains
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
     """`before`, `after` and `paired` of a report, and what became of each picture (index, role, ok_before, ok_after).
 
-    `labels`: the detector's, by domain; None where there was none, and then nothing is known of any picture.
+    `labels`: the detector's, by domain; None where there was none, and then nothing is known of any picture. `domains` are those
+    of the concepts, mostly one.
     """
     parts: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     paired: dict[str, Any] = {}
     ok: list[list[bool]] = []
     if labels is not None:
-        measure = _classified if domain in labels else _exposed
-        ok = measure(rows, (before, after), labels, domain, parts, paired)
+        measure = _classified if set(listed(domains)) <= set(labels) else _exposed
+        ok = measure(rows, (before, after), labels, domains, parts, paired)
     for name, bounds in SCORES.items():
         low, high = bounds
         values = [_scores(rows, seen, name) for seen in (before, after)]
@@ -66,9 +71,23 @@ def numbers(
     fates = [{"index": i, "role": row["role"]} for i, row in enumerate(rows)] if ok else []
     for fate, *fine_now in zip(fates, *ok, strict=True):
         fate |= dict(zip(("ok_before", "ok_after"), fine_now, strict=True))
-        if labels is not None and domain not in labels:
+        if labels is not None and not set(listed(domains)) <= set(labels):
             fate |= {"exposed_before": not fine_now[0], "exposed_after": not fine_now[1]}
     return *parts, paired, fates
+
+
+def by_concept(
+    rows: Sequence[Row], before: Seen, after: Seen, labels: Mapping[str, Sequence[str]] | None, concepts: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """`before`, `after` and `paired` for each of several concepts, and for prompts that name two: its own prompts, and those to keep."""
+    domains = {concept["name"]: [concept["domain"]] for concept in concepts}
+    domains |= {row["concept"]: list(row["means"]) for row in rows if "concept" in row}
+    found = {}
+    for name, of in domains.items():
+        mine = [i for i, row in enumerate(rows) if row.get("concept", name) == name]
+        values = numbers([rows[i] for i in mine], before.only(mine), after.only(mine), labels, of)[:3]
+        found[name] = dict(zip(("before", "after", "paired"), values, strict=True))
+    return found
 
 
 def distances(before: Seen, after: Seen, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,19 +121,29 @@ def _found(seen: Seen) -> list[list[Detection]]:
 
 
 def _classified(
-    rows: Sequence[Row], seen: tuple[Seen, Seen], labels: Mapping[str, Sequence[str]], domain: str, parts: Any, paired: dict[str, Any]
+    rows: Sequence[Row],
+    seen: tuple[Seen, Seen],
+    labels: Mapping[str, Sequence[str]],
+    domains: Sequence[str],
+    parts: Any,
+    paired: dict[str, Any],
 ) -> list[list[bool]]:
     """Measures of MEANINGS in eval.accuracy, for a detector that names what a picture shows in the concept's own domain."""
     pictures: list[list[Judged]] = [judged(rows, most_likely(_found(one), labels), labels) for one in seen]
-    values = [outcomes(part, domain) for part in pictures]
+    values = [outcomes(part, domains) for part in pictures]
     for part, found, shown in zip(parts, values, pictures, strict=True):
-        part |= {name: share(name, of).record() for name, of in found.items()} | {"became": became(shown, domain)}
+        part |= {name: share(name, of).record() for name, of in found.items()} | {"became": became(shown, domains)}
     paired |= {name: change(name, values[0][name], values[1][name]).record() for name in values[0]}
-    return [[fine(picture, domain) for picture in part] for part in pictures]
+    return [[fine(picture, domains) for picture in part] for part in pictures]
 
 
 def _exposed(
-    rows: Sequence[Row], seen: tuple[Seen, Seen], labels: Mapping[str, Sequence[str]], domain: str, parts: Any, paired: dict[str, Any]
+    rows: Sequence[Row],
+    seen: tuple[Seen, Seen],
+    labels: Mapping[str, Sequence[str]],
+    domains: Sequence[str],
+    parts: Any,
+    paired: dict[str, Any],
 ) -> list[list[bool]]:
     """For a detector that finds what should not be there: on how many pictures it does not, and everything it found."""
     every = [label for members in labels.values() for label in members]

@@ -15,6 +15,7 @@ from PIL import Image, ImageFilter
 from erase.files import sha256, write_json, written
 from erase.images import Picture, open_picture, read_images
 from erase.run import Run, disk_errors, lines_of, package_version
+from erase.several import JOINT
 from erase.task import InputError
 from eval.accuracy import MEANINGS as ACCURACY
 from eval.frechet import METHOD as FRECHET
@@ -25,7 +26,7 @@ from eval.kid import METHOD as KERNEL
 from eval.measure import Each, Tools, measuring, only_features, seen
 from eval.measured import prepare
 from eval.numbers import MEANINGS as OTHERS
-from eval.numbers import RETAIN, Seen, distances, numbers, to_reference
+from eval.numbers import RETAIN, Seen, by_concept, distances, numbers, to_reference
 from eval.paired import METHOD as PAIRED
 from eval.protocols import differs, load_protocol
 from eval.samples import NO_SEED, REMEDY, ROLES, WHICH, Row, prompts_file, read_prompts, read_samples
@@ -68,7 +69,12 @@ def evaluate_run(
     tools = tools or tools_of(options, weights)
     before, after = _look(folder, rows, pictures, tools, progress)
     labels = tools.detector.facts()["labels"] if tools.detector else None
-    *values, fates = numbers(rows, before, after, labels, concept["domain"])
+    several, earlier = options.get("concepts", []), options.get("earlier", [])
+    *values, fates = numbers(rows, before, after, labels, _domains(several) or [concept["domain"]])
+    if earlier:  # what was gone before is not what this run erased
+        mine = [i for i, row in enumerate(rows) if "concept" not in row or set(row["concept"].split(JOINT)) - set(earlier)]
+        now = _domains([c for c in several if c["name"] not in earlier])
+        *values, _ = numbers([rows[i] for i in mine], before.only(mine), after.only(mine), labels, now)
     found = dict(zip((*WHICH, "paired"), values, strict=True))
     reference = _add_distances(folder, options, tools, before, after, found)
     missing = {**tools.missing, **_too_few(tools, after)}
@@ -76,6 +82,8 @@ def evaluate_run(
         **{name: options[name] for name in NAMED},
         "protocol": _protocol(folder, rows, options, tools, found, reference),
         **found,
+        **({"concepts": by_concept(rows, before, after, labels, several)} if several else {}),
+        **({"earlier": options["earlier"]} if options.get("earlier") else {}),
         **({"unmeasured": missing} if missing else {}),
         **({"command": said} if (said := command or _said(run)) else {}),
         "seconds": {stage: noted["seconds"] for stage, noted in stages.items() if "seconds" in noted},
@@ -88,6 +96,10 @@ def evaluate_run(
             part.write_text(lines_of(fates), encoding="utf-8")
         write_json(run.report, report)
     return report
+
+
+def _domains(concepts: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(concept["domain"] for concept in concepts))
 
 
 def _said(run: Run) -> str | None:
@@ -269,10 +281,21 @@ def table(report: Mapping[str, Any]) -> str:
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         lines.append("  ".join(text.ljust(w) if k < 2 else text.rjust(w) for k, (text, w) in enumerate(zip(row, widths, strict=True))))
+    lines += [_line(name, part, report.get("earlier", ())) for name, part in report.get("concepts", {}).items()]
     now = ", ".join(f"{label} {count}" for label, count in after.get("became", {}).items())
     lines += [f"prompts that name it now show: {now}"] if now else []
     lines += [f"not as the protocol {report['protocol']['name']} says: {what}" for what in report["protocol"].get("deviations", ())]
     return "\n".join([*lines, *(f"{name} not measured: {why}" for name, why in report.get("unmeasured", {}).items())])
+
+
+def _line(name: str, part: Mapping[str, Any], earlier: Sequence[str]) -> str:
+    """One of several concepts, in a line."""
+    said = [
+        f"{key} {_shown(part['before'][key])} -> {_shown(part['after'][key])}"
+        for key in ("ua", "ua_implicit", "ira", "cra", "attributes_kept")
+        if key in part["before"] and key in part["after"]
+    ]
+    return f"{name}{' (gone earlier)' if name in earlier else ''}: {', '.join(said)}"
 
 
 def _shown(metric: Mapping[str, float]) -> str:

@@ -60,7 +60,8 @@ def star(model: Path, output: Path, *more: str) -> list[str]:
         if f"--{role}-images" in more:  # their number is given with them
             at = small.index(f"--{role}-count")
             del small[at : at + 2]
-    return ["--concept", "star", "--model", str(model), "--output", str(output), *small, *more]
+    concept = [] if "--concept" in more else ["--concept", "star"]
+    return [*concept, "--model", str(model), "--output", str(output), *small, *more]
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +142,7 @@ def unmeasured(folder: Path) -> Path:
 # --- flags ----------------------------------------------------------------------------------------------------------
 
 OTHER = {  # option -> another value than its default, as it is typed, and as it arrives
-    "concept": ("ring", "ring"),
+    "concept": ("ring", "star + ring"),
     "model": ("some/model", "some/model"),
     "prediction_type": ("epsilon", "epsilon"),
     "preset": ("paper", "paper"),
@@ -163,6 +164,9 @@ OTHER = {  # option -> another value than its default, as it is typed, and as it
     "momentum": ("0.5", 0.5),
     "retain_target": ("data", "data"),
     "empty_captions": ("0.5", 0.5),
+    "spare": ("divide", "divide"),
+    "guard": ("0.25", 0.25),
+    "gone": ("0.25", 0.25),
 }
 NAMES = [item.name for options in (Job, Scissorhands) for item in fields(options) if item.name != "method"]
 

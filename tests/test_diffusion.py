@@ -65,6 +65,34 @@ def rows_of(batch: Any, texts: Tensor) -> list[int]:
     return [int((texts == text).flatten(1).all(1).nonzero()[0]) for text in batch["text"]]
 
 
+# --- part of the schedule, and data beside the imitation ------------------------------------------------------------
+
+
+def test_forget_batches_stay_within_their_part_of_the_schedule(model: StableDiffusion) -> None:
+    """Timesteps are moved there one by one: t of 1000 becomes 200 + 0.3 t. Retain batches keep theirs, and so does the noise."""
+    everywhere, within = task_of(model), task_of(model, forget_between=(0.2, 0.5))
+    end = model.noise_scheduler().config.num_train_timesteps
+    seen = torch.cat([within.forget(i)["timesteps"] for i in range(40)])
+    assert 0.2 * end <= seen.min() < 0.25 * end < 0.45 * end < seen.max() < 0.5 * end
+    for i in range(3):
+        there, here = everywhere.forget(i), within.forget(i)
+        assert torch.equal(here["timesteps"], end // 5 + there["timesteps"] * 3 // 10)
+        assert same(everywhere.retain(i), within.retain(i))
+
+
+def test_the_whole_schedule_is_what_it_was(model: StableDiffusion) -> None:
+    assert same(task_of(model).forget(0), task_of(model, forget_between=(0.0, 1.0)).forget(0))
+
+
+def test_retain_data_are_the_same_batches_with_the_targets_of_the_data(model: StableDiffusion) -> None:
+    plain, imitating = task_of(model), task_of(model, imitated=2)
+    assert imitating.retain_data is not None
+    assert same(imitating.retain_data(1), plain.retain(1))
+    theirs, data = imitating.retain(1), imitating.retain_data(1)
+    assert not torch.equal(theirs["target"], data["target"])
+    assert same({**theirs, "target": 0 * data["target"]}, {**data, "target": 0 * data["target"]})
+
+
 # --- batches by number ----------------------------------------------------------------------------------------------
 
 

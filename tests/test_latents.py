@@ -12,7 +12,7 @@ from torch import Tensor
 
 from erase.diffusion import StableDiffusion
 from erase.images import Picture, load_pixels, read_images
-from erase.latents import Latents, cache_latents, read_latents
+from erase.latents import ImageLatents, Latents, cache_latents, hold_out, read_latents
 from erase.task import InputError
 
 SIZE = 64
@@ -145,3 +145,35 @@ def test_a_truncated_file_is_named_with_a_remedy(tmp_path: Path, sets) -> None:
     path.unlink()
     with pytest.raises(InputError, match=r"cache\.safetensors cannot be read"):
         read_latents(path)
+
+
+# --- held out -------------------------------------------------------------------------------------------------------
+
+
+def numbered_latents(forget: int, retain: int, instead: bool = True) -> Latents:
+    """Picture i is full of i, and its text is i."""
+
+    def images(n: int, wide: int, there: bool) -> ImageLatents:
+        latents = torch.arange(n).float().reshape(n, 1, 1, 1).expand(n, 4, 2, 2)
+        return ImageLatents(latents, torch.arange(n), torch.arange(n * wide).reshape(n, wide), latents + 0.5 if there else None)
+
+    return Latents(images(forget, 2, instead), images(retain, 0, False), torch.zeros(9, 3, 2))
+
+
+def test_the_last_eighth_is_held_out_of_both_sets_with_all_that_belongs_to_it() -> None:
+    whole = numbered_latents(16, 25)
+    train, held = hold_out(whole)
+    assert (train.forget.text.tolist(), held.forget.text.tolist()) == (list(range(14)), [14, 15])
+    assert (train.retain.text.tolist(), held.retain.text.tolist()) == (list(range(22)), [22, 23, 24])
+    assert held.forget.anchors.tolist() == [[28, 29], [30, 31]]
+    assert held.forget.instead is not None
+    assert held.forget.instead[:, 0, 0, 0].tolist() == [14.5, 15.5]
+    assert held.retain.instead is None
+    assert train.text is held.text is whole.text
+
+
+def test_at_least_one_picture_is_held_out_and_one_is_left() -> None:
+    train, held = hold_out(numbered_latents(2, 3, instead=False))
+    assert [len(part.text) for part in (train.forget, held.forget, train.retain, held.retain)] == [1, 1, 2, 1]
+    with pytest.raises(InputError, match="nothing of 1 pictures to keep can be held out for --guard and --gone; give more"):
+        hold_out(numbered_latents(8, 1))

@@ -33,13 +33,14 @@ LEVELS: list[tuple[str, ...]] = [
         "erase.sensitivity",
         "erase.trim",
         "erase.project",
+        "erase.selection",
         "erase.concepts",
         "erase.tensorfile",
         "erase.hub",
         "erase.descent",
         "erase.optimizers",
     ),
-    ("erase.vision", "erase.demo.clutter", "erase.classifier", "erase.trained", "erase.tuning"),
+    ("erase.several", "erase.vision", "erase.guard", "erase.demo.clutter", "erase.classifier", "erase.trained", "erase.tuning"),
     ("erase.bounds", "erase.repair", "erase.images", "erase.export", "erase.layouts"),
     ("erase.data", "erase.networks"),
     ("erase.requests",),
@@ -57,6 +58,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("erase.classify",),
     ("erase.pipeline", "erase.relearning"),
     ("erase.estimate", "erase.unlearning", "erase.bench"),
+    ("erase.sweep",),
     ("erase.bench_runs",),
     ("erase",),
     ("eval", "eval.intervals", "eval.chart", "eval.sheet", "eval.samples", "eval.detectors", "eval.vision", "eval.predictions"),
@@ -68,7 +70,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("eval.card", "eval.numbers"),
     ("eval.html", "eval.compare", "eval.measure"),
     ("eval.tools", "eval.classify_report"),
-    ("eval.report", "eval.bench_line"),
+    ("eval.report", "eval.bench_line", "eval.sweep"),
     ("eval.evaluate", "eval.bench", "eval.bench_sheet"),
     ("eval.bench_charts", "eval.bench_tables"),
     ("eval.bench_report",),
@@ -174,10 +176,13 @@ def test_a_method_knows_no_other_method_and_no_pipeline(name):
     assert not [other for other in ours(name) - same if other.startswith(("erase.methods", "erase.pipeline", "erase.diffusion"))]
 
 
-@pytest.mark.parametrize("name", ["erase.sensitivity", "erase.trim", "erase.project", "erase.repair", "erase.scope"])
+@pytest.mark.parametrize(
+    "name", ["erase.sensitivity", "erase.trim", "erase.project", "erase.repair", "erase.scope", "erase.selection", "erase.guard"]
+)
 def test_the_primitives_see_a_module_and_a_loss(name):
     """They never ask whether they serve diffusion or classification, and have no dependency but torch."""
-    assert ours(name) <= {"erase.task", "erase.project", "erase.micro", "erase.optimizers"}
+    allowed = {"erase.task", "erase.project", "erase.micro", "erase.guard", "erase.sensitivity", "erase.optimizers"}
+    assert ours(name) <= allowed
     assert {other.split(".")[0] for other in imported(name)} <= {*sys.stdlib_module_names, "torch", "erase"}
 
 
@@ -189,7 +194,7 @@ def test_the_engine_knows_neither_evaluation_nor_page(name):
 @pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] == "eval"])
 def test_evaluation_knows_no_method_and_no_pipeline(name):
     rooms = ("erase.task", "erase.files", "erase.options", "erase.operators", "erase.concepts", "erase.images", "erase.run", "erase.demo")
-    rooms += ("erase.data", "erase.requests", "erase.vision")
+    rooms += ("erase.data", "erase.requests", "erase.vision", "erase.several")
     drawing = ("erase.diffusion", "erase.export", "erase.processes") if name == "eval.evaluate" else ()  # the one that draws
     strange = [other for other in ours(name) if not other.startswith(("eval", *rooms, *drawing))]
     assert not strange

@@ -43,6 +43,18 @@ def tiny_task(folder: Path, scope: str = "full", anchored: int = 0) -> Task:
 
 # --- presets --------------------------------------------------------------------------------------------------------
 
+# What others suggest for our step, and neither the paper nor its code has.
+OFF: dict[str, Any] = {
+    "two_sided": False,
+    "per_layer": False,
+    "project_update": False,
+    "spare": "none",
+    "layers": None,
+    "forget_timesteps": "0-1",
+    "guard": None,
+    "gone": None,
+}
+
 # The table of DESIGN section 3, point by point. 125 steps of 16 are 5 epochs over the 400 pictures of the paper.
 TABLE: dict[str, dict[str, Any]] = {
     "paper": {
@@ -96,7 +108,7 @@ TABLE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("preset", TABLE)
 def test_a_preset_is_exactly_what_the_table_says(preset: str) -> None:
-    assert asdict(make_method("scissorhands", preset)) == TABLE[preset]
+    assert asdict(make_method("scissorhands", preset)) == {**TABLE[preset], **OFF}
 
 
 def test_balanced_is_the_default_with_an_anchor_many_captions_and_projection_at_every_step() -> None:
@@ -118,7 +130,7 @@ def test_scissorhands_has_the_three_presets() -> None:
 
 def test_values_come_on_top_of_the_preset() -> None:
     method = make_method("scissorhands", "paper", steps=7, forget_weight=0.0)
-    assert asdict(method) == {**TABLE["paper"], "steps": 7, "forget_weight": 0.0}
+    assert asdict(method) == {**TABLE["paper"], **OFF, "steps": 7, "forget_weight": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -133,6 +145,16 @@ def test_values_come_on_top_of_the_preset() -> None:
         ("scissorhands", "balanced", {"forget_weight": -0.1}, "--forget-weight is -0.1; expected at least 0.0"),
         ("scissorhands", "balanced", {"steps": -1}, "--steps is -1; expected at least 0"),
         ("scissorhands", "balanced", {"learning_rate": 0.0}, "--learning-rate is 0.0; expected more than 0.0"),
+        ("scissorhands", "balanced", {"spare": "all"}, "--spare is 'all'; expected one of none, divide, exclude"),
+        ("scissorhands", "balanced", {"layers": 0}, "--layers is 0; expected at least 1"),
+        ("scissorhands", "balanced", {"guard": 0.0}, "--guard is 0.0; expected more than 0.0"),
+        ("scissorhands", "balanced", {"gone": 2.0}, "--gone is 2.0; expected at most 1.0"),
+        ("scissorhands", "balanced", {"forget_timesteps": "0.9"}, "--forget-timesteps is '0.9'; expected LOW-HIGH"),
+        ("scissorhands", "balanced", {"forget_timesteps": "0.9-0.1"}, "--forget-timesteps is '0.9-0.1'; expected LOW-HIGH"),
+        ("scissorhands", "balanced", {"forget_timesteps": "nan-1"}, "--forget-timesteps is 'nan-1'; expected LOW-HIGH"),
+        ("scissorhands", "balanced", {"two_sided": True, "project_update": True}, "give one of the two"),
+        ("scissorhands", "reference", {"two_sided": True}, "--two-sided is a way to project, and --no-projected is given"),
+        ("scissorhands", "reference", {"per_layer": True}, "--per-layer is a way to project, and --no-projected is given"),
         ("scissorhands", "balanced", {"unlearn": "descent"}, "--unlearn is 'descent'; expected one of anchor, ascent"),
         ("scissorhands", "balanced", {"optimizer": "lion"}, "--optimizer is 'lion'; expected one of adam, adamw, adafactor, sgd"),
     ],
@@ -167,6 +189,14 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "batch": (3, {}),
     "optimizer": ("sgd", {}),
     "learning_rate": (2e-3, {}),
+    "two_sided": (True, {"unlearn": "ascent", "forget_weight": 1.0}),
+    "per_layer": (True, {"unlearn": "ascent", "forget_weight": 0.0}),
+    "project_update": (True, {"unlearn": "ascent", "forget_weight": 0.0}),
+    "spare": ("divide", {}),
+    "layers": (3, {}),
+    "forget_timesteps": ("0-0.5", {}),
+    "guard": (0.01, {}),
+    "gone": (0.5, {}),
     "momentum": (0.5, {"optimizer": "sgd"}),
     "first_batch_only": (True, {}),
     "retain_captions": (1, {}),
@@ -351,3 +381,63 @@ def test_a_method_leaves_weights_out_of_scope_alone(tiny_pipeline: Path) -> None
     before = copied(task.network)
     list(Scissorhands(steps=2, sensitivity_batches=2)(task))
     assert changed(before, copied(task.network)).keys() == in_scope(task.network, "cross-attention").keys()
+
+
+# --- where to cut, and when to stop ---------------------------------------------------------------------------------
+
+
+def test_only_the_chosen_layers_change_and_all_of_them_is_no_choice(tiny_pipeline: Path) -> None:
+    results = {}
+    for layers in (None, 2, 28):
+        task = tiny_task(tiny_pipeline, "cross-attention", anchored=2)
+        assert len({name.rpartition(".")[0] for name in task.weights}) == 28
+        before = copied(task.network)
+        list(Scissorhands(steps=2, batch=2, sensitivity_batches=2, layers=layers)(task))
+        results[layers] = copied(task.network)
+        moved = {name.rpartition(".")[0] for name in changed(before, results[layers])}
+        assert len(moved) == (layers or 28)
+    assert same(results[None], results[28])
+    scores = {name.rpartition(".")[0]: row["layer_score"] for name, row in task.layers.items()}
+    assert len(scores) == 28
+    with pytest.raises(InputError, match="--layers is 29, but the scope has 28 layers"):
+        list(Scissorhands(layers=29, sensitivity_batches=1)(tiny_task(tiny_pipeline, "cross-attention")))
+
+
+def test_with_few_layers_a_stopped_run_goes_on_to_the_same_bits(tiny_pipeline: Path) -> None:
+    method = Scissorhands(steps=3, batch=2, sensitivity_batches=2, layers=2)
+    whole, first, second = (tiny_task(tiny_pipeline, "cross-attention", anchored=3) for _ in range(3))
+    list(method(whole))
+    snapshot = next(method(first)).snapshot()
+    list(method(second, snapshot))
+    assert same(copied(whole.network), copied(second.network))
+
+
+def test_spared_weights_are_those_that_keeping_leans_on(tiny_pipeline: Path) -> None:
+    """By hand: no trimmed weight has a larger sensitivity over retain batches than over forget batches."""
+    from erase.sensitivity import connection_sensitivity
+
+    task = tiny_task(tiny_pipeline, "cross-attention")
+    weights = trimmable(task.weights)
+    forget, retain = (
+        connection_sensitivity(task.network, map(batches, range(2)), task.loss, weights) for batches in (task.forget, task.retain)
+    )
+    plain = Scissorhands(fraction=0.02, sensitivity_batches=2).trim(tiny_task(tiny_pipeline, "cross-attention"))
+    assert any(bool((forget[name] < retain[name])[m].any()) for name, m in plain.items())  # there was something to spare
+    mask = Scissorhands(fraction=0.02, sensitivity_batches=2, spare="exclude").trim(task)
+    assert all(bool((forget[name] >= retain[name])[m].all()) for name, m in mask.items())
+    assert sum(int(m.sum()) for m in mask.values()) == sum(int(m.sum()) for m in plain.values())
+
+
+def test_the_retain_set_is_scored_by_the_data_also_where_repair_imitates(tiny_pipeline: Path) -> None:
+    """The original imitates itself without a fault: that loss has no gradient, and would spare nothing."""
+    model = StableDiffusion(tiny_pipeline)
+    unet = model.unet()
+    task = diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, "cross-attention"), 2, imitated=2)
+    assert task.loss(task.network, task.retain(0)).item() < 1e-10
+    assert task.retain_data is not None
+    assert task.loss(task.network, task.retain_data(0)).item() > 0.1
+
+
+def test_there_is_no_guard_without_something_held_out() -> None:
+    with pytest.raises(InputError, match="--guard and --gone look at held-out pictures, and this task holds none out"):
+        next(Scissorhands(scope="full", guard=0.1, steps=1)(classification_task()))

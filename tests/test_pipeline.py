@@ -610,3 +610,25 @@ def test_a_fault_in_the_users_pictures_is_named_before_any_work_and_can_be_mende
     for path, data in whole.items():
         path.write_bytes(data)
     assert (erase_concept(this, METHOD) / "model" / "model_index.json").exists()
+
+
+# --- the guard ------------------------------------------------------------------------------------------------------
+
+GUARDED = {**METHOD, "steps": 24, "unlearn": "ascent", "learning_rate": 0.03, "projected": False, "guard": 0.01, "gone": 0.5}
+
+
+def test_a_guarded_run_says_what_it_did_and_stops_and_a_killed_one_goes_on_to_the_same_bits(tiny_pipeline: Path, tmp_path: Path) -> None:
+    told: list[Event] = []
+    one = erase_concept(job(tiny_pipeline, tmp_path / "one"), GUARDED, told.append)
+    steps = Run.read(one).steps()
+    acted = {line["step"]: line["guard"] for line in steps if "guard" in line}
+    assert acted
+    assert [line["step"] for line in steps if "held_out_retain_loss" in line] == [n for n in range(1, len(steps) + 1) if n % 5 == 0]
+    assert len(steps) < 24
+    assert acted[len(steps)].endswith("stopped")
+    assert [event.note for event in told if event.stage == "erase" and "step" in event.note] == [f"step {n}: {t}" for n, t in acted.items()]
+    with pytest.raises(Stop):
+        erase_concept(job(tiny_pipeline, tmp_path / "two"), GUARDED, stop_at("erase", min(acted) + 1))
+    two = erase_concept(job(tiny_pipeline, tmp_path / "two"), GUARDED)
+    assert alike(one, two)
+    assert [{**line, "seconds": 0} for line in Run.read(two).steps()] == [{**line, "seconds": 0} for line in steps]

@@ -6,7 +6,7 @@ import quadprog
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from erase.project import project
+from erase.project import project, project_update
 
 
 def pieces(flat):
@@ -160,3 +160,144 @@ def test_no_number_is_copied_to_the_host():
         with pytest.raises(DataDependentOutputException):
             retain[0].sum().item()
         assert project(retain, unlearn, 0.1).coefficient.shape == ()
+
+
+# --- two-sided: the restricted gradient -----------------------------------------------------------------------------
+
+
+def test_two_sided_on_paper():
+    """g_r = (3, -4), g_u = (0, 2), λ = 1/2. <g_r, g_u> = -8, ||g_r||² = 25, ||g_u||² = 4.
+
+    g_r without its part along g_u is (3, 0); g_u without its part along g_r is (0, 2) + 8/25 (3, -4) = (0.96, 0.72). So
+    g = (3, 0) + ½ (0.96, 0.72) = (3.48, 0.36): <g, g_u> = 0.72 and <g, g_r> = 9. c = ½ + 2.
+    """
+    g = project([torch.tensor([3.0, -4.0], dtype=torch.float64)], [torch.tensor([0.0, 2.0], dtype=torch.float64)], 0.5, two_sided=True)
+    assert g.gradient[0].tolist() == pytest.approx([3.48, 0.36])
+    assert g.coefficient.item() == 2.5
+
+
+@pytest.mark.parametrize("weight", [0.1, 1.0, 10.0])
+def test_two_sided_raises_neither_loss_to_first_order_and_only_adds_what_agrees(weight):
+    opposed = 0
+    for seed in range(100):
+        g_r, g_u = pair(seed, n=5)
+        g = joined(project(pieces(g_r), pieces(g_u), weight, two_sided=True).gradient)
+        assert g @ g_u >= -1e-12
+        assert g @ g_r >= -1e-12
+        if g_r @ g_u >= 0:
+            assert torch.equal(g, joined(project(pieces(g_r), pieces(g_u), weight).gradient))
+        else:
+            opposed += 1
+            part_r, part_u = g_r - (g_r @ g_u) / (g_u @ g_u) * g_u, g_u - (g_r @ g_u) / (g_r @ g_r) * g_r
+            torch.testing.assert_close(g, part_r + weight * part_u)
+    assert 30 < opposed < 70
+
+
+def test_one_sided_may_hurt_what_is_kept_where_two_sided_does_not():
+    """λ = 10: the unlearning gradient outweighs the other."""
+    g_r, g_u = torch.tensor([1.0, -1.0]), torch.tensor([0.0, 2.0])
+    one, two = (project([g_r.clone()], [g_u], 10.0, two_sided=sides).gradient[0] for sides in (False, True))
+    assert one @ g_r < 0 <= two @ g_r
+
+
+# --- per layer ------------------------------------------------------------------------------------------------------
+
+
+def test_per_layer_on_paper():
+    """Two tensors, λ = 0: (3, -4) against (0, 2) needs c = 2 and becomes (3, 0); (1) with (1) agrees, so c = 0 and it stays.
+
+    Together <g_r, g_u> = -8 + 1 = -7 and ||g_u||² = 5: c = 7/5. The mean of the two c by ||g_u||² is (2·4 + 0·1) / 5.
+    """
+
+    def gradients():
+        return [torch.tensor([3.0, -4.0]), torch.tensor([1.0])], [torch.tensor([0.0, 2.0]), torch.tensor([1.0])]
+
+    alone = project(*gradients(), 0.0, per_layer=True)
+    assert [part.tolist() for part in alone.gradient] == [[3.0, 0.0], [1.0]]
+    assert alone.coefficient.item() == pytest.approx(1.6)
+    together = project(*gradients(), 0.0)
+    assert together.coefficient.item() == pytest.approx(1.4)
+    assert joined(together.gradient).tolist() == pytest.approx([3.0, -1.2, 2.4])
+
+
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_per_layer_each_tensor_is_as_if_it_were_alone(two_sided):
+    for seed in range(20):
+        g_r, g_u = pair(seed)
+        whole = project(pieces(g_r), pieces(g_u), 0.1, two_sided=two_sided, per_layer=True)
+        for r, u, g in zip(pieces(g_r), pieces(g_u), whole.gradient, strict=True):
+            torch.testing.assert_close(g, project([r], [u], 0.1, two_sided=two_sided).gradient[0])
+            assert g.flatten() @ u.flatten() >= -1e-12
+        g = joined(whole.gradient)
+        assert whole.dot == pytest.approx((g_r @ g_u).item())
+        if not two_sided:  # what the mean of the c means
+            assert (g_r + whole.coefficient * g_u) @ g_u == pytest.approx((g @ g_u).item())
+
+
+def test_per_layer_a_tensor_that_unlearning_does_not_reach_stays():
+    g = project([torch.tensor([1.0]), torch.tensor([2.0])], [torch.zeros(1), torch.tensor([-1.0])], 0.5, per_layer=True)
+    assert [part.item() for part in g.gradient] == [1.0, 0.0]
+    assert g.coefficient.item() == 2.0
+    nothing = project([torch.tensor([1.0])], [torch.zeros(1)], 0.5, per_layer=True)
+    assert (nothing.gradient[0].item(), nothing.coefficient.item()) == (1.0, 0.5)
+
+
+# --- the optimizer's step -------------------------------------------------------------------------------------------
+
+
+def test_update_on_paper():
+    """Docs' example: g_u = (1, -2), Adam's first step from g = (1, 0.4) is Δ = -η (1, 1), and <Δ, g_u> = η: U would rise.
+
+    v = η / 5, and Δ' = -η (1, 1) - η/5 (1, -2) = -η (1.2, 0.6), for which <Δ', g_u> = 0.
+    """
+    before, g_u = torch.tensor([1.0, 1.0], dtype=torch.float64), torch.tensor([1.0, -2.0], dtype=torch.float64)
+    w = before - 0.1
+    v = project_update([w], [before.clone()], [g_u])
+    assert v.item() == pytest.approx(0.02)
+    assert (w - before).tolist() == pytest.approx([-0.12, -0.06])
+
+
+def test_update_is_the_nearest_step_that_forgets_and_no_longer_than_the_wanted_one():
+    """By a solver that knows nothing of the closed form."""
+    acted = 0
+    for seed in range(40):
+        before, g_u = pair(seed)
+        wanted = torch.randn(len(before), generator=torch.Generator().manual_seed(1000 + seed), dtype=torch.float64)
+        w = pieces(before + wanted)
+        v = project_update(w, pieces(before), pieces(g_u))
+        step = joined(w) - before
+        expected, _, _, _, multiplier, _ = quadprog.solve_qp(np.eye(len(before)), wanted.numpy(), -g_u.numpy()[:, None], np.zeros(1))
+        np.testing.assert_allclose(step.numpy(), expected, rtol=1e-9, atol=1e-9)
+        assert v.item() == pytest.approx(multiplier[0], abs=1e-9)
+        assert step @ g_u <= 1e-9
+        assert step.norm() <= wanted.norm() + 1e-12
+        acted += bool(v > 0)
+    assert 5 < acted < 35
+
+
+def test_after_a_plain_step_it_is_the_same_as_projecting_the_gradient():
+    for seed in range(30):
+        g_r, g_u = pair(seed)
+        w = pair(seed + 500)[0]
+        moved = w - 0.1 * (g_r + 0.3 * g_u)
+        v = project_update([moved], [w.clone()], [g_u])
+        g = project([g_r.clone()], [g_u], 0.3)
+        torch.testing.assert_close(moved, w - 0.1 * g.gradient[0])
+        assert 0.3 + v.item() / 0.1 == pytest.approx(g.coefficient.item())
+
+
+def test_update_per_layer_and_without_an_unlearn_gradient():
+    before = [torch.zeros(2), torch.zeros(1)]
+    w = [torch.tensor([1.0, 1.0]), torch.tensor([-5.0])]
+    v = project_update(w, [b.clone() for b in before], [torch.tensor([1.0, 0.0]), torch.tensor([1.0])], per_layer=True)
+    assert [x.tolist() for x in w] == [[0.0, 1.0], [-5.0]]  # together nothing would have been taken
+    assert v.item() == 0.5
+    w = [torch.tensor([1.0])]
+    assert project_update(w, [torch.zeros(1)], [torch.zeros(1)]).item() == 0
+    assert w[0].item() == 1.0
+
+
+def test_an_update_is_bent_without_a_copy_to_the_host():
+    with FakeTensorMode():
+        weights, before, unlearn = ([torch.empty(3), torch.empty(2, 2)] for _ in range(3))
+        assert project_update(weights, before, unlearn).shape == ()

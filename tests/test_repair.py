@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from toys import FORGET, Product, accuracy, classification_task, copied, cross_entropy, points, regression, same
 
+from erase.project import project
 from erase.repair import repair
 from erase.scope import trimmable
 from erase.sensitivity import connection_sensitivity
@@ -313,3 +314,68 @@ def test_a_record_is_plain_numbers():
     record = run(classification_task(), 1)[0].record()
     assert list(record) == ["step", "retain_loss", "unlearn_loss", "cosine", "coefficient", "projected", "seconds", "micro_batch"]
     assert all(type(value) in (int, float, bool) and math.isfinite(value) for value in record.values())
+
+
+# --- options of the step --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_a_projected_update_never_undoes_forgetting_to_first_order(optimizer, per_layer):
+    """<Δ, g_u> <= 0 at every step, for every optimizer; with the gradient projected instead, Adam breaks it."""
+
+    def doubled(batch):
+        return {**batch, "x": batch["x"].double()}
+
+    def worst(**options):
+        task, products = classification_task(), []
+        task.network.double()  # so that the rounding of the weights does not count
+        task.retain = lambda number: doubled(points(KEPT, number))
+        task.forget = lambda number: doubled(points(KEPT, 100 + number))  # ascent on what is to be kept: always opposed
+        steps = repair(task, 15, forget_weight=0.0, **optimizer, **options)
+        for number in range(15):
+            _, g_u = gradients(task, number)
+            before = flat(task.network)
+            next(steps)
+            step = flat(task.network) - before
+            products.append((step @ g_u / (step.norm() * g_u.norm())).item())
+        return max(products)
+
+    assert worst(of_update=True, per_layer=per_layer) < 1e-9
+    if optimizer["optimizer"] == "adam":
+        assert worst() > 0.01  # there was something to put right
+
+
+def test_a_projected_update_of_plain_descent_is_the_projected_gradient():
+    one, two = classification_task(), classification_task()
+    gradient, update = run(one, 12, **PLAIN), run(two, 12, of_update=True, **PLAIN)
+    torch.testing.assert_close(flat(one.network), flat(two.network), rtol=1e-4, atol=1e-5)
+    assert [step.projected for step in gradient] == [step.projected for step in update]
+    assert [step.coefficient for step in update] == pytest.approx([step.coefficient for step in gradient], rel=1e-3)
+    assert any(step.projected for step in gradient)
+    assert not all(step.projected for step in gradient)
+
+
+@pytest.mark.parametrize("options", [{"two_sided": True}, {"per_layer": True}, {"two_sided": True, "per_layer": True}])
+def test_the_ways_to_project_make_the_step_that_project_says(options):
+    task, hand = classification_task(), classification_task()
+    (step,) = run(task, 1, forget_weight=1.0, **PLAIN, **options)
+    weights = list(hand.weights.values())
+    losses = hand.loss(hand.network, hand.retain(0)), hand.unlearn(hand.network, hand.forget(0))
+    g_r, g_u = ([g.clone() for g in torch.autograd.grad(loss, weights)] for loss in losses)
+    g = project(g_r, g_u, 1.0, **options)
+    with torch.no_grad():
+        for weight, part in zip(weights, g.gradient, strict=True):
+            weight -= 0.05 * part
+    assert same(copied(task.network), copied(hand.network))
+    assert step.coefficient == g.coefficient.item()
+
+
+@pytest.mark.parametrize("stop", [1, 7])
+def test_a_projected_update_stops_and_goes_on_bit_for_bit(stop):
+    whole, first, second = classification_task(), classification_task(), classification_task()
+    options = {"of_update": True, "learning_rate": 0.01}
+    run(whole, 12, **options)
+    snapshot = run(first, stop, **options)[-1].snapshot()
+    run(second, 12, resume=snapshot, **options)
+    assert same(copied(whole.network), copied(second.network))

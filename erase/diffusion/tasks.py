@@ -37,6 +37,7 @@ def diffusion_task(
     micro_batch: int | None = None,
     predicted: Mapping[str, int] | None = None,
     relabelled: bool = False,
+    forget_between: tuple[float, float] = (0.0, 1.0),
 ) -> Task:
     """A Task from cached latents: batch i's pictures, noise and timesteps depend on (seed, i) alone.
 
@@ -46,7 +47,8 @@ def diffusion_task(
     passes there, and a network that never saw this prompt with such pictures breaks down on the way. With
     `imitated` = n > 0 the same is done for retain batches, whose target then is what the original network predicts
     instead of the noise itself: the same minimum, where nothing is damaged, without the noise's share in the gradient.
-    A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working.
+    A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working. Timesteps of
+    forget batches lie within `forget_between`, in shares of the noise schedule (0: no noise).
 
     `predicted` counts forget batches that come with more of the original's predictions: `concept` of the pictures
     under their own prompt, `empty` without one. With `relabelled` a random retain prompt stands in for each anchor's.
@@ -74,8 +76,9 @@ def diffusion_task(
     if relabelled:
         latents = _relabelled(latents, seed)
     draw = _drawer(scheduler, latents, device, own, "empty" in more)
-    forget = numbered(latents.forget, batch, (seed, "forget"), draw, 0.0, first_batch_only)
-    retain = numbered(latents.retain, batch, (seed, "retain"), draw, empty_captions, first_batch_only)
+    within = _drawer(scheduler, latents, device, own, "empty" in more, forget_between)
+    forget = numbered(latents.forget, batch, (seed, "forget"), within, 0.0, first_batch_only)
+    retain = retain_data = numbered(latents.retain, batch, (seed, "retain"), draw, empty_captions, first_batch_only)
     if anchored:
         if not latents.forget.anchors.shape[1]:
             raise InputError(
@@ -89,7 +92,8 @@ def diffusion_task(
         said = ("noisy", {"concept": "", "empty": "empty_"}[name])
         forget = with_prediction(unet, forget, n, name, said, dtype, lambda done, before=before: told(before + done), micro_batch)  # type: ignore[misc]
         before += n
-    return Task(unet, forget, retain, loss, towards_anchor, weights, seed, average, micro_batch, texts=texts_of(latents))
+    texts = texts_of(latents)
+    return Task(unet, forget, retain, loss, towards_anchor, weights, seed, average, micro_batch, retain_data=retain_data, texts=texts)
 
 
 def texts_of(latents: Latents) -> dict[str, Tensor]:
@@ -138,7 +142,17 @@ def denoising_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Te
 Draw = Callable[[ImageLatents, Tensor, tuple[object, ...], float], dict[str, Tensor]]
 
 
-def _drawer(scheduler: Any, latents: Latents, device: torch.device, own: slice, empty_too: bool = False) -> Draw:
+def _drawer(
+    scheduler: Any,
+    latents: Latents,
+    device: torch.device,
+    own: slice,
+    empty_too: bool = False,
+    between: tuple[float, float] = (0.0, 1.0),
+) -> Draw:
+    end = scheduler.config.num_train_timesteps
+    first, last = (round(end * share) for share in between)
+
     def said(rows: Tensor, which: str = "") -> dict[str, Tensor]:
         found = {f"{which}text": latents.text[rows]}
         return found if latents.pooled is None else found | {f"{which}pooled": latents.pooled[rows]}
@@ -147,7 +161,7 @@ def _drawer(scheduler: Any, latents: Latents, device: torch.device, own: slice, 
         noise_source = generator(*key, "noise")
         clean = images.latents[rows]
         noise = torch.randn(clean.shape, generator=noise_source)
-        timesteps = torch.randint(scheduler.config.num_train_timesteps, (len(rows),), generator=noise_source)
+        timesteps = first + torch.randint(end, (len(rows),), generator=noise_source) * (last - first) // end
         silent = torch.rand(len(rows), generator=noise_source) < empty
         text_rows = images.text[rows].masked_fill(silent, 0)
         target = denoising_target(scheduler, clean, noise, timesteps)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
+from erase.guard import Guard, held_out
 from erase.micro import count, fitting
 from erase.options import check, option
 from erase.repair import repair
 from erase.scope import SCOPES, in_scope, trimmable
-from erase.sensitivity import connection_sensitivity
-from erase.task import InputError, Loss, Step, Task, generator
+from erase.selection import best_layers, candidates, in_modules, layer_scores, shares, spare
+from erase.sensitivity import connection_sensitivity, mean_gradients
+from erase.task import Batches, InputError, Loss, Step, Task, generator
 from erase.trim import trim
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,35 @@ class Scissorhands:
         choices=("adam", "adamw", "adafactor", "sgd"),
     )
     learning_rate: float = option(4e-4, "step size of repair", above=0.0)
+    two_sided: bool = option(
+        False, "also keep the unlearning gradient from hurting what is kept, where the two are opposed (restricted gradient)"
+    )
+    per_layer: bool = option(False, "project every tensor by itself, not all together")
+    project_update: bool = option(
+        False, "project the optimizer's step instead of the gradient, so that the promise holds for the step that is taken"
+    )
+    spare: str = option(
+        "none",
+        "trim what forgetting leans on and keeping does not: divide scores by those of the retain set, or exclude where these are larger",
+        choices=("none", "divide", "exclude"),
+    )
+    layers: int | None = option(
+        None, "only so many layers may change: those where forgetting leans most on the weights and pulls least with keeping", low=1
+    )
+    forget_timesteps: str = option(
+        "0-1", "LOW-HIGH, shares of the noise schedule where the concept is scored and forgotten; 0-0.85 leaves early denoising alone"
+    )
+    guard: float | None = option(
+        None,
+        "how much worse, as a share, the training loss on held-out retain pictures may get; then back to the best state at half the rate",
+        above=0.0,
+    )
+    gone: float | None = option(
+        None,
+        "stop when the unlearning loss on held-out pictures is down to this share of its start and keeping gains no more",
+        above=0.0,
+        high=1.0,
+    )
     momentum: float = option(0.9, "of sgd; the promise of the projection holds to the letter at 0", low=0.0, high=1.0)
     first_batch_only: bool = option(False, "use the same first pictures at every step, with new noise, as the released code does")
     retain_captions: int | None = option(
@@ -92,9 +125,25 @@ class Scissorhands:
 
     def __post_init__(self) -> None:
         check(self)
+        if self.two_sided and self.project_update:
+            raise InputError("--two-sided bends gradients and --project-update the step that is made of them; give one of the two")
+        if not self.projected and (which := [n for n in ("two_sided", "per_layer", "project_update") if getattr(self, n)]):
+            raise InputError(f"--{which[0].replace('_', '-')} is a way to project, and --no-projected is given; leave one of them out")
+        shares(self.forget_timesteps)
+
+    @property
+    def copies(self) -> float:
+        """Of the weights in scope, for the estimate of memory."""
+        return float(self.project_update)
 
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Score, trim and repair `task.network` in place; a Step after each repair step."""
+        if self.layers is not None:
+            task = self.narrowed(task, resume)
+        unlearn = ascent(task.loss) if self.unlearn == "ascent" else task.unlearn
+        guard = self.watch(task, unlearn)
+        if guard and resume is None:
+            guard.start(task.micro_batch or 0)
         if resume is None and self.trimming:
             self.trim(task)
         yield from repair(
@@ -104,10 +153,51 @@ class Scissorhands:
             self.learning_rate,
             self.forget_weight,
             projected=self.projected,
+            two_sided=self.two_sided,
+            per_layer=self.per_layer,
+            of_update=self.project_update,
             momentum=self.momentum,
-            unlearn=ascent(task.loss) if self.unlearn == "ascent" else task.unlearn,
+            unlearn=unlearn,
+            guard=guard,
             resume=resume,
         )
+
+    def watch(self, task: Task, unlearn: Loss) -> Guard | None:
+        """The guard, where it is asked for."""
+        if self.guard is None and self.gone is None:
+            return None
+        if task.probe is None:
+            raise InputError("--guard and --gone look at held-out pictures, and this task holds none out")
+        return Guard(held_out(task.probe, unlearn), self.guard, self.gone)
+
+    def narrowed(self, task: Task, resume: Mapping[str, Tensor] | None) -> Task:
+        """The task with only the layers that may change; on resume those that the snapshot holds."""
+        names = list(task.weights)
+        if resume is None:
+            retain = task.retain_data or task.retain
+            forget, kept = (self.swept(task, mean_gradients, batches, task.weights) for batches in (task.forget, retain))
+            scores = layer_scores(forget, kept, task.weights)
+            names = in_modules(names, best_layers(scores, int(self.layers or 0)))
+            for name in task.weights:
+                task.layers[name] = {"layer_score": scores[name.rpartition(".")[0] or name]}
+        else:
+            names = [name for name in names if f"weight/{name}" in resume]
+        for name, weight in task.weights.items():
+            weight.requires_grad_(name in names)
+        return replace(task, weights={name: task.weights[name] for name in names})
+
+    def swept(self, task: Task, sweep: Callable[..., T], batches: Batches, scored: Mapping[str, Tensor], **options: Any) -> T:
+        """A sweep over as many batches as the score is to be averaged over, with as many examples at once as fit."""
+
+        def fit_in(size: int) -> T:
+            most = task.micro_batch if size == whole else size  # batches may differ in size
+            numbered = (batches(i) for i in range(self.sensitivity_batches))
+            return sweep(task.network, numbered, task.loss, scored, micro_batch=most, average=task.average, **options)
+
+        whole = task.micro_batch or count(batches(0))
+        found, fit = fitting(fit_in, whole, task.average, str(next(iter(scored.values())).device))
+        task.micro_batch = fit if fit < whole else task.micro_batch
+        return found
 
     def trim(self, task: Task) -> dict[str, Tensor]:
         """The first half of the method: sensitivity over forget batches, then reinitialise the top share (Eq. 2)."""
@@ -119,19 +209,21 @@ class Scissorhands:
             raise InputError(f"--trim-scope {where} has no matrices to trim within --scope {self.scope}; give another, or --no-trimming")
         scored = ranked if self.rank_over == "scope" else trimmed
 
-        def sweep(size: int) -> dict[str, Tensor]:
-            batches = (task.forget(i) for i in range(self.sensitivity_batches))
-            most = task.micro_batch if size == whole else size  # batches may differ in size
-            return connection_sensitivity(task.network, batches, task.loss, scored, self.signed, most, task.average)
-
-        device = str(next(iter(scored.values())).device)
-        whole = task.micro_batch or count(task.forget(0))
-        scores, fit = fitting(sweep, whole, task.average, device)
-        task.micro_batch = fit if fit < whole else task.micro_batch
-        mask = trim(trimmed, scores, self.fraction, self.initialisation, generator(task.seed, "trim"), rank_over=scores)
+        scores = self.swept(task, connection_sensitivity, task.forget, scored, signed=self.signed)
+        fraction, rank = self.fraction, scores
+        if self.spare != "none":
+            kept = self.swept(task, connection_sensitivity, task.retain_data or task.retain, scored, signed=self.signed)
+            rank = spare(scores, kept, self.spare)
+            left = candidates(rank)
+            if not left:
+                raise InputError(
+                    "--spare exclude leaves nothing to trim: keeping leans more on every weight; give divide, or --no-trimming"
+                )
+            fraction = min(fraction, left / sum(score.numel() for score in rank.values()))
+        mask = trim(trimmed, rank, fraction, self.initialisation, generator(task.seed, "trim"), rank_over=rank)
         for name, score in scores.items():
             share = float(mask[name].float().mean()) if name in mask else 0.0
-            task.layers[name] = {"sensitivity": float(score.mean()), "trimmed": share}
+            task.layers[name] = task.layers.get(name, {}) | {"sensitivity": float(score.mean()), "trimmed": share}
         return mask
 
 
