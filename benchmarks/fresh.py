@@ -51,7 +51,7 @@ def fresh_batches(
             made |= {"passed": made["noisy"], "anchor_text": _embed(model, [anchors[row] for row in chosen])}
         return made
 
-    places = ImageLatents(torch.empty(0), torch.zeros(len(pictures)), torch.empty(0))  # only their number counts
+    places = ImageLatents(*(torch.zeros(len(pictures)) for _ in range(3)))  # only their number counts
     return numbered(places, batch, key, draw, 0.0)
 
 
