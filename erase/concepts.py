@@ -133,6 +133,9 @@ def load_concept(text: str | Path, model: str | None = None) -> Concept:
         return _demo_concept(text.lower())
     if demo:
         raise InputError(f'the embedded model does not know "{text}"{_hint(text, known)}; it knows {", ".join(known)}')
+    names = [*(file.stem for file in prompts_folder().glob("*.toml")), *known]
+    if model is None and " " not in text and (near := _hint(text, names, 0.85)):
+        raise InputError(f"--concept {text!r} is not the name of a concept{near}; to take it as a word of your own, name a --model too")
     return _free_concept(text, model)
 
 
@@ -188,8 +191,8 @@ def _parse(raw: Mapping[str, Any], source: str) -> Concept:
 # --- what may be wrong with a file ----------------------------------------------------------------------------------
 
 
-def _hint(word: str, known: Sequence[str]) -> str:
-    close = get_close_matches(word, known, n=1)
+def _hint(word: str, known: Sequence[str], likeness: float = 0.6) -> str:
+    close = get_close_matches(word, known, 1, likeness)
     return f', did you mean "{close[0]}"?' if close else ""
 
 

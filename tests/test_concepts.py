@@ -291,6 +291,13 @@ def test_concepts_of_the_demo_are_for_the_demo(tmp_path: Path):
         load_concept("triangel", model="demo")
 
 
+def test_a_slip_in_a_name_is_not_taken_for_a_word_of_ones_own():
+    with pytest.raises(InputError, match=r"'starr' is not the name of a concept, did you mean \"star\"\?.* name a --model"):
+        load_concept("starr")
+    assert load_concept("starr", "some/model").name == "starr"
+    assert load_concept("spring").name == "spring"
+
+
 def test_free_style_and_free_object():
     style = load_concept("Van Gogh style")
     assert (style.domain, style.words, style.name, style.anchors) == ("style", ("Van Gogh",), "van-gogh-style", ())
