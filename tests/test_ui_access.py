@@ -29,6 +29,13 @@ def test_what_strangers_can_reach_demands_a_password_and_says_why(host, share):
     check_address(host, share, {"anna": "a long password"})
 
 
+@pytest.mark.parametrize("port", [-1, 0, 65536, 99999])
+def test_a_port_that_cannot_be_is_one_line(port):
+    check_address("127.0.0.1", share=False, auth={}, port=7860)
+    with pytest.raises(InputError, match=f"--port {port} is no port; expected 1 to 65535"):
+        check_address("127.0.0.1", share=False, auth={}, port=port)
+
+
 def test_passwords_come_from_the_command_or_a_file(tmp_path):
     assert read_auth(None) == {}
     assert read_auth("anna:pass:word 1") == {"anna": "pass:word 1"}

@@ -39,8 +39,10 @@ def loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_address(host: str, share: bool, auth: Mapping[str, str]) -> None:
-    """InputError for a page that strangers could reach without a password."""
+def check_address(host: str, share: bool, auth: Mapping[str, str], port: int | None = None) -> None:
+    """InputError for a page that strangers could reach without a password, and for a port that cannot be."""
+    if port is not None and not 0 < port < 65536:
+        raise InputError(f"--port {port} is no port; expected 1 to 65535, or none for the first free one from 7860")
     if not auth and (share or not loopback(host)):
         given = "--share gives the page a public address" if share else f"--host {host} lets other machines in"
         why = "whoever opens it can start jobs here and see pictures that may be explicit"

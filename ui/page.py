@@ -59,7 +59,7 @@ def opened(
     memory: int = MEMORY,
 ) -> Iterator[tuple[Page, str]]:
     """The page while it is served, and its address. Only this machine can see it unless `host` or `share` says otherwise."""
-    check_address(host, share, auth or {})
+    check_address(host, share, auth or {}, port)
     with ExitStack() as stack:
         drawing = stack.enter_context(Drawing(device, memory))
         drawing.start()  # its imports run beside ours
