@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,14 @@ def test_the_tokens_are_learned_once_and_keep_their_numbers(tmp_path: Path) -> N
     assert build_tokenizer(tmp_path).get_vocab() == first.get_vocab()
     assert all(len(first(word).input_ids) == 3 for word in ("star", "striped", "purple"))
     assert build_tokenizer(pipeline_path() / "tokenizer").get_vocab().keys() == first.get_vocab().keys()
+
+
+def test_every_process_learns_the_same_tokens(tmp_path: Path) -> None:
+    build_tokenizer(tmp_path / "here")
+    code = "import sys, pathlib; from erase.demo.networks import build_tokenizer; build_tokenizer(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "there")], check=True, capture_output=True)
+    for name in ("vocab.json", "merges.txt"):
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
 
 
 def test_polishing_goes_on_from_finished_weights_and_takes_their_tokens_along(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ WIDTH = 96
 def build_tokenizer(folder: Path) -> Any:
     """A CLIPTokenizer whose every caption word is one token; other text falls back to single letters.
 
-    Learned once, then read: the learner breaks ties as it likes, and the numbers of the tokens belong to the weights.
+    Learned once, then read: the numbers of the tokens belong to the weights.
     """
     from transformers import CLIPTokenizer
 
@@ -41,15 +41,14 @@ def _learn_tokens(folder: Path) -> None:
     bpe = Tokenizer(models.BPE(unk_token="<|endoftext|>", end_of_word_suffix="</w>"))
     bpe.normalizer = normalizers.Lowercase()
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    letters = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=5000, min_frequency=0, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    letters += [f"{letter}</w>" for letter in letters]
+    trainer = trainers.BpeTrainer(  # ties go by the numbers of letters, which the learner would otherwise draw anew in each process
+        vocab_size=5000, min_frequency=0, special_tokens=letters, end_of_word_suffix="</w>", show_progress=False
     )
     bpe.train_from_iterator((word for word in world.words()), trainer)
     learned = json.loads(bpe.to_str())["model"]
-    tokens = [*sorted(letters), *(f"{letter}</w>" for letter in sorted(letters))]
-    tokens += [t for t in sorted(learned["vocab"], key=learned["vocab"].get) if t not in set(tokens)]
-    tokens += ["<|startoftext|>", "<|endoftext|>"]
+    tokens = [*sorted(learned["vocab"], key=learned["vocab"].get), "<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False))
     merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in learned["merges"]]
