@@ -1,0 +1,1 @@
+"""Attacks on an erased model: does anything bring the concept back, and would it also in a model that never knew it? A file each."""
