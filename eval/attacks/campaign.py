@@ -21,13 +21,13 @@ from eval.attacks import CONTROL, ERASED
 from eval.attacks.goal import Attack, facts
 from eval.attacks.known import lacking
 from eval.attacks.numbers import row_of, summary
+from eval.attacks.section import HOME, REPORT
 from eval.attacks.setting import Setting
 from eval.attacks.shares import said, whose
 from eval.attacks.store import key_of, place, recall
 from eval.attacks.turn import each_picture, turn
 from eval.attacks.victim import Said, Victim
 
-HOME, REPORT = "attacks", "report.json"
 SEED = 7_000_003  # added to the run's and the given one: not the noise of training or of the run's own pictures
 Show = Callable[[str, int, int], None]
 

@@ -40,6 +40,11 @@ def recall(folder: Path, key: str) -> dict[str, Any] | None:
     return record if record.get("key") == key else None
 
 
+def recorded(folder: Path) -> dict[str, Any]:
+    """What was found in a turn that is there."""
+    return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+
+
 def keep(folder: Path, record: Mapping[str, Any], images: Sequence[Image.Image], found: Mapping[str, Tensor]) -> None:
     """Write a turn: a picture an attempt, the vectors or latents behind them, and then the record."""
     with disk_errors(folder):
