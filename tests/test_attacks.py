@@ -350,5 +350,5 @@ def test_relearning_lowers_the_loss_on_the_concept_and_what_is_named_changes(tin
     said = victim.said([target.text for target in goal.targets])
     first, drawn_first = float(levels.loss(victim, said, torch.arange(3)).detach().mean()), named(victim, goal, [0], 0)
     looks(Relearn(steps=20, batch=3, rate=1e-3), victim, goal, [0])
-    assert float(levels.loss(victim, said, torch.arange(3)).mean()) < first
+    assert float(levels.loss(victim, said, torch.arange(3)).detach().mean()) < first
     assert not attacking.same_pictures(named(victim, goal, [0], 0), drawn_first)
