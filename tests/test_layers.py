@@ -48,7 +48,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("erase.concepts",),
     ("erase.several", "erase.vision", "erase.guard", "erase.demo.clutter", "erase.classifier", "erase.trained", "erase.tuning"),
     ("erase.bounds", "erase.repair", "erase.images", "erase.export", "erase.layouts"),
-    ("erase.data", "erase.networks"),
+    ("erase.data", "erase.networks", "erase.hardening"),
     ("erase.requests",),
     ("erase.latents", "erase.demo.judge", "erase.demo.networks", "erase.families", "erase.pool", "erase.changes"),
     ("erase.demo.train", "erase.configs", "erase.diffusion.stable"),
