@@ -26,6 +26,7 @@ LEVELS: list[tuple[str, ...]] = [
         "erase.preparation",
         "erase.denoising",
         "erase.plugins",
+        "erase.concepts.wording",
     ),
     (
         "erase.run",
@@ -34,15 +35,20 @@ LEVELS: list[tuple[str, ...]] = [
         "erase.trim",
         "erase.project",
         "erase.selection",
-        "erase.concepts",
+        "erase.concepts.concept",
         "erase.tensorfile",
         "erase.hub",
         "erase.descent",
         "erase.optimizers",
     ),
+    ("erase.concepts.checks", "erase.concepts.prompting", "erase.concepts.prompt_csv"),
+    ("erase.concepts.files", "erase.concepts.anchors"),
+    ("erase.concepts.free",),
+    ("erase.concepts.loading",),
+    ("erase.concepts",),
     ("erase.several", "erase.vision", "erase.guard", "erase.demo.clutter", "erase.classifier", "erase.trained", "erase.tuning"),
     ("erase.bounds", "erase.repair", "erase.images", "erase.export", "erase.layouts"),
-    ("erase.data", "erase.networks"),
+    ("erase.data", "erase.networks", "erase.hardening"),
     ("erase.requests",),
     ("erase.latents", "erase.demo.judge", "erase.demo.networks", "erase.families", "erase.pool", "erase.changes"),
     ("erase.demo.train", "erase.configs", "erase.diffusion.stable"),
@@ -56,7 +62,12 @@ LEVELS: list[tuple[str, ...]] = [
     ("erase.methods",),
     ("erase.loaders", "erase.entries"),
     ("erase.classify",),
-    ("erase.pipeline", "erase.relearning"),
+    ("erase.stages", "erase.relearning"),
+    ("erase.stages.work",),
+    ("erase.stages.sets",),
+    ("erase.stages.anchor",),
+    ("erase.stages.pictures", "erase.stages.erasing"),
+    ("erase.pipeline",),
     ("erase.estimate", "erase.unlearning", "erase.bench"),
     ("erase.sweep",),
     ("erase.bench_runs",),
@@ -194,7 +205,9 @@ def test_imports_go_downward_only(name):
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith("erase.methods.")])
 def test_a_method_knows_no_other_method_and_no_pipeline(name):
     same = {"erase.methods.scissorhands"} if name == "erase.methods.scissorhands_classifier" else set()
-    assert not [other for other in ours(name) - same if other.startswith(("erase.methods", "erase.pipeline", "erase.diffusion"))]
+    assert not [
+        other for other in ours(name) - same if other.startswith(("erase.methods", "erase.pipeline", "erase.stages", "erase.diffusion"))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +247,7 @@ def test_the_page_touches_no_network(name):
         "erase.run",
         "erase.task",
         "erase.concepts",
+        "erase.several",
         "erase.options",
         "erase.files",
         "eval",
