@@ -48,7 +48,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("erase.concepts",),
     ("erase.several", "erase.vision", "erase.guard", "erase.demo.clutter", "erase.classifier", "erase.trained", "erase.tuning"),
     ("erase.bounds", "erase.repair", "erase.images", "erase.export", "erase.layouts"),
-    ("erase.data", "erase.networks"),
+    ("erase.data", "erase.networks", "erase.hardening"),
     ("erase.requests",),
     ("erase.latents", "erase.demo.judge", "erase.demo.networks", "erase.families", "erase.pool", "erase.changes"),
     ("erase.demo.train", "erase.configs", "erase.diffusion.stable"),
@@ -72,7 +72,17 @@ LEVELS: list[tuple[str, ...]] = [
     ("erase.sweep",),
     ("erase.bench_runs",),
     ("erase",),
-    ("eval", "eval.intervals", "eval.chart", "eval.sheet", "eval.samples", "eval.detectors", "eval.vision", "eval.predictions"),
+    (
+        "eval",
+        "eval.attacks",
+        "eval.intervals",
+        "eval.chart",
+        "eval.sheet",
+        "eval.samples",
+        "eval.detectors",
+        "eval.vision",
+        "eval.predictions",
+    ),
     ("eval.gaps", "eval.membership", "eval.relearn", "eval.gradcam", "eval.lines"),
     ("eval.paired", "eval.frechet", "eval.kid", "eval.protocols"),
     ("eval.classify",),
@@ -81,6 +91,13 @@ LEVELS: list[tuple[str, ...]] = [
     ("eval.card", "eval.numbers"),
     ("eval.html", "eval.compare", "eval.measure"),
     ("eval.tools", "eval.classify_report"),
+    tuple(f"eval.attacks.{name}" for name in ("victim", "weights", "store", "shares", "numbers", "table", "sight")),
+    ("eval.attacks.goal", "eval.attacks.section", "eval.attacks.ddim", "eval.attacks.tokens"),
+    tuple(f"eval.attacks.{name}" for name in ("errors", "latents", "training", "setting", "turn")),
+    ("eval.attacks.prefix", "eval.attacks.relearn"),
+    ("eval.attacks.*",),
+    ("eval.attacks.known",),
+    ("eval.attacks.campaign",),
     ("eval.report", "eval.bench_line", "eval.sweep"),
     ("eval.evaluate", "eval.bench", "eval.bench_sheet"),
     ("eval.bench_charts", "eval.bench_tables"),
@@ -165,9 +182,10 @@ def ours(name: str, everywhere: bool = True) -> set[str]:
 
 def level(name: str) -> int:
     """The row of a module; the methods share one, and so do the commands."""
-    for row, members in enumerate(LEVELS):
-        if name in members or f"{name.rpartition('.')[0]}.*" in members:
-            return row
+    for wanted in (name, f"{name.rpartition('.')[0]}.*"):
+        for row, members in enumerate(LEVELS):
+            if wanted in members:
+                return row
     raise AssertionError(f"{name} has no level: say in LEVELS, and in docs/architecture.md, where it stands")
 
 
@@ -212,6 +230,8 @@ def test_evaluation_knows_no_method_and_no_pipeline(name):
     rooms = ("erase.task", "erase.files", "erase.options", "erase.operators", "erase.concepts", "erase.images", "erase.run", "erase.demo")
     rooms += ("erase.data", "erase.requests", "erase.vision", "erase.several")
     drawing = ("erase.diffusion", "erase.export", "erase.processes") if name == "eval.evaluate" else ()  # the one that draws
+    if name.startswith("eval.attacks"):  # they draw, train and change weights, and know no method either
+        drawing = ("erase.diffusion", "erase.export", "erase.latents", "erase.relearning", "erase.scope", "erase.trim")
     strange = [other for other in ours(name) if not other.startswith(("eval", *rooms, *drawing))]
     assert not strange
 

@@ -56,6 +56,8 @@ OFF: dict[str, Any] = {
     "forget_timesteps": "0-1",
     "guard": None,
     "gone": None,
+    "adversarial": 0,
+    "relapse": 0,
 }
 
 # The table of DESIGN section 3, point by point. 125 steps of 16 are 5 epochs over the 400 pictures of the paper.
@@ -200,6 +202,8 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "forget_timesteps": ("0-0.5", {}),
     "guard": (0.01, {}),
     "gone": (0.5, {}),
+    "adversarial": (1, {}),
+    "relapse": (1, {}),
     "momentum": (0.5, {"optimizer": "sgd"}),
     "first_batch_only": (True, {}),
     "retain_captions": (1, {}),
