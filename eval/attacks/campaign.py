@@ -52,7 +52,9 @@ class Ledger:
         self.home = setting.run.folder / HOME
         self.seed = SEED + int(setting.run.options["seed"] or 0) + 1_000_003 * plan.seed
         self._keys = {subject: setting.key(subject) for subject in setting.subjects}
-        self.records: dict[str, dict[str, list[dict[str, Any]]]] = {name: {s: [] for s in setting.subjects} for name in attacks}
+        self.records: dict[str, dict[str, list[dict[str, Any]]]] = {
+            name: {s: [] for s in setting.subjects if s != CONTROL or getattr(attack, "aims", True)} for name, attack in attacks.items()
+        }
         for name in attacks:
             self._recall(name)
 
@@ -96,7 +98,7 @@ def attack_run(
         raise InputError(f"no attack can be made: {'; '.join(f'{name} {why}' for name, why in reasons.items())}"[:600])
     able = {name: attack for name, attack in attacks.items() if name not in reasons}
     home = setting.run.folder / HOME
-    with Run.open(home, {"kind": "attacks", "device": setting.device}):
+    with Run.open(home, {"kind": "attacks"}):
         ledger = Ledger(setting, able, plan)
         estimates = _estimates(ledger)
         left = _spend(ledger, estimates, budget, told)
@@ -156,8 +158,8 @@ def _estimates(ledger: Ledger) -> dict[str, float]:
     n, each = ledger.plan.at_once, each_picture(victim)
     said, noise = victim.said([""] * n), torch.randn(n, *victim.shape).to(victim.device)
     second = min(_timed(victim, said, noise) for _ in range(3)) / n
-    subjects = len(ledger.setting.subjects)
-    return {name: attack.passes(len(ledger.attempts(name, 0)), each) * second * subjects for name, attack in ledger.attacks.items()}
+    passes = {name: attack.passes(len(ledger.attempts(name, 0)), each) for name, attack in ledger.attacks.items()}
+    return {name: count * second * len(ledger.records[name]) for name, count in passes.items()}
 
 
 @torch.no_grad()
