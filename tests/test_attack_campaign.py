@@ -89,6 +89,16 @@ def test_other_options_of_an_attack_are_tried_anew_and_a_gold_standard_may_come_
     assert ledger.key("random", "erased", 0) != other.key("random", "erased", 0)
 
 
+def test_another_device_is_refused_and_to_start_anew_forgets_what_was_there(run: Path):
+    attack_run(opened(run), {"named": Named()}, 600, PLAN)
+    options = json.loads((run / "attacks" / "options.json").read_text())
+    (run / "attacks" / "options.json").write_text(json.dumps({**options, "device": "cuda"}))
+    with pytest.raises(InputError, match="--overwrite to start anew"):
+        attack_run(opened(run), {"named": Named()}, 600, PLAN)
+    attack_run(opened(run), {"quantise": ATTACKS["quantise"]}, 600, replace(PLAN, overwrite=True))
+    assert sorted(path.name for path in (run / "attacks").iterdir() if path.is_dir()) == ["quantise"]
+
+
 def test_the_same_model_in_all_places_leaves_no_excess(run: Path, tiny_pipeline: Path):
     setting = opened(run, tiny_pipeline)
     setting = replace(setting, models={**setting.models, "erased": tiny_pipeline})

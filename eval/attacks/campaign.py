@@ -39,6 +39,7 @@ class Campaign:
     seed: int = option(0, "seed of searches and noise", low=0)
     attempts: int = option(64, "attempts of each attack at most", low=1)
     at_once: int = option(8, "attempts of a turn, made together", low=1, high=99)
+    overwrite: bool = option(False, "forget all attacks on this run and start anew")
 
     def __post_init__(self) -> None:
         check(self)
@@ -98,7 +99,7 @@ def attack_run(
         raise InputError(f"no attack can be made: {'; '.join(f'{name} {why}' for name, why in reasons.items())}"[:600])
     able = {name: attack for name, attack in attacks.items() if name not in reasons}
     home = setting.run.folder / HOME
-    with Run.open(home, {"kind": "attacks"}):
+    with Run.open(home, {"kind": "attacks", "device": setting.device}, plan.overwrite):
         ledger = Ledger(setting, able, plan)
         estimates = _estimates(ledger)
         left = _spend(ledger, estimates, budget, told)
