@@ -69,7 +69,7 @@ class Ledger:
         return min(map(len, self.records[name].values()))
 
     def spent(self, name: str) -> float:
-        return float(sum(record["seconds"] for records in self.records[name].values() for record in records))
+        return sum(float(record["seconds"]) for records in self.records[name].values() for record in records)
 
     def key(self, name: str, subject: str, number: int) -> str:
         attack = self.attacks[name]
