@@ -28,8 +28,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from erase.demo import networks, world
+from erase.demo import judge_path, networks, scenes, world
+from erase.demo.grow import grow, keep_words
 from erase.demo.judge import Judge, load_judge
+
+WORLDS: dict[str, Any] = {"demo": world, "scenes": scenes}
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,28 @@ class Plan:
     seed: int = 0
     without: str | None = None
     device: str = "cpu"
+    world: str = "demo"
+    depth: int = 1  # of the UNet's transformers at the finer resolution
+    layers: int = 3  # of the text encoder
+    rate: float = 1e-3
 
 
-def _render(task: tuple[int, int, str | None]) -> np.ndarray[Any, Any]:
-    seed, count, without = task
-    return np.stack([world.render(scene) for scene in world.scenes(count, seed, without)])
+PLANS = {
+    "demo": Plan(),
+    "scenes": Plan(world="scenes", pictures=30_000, judge_steps=2_000, unet_steps=6_400, dots_steps=0, depth=2, layers=4, rate=8e-4),
+}
 
 
-def pictures(plan: Plan, folder: Path) -> tuple[Tensor, list[world.Scene]]:
+def _render(task: tuple[str, int, int, str | None]) -> np.ndarray[Any, Any]:
+    name, seed, count, without = task
+    return np.stack([WORLDS[name].render(scene) for scene in WORLDS[name].scenes(count, seed, without)])
+
+
+def pictures(plan: Plan, folder: Path) -> tuple[Tensor, list[Any]]:
     """The training pictures (n, 3, 64, 64) uint8 and their scenes; drawn once, then read."""
     chunk = 500
-    tasks = [(1000 * plan.seed + i, chunk, plan.without) for i in range(plan.pictures // chunk)]
-    scenes = [scene for seed, count, without in tasks for scene in world.scenes(count, seed, without)]
+    tasks = [(plan.world, 1000 * plan.seed + i, chunk, plan.without) for i in range(plan.pictures // chunk)]
+    scenes = [scene for name, seed, count, without in tasks for scene in WORLDS[name].scenes(count, seed, without)]
     path = folder / "pictures.safetensors"
     if not path.exists():
         with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -217,15 +230,16 @@ def train_denoiser(
     `start`, a finished folder, takes the place of the first course.
     """
     torch.manual_seed(hash_seed(plan.seed, "denoiser"))
-    model = Denoiser(networks.build_unet(), networks.build_text_encoder(tokenizer)).to(plan.device)
+    model = Denoiser(networks.build_unet(plan.depth), networks.build_text_encoder(tokenizer, plan.layers)).to(plan.device)
     scheduler = networks.build_forward()
     kept = scheduler.alphas_cumprod
     weight = torch.minimum(kept / (1 - kept), torch.tensor(5.0)) / (kept / (1 - kept) + 1)
-    dotted = torch.tensor([i for i, scene in enumerate(scenes) if scene.style == "dotted"])
+    dotted = torch.tensor([i for i, scene in enumerate(scenes) if plan.dots_steps and scene.style == "dotted"])
+    speech = WORLDS[plan.world]
 
     def denoising(rows: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
         speak = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        captions = ["" if speak.random() < 0.1 else world.caption(scenes[i], speak) for i in rows.tolist()]
+        captions = ["" if speak.random() < 0.1 else speech.caption(scenes[i], speak) for i in rows.tolist()]
         tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         latents = mean[rows] + std[rows] * torch.randn(mean[rows].shape, generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
@@ -248,13 +262,23 @@ def train_denoiser(
             t[:32] = torch.randint(300, 900, (32,), generator=generator)
         return denoising(rows, t, generator)
 
-    if start is None:
-        fit("denoiser", model, everything, plan.unet_steps, 1e-3, folder, plan.seed, plan.device)
-    else:
-        for part, file in ((model.unet, "unet/diffusion_pytorch_model"), (model.text_encoder, "text_encoder/model")):
-            part.load_state_dict(load_file(start / "pipeline" / f"{file}.safetensors"))
+    if start is not None:
+        begin(model, tokenizer, start / "pipeline")
+    if start is None or plan.world != "demo":
+        fit("denoiser", model, everything, plan.unet_steps, plan.rate, folder, plan.seed, plan.device)
     fit("denoiser-dots", model, half_dotted, plan.dots_steps, 5e-4, folder, plan.seed, plan.device, decay=0.99)
     return model.eval().requires_grad_(False)
+
+
+def begin(model: Denoiser, tokenizer: Any, start: Path) -> None:
+    """UNet and text encoder of a pipeline folder, of this size or smaller, and the embeddings of the words that it knows."""
+    unet, text = (load_file(start / f"{file}.safetensors") for file in ("unet/diffusion_pytorch_model", "text_encoder/model"))
+    table = next(name for name in text if name.endswith("token_embedding.weight"))
+    known = text.pop(table)
+    grow(model.unet, unet)
+    grow(model.text_encoder, text)
+    old = json.loads((start / "tokenizer" / "vocab.json").read_text())
+    keep_words(model.text_encoder.get_input_embeddings(), known, old, tokenizer.get_vocab())
 
 
 def write(folder: Path, model: Denoiser, vae: Any, tokenizer: Any, judge: Judge) -> None:
