@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from erase.demo import judge_path, networks, scenes, world
 from erase.demo.grow import grow, keep_words
 from erase.demo.judge import Judge, load_judge
+from erase.demo.scene_judge import SceneJudge, judging_loss, targets
 
 WORLDS: dict[str, Any] = {"demo": world, "scenes": scenes}
 
@@ -55,7 +56,7 @@ class Plan:
 
 PLANS = {
     "demo": Plan(),
-    "scenes": Plan(world="scenes", pictures=30_000, judge_steps=2_000, unet_steps=6_400, dots_steps=0, depth=2, layers=4, rate=8e-4),
+    "scenes": Plan(world="scenes", pictures=30_000, judge_steps=1_600, unet_steps=6_400, dots_steps=0, depth=2, layers=4, rate=8e-4),
 }
 
 
@@ -198,6 +199,26 @@ def train_judge(plan: Plan, drawn: Tensor, scenes: list[world.Scene], vae: Any, 
         return torch.stack([F.cross_entropy(y, labels[d][rows].to(plan.device), label_smoothing=0.02) for d, y in judge(x).items()]).sum()
 
     fit("judge", judge, loss, plan.judge_steps, 2e-3, folder, plan.seed, plan.device)
+    return judge.eval().requires_grad_(False)
+
+
+def train_scene_judge(plan: Plan, drawn: Tensor, made: list[scenes.Scene], vae: Any, folder: Path) -> SceneJudge:
+    """Heat, shape and colour of every thing; a quarter of each batch goes through the autoencoder, all of it is slightly disturbed."""
+    torch.manual_seed(hash_seed(plan.seed, "scene judge"))
+    judge = SceneJudge().to(plan.device)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(drawn), (64,), generator=generator)
+        x = to_model(drawn[rows], plan.device)
+        with torch.no_grad():
+            posterior = vae.encode(x[:16]).latent_dist
+            jitter = torch.randn(posterior.mean.shape, generator=generator).to(plan.device)
+            x[:16] = vae.decode(posterior.mean + posterior.std * jitter).sample
+            x = x + 0.08 * torch.randn(x.shape, generator=generator).to(plan.device)
+        heat, what = (part.to(plan.device) for part in targets([made[i].things for i in rows.tolist()]))
+        return judging_loss(judge(x), heat, what)
+
+    fit("scene-judge", judge, loss, plan.judge_steps, 2e-3, folder, plan.seed, plan.device)
     return judge.eval().requires_grad_(False)
 
 
