@@ -21,6 +21,8 @@ from typing import Any
 from zlib import crc32
 
 import erase
+from erase.demo import DEMO as DEMO
+from erase.demo.worlds import WORLDS, World, spoken
 from erase.task import InputError
 
 if sys.version_info >= (3, 11):
@@ -28,8 +30,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-DEMO = "demo"
-DETECTORS = ("judge", "nudenet", "imagenet", "clip")
+JUDGES = ("judge", "scenes")  # detectors of the embedded worlds, which see every domain of their pictures
+DETECTORS = (*JUDGES, "nudenet", "imagenet", "clip")
 ROLES = ("forget", "retain", "evaluate", "implicit", "evaluate-retain")
 
 # key of a concept file -> what it holds, and whether the file must have it
@@ -104,34 +106,33 @@ def prompts_folder() -> Path:
     return package / "prompts" if (package / "prompts").is_dir() else package.parent / "prompts"
 
 
-def list_concepts() -> list[Concept]:
-    """Every shipped concept, by name."""
-    return [read_concept(path) for path in sorted(prompts_folder().glob("*.toml"))]
+def list_concepts(model: str | None = None) -> list[Concept]:
+    """Every shipped concept, by name; those of an embedded model that has files of its own only where it is asked for."""
+    folder = prompts_folder() / (WORLDS[model].prompts if model in WORLDS else "")
+    return [read_concept(path) for path in sorted(folder.glob("*.toml"))]
 
 
 def load_concept(text: str | Path, model: str | None = None) -> Concept:
     """A concept by the name of its file, by the path of a .toml file, or from any other text.
 
-    `model` is where it is to be removed (None: not said). Concepts of the embedded world answer only to the embedded model,
-    by its name or as a folder with its vocabulary, since their captions mean little to another; there the word is free text.
+    `model` is where it is to be removed (None: not said). Concepts of an embedded world answer only to its model, by name or as
+    a folder with its vocabulary, since their captions mean little to another; there the word is free text. Unsaid, it is the demo.
     """
     text = " ".join(str(text).split())
     if not text:
         raise InputError('the concept is empty; give a name (star), a .toml file or a few words ("Van Gogh style")')
     if text.endswith(".toml"):
         return read_concept(Path(text))
-    demo = model is not None and _speaks_demo(model)
-    path = prompts_folder() / f"{_slug(text)}.toml"
+    world = spoken(model) if model is not None else None
+    path = prompts_folder() / (world.prompts if world else "") / f"{_slug(text)}.toml"
     if path.exists():
         concept = read_concept(path)
-        if model is None or demo == (concept.model == DEMO):
+        if model is None or (world.name if world else None) == (concept.model if concept.model in WORLDS else None):
             return concept
-    from erase.demo.world import DOMAINS
-
-    known = [member for members in DOMAINS.values() for member in members]
-    if (model is None or demo) and text.lower() in known:
-        return _demo_concept(text.lower())
-    if demo:
+    known = (world or WORLDS[DEMO]).concepts
+    if (model is None or world) and text.lower() in known:
+        return _embedded_concept(text.lower(), world or WORLDS[DEMO])
+    if world:
         raise InputError(f'the embedded model does not know "{text}"{_hint(text, known)}; it knows {", ".join(known)}')
     names = [*(file.stem for file in prompts_folder().glob("*.toml")), *known]
     if model is None and " " not in text and (near := _hint(text, names, 0.85)):
@@ -285,7 +286,7 @@ def _check_meaning(concept: Concept) -> None:
             if named or any(names.search(word) for slot in slots for word in concept.vocabulary[slot]):
                 _fail(concept, key, f'"{template}" names the concept ({", ".join(concept.words)}); these prompts must not')
             # a model is free to draw the concept where its domain is left open
-            if concept.detector == "judge" and "retain" in key and concept.domain not in slots:
+            if concept.detector in JUDGES and "retain" in key and concept.domain not in slots:
                 _fail(concept, key, f'"{template}" leaves the {concept.domain} open, so it may show the concept; add {{{concept.domain}}}')
     if not concept.anchor_prompts and not words_fit(concept):
         odd = next(template for template in concept.forget if "concept" not in slots_of(template))
@@ -310,7 +311,6 @@ def naming(words: Sequence[str]) -> re.Pattern[str]:
 
 _STYLE = re.compile(r"(?:in )?(?:the )?style of (?P<of>.+)|(?P<before>.+?)(?:'s)? style", re.IGNORECASE)
 _UNCOUNTED = re.compile(r"blood|fire|fog|food|gore|grass|hair|ice|money|nudity|rain|sand|smoke|snow|violence|water", re.IGNORECASE)
-_EXAMPLES = {"shape": "star", "colour": "red", "style": "striped"}  # the file that the rest of its domain is spelled from
 
 
 def _slug(text: str) -> str:
@@ -326,24 +326,22 @@ def _each(value: Any, change: Callable[[str], str]) -> Any:
     return change(value) if isinstance(value, str) else value
 
 
-def _speaks_demo(model: str) -> bool:
-    """The embedded model, or a folder that holds it or what was made of it: known by its own small vocabulary."""
-    files = [Path(model) / "tokenizer" / name for name in ("vocab.json", "tokenizer.json")]  # transformers 4 and 5 save different ones
-    small = [file for file in files if file.is_file() and file.stat().st_size < 200_000]  # that of CLIP is four times as large
-    return model == DEMO or any('"checkered</w>"' in file.read_text(encoding="utf-8") for file in small)
+def _embedded_concept(word: str, world: World) -> Concept:
+    """A concept of an embedded world that has no file: its domain's example, the two having changed places.
 
-
-def _demo_concept(word: str) -> Concept:
-    """A concept of the embedded world that has no file: its domain's example, the two having changed places."""
-    from erase.demo.world import DOMAINS, IMPLICIT
-
-    domain = next(domain for domain, members in DOMAINS.items() if word in members)
-    example = _EXAMPLES[domain]
+    Which neighbours are near is a fact about a word: anchors are those of the demo's file of it, where there is one.
+    """
+    domain = next(domain for domain, members in world.domains.items() if word in members)
+    example, implicit = world.examples[domain], world.drawing.IMPLICIT
     swap = {example: word, word: example}
-    swap |= {old.removeprefix("a "): new.removeprefix("a ") for old, new in zip(IMPLICIT[example], IMPLICIT[word], strict=True)}
-    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, swap))})\b")
-    raw = _each(_read(prompts_folder() / f"{example}.toml"), lambda text: pattern.sub(lambda found: swap[found[0]], text))
-    del raw["anchor"]  # which neighbours are near is a fact about the example, not about this one
+    swap |= {old.removeprefix("a "): new.removeprefix("a ") for old, new in zip(implicit[example], implicit[word], strict=True)}
+    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, swap))})(?=s?\b)")
+    raw = _each(_read(prompts_folder() / world.prompts / f"{example}.toml"), lambda text: pattern.sub(lambda found: swap[found[0]], text))
+    del raw["anchor"]
+    own = prompts_folder() / f"{word}.toml"
+    near = [other for other in _read(own)["anchor"]["concepts"] if other in world.domains[domain]] if own.is_file() else []
+    if near:
+        raw["anchor"] = {"concepts": near}
     return _parse(raw | {"about": f"the {domain} {word} of the embedded world"}, f'the word "{word}" of the embedded world')
 
 
@@ -405,10 +403,9 @@ def neutral_candidates(concept: Concept) -> list[str]:
     elif _bare(word):
         things = ("a thing", "an object")
     candidates = _NEUTRAL.get(concept.domain, things)
-    if concept.model == DEMO:
-        from erase.demo.world import words
-
-        candidates = tuple(c for c in candidates if c in words())
+    if concept.model in WORLDS:
+        spoken_words = WORLDS[concept.model].words()
+        candidates = tuple(c for c in candidates if c in spoken_words)
     return [c for c in candidates if not naming(concept.words).search(c)]
 
 

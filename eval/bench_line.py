@@ -14,8 +14,7 @@ from typing import Any
 from erase.files import write_json
 from erase.images import open_picture, read_images
 from erase.run import Run
-from eval.accuracy import judged
-from eval.detectors import most_likely
+from eval.accuracy import judged_by, shows
 from eval.measure import Tools, seen
 from eval.numbers import _found, distances
 from eval.samples import read_prompts
@@ -79,7 +78,7 @@ def confusion(folder: Path, tools: Tools) -> dict[str, dict[str, dict[str, int]]
         return {}
     tables = {}
     for which in ("before", "after"):
-        pictures = judged(rows, most_likely(_found(seen(folder / "measured", which, rows, tools)), labels), labels)
+        pictures = judged_by(rows, _found(seen(folder / "measured", which, rows, tools)), labels)
         table: dict[str, Counter[str]] = {}
         for picture in pictures:
             if picture.role != "implicit" and domain in picture.asked:
@@ -112,8 +111,8 @@ def _drawn(pictures: Path, folder: Path, tools: Tools) -> float:
         return 100 * sum(bool(picture) for picture in found) / len(made)
     rows = [row for row in read_prompts(folder) if row["role"] == "evaluate"][: len(made)]
     domain = concept["domain"]
-    pairs = judged(rows, most_likely(found, labels), labels)
-    return 100 * sum(picture.found[domain] == picture.asked[domain] for picture in pairs) / len(made)
+    pairs = judged_by(rows, found, labels)
+    return 100 * sum(shows(picture, domain) for picture in pairs) / len(made)
 
 
 def from_gold(folder: Path, gold: Path) -> float | None:

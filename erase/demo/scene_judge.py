@@ -94,8 +94,8 @@ def judging_loss(maps: Tensor, heat: Tensor, what: Tensor) -> Tensor:
     hit = -((1 - p) ** 2 * p.log())[middle].sum()
     miss = -((1 - heat) ** 4 * p**2 * (1 - p).log())[~middle].sum()
     logits = maps[:, 1:].split([len(SHAPES), len(COLOURS)], 1)
-    named = sum((F.cross_entropy(part, what[:, k], ignore_index=-1, label_smoothing=0.02) for k, part in enumerate(logits)), maps.new_zeros(()))
-    return (hit + miss) / middle.sum().clamp(min=1) + named
+    named = [F.cross_entropy(part, what[:, k], ignore_index=-1, label_smoothing=0.02) for k, part in enumerate(logits)]
+    return (hit + miss) / middle.sum().clamp(min=1) + torch.stack(named).sum()
 
 
 def exactly(found: Sequence[Found], things: Sequence[Thing]) -> bool:

@@ -28,7 +28,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from erase.demo import judge_path, networks, scenes, world
+from erase.demo import networks, scenes, world
 from erase.demo.grow import grow, keep_words
 from erase.demo.judge import Judge, load_judge
 from erase.demo.scene_judge import SceneJudge, judging_loss, targets
@@ -56,7 +56,7 @@ class Plan:
 
 PLANS = {
     "demo": Plan(),
-    "scenes": Plan(world="scenes", pictures=30_000, judge_steps=1_600, unet_steps=6_400, dots_steps=0, depth=2, layers=4, rate=8e-4),
+    "scenes": Plan(world="scenes", pictures=30_000, judge_steps=800, unet_steps=6_400, dots_steps=0, depth=2, layers=4, rate=8e-4),
 }
 
 
