@@ -1,14 +1,18 @@
 """Is the embedded model good enough that what is measured on it means something? Judge, autoencoder and pipeline.
 
     python benchmarks/demo_quality.py --output runs/demo-quality
+    python benchmarks/demo_quality.py --without heart         the gold standard: the model that was trained without the concept
 
 The judge on fresh renders and on what the autoencoder makes of them; then held-out (prompt, seed) pairs: how often the
-judge agrees with the prompt in shape, colour and style. Also writes a sheet of pictures.
+judge agrees with the prompt in shape, colour and style. With --without, none of these pairs has the concept, and as many more name
+it: what is drawn there. Also writes a sheet of pictures.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +20,7 @@ import torch
 from host import facts, parser, publish
 from PIL import Image
 
-from erase.demo import GUIDANCE, STEPS, judge_path, pipeline_path, world
+from erase.demo import GUIDANCE, STEPS, gold_path, judge_path, pipeline_path, world
 from erase.demo.judge import load_judge
 from erase.demo.train import to_model
 from erase.diffusion import StableDiffusion
@@ -29,12 +33,22 @@ def agreement(found: dict[str, list[str]], scenes: list[world.Scene]) -> dict[st
     return {d: rate([name == s.attribute(d) for name, s in zip(names, scenes, strict=True)]).record() for d, names in found.items()}
 
 
+def prompts_of(scenes: list[world.Scene]) -> list[str]:
+    """Prompts that name everything, in every order of words."""
+    named = dict.fromkeys((*world.DOMAINS, "background"), world.NAMED)
+    return [world.phrase(scene, named, order=i % world.ORDERS) for i, scene in enumerate(scenes)]
+
+
 def main(argv: list[str] | None = None) -> None:
     options = parser(__doc__, device=False)
     options.add_argument("--output", type=Path, default=Path("runs/demo-quality"))
     options.add_argument("--count", type=int, default=500)
+    options.add_argument("--without", metavar="CONCEPT", help="measure the shipped model that was trained without it")
     given = options.parse_args(argv)
-    judge, model = load_judge(judge_path()), StableDiffusion(pipeline_path())
+    folder = gold_path(given.without) / "pipeline" if given.without else pipeline_path()
+    if not folder.is_dir():
+        options.error(f"no model without {given.without!r} is shipped; `python -m erase.demo.train --without` makes one")
+    judge, model = load_judge(judge_path()), StableDiffusion(folder)
 
     fresh = list(world.scenes(1000, seed=10_000_019))
     drawn = to_model(torch.from_numpy(np.stack([world.render(s) for s in fresh])).permute(0, 3, 1, 2))
@@ -47,16 +61,24 @@ def main(argv: list[str] | None = None) -> None:
         "reconstruction_l1_in_0_1": round(float((back.clamp(-1, 1) - drawn).abs().mean()) / 2, 4),
     }
 
-    asked = list(world.scenes(given.count, seed=10_000_079))
-    named = dict.fromkeys((*world.DOMAINS, "background"), world.NAMED)
-    prompts = [world.phrase(s, named, order=i % world.ORDERS) for i, s in enumerate(asked)]
+    sample = model.sampler(STEPS, GUIDANCE)
+    asked = list(world.scenes(given.count, 10_000_079, given.without))
     start = time.perf_counter()
-    made = make_images(given.output / "pictures", prompts, 20_000_003, model.sampler(STEPS, GUIDANCE), 50)
+    made = make_images(given.output / "pictures", prompts_of(asked), 20_000_003, sample, 50)
     result["pictures_per_second"] = round(given.count / (time.perf_counter() - start), 2)
     pixels = load_pixels([p.path for p in made], world.SIZE)
     result |= {"pairs": given.count, "steps": STEPS, "guidance": GUIDANCE, "pipeline": agreement(judge.name(pixels), asked)}
+    if given.without:
+        domain = str(world.domain_of(given.without))
+        naming = [replace(scene, **{domain: given.without}) for scene in asked]
+        drawn_instead = make_images(given.output / "named", prompts_of(naming), 20_000_003, sample, 50)
+        seen = judge.name(load_pixels([p.path for p in drawn_instead], world.SIZE))
+        result |= {"without": given.without, "where_it_is_named": dict(Counter(seen[domain]).most_common())}
+        result["others_where_it_is_named"] = {d: share for d, share in agreement(seen, naming).items() if d != domain}
+        made = [picture for pair in zip(made, drawn_instead, strict=True) for picture in pair]
     shares = {what: found for what, found in result.items() if isinstance(found, dict)}
-    lines = [f"{what:26}" + "  ".join(f"{d} {share['value']}" for d, share in found.items()) for what, found in shares.items()]
+    lines = [f"{what:26}" + "  ".join(f"{d} {share['value'] if isinstance(share, dict) else share}" for d, share in found.items())
+             for what, found in shares.items()]  # fmt: skip
     publish(result, "\n".join(lines), given.json)
 
     rows = [np.concatenate([np.asarray(Image.open(made[12 * r + c].path)) for c in range(12)], 1) for r in range(5)]

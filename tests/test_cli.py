@@ -23,8 +23,10 @@ from safetensors.torch import load_file
 from test_tools import no_network
 
 import eval.judge
-from erase import cli
-from erase.cli import COMMANDS, Display, main
+from erase import commands
+from erase.cli import main
+from erase.commands import COMMANDS
+from erase.commands.display import Display
 from erase.demo.judge import Judge
 from erase.export import read_provenance
 from erase.files import sha256, write_tensors
@@ -179,7 +181,7 @@ def test_every_option_has_a_flag_and_what_is_given_arrives(name: str, monkeypatc
         arrived.update({**vars(job), **values})
         return 0
 
-    monkeypatch.setattr(cli, "_run", run)
+    monkeypatch.setattr("erase.commands.erase._run", run)
     item = next(item for options in (Job, Scissorhands) for item in fields(options) if item.name == name)
     flag, kind = f"--{name.replace('_', '-')}", str(item.type).split(" |")[0]
     if kind == "bool":
@@ -195,7 +197,7 @@ def test_every_option_has_a_flag_and_what_is_given_arrives(name: str, monkeypatc
 
 def test_what_is_not_given_is_left_to_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     arrived: list[Any] = []
-    monkeypatch.setattr(cli, "_run", lambda *arguments: arrived.append(arguments) or 0)
+    monkeypatch.setattr("erase.commands.erase._run", lambda *arguments: arrived.append(arguments) or 0)
     assert main(["--concept", "star", "--preset", "paper"]) == 0
     assert arrived == [(Job("star", preset="paper"), {}, False)]
 
@@ -209,6 +211,15 @@ def test_help_of_every_command_ends_well_and_shows_an_example(command: str, caps
     assert err == ""
     assert "example" in out
     assert f"erase-concept {command}".strip() in out
+
+
+def test_a_command_is_a_file_and_a_line_of_the_table() -> None:
+    """A file holds a function of its own name; one that no line names would never be called."""
+    folder = Path(commands.__file__).parent
+    files = [
+        path.stem for path in folder.glob("*.py") if f"\ndef {path.stem}(given: list[str]) -> int:\n" in path.read_text(encoding="utf-8")
+    ]
+    assert sorted(files) == sorted(["erase", *COMMANDS])
 
 
 def test_help_of_the_main_job_names_every_option_and_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 import erase
-from erase.cli import COMMANDS, main
+from erase.cli import main
+from erase.commands import COMMANDS
 from erase.methods import METHODS, make_method
 from erase.pipeline import DEFAULTS, Job
 from erase.run import Run

@@ -87,17 +87,20 @@ LEVELS: list[tuple[str, ...]] = [
     ("ui.compare", "ui.reports", "ui.inside", "ui.erase_form"),
     ("ui.evidence", "ui.erase_tab"),
     ("ui.page",),
+    ("erase.commands", "erase.commands.flags", "erase.commands.display", "erase.commands.printing"),
+    ("erase.commands.job", "erase.commands.measuring"),
+    ("erase.commands.*",),
     ("erase.cli",),
     ("app",),
 ]
 
 # Heavy or optional libraries, and the only modules that may import them.
 DOORS: dict[str, set[str]] = {
-    "diffusers": {f"erase.{name}" for name in ("diffusion.stable", "diffusion.models", "diffusion.memory", "disk", "cli")}
+    "diffusers": {f"erase.{name}" for name in ("diffusion.stable", "diffusion.models", "diffusion.memory", "disk", "commands.display")}
     | {"erase.demo.networks", "erase.demo.train"},
-    "transformers": {"erase.diffusion.models", "erase.demo.networks", "erase.demo.clip", "erase.cli"},
+    "transformers": {"erase.diffusion.models", "erase.demo.networks", "erase.demo.clip", "erase.commands.display"},
     "tokenizers": {"erase.demo.networks"},
-    "huggingface_hub": {"erase.diffusion.models", "erase.unpack", "erase.hub", "eval.promptsets", "erase.cli"},
+    "huggingface_hub": {"erase.diffusion.models", "erase.unpack", "erase.hub", "eval.promptsets", "erase.commands.display"},
     "accelerate": {"erase.processes"},
     "gradio": {f"ui.{name}" for name in ("page", "style", "compare", "compare_events", "evidence")}
     | {f"ui.{name}" for name in ("forms", "erase_form", "erase_tab", "inside")},
@@ -150,9 +153,9 @@ def ours(name: str, everywhere: bool = True) -> set[str]:
 
 
 def level(name: str) -> int:
-    """The row of a module; the methods share one."""
+    """The row of a module; the methods share one, and so do the commands."""
     for row, members in enumerate(LEVELS):
-        if name in members or (name.startswith("erase.methods.") and "erase.methods.*" in members):
+        if name in members or f"{name.rpartition('.')[0]}.*" in members:
             return row
     raise AssertionError(f"{name} has no level: say in LEVELS, and in docs/architecture.md, where it stands")
 
@@ -186,7 +189,7 @@ def test_the_primitives_see_a_module_and_a_loss(name):
     assert {other.split(".")[0] for other in imported(name)} <= {*sys.stdlib_module_names, "torch", "erase"}
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] == "erase" and name != "erase.cli"])
+@pytest.mark.parametrize("name", [n for n in FILES if n.split(".")[0] == "erase" and not n.startswith(("erase.cli", "erase.commands"))])
 def test_the_engine_knows_neither_evaluation_nor_page(name):
     assert not [other for other in ours(name) if other.split(".")[0] in ("eval", "ui", "app")]
 
@@ -244,6 +247,6 @@ def test_nobody_imports_the_evaluation_whole():
 
 def test_import_erase_is_light():
     code = "import sys, erase; print(*(name for name in sys.argv[1:] if name in sys.modules))"
-    heavy = ["diffusers", "transformers", "gradio", "nudenet", "eval", "ui", "erase.cli", "erase.demo.networks"]
+    heavy = ["diffusers", "transformers", "gradio", "nudenet", "eval", "ui", "erase.cli", "erase.commands", "erase.demo.networks"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

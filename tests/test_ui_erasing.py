@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from page_runs import erased_run
 
-from erase.cli import _method_class, add_flags
+from erase.commands.flags import add_flags, chosen_method
 from erase.concepts import load_concept, read_concept
 from erase.job import Job
 from erase.task import InputError
@@ -25,7 +25,7 @@ from ui.jobs import Jobs
 from ui.prompts import texts
 from ui.watching import again, choices, look, own, queue, run_of, seated, secret, stop, watched
 
-STEPS = [field.name for field in form(_method_class([]))]
+STEPS = [field.name for field in form(chosen_method([]))]
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def parsed(arguments: list[str]) -> dict[str, Any]:
     """What the command makes of the flags."""
     parser = argparse.ArgumentParser()
     add_flags(parser, Job)
-    add_flags(parser, _method_class([]))
+    add_flags(parser, chosen_method([]))
     return {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
 
 

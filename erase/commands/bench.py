@@ -1,0 +1,120 @@
+"""`erase-concept bench`: methods side by side."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from erase.commands.display import Display
+from erase.commands.flags import PROGRAM, Parser, add_flags
+from erase.commands.measuring import measured
+from erase.task import InputError
+
+Made = tuple[Path, list[Any], dict[str, Any]]  # folder, cells, and what the protocol says of the rows
+
+
+def bench(given: list[str]) -> int:
+    """Put methods side by side on the same model, prompts and seeds, and beside a model that was trained without the concept."""
+    from erase.bench import OWN
+    from erase.job import Job
+    from erase.methods import METHODS
+    from erase.relearning import Relearning
+
+    examples = f"""examples:
+  {PROGRAM} bench --concepts heart --methods scissorhands scissorhands:preset=paper           on the embedded model
+  {PROGRAM} bench --concepts heart blue --methods all --seeds 3 --gold heart=./without-heart --relearn 80
+  {PROGRAM} bench runs/star-demo-scissorhands-1 runs/star-demo-scissorhands-2                    runs that are there already
+
+A row is a method, or METHOD:option=value,... The same command goes on where it stopped; rows, concepts and seeds may be added."""
+    parser = Parser(
+        prog=f"{PROGRAM} bench", description=bench.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="*", type=Path, help="finished run folders to put side by side, instead of making runs")
+    parser.add_argument("--concepts", nargs="+", default=[], help="what to erase, each in runs of its own")
+    parser.add_argument("--methods", nargs="+", help=f"all, or some of {', '.join(METHODS)} (default: all)")
+    parser.add_argument("--seeds", type=int, help="how often everything is repeated (default: 1)")
+    parser.add_argument("--first-seed", type=int, help="the first of these seeds (default: 0)")
+    parser.add_argument(
+        "--gold", nargs="+", default=[], metavar="CONCEPT=DIR", help="models that were trained without a concept: what the others aim for"
+    )
+    parser.add_argument("--output", type=Path, help="folder of the bench; by default runs/bench-<model>-<concepts>")
+    parser.add_argument("--overwrite", action="store_true", help="start anew in a folder that holds another bench")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_flags(parser.add_argument_group("relearning"), Relearning)
+    add_flags(parser.add_argument_group("of every run, as in the main job"), Job, skip=OWN)
+    options = parser.parse_args(given)
+    said = {name: value for name, value in vars(options).items() if value is not None}
+    relearning = Relearning(**{item.name: said[item.name] for item in fields(Relearning) if item.name in said})
+    shared = {item.name: said[item.name] for item in fields(Job) if item.name in said and item.name not in OWN}
+    with Display() as display:
+        made = (_gathered if options.runs else _made)(options, shared, relearning, display)
+    return _report(*made, options.json, [PROGRAM, "bench", *given])
+
+
+def _made(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, display: Display) -> Made:
+    """A bench with runs of its own."""
+    from erase.bench import Bench, facts, filled, slug
+    from erase.bench import bench as run_all
+    from erase.entries import entries
+    from erase.job import Job
+    from erase.methods import METHODS
+    from erase.pipeline import RUNS
+
+    if not options.concepts:
+        raise InputError("--concepts is missing; give names (`erase-concept concepts` lists them), or finished run folders")
+    seeds, first = (1 if options.seeds is None else options.seeds), options.first_seed or 0
+    if seeds < 1 or first < 0:
+        raise InputError(f"--seeds is {seeds} and --first-seed {first}; expected at least 1 and at least 0")
+    gold = dict(_named(text) for text in options.gold)
+    rows = tuple(entries(options.methods or ["all"], METHODS))
+    plan = filled(Bench(Job(**shared), tuple(options.concepts), rows, tuple(range(first, first + seeds)), gold, relearning))
+    folder = options.output or RUNS / slug("bench", Path(str(plan.job.model)).name, *plan.concepts)
+    cells = run_all(plan, folder, partial(measured, display), display, options.overwrite)
+    return folder, cells, facts(plan)
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not equals or not name or not path:
+        raise InputError(f"--gold {text} is no CONCEPT=DIR; expected e.g. heart=./without-heart")
+    return name, Path(path).expanduser()
+
+
+def _gathered(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, display: Display) -> Made:
+    """A bench of runs that are there already."""
+    from erase.bench import relearned
+    from erase.bench_runs import cells_of, facts_of
+    from erase.pipeline import RUNS
+    from erase.run import Run
+
+    asked = [name for name in ("concepts", "methods", "seeds", "first_seed", "gold") if getattr(options, name)]
+    if asked or shared:
+        name = [*asked, *shared][0].replace("_", "-")
+        raise InputError(f"--{name} is for a bench that makes its runs, and run folders were given; leave one of the two out")
+    cells = cells_of(options.runs)
+    folder = options.output or RUNS / "bench-runs"
+    for cell in cells:
+        if relearning.relearn:
+            relearned(Run.read(cell.folder), cell.folder / "model", relearning, display)
+        measured(display, cell.folder)
+    return folder, cells, facts_of(cells)
+
+
+def _report(folder: Path, cells: list[Any], facts: dict[str, Any], as_json: bool, words: list[str]) -> int:
+    """Everything that is written and printed of a bench; 1 where every run failed."""
+    from eval.bench import protocol_of, report
+    from eval.bench_line import lines_of_cells
+    from eval.bench_report import command, write
+    from eval.bench_tables import table
+
+    lines = lines_of_cells(cells)
+    found = report(lines, {"command": command(words), **protocol_of(lines), **facts})
+    write(folder, found, lines)
+    if as_json:
+        print((folder / "report.json").read_text(encoding="utf-8"), end="")
+    else:
+        print(f"{table(found)}\n\nreport    {folder / 'report.html'}")
+    return 0 if any(not cell.failure for cell in cells) else 1

@@ -1,0 +1,37 @@
+"""`erase-concept concepts`: the concept files, and the prompts of one."""
+
+from __future__ import annotations
+
+import json
+
+from erase.commands.flags import PROGRAM, Parser
+from erase.commands.printing import print_rows
+from erase.task import InputError
+
+
+def concepts(given: list[str]) -> int:
+    """List the concept files, or show the prompts of one concept."""
+    from erase.concepts import ROLES, list_concepts, load_concept, prompts
+
+    parser = Parser(prog=f"{PROGRAM} concepts", description=concepts.__doc__, epilog=f"example: {PROGRAM} concepts star --count 3")
+    parser.add_argument("concept", nargs="?", help="show the prompts of this one: a name, a .toml file or plain words")
+    parser.add_argument("--model", help="the model that it is meant for, as for the main job")
+    parser.add_argument("--count", type=int, default=5, help="prompts of each role (default: 5)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(given)
+    if options.count < 0:
+        raise InputError(f"--count is {options.count}; expected at least 0")
+    if options.concept is None:
+        rows = [{"name": c.name, "domain": c.domain, "model": c.model, "detector": c.detector, "about": c.about} for c in list_concepts()]
+        print_rows(rows, options.json)
+        return 0
+    concept = load_concept(options.concept, options.model)
+    shown = {role: [p.text for p in prompts(concept, role, options.count)] for role in ROLES}
+    shown["anchors"] = [*concept.anchors, *concept.anchor_prompts]
+    if options.json:
+        print(json.dumps(shown, indent=1, ensure_ascii=False))
+        return 0
+    print(f"{concept.name} ({concept.domain}; model {concept.model}): {concept.about}")
+    for role, texts in shown.items():
+        print(f"\n{role}", *(f"  {text}" for text in texts or ["(none: proposed and tested when the job starts)"]), sep="\n")
+    return 0

@@ -1,0 +1,89 @@
+"""What a terminal shows while work is done, and libraries that keep quiet meanwhile."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import cache
+from typing import Any, ClassVar
+
+
+@cache
+def quiet_libraries() -> None:
+    """Warnings of the libraries about themselves do not belong between our lines."""
+    import warnings
+
+    from erase.operators import declare_operators
+
+    declare_operators()
+    import diffusers
+    import huggingface_hub
+    import transformers
+
+    huggingface_hub.utils.logging.set_verbosity_error()  # its five attempts without a network
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+class Display:
+    """Progress bars on a terminal, one line a stage when it is done; silent elsewhere."""
+
+    TITLES: ClassVar[dict[str, str]] = {
+        "memory": "memory",
+        "disk": "disk",
+        "images": "pictures to forget and to keep",
+        "before": "what the original draws",
+        "latents": "latents and text embeddings",
+        "predictions": "what the original predicts",
+        "erase": "score, trim, repair",
+        "export": "write the model",
+        "after": "what the erased model draws",
+        "measure": "measure the pictures",
+    }
+
+    def __init__(self, libraries: bool = True) -> None:
+        self.libraries = libraries
+        self.bar: Any = None
+        self.stage = ""
+        self.shown = sys.stderr.isatty() and not int(os.environ.get("RANK", 0))  # of several processes the first one speaks
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def __call__(self, event: Any) -> None:
+        if self.libraries:
+            quiet_libraries()  # only now, with the input checked: it takes seconds
+        if not self.shown:
+            return
+        if event.note:
+            self._close()
+            print(f"{self.TITLES.get(event.stage, event.stage):34} {event.note}", file=sys.stderr)
+        elif event.total:
+            self._advance(event)
+
+    def _advance(self, event: Any) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None or self.stage != event.stage:
+            self._close()
+            title = self.TITLES.get(event.stage, event.stage)
+            self.bar, self.stage = (
+                tqdm(total=event.total, desc=f"{title:34}", leave=False, dynamic_ncols=True, initial=event.done),
+                event.stage,
+            )
+        if event.step is not None:
+            s = event.step
+            mark = " projected" if s.projected else ""
+            self.bar.set_postfix_str(f"retain {s.retain_loss:.4f} unlearn {s.unlearn_loss:.4f}{mark}", refresh=False)
+        self.bar.update(event.done - self.bar.n)
+
+    def _close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None

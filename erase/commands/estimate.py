@@ -1,0 +1,22 @@
+"""`erase-concept estimate`: what a job would take."""
+
+from __future__ import annotations
+
+import json
+
+from erase.commands.display import quiet_libraries
+from erase.commands.flags import PROGRAM
+from erase.commands.job import main_job
+
+
+def estimate(given: list[str]) -> int:
+    """Say what a job would take in time, memory and disk, without starting it; takes the flags of the main job."""
+    from erase.estimate import estimate as estimated
+    from erase.estimate import lines
+
+    example = f"example: {PROGRAM} estimate --concept nudity --device cuda --dtype bfloat16"
+    job, values, as_json = main_job(f"{PROGRAM} estimate", given, str(estimate.__doc__), example)
+    quiet_libraries()
+    found = estimated(job, values)
+    print(json.dumps(found, indent=1) if as_json else lines(found))
+    return 0

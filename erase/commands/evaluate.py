@@ -1,0 +1,46 @@
+"""`erase-concept evaluate`: a model measured against its original."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from erase.commands.display import Display, quiet_libraries
+from erase.commands.flags import PROGRAM, Parser, add_flags
+from erase.commands.printing import results
+from erase.task import InputError
+
+
+def evaluate(given: list[str]) -> int:
+    """Measure a finished run again, or any model against its original, by the concept's prompts or a named protocol."""
+    from erase.processes import processes
+    from eval.evaluate import Evaluation
+    from eval.evaluate import evaluate as measure
+    from eval.report import table
+
+    examples = f"""examples:
+  {PROGRAM} evaluate runs/star-demo-scissorhands-1                        the run's own pictures again
+  {PROGRAM} evaluate runs/star-demo-scissorhands-1 --protocol demo        new pictures, as the protocol says
+  {PROGRAM} evaluate ./erased --original CompVis/stable-diffusion-v1-4 --concept nudity --protocol i2p-nudity --prompts i2p.csv
+  {PROGRAM} evaluate --before pictures/a --after pictures/b --concept nudity"""
+    parser = Parser(
+        prog=f"{PROGRAM} evaluate", description=evaluate.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", nargs="?", default="", help="a run folder, a pipeline folder, a .safetensors checkpoint, or a hub name")
+    add_flags(parser, Evaluation, skip=("model",))
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    values = vars(parser.parse_args(given))
+    as_json = values.pop("json")
+    job = Evaluation(**{name: value for name, value in values.items() if value is not None})
+    if not job.model and job.before is None:
+        raise InputError("nothing to measure; give a run folder, a model, or two folders of pictures with --before and --after")
+    from erase.job import Event
+
+    quiet_libraries()
+    with Display() as display:
+        folder = measure(job, lambda stage, done, total: display(Event(stage, done, total)))
+    if processes()[0] > 0:
+        return 0
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    print(json.dumps(report, indent=1, ensure_ascii=False) if as_json else f"{table(report)}\n\n{results(folder)}")
+    return 0

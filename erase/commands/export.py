@@ -1,0 +1,70 @@
+"""`erase-concept export`: a model for others."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from erase.commands.flags import PROGRAM, Parser
+from erase.task import InputError
+
+
+def export(given: list[str]) -> int:
+    """Write a finished run's model, or any model, for others: a folder, one file in the original layout, or the UNet alone."""
+    from erase.pack import DTYPES, FORMATS, pack
+
+    examples = f"""examples:
+  {PROGRAM} export runs/nudity-1 --format single-file --dtype float16 --output model.safetensors
+  {PROGRAM} export model.safetensors --format folder --tokenizer ./clip --output model
+  {PROGRAM} export runs/nudity-1 --format folder --output model --push-to-hub OWNER/NAME
+
+Masks and scores of weights are not exported: knowing which weights were touched helps to bring the concept back (arXiv 2603.06640)."""
+    parser = Parser(
+        prog=f"{PROGRAM} export", description=export.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", metavar="run", help="a run folder, a diffusers folder, a .safetensors checkpoint, or a hub name")
+    parser.add_argument("--output", type=Path, required=True, help="the folder, or the .safetensors file, to write")
+    parser.add_argument("--format", choices=FORMATS, default="folder", help="what to write (default: folder)")
+    parser.add_argument("--dtype", choices=tuple(DTYPES), default="source", help="of the weights (default: source, bit by bit)")
+    parser.add_argument("--tokenizer", help="folder with vocab.json and merges.txt of CLIP, for a .safetensors checkpoint")
+    parser.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="of a .safetensors checkpoint that does not say it")
+    parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="publish it there too, with a model card that carries the numbers")
+    parser.add_argument("--public", action="store_true", help="a new repository for everyone to see (default: private)")
+    options = parser.parse_args(given)
+    if options.public and options.push_to_hub is None:
+        raise InputError("--public says who sees the repository of --push-to-hub, which is not given; give both")
+    from erase.diffusion import locate
+
+    folder = _model_of(Path(options.model)) or locate(options.model, options.tokenizer, options.prediction_type)
+    card = _card(Path(options.model), folder, options.output, options.format) if options.push_to_hub else ""
+    pack(folder, options.output, options.format, options.dtype)
+    print(f"{options.format} in {options.output}")
+    if options.push_to_hub:
+        from erase.hub import push
+
+        print(f"published at {push(options.output, options.push_to_hub, card, options.public)}")
+    return 0
+
+
+def _model_of(run: Path) -> Path | None:
+    """The finished model of a run folder; None for what is no run folder."""
+    if not (run / "options.json").is_file():
+        return None
+    if not (run / "model" / "model_index.json").is_file():
+        raise InputError(f"{run} has no model yet; give the command of this run again, it goes on, or give another folder")
+    return run / "model"
+
+
+def _card(run: Path, folder: Path, output: Path, form: str) -> str:
+    """The model card of what is published, with the numbers of the run where they are there."""
+    from erase.export import model_card, read_provenance
+    from eval.card import card
+
+    made = read_provenance(folder)
+    if not made:
+        raise InputError(f"--push-to-hub: {folder} holds no erased model; give a run folder or its model")
+    reports = [path for path in (run / "report.json", folder.parent / "report.json") if path.is_file()]
+    measured = card(json.loads(reports[0].read_text(encoding="utf-8"))) if reports else ""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return model_card(made, measured, form, output.name, str(index["_class_name"]))

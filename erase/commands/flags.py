@@ -1,0 +1,51 @@
+"""Flags made from dataclass fields, and a parser whose errors are one line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, NoReturn
+
+from erase.task import InputError
+
+PROGRAM = "erase-concept"
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` shows what is expected")
+
+
+def add_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup, options: type, skip: Sequence[str] = ()) -> None:
+    """One flag for each `option` of a dataclass; left out, it stays None, so that presets can fill it."""
+    for item in fields(options):
+        if item.name in skip or "help" not in item.metadata:
+            continue
+        kind = str(item.type).split(" |")[0]
+        default = "" if item.default in (None, "") else f" (default: {shown(item.default)})"
+        names = f"--{item.name.replace('_', '-')}"
+        text = item.metadata["help"].replace("%", "%%") + default
+        if kind == "bool":
+            parser.add_argument(names, action=argparse.BooleanOptionalAction, default=None, help=text)
+        else:
+            types: dict[str, Callable[[str], Any]] = {"int": int, "float": float}
+            choices = item.metadata["choices"] or None
+            parser.add_argument(
+                names, type=types.get(kind, str), choices=choices, default=None, help=text, metavar=None if choices else kind.upper()
+            )
+
+
+def shown(value: Any) -> str:
+    return {True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def chosen_method(given: Sequence[str]) -> Any:
+    """The method whose options become flags: --method decides, before everything else is read."""
+    from erase.methods import method_class
+
+    early = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
+    early.add_argument("--method", default="scissorhands")
+    return method_class(early.parse_known_args(list(given))[0].method)

@@ -1,0 +1,32 @@
+"""`erase-concept methods`: methods, presets and options."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from erase.commands.flags import PROGRAM, Parser, shown
+
+
+def methods(given: list[str]) -> int:
+    """List the methods, their presets and their options."""
+    from erase.methods import CLASSIFIER_METHODS, METHODS, make_method
+
+    parser = Parser(prog=f"{PROGRAM} methods", description=methods.__doc__, epilog=f"example: {PROGRAM} methods --json")
+    parser.add_argument("--classifiers", action="store_true", help="those of `classify` instead of those for text-to-image models")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(given)
+    known = CLASSIFIER_METHODS if options.classifiers else METHODS
+    table = {name: {preset: vars(make_method(name, preset, known)) for preset in method.presets} for name, method in known.items()}  # type: ignore[attr-defined]
+    for problem in METHODS.problems() if known is METHODS else ():
+        print(f"{PROGRAM}: {problem}", file=sys.stderr)
+    if options.json:
+        print(json.dumps(table, indent=1))
+        return 0
+    for number, (name, presets) in enumerate(table.items()):
+        about = next(iter((sys.modules[known[name].__module__].__doc__ or known[name].__doc__ or "").strip().splitlines()), "")
+        print(f"{chr(10) * (number > 0)}{name}: {about}\n")
+        print(f"  {'option':22}" + "".join(f"{preset:26}" for preset in presets))
+        for key in next(iter(presets.values())):
+            print(f"  {key:22}" + "".join(f"{shown(values[key]):26}" for values in presets.values()))
+    return 0

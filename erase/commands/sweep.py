@@ -1,0 +1,86 @@
+"""`erase-concept sweep`: settings of one method, tried on a few concepts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from erase.commands.display import Display
+from erase.commands.flags import PROGRAM, Parser, add_flags
+from erase.commands.measuring import measured
+from erase.task import InputError
+
+
+def sweep(given: list[str]) -> int:
+    """Try settings of a method on a few concepts, and say which one forgets and keeps best. The same command goes on where it stopped."""
+    from erase.bench import OWN
+    from erase.job import Job
+    from erase.pipeline import RUNS
+    from erase.sweep import Sweep, space_of
+
+    examples = f"""examples:
+  {PROGRAM} sweep --concepts star red --over fraction=0.001,0.005 forget_weight=0.5,1
+  {PROGRAM} sweep --concepts star red striped --space space.toml --trials 20 --output runs/sweep
+
+A TOML file has lines such as fraction = [0.001, 0.005]. With --trials so many settings are drawn from the grid, always the same ones; more
+may be added. The score of a run is the smaller of forgetting and keeping. Judge the best setting on other concepts."""
+    parser = Parser(
+        prog=f"{PROGRAM} sweep", description=sweep.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--concepts", nargs="+", default=[], help="what settings are tried on, each in runs of its own")
+    parser.add_argument("--over", nargs="+", default=[], metavar="NAME=V1,V2", help="options of the method, and their values")
+    parser.add_argument("--space", type=Path, metavar="FILE.toml", help="the same in a file: NAME = [V1, V2]")
+    parser.add_argument("--trials", type=int, help="so many settings, drawn from all (default: all)")
+    parser.add_argument("--draw", type=int, default=0, help="which settings are drawn follows from it (default: 0)")
+    parser.add_argument("--seeds", type=int, default=1, help="how often every setting is tried (default: 1)")
+    parser.add_argument("--method", default="scissorhands", help="the method whose settings these are (default: scissorhands)")
+    parser.add_argument("--preset", default="balanced", help="what the rest of its options are (default: balanced)")
+    parser.add_argument("--output", type=Path, default=RUNS / "sweep", help=f"folder of the sweep (default: {RUNS / 'sweep'})")
+    parser.add_argument("--overwrite", action="store_true", help="start anew in a folder that holds another sweep")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_flags(parser.add_argument_group("of every run, as in the main job"), Job, skip=(*OWN, "method", "preset"))
+    options = parser.parse_args(given)
+    if not options.concepts:
+        raise InputError("--concepts is missing; give the names of some (`erase-concept concepts` lists them), and keep others to judge by")
+    if options.seeds < 1:
+        raise InputError(f"--seeds is {options.seeds}; expected at least 1")
+    space = space_of(options.over, options.space)
+    shared = {item.name: value for item in fields(Job) if item.name not in OWN and (value := getattr(options, item.name, None)) is not None}
+    job = Job(**{**shared, "method": options.method, "preset": options.preset})
+    plan = Sweep(job, tuple(options.concepts), space, tuple(range(options.seeds)), options.trials, options.draw)
+    return _run(plan, options)
+
+
+def _run(plan: Any, options: argparse.Namespace) -> int:
+    from erase.files import write_json, written
+    from erase.sweep import flags
+    from erase.sweep import sweep as try_all
+    from eval.sweep import SCORE, scatter_svg, table, trials
+
+    with Display() as display:
+        cells = try_all(plan, options.output, partial(measured, display), display, options.overwrite)
+    reports = {c: json.loads((c.folder / "report.json").read_text(encoding="utf-8")) for c in cells if not c.failure}
+    found = trials([(c.label, {"concept": c.concept, "seed": c.seed, "folder": str(c.folder)}, reports.get(c), c.failure) for c in cells])
+    best = next((trial["label"] for trial in found if trial["score"] is not None), None)
+    protocol: dict[str, Any] = next((report["protocol"] for report in reports.values()), {})
+    record = {
+        "kind": "sweep", "score": SCORE, "concepts": list(dict.fromkeys(c.concept for c in cells)), "seeds": list(plan.seeds),
+        "space": {name: list(values) for name, values in plan.space.items()}, "settings": plan.grid, "tried": len(found),
+        "best": best, "flags": flags(best) if best else None, "trials": found, "protocol": protocol,
+    }  # fmt: skip
+    write_json(options.output / "sweep.json", record)
+    if best:
+        with written(options.output / "sweep.svg") as part:
+            part.write_text(scatter_svg(found), encoding="utf-8")
+    if options.json:
+        print(json.dumps(record, indent=1, ensure_ascii=False))
+        return 0 if best else 1
+    print(f"{table(found)}\n\nscore: {SCORE}\nsettings tried: {len(found)} of {plan.grid}, on {', '.join(record['concepts'])}")
+    print(f"best:  {record['flags']}\nscatter   {options.output / 'sweep.svg'}" if best else "no setting came through")
+    if best:
+        print(f"\nnext, on concepts that this never saw: {PROGRAM} bench --concepts NAME ... --methods {best}")
+    return 0 if best else 1
