@@ -21,6 +21,7 @@ from eval.samples import read_prompts
 from eval.tools import tools_of
 
 RETRAIN = "retrain"
+WITH_ENDS = ("ua", "ira", "cra", "companion_kept")  # whose intervals a bench shows
 
 
 def lines_of_cells(cells: Iterable[Any]) -> list[dict[str, Any]]:
@@ -51,7 +52,7 @@ def line(folder: Path, **facts: Any) -> dict[str, Any]:
     report = json.loads(run.report.read_text(encoding="utf-8"))
     sides = {which: {name: m["value"] for name, m in report[which].items() if _is_metric(m)} for which in ("before", "after")}
     erasing = run.stages().get("erase", {})
-    ends = {name: [m["low"], m["high"]] for name, m in report["after"].items() if name in ("ua", "ira", "cra") and _is_metric(m)}
+    ends = {name: [m["low"], m["high"]] for name, m in report["after"].items() if name in WITH_ENDS and _is_metric(m)}
     found = {"folder": str(folder), **facts, **sides, "ends": ends, "model": report["model"], "protocol": report["protocol"]}
     found |= {name: erasing.get(name) for name in ("seconds", "peak_bytes")}
     tools = tools_of(run.options)

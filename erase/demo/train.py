@@ -5,6 +5,8 @@ Every stage saves checkpoints and starts again where it stopped; batch i depends
 `--without star` trains the same model on data that never shows or mentions the concept: the gold standard that an
 erased model is compared with. It takes autoencoder and judge from `--base` where given: they know pictures, not words.
 `--polish` takes the UNet and the text encoder from `--base` too, and gives them only the second course.
+`--world scenes` trains the larger model of the second world. It has the demo's autoencoder, and its UNet and text encoder
+begin where the demo's ended (`--base`, by default the shipped ones): shapes and colours are known, what is new is where and how many.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from erase.demo import networks, scenes, world
+from erase.demo import DEMO, SCENES, judge_path, networks, scenes, world
 from erase.demo.grow import grow, keep_words
 from erase.demo.judge import Judge, load_judge
-from erase.demo.scene_judge import SceneJudge, judging_loss, targets
-
-WORLDS: dict[str, Any] = {"demo": world, "scenes": scenes}
+from erase.demo.scene_judge import SceneJudge, judging_loss, load_scene_judge, targets
+from erase.demo.worlds import WORLDS
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ PLANS = {
 
 def _render(task: tuple[str, int, int, str | None]) -> np.ndarray[Any, Any]:
     name, seed, count, without = task
-    return np.stack([WORLDS[name].render(scene) for scene in WORLDS[name].scenes(count, seed, without)])
+    return np.stack([WORLDS[name].drawing.render(scene) for scene in WORLDS[name].drawing.scenes(count, seed, without)])
 
 
 def pictures(plan: Plan, folder: Path) -> tuple[Tensor, list[Any]]:
     """The training pictures (n, 3, 64, 64) uint8 and their scenes; drawn once, then read."""
     chunk = 500
     tasks = [(plan.world, 1000 * plan.seed + i, chunk, plan.without) for i in range(plan.pictures // chunk)]
-    scenes = [scene for name, seed, count, without in tasks for scene in WORLDS[name].scenes(count, seed, without)]
+    scenes = [scene for name, seed, count, without in tasks for scene in WORLDS[name].drawing.scenes(count, seed, without)]
     path = folder / "pictures.safetensors"
     if not path.exists():
         with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -242,13 +243,13 @@ class Denoiser(nn.Module):
 
 
 def train_denoiser(
-    plan: Plan, scenes: list[world.Scene], mean: Tensor, std: Tensor, tokenizer: Any, folder: Path, start: Path | None = None
+    plan: Plan, scenes: list[Any], mean: Tensor, std: Tensor, tokenizer: Any, folder: Path, start: Path | None = None
 ) -> Denoiser:
     """v-prediction with min-SNR weights (Hang et al. 2023, gamma 5) and 10 % empty captions for guidance.
 
     Then a second, shorter course in which half of each batch is dotted and its noise of middle strength: where the dots
     lie is free in two directions, so their mean is no dots at all, and the first course ends with a third of them solid.
-    `start`, a finished folder, takes the place of the first course.
+    `start`, a finished folder, takes the place of the first course; the networks of `scenes` only begin where it ended.
     """
     torch.manual_seed(hash_seed(plan.seed, "denoiser"))
     model = Denoiser(networks.build_unet(plan.depth), networks.build_text_encoder(tokenizer, plan.layers)).to(plan.device)
@@ -256,11 +257,11 @@ def train_denoiser(
     kept = scheduler.alphas_cumprod
     weight = torch.minimum(kept / (1 - kept), torch.tensor(5.0)) / (kept / (1 - kept) + 1)
     dotted = torch.tensor([i for i, scene in enumerate(scenes) if plan.dots_steps and scene.style == "dotted"])
-    speech = WORLDS[plan.world]
+    speak_of = WORLDS[plan.world].drawing.caption
 
     def denoising(rows: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
         speak = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        captions = ["" if speak.random() < 0.1 else speech.caption(scenes[i], speak) for i in rows.tolist()]
+        captions = ["" if speak.random() < 0.1 else speak_of(scenes[i], speak) for i in rows.tolist()]
         tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         latents = mean[rows] + std[rows] * torch.randn(mean[rows].shape, generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
@@ -285,7 +286,7 @@ def train_denoiser(
 
     if start is not None:
         begin(model, tokenizer, start / "pipeline")
-    if start is None or plan.world != "demo":
+    if start is None or plan.world != DEMO:
         fit("denoiser", model, everything, plan.unet_steps, plan.rate, folder, plan.seed, plan.device)
     fit("denoiser-dots", model, half_dotted, plan.dots_steps, 5e-4, folder, plan.seed, plan.device, decay=0.99)
     return model.eval().requires_grad_(False)
@@ -302,7 +303,7 @@ def begin(model: Denoiser, tokenizer: Any, start: Path) -> None:
     keep_words(model.text_encoder.get_input_embeddings(), known, old, tokenizer.get_vocab())
 
 
-def write(folder: Path, model: Denoiser, vae: Any, tokenizer: Any, judge: Judge) -> None:
+def write(folder: Path, model: Denoiser, vae: Any, tokenizer: Any, judge: Judge | SceneJudge) -> None:
     """A complete pipeline folder and the judge; float16 but for the text encoder, which must match its reader."""
     from diffusers import StableDiffusionPipeline
 
@@ -327,25 +328,31 @@ def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = Fal
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "plan.json"
     record.write_text(json.dumps({**vars(plan)}, indent=1))
-    drawn, scenes = pictures(plan, folder)
+    drawn, made = pictures(plan, folder)
     if polish and base is not None:  # the numbers of the tokens belong to the weights
         shutil.copytree(base / "pipeline" / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
-    tokenizer = networks.build_tokenizer(folder / "tokenizer")
+    tokenizer = networks.build_tokenizer(folder / "tokenizer", WORLDS[plan.world].words())
     if base is not None:
         from diffusers import AutoencoderKL
 
         vae = AutoencoderKL.from_pretrained(base / "pipeline" / "vae").float().to(plan.device).eval().requires_grad_(False)
         vae.register_to_config(_name_or_path="")  # or the finished folder would name a folder of this machine
-        judge = load_judge(base / "judge.safetensors").to(plan.device)
     else:
         vae = train_autoencoder(plan, drawn, folder)
     mean, std = encode(drawn, vae, folder, plan.device)
     if base is None:
         vae.register_to_config(scaling_factor=float(1 / mean.std()))
     factor = vae.config.scaling_factor
-    model = train_denoiser(plan, scenes, mean * factor, std * factor, tokenizer, folder, base if polish else None)
-    if base is None:
-        judge = train_judge(plan, drawn, scenes, vae, folder)
+    start = base if polish or plan.world == SCENES else None
+    model = train_denoiser(plan, made, mean * factor, std * factor, tokenizer, folder, start)
+    judge: Judge | SceneJudge
+    if plan.world == SCENES:
+        known = plan.without is not None
+        judge = load_scene_judge(judge_path(SCENES)) if known else train_scene_judge(plan, drawn, made, vae, folder)
+    elif base is not None:
+        judge = load_judge(base / "judge.safetensors")
+    else:
+        judge = train_judge(plan, drawn, made, vae, folder)
     write(folder, model, vae, tokenizer, judge)
     return folder
 
@@ -353,20 +360,25 @@ def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = Fal
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m erase.demo.train", description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints and the finished pipeline")
+    parser.add_argument("--world", choices=list(PLANS), default=DEMO, help="demo: one thing with a pattern; scenes: several things")
     parser.add_argument(
         "--without", choices=[m for members in world.DOMAINS.values() for m in members], help="a concept that the data never shows"
     )
-    parser.add_argument("--base", type=Path, help="a finished folder whose autoencoder and judge are taken over")
+    parser.add_argument("--base", type=Path, help="a finished folder of the demo: its autoencoder and judge are taken over, or begun with")
     parser.add_argument("--polish", action="store_true", help="go on from the base's UNet and text encoder with the second course")
-    parser.add_argument("--unet-steps", type=int, default=Plan.unet_steps)
-    parser.add_argument("--dots-steps", type=int, default=Plan.dots_steps)
-    parser.add_argument("--seed", type=int, default=0)
+    for name in ("pictures", "judge_steps", "unet_steps", "dots_steps", "seed"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, help="by default as the shipped weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args(None if arguments is None else list(arguments))
     if given.polish and given.base is None:
         parser.error("--polish goes on from finished weights; give their folder with --base")
-    plan = Plan(unet_steps=given.unet_steps, dots_steps=given.dots_steps, seed=given.seed, without=given.without, device=given.device)
-    print(f"finished: {train(plan, given.output, given.base, given.polish)}")
+    if given.world == SCENES and given.without not in (None, *WORLDS[SCENES].concepts):
+        parser.error(f"--without {given.without}: nothing in scenes is {given.without}")
+    if given.world == SCENES and given.without and given.base is None:
+        parser.error(f"scenes begins with weights of the demo, which know {given.without}; give those of a demo without it with --base")
+    base = given.base or (judge_path().parent if given.world == SCENES else None)
+    said = {name: value for name, value in vars(given).items() if name not in ("output", "base", "polish") and value is not None}
+    print(f"finished: {train(replace(PLANS[given.world], **said), given.output, base, given.polish)}")
 
 
 if __name__ == "__main__":
