@@ -217,6 +217,7 @@ def test_the_page_touches_no_network(name):
         "erase.run",
         "erase.task",
         "erase.concepts",
+        "erase.several",
         "erase.options",
         "erase.files",
         "eval",

@@ -64,7 +64,7 @@ def test_a_first_visit_starts_on_the_embedded_model(page):
     assert concepts()[0] == FIRST
     assert concepts().index("red") < concepts().index("checkered")  # what is typed finds parts of words
     concept, arguments = command_of(page, wish(page))
-    assert concept.name == "star"
+    assert concept == "star"
     assert parsed(arguments) == {"concept": "star", "model": "demo", "method": "scissorhands", "preset": "balanced", "device": "cpu"}
 
 
@@ -75,6 +75,22 @@ def test_what_is_changed_is_in_the_command_and_nothing_else(page):
     found = parsed(command_of(page, asked)[1])
     named = {"concept": "red", "model": "demo", "method": "scissorhands", "preset": "paper", "device": "cpu"}
     assert found == named | {"steps": 3, "projected": False, "forget_count": 8, "seed": 4, "dtype": "bfloat16"}
+
+
+def test_several_concepts_are_one_job(page):
+    concept, arguments = command_of(page, wish(page, "star  +  red"))
+    assert (concept, parsed(arguments)["concept"]) == ("star + red", "star + red")
+    said, shown, some = about(page, "star + red", OWN)
+    assert "star" in said
+    assert "red" in said
+    assert set(shown.values()) == {""}
+    assert "red" in some
+    emptied = replace(wish(page, "star + red"), texts=shown, shown_for=("star + red", OWN))
+    assert parsed(command_of(page, emptied)[1])["concept"] == "star + red"
+    with pytest.raises(InputError, match="are the same concept"):
+        command_of(page, Wish("star + star"))
+    with pytest.raises(InputError, match="is not a folder or file in"):
+        command_of(page, Wish("star + /etc/passwd.toml"))
 
 
 def test_edited_prompts_are_a_concept_file(page):

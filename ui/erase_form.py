@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from erase.methods import METHODS
+from erase.several import settings_of
 from erase.task import InputError
 from ui.comparing import problem
 from ui.context import Page
@@ -21,25 +22,30 @@ NAMED = ("concept", "model", "method", "preset", "shown_for", "filled_for")
 
 
 def about(page: Page, concept: str, model: str) -> tuple[str, dict[str, str], str]:
-    """A concept in words, its prompts for editing, and what they become; or what is wrong with it."""
+    """A concept, or several, in words; prompts for editing, of one alone; and what they become; or what is wrong with it."""
     try:
         found, source = concept_for(page, concept, model)
     except InputError as error:
         return problem(error), dict.fromkeys(TEXTS, ""), ""
     lists = "".join(
-        f"<dt>{escape(label)}</dt>{''.join(f'<dd>{escape(text)}</dd>' for text in some)}" for label, some in examples(found).items()
+        f"<dt>{escape(label)}</dt>{''.join(f'<dd>{escape(text)}</dd>' for text in some)}"
+        for one in found
+        for label, some in examples(one).items()
     )
-    said = f"<p>{escape(found.about or found.name)}; from <b>{escape(source)}</b>, looked for by {escape(found.detector)}.</p>"
-    return said, texts(found), f"<dl class=examples>{lists}</dl>"
+    said = "; ".join(escape(one.about or one.name) for one in found)
+    said = f"<p>{said}; from <b>{escape(source)}</b>, looked for by {escape(found[0].detector)}.</p>"
+    if len(found) > 1:
+        said += "<p>Their prompts are those of each; to edit them, erase one after another, the second from the first's run.</p>"
+    return said, texts(found[0]) if len(found) == 1 else dict.fromkeys(TEXTS, ""), f"<dl class=examples>{lists}</dl>"
 
 
 def filled(page: Page, concept: str, model: str, method: str, preset: str) -> list[Any]:
     """The values of a method's form for a preset."""
     try:
-        found = concept_for(page, concept, model)[0]
+        recommended = settings_of(concept_for(page, concept, model)[0])
     except InputError:
-        found = None
-    values = preset_values(method, preset, found)
+        recommended = {}
+    values = preset_values(method, preset, recommended)
     return [values[field.name] for field in form(METHODS[method])]
 
 
@@ -53,7 +59,7 @@ def build_form(page: Page) -> dict[str, Any]:
     made: dict[str, Any] = {}
     made["concept"] = gr.Dropdown(
         concepts(), value=FIRST, allow_custom_value=True, label="Concept", elem_id="erase-concept",
-        info="What should go: from the list, or in a few words of your own.",
+        info="What should go: from the list, in a few words of your own, or several with + between them: star + red.",
     )  # fmt: skip
     made["model"] = gr.Dropdown(
         [OWN, "demo", *page.hub], value=OWN, allow_custom_value=True, label="Model", elem_id="erase-model",
@@ -68,7 +74,7 @@ def build_form(page: Page) -> dict[str, Any]:
             names, value=names[0], label="Preset", info="A named set of values for the options below.", min_width=140
         )
     with gr.Accordion("Prompts", open=False):
-        gr.Markdown("One a line. What you change here becomes a concept file of its own.")
+        gr.Markdown("One a line. What you change here becomes a concept file of its own; of several concepts, none can be changed.")
         made["texts"] = [
             gr.Textbox(shown[name], label=label, info=info, lines=3, max_lines=10, max_length=40_000)
             for name, (label, info) in TEXTS.items()

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from erase.concepts import DEMO, Concept, list_concepts, load_concept
+from erase.concepts import DEMO, Concept, list_concepts
 from erase.job import Job
 from erase.methods import METHODS, make_method
 from erase.run import disk_errors, next_run_folder
+from erase.several import JOINT, Concepts, load_concepts, settings_of, together
 from erase.task import InputError
 from ui.context import Page
 from ui.entries import Entry
@@ -63,25 +64,29 @@ def concepts() -> list[str]:
     return [concept.name for concept in sorted(list_concepts(), key=place)]
 
 
-def concept_for(page: Page, text: str, model: str) -> tuple[Concept, str]:
-    """The concept and where it is removed from; InputError for what is none, or may not be opened."""
-    text = " ".join(str(text or "").split())
+def concept_for(page: Page, text: str, model: str) -> tuple[Concepts, str]:
+    """The concept, or those with ` + ` between them, and where they are removed from; InputError for what is none, or not to be opened."""
+    text = _written(page, text)
     if len(text) > LONGEST:
         raise InputError(f"the concept has {len(text)} letters; expected at most {LONGEST}, a name or a few words")
-    if text.endswith(".toml"):
-        text = str(page.inside(text))
     chosen = None if model in ("", OWN, None) else page.model(str(model))
-    concept = load_concept(text, chosen)
-    return concept, chosen or page.model(concept.model)
+    found = load_concepts(text, chosen)
+    return found, chosen or page.model(found[0].model)
 
 
-def command_of(page: Page, wish: Wish) -> tuple[Concept, list[str]]:
-    """The flags of the main job, without its folder; InputError for the first thing that is wrong with the form."""
-    concept, model = concept_for(page, wish.concept, wish.model)
-    text = str(page.inside(wish.concept)) if wish.concept.strip().endswith(".toml") else " ".join(wish.concept.split())
-    if wish.texts and wish.shown_for == (wish.concept, wish.model):
-        text = str(edited(concept, wish.texts, page.runs.resolve() / ".ui" / "concepts") or text)
-    filled = preset_values(wish.method, wish.preset, concept)
+def _written(page: Page, text: str) -> str:
+    """As the command takes it: single spaces, ` + ` between several, and paths inside the allowed folders."""
+    parts = " ".join(str(text or "").split()).split(JOINT)
+    return JOINT.join(str(page.inside(part)) if part.endswith(".toml") else part for part in parts)
+
+
+def command_of(page: Page, wish: Wish) -> tuple[str, list[str]]:
+    """What the job erases, and its flags without its folder; InputError for the first thing that is wrong with the form."""
+    found, model = concept_for(page, wish.concept, wish.model)
+    text = _written(page, wish.concept)
+    if wish.texts and wish.shown_for == (wish.concept, wish.model) and len(found) == 1:
+        text = str(edited(found[0], wish.texts, page.runs.resolve() / ".ui" / "concepts") or text)
+    filled = preset_values(wish.method, wish.preset, settings_of(found))
     values: dict[str, Any] = {}
     if wish.values:
         if wish.filled_for != (wish.method, wish.preset, wish.concept):
@@ -91,7 +96,7 @@ def command_of(page: Page, wish: Wish) -> tuple[Concept, list[str]]:
     settings = _settings(page, wish.settings)
     named = {"concept": text, "model": model, "method": wish.method, "preset": wish.preset, "device": page.device}
     _checked(named, filled | values, settings)
-    return concept, flags(named | settings | values)
+    return together(found), flags(named | settings | values)
 
 
 def _settings(page: Page, given: Sequence[Any]) -> dict[str, Any]:
@@ -113,9 +118,9 @@ def start(page: Page, wish: Wish, owner: str = "") -> Entry:
     """Put the job into the line; its run folder is made at once, so that no other job takes the name."""
     concept, arguments = command_of(page, wish)
     model = next(flag.partition("=")[2] for flag in arguments if flag.startswith("--model="))
-    folder = _reserved(page.runs, concept.name, _short(model), wish.method)
+    folder = _reserved(page.runs, concept, _short(model), wish.method)
     try:
-        return page.jobs.add([*arguments, f"--output={folder.resolve()}"], folder, f"{concept.name} from {_short(model)}", owner)
+        return page.jobs.add([*arguments, f"--output={folder.resolve()}"], folder, f"{concept} from {_short(model)}", owner)
     except InputError:
         folder.rmdir()
         raise

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from erase.concepts import Concept
 from erase.methods import METHODS, make_method
 from erase.task import InputError
 
@@ -69,9 +68,9 @@ def presets(method: str) -> list[str]:
     return list(known.presets)
 
 
-def preset_values(method: str, preset: str, concept: Concept | None = None) -> dict[str, Any]:
+def preset_values(method: str, preset: str, recommended: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What the form shows for a preset; `balanced` follows what the concept recommends, as the command does."""
-    settings = dict(concept.settings) if concept is not None and preset == "balanced" else {}
+    settings = dict(recommended or {}) if preset == "balanced" else {}
     known = [field.name for field in form(METHODS[_known(method)])]
     return vars(make_method(method, preset, **{name: value for name, value in settings.items() if name in known}))
 
