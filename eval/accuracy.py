@@ -29,6 +29,7 @@ MEANINGS = {
     "count_kept": "as many things as asked for, other prompts",
     "relation_kept": "they stand as asked for, other prompts",
 }
+TOGETHER = ("companion_kept", "place_kept", "things_kept", "count_kept", "relation_kept")  # of pictures of several things
 
 Domains = str | Sequence[str]
 """That of the concept, or those of several."""

@@ -10,13 +10,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from eval.accuracy import TOGETHER
 from eval.bench_line import RETRAIN
 from eval.gaps import spread
 
 ORIGINAL = "original"
 BASELINES = (ORIGINAL, RETRAIN)
 PERCENT = ("ua", "ua_implicit", "ira", "cra", "attributes_kept")
-TOGETHER = ("companion_kept", "place_kept", "things_kept", "count_kept", "relation_kept")  # of pictures of several things
 COMPARED = PERCENT  # what the average gap to the retrained model is over
 KEPT = ("ira", "cra", "companion_kept")  # of these, in percent of before, the smallest is what a method keeps
 BACK = 50.0  # percent of the original's pictures of the concept that make it back
