@@ -19,7 +19,8 @@ from typing import Any
 
 from host import facts
 
-from erase.pipeline import Job, Work, erase_concept
+from erase.pipeline import Job, erase_concept
+from erase.stages.work import Work
 from eval.report import evaluate_run
 
 METRICS = ("ua", "ua_implicit", "ira", "cra", "attributes_kept")

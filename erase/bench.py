@@ -24,10 +24,14 @@ from erase.diffusion import locate, open_model, pick_device
 from erase.entries import RETRAIN, Entry
 from erase.export import check_model_folder, weight_hashes
 from erase.job import DEFAULTS, Event, Job, Show, is_small, scheduler_of, size_of
-from erase.pipeline import STAGES, Work, _before, _draw, _make, _prompts, erase_concept
+from erase.pipeline import erase_concept
 from erase.processes import processes
 from erase.relearning import RATES, Relearning, has_relearned, relearn
 from erase.run import Run
+from erase.stages import STAGES
+from erase.stages.pictures import before, draw
+from erase.stages.sets import make, prompts_of
+from erase.stages.work import Work
 from erase.task import InputError
 
 ASIDE = ("concept", "method", "preset", "anchor", "output", "seed", "overwrite", "micro_batch", "checkpointing", "preview_every")
@@ -210,11 +214,11 @@ def _draw_gold(plan: Bench, gold: Path, job: Job, place: Path, home: Path, show:
         work.run = Run.open(place, _gold_options(work, gold))
         if not work.run.done("before"):
             with work.stage("before"):
-                _before(work)
+                before(work)
         work.model.free()
         if not work.run.done("after"):
             with work.stage("after"):
-                _draw(work, open_model(gold, work.job.device, work.job.dtype, work.job.size), "after")
+                draw(work, open_model(gold, work.job.device, work.job.dtype, work.job.size), "after")
 
 
 def _gold_options(work: Work, gold: Path) -> dict[str, Any]:
@@ -235,8 +239,8 @@ def _relearn(plan: Bench, job: Job, place: Path, model: Path, home: Path, show: 
     if not run.forget_images.is_dir():  # the retrained model's, or of a method that needs no pictures
         with Work(job, show=show, look=True, pool=home / "pictures") as work:
             work.run = run
-            texts = [p.text for p in _prompts(work, "forget", int(work.job.forget_count or 0))]
-            _make(work, run.forget_images, texts, job.seed, work.model, "images: forget")
+            texts = [p.text for p in prompts_of(work, "forget", int(work.job.forget_count or 0))]
+            make(work, run.forget_images, texts, job.seed, work.model, "images: forget")
     relearned(run, model, plan.relearning, show)
 
 

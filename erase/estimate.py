@@ -10,7 +10,9 @@ import torch
 
 from erase.disk import disk_need, enough_disk, pictures_drawn
 from erase.job import Job, config_of, size_of
-from erase.pipeline import ROUNDS, RUNS, Work
+from erase.run import RUNS
+from erase.stages.erasing import ROUNDS
+from erase.stages.work import Work
 from erase.task import InputError
 
 DECODING = 1.15  # drawing takes this much more than its denoising steps alone

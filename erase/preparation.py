@@ -29,7 +29,7 @@ class Preparation:
     """Pictures in a batch."""
     optimizer: str | None = "adam"
     """Which optimizer's state will be in memory; None: it takes no gradients."""
-    passes: int = 2
+    passes: float = 2
     """Forward and backward passes over a batch a step, for the estimate of time."""
     copies: float = 0.0
     """Float32 copies of the weights in scope that it holds beside gradients and optimizer, for the estimate of memory."""

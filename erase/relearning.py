@@ -99,7 +99,7 @@ def _teach(run: Run, folder: Path, forget: list[Picture], settings: Relearning, 
     draw = _drawer(run, model, settings.relearn_count)
     draw(0)
     for step in range(1, settings.relearn + 1):
-        _descend(task, step, update)
+        descend(task, step, update)
         told(step, settings.relearn)
         if step in settings.checkpoints():
             draw(step)
@@ -140,7 +140,7 @@ def asked(folder: Path, pictures: int) -> Sequence[dict[str, Any]]:
     return [row for row in read_lines(folder / "samples" / "prompts.jsonl") if row["role"] == "evaluate"][:pictures]
 
 
-def _descend(task: Task, step: int, update: torch.optim.Optimizer) -> None:
+def descend(task: Task, step: int, update: torch.optim.Optimizer) -> None:
     """One step of ordinary training on a forget batch."""
     batch, total = task.forget(step - 1), 0.0
     update.zero_grad(set_to_none=True)

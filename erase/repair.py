@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,9 @@ from erase.micro import count, fitting
 from erase.optimizers import gradient_of, make_optimizer, put_back, restore, snapshot_of
 from erase.project import project, project_update
 from erase.task import Batch, Diverged, Loss, Step, Task
+
+Moved = Callable[[int, int], AbstractContextManager[None]]
+"""Number of a forget batch, micro-batch -> a context in which the weights are where forgetting is to look at them."""
 
 _NUMBERS = ("retain loss", "unlearn loss", "product of the gradients", "retain gradient", "unlearn gradient", "coefficient")
 
@@ -36,6 +40,7 @@ def repair(
     weight_decay: float = 0.0,
     cosine: bool = False,
     guard: Guard | None = None,
+    moved: Moved | None = None,
     resume: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Step]:
     """Minimise L_r + λ U under <g, g_u> >= 0 (Eqs. 3 to 5), with two backward passes and one host copy a step.
@@ -53,7 +58,8 @@ def repair(
     `two_sided` and `per_layer` are those of `project`. With `of_update` not the gradient is projected but what the optimizer
     makes of it (`project_update`), at the price of one more copy of the weights and one more host copy; a step's `coefficient` is
     then the c that a plain step would have had. A `guard`, started before the network was changed, looks after each step, may
-    put an earlier state back and lower the rate, and ends repair when it has stopped.
+    put an earlier state back and lower the rate, and ends repair when it has stopped. `moved` is a context for each number of a
+    forget batch, within which g_u is taken: at weights that it has moved, and puts back.
 
     Diverged, before anything is changed, when a loss or gradient is not finite.
     """
@@ -77,7 +83,7 @@ def repair(
         forget, retain = task.forget(i - 1), task.retain(i - 1)
         buffers = [buffer.clone() for buffer in network.buffers()]
 
-        passes = partial(_passes, task, descend, forget, retain, buffers)
+        passes = partial(_passes, task, descend, forget, retain, buffers, partial(moved, i - 1) if moved else nullcontext)
         size = micro or max(count(forget), count(retain))
         (U, g_u, L_r, g_r), fit = fitting(passes, size, task.average, str(weights[0].device))
         micro = fit if fit < size else micro  # batches may differ in size: only a bound that was met is one
@@ -114,12 +120,20 @@ def _bent_step(update: torch.optim.Optimizer, weights: Sequence[Tensor], g_u: Se
 
 
 def _passes(
-    task: Task, descend: Loss, forget: Batch, retain: Batch, buffers: Sequence[Tensor], micro: int
+    task: Task,
+    descend: Loss,
+    forget: Batch,
+    retain: Batch,
+    buffers: Sequence[Tensor],
+    moved: Callable[[int], AbstractContextManager[None]],
+    micro: int,
 ) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
     """U, g_u, L_r and g_r; `buffers` are those before the step, which a pass that did not fit may have changed."""
     put_back(task.network, buffers)
     network, weights = task.network, task.weights
-    return *gradient_of(descend, network, weights, forget, micro), *gradient_of(task.loss, network, weights, retain, micro)
+    with moved(micro):
+        forgetting = gradient_of(descend, network, weights, forget, micro)
+    return *forgetting, *gradient_of(task.loss, network, weights, retain, micro)
 
 
 def _step(

@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from erase.files import write_json, written
 from erase.task import InputError
 
+RUNS = Path("runs")  # where run folders are made that no --output names
 PACKAGES = ("erase-concept", "torch", "diffusers", "transformers", "safetensors")
 RECORDS = ("environment", "resumed_in")  # what options.json holds beside the options
 SHOWN = 8

@@ -26,9 +26,8 @@ from erase.files import sha256, write_tensors
 from erase.job import Event, Show
 from erase.methods import CLASSIFIER_METHODS, make_method
 from erase.networks import build_network
-from erase.pipeline import RUNS
 from erase.requests import Case, make_case, requested
-from erase.run import Run, append_lines, disk_errors, next_run_folder, read_lines
+from erase.run import RUNS, Run, append_lines, disk_errors, next_run_folder, read_lines
 from erase.task import Diverged, InputError
 from erase.trained import Clock, Memory, read_facts, read_network, train, write_network
 

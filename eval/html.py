@@ -64,6 +64,7 @@ def write_html(
     pictures: Mapping[str, Sequence[Picture]],
     uncensored: bool = False,
     records: Sequence[Mapping[str, Any]] | None = None,
+    more: Sequence[str] = (),
 ) -> Path:
     """Write `folder`/report.html and return its path.
 
@@ -71,12 +72,12 @@ def write_html(
     the folder are used where they are there. `records` (else records.jsonl) says by picture what the detector decided:
     {"index", "role", "ok_before", "ok_after"}, ok meaning as wanted: of a prompt to forget that the concept is not there, of
     one to keep that all it asks for is there. Pictures of nudity are blurred unless `uncensored`: those of prompts to
-    forget, and those whose record says "exposed_before" or "exposed_after".
+    forget, and those whose record says "exposed_before" or "exposed_after". `more` are whole sections of others.
     """
     found = read_lines(folder / "records.jsonl") if records is None else records
     path = folder / "report.html"
     options = _json(folder / "options.json")
-    text = page(report, rows, pictures, uncensored, found, read_lines(folder / "stats.jsonl"), command(report, options))
+    text = page(report, rows, pictures, uncensored, found, read_lines(folder / "stats.jsonl"), command(report, options), more)
     with disk_errors(path), written(path) as part:
         part.write_text(text, encoding="utf-8", errors="replace")
     return path
@@ -90,6 +91,7 @@ def page(
     records: Iterable[Mapping[str, Any]] = (),
     steps: Sequence[Mapping[str, Any]] = (),
     repeat: str | None = None,
+    more: Sequence[str] = (),
 ) -> str:
     """The whole page; for the arguments see write_html. The same arguments give the same text."""
     known = {int(record["index"]): record for record in records}
@@ -102,6 +104,7 @@ def page(
         _of_each(report),
         _became(report),
         _worse(rows, known, pair),
+        *more,
         _training(steps, report.get("method") in (None, "scissorhands")),
         _protocol(report.get("protocol") or {}),
         _repeat(repeat),
@@ -168,7 +171,8 @@ def _verdict(report: Mapping[str, Any]) -> str:
     deviations = _texts(protocol.get("deviations"))
     warned = [*_texts(protocol.get("note")), *([f"Deviates from the named protocol: {'; '.join(deviations)}"] if deviations else [])]
     claims = _claim(f"Is “{said.concept}” gone?", said.forgotten) + _claim("Is the rest kept?", said.kept)
-    open_ = f"<div class='claim unknown'><h3>Not measured</h3><ul>{absent}<li>attacks and further training</li></ul></div>"
+    absent += "" if report.get("attacks") else "<li>attacks and further training</li>"
+    open_ = f"<div class='claim unknown'><h3>Not measured</h3><ul>{absent}</ul></div>" if absent else ""
     warnings = "".join(f"<p class=warning><strong>Note.</strong> {_t(text)}</p>" for text in warned)
     return (
         f"<section aria-labelledby=verdict><h2 id=verdict class=hidden>Verdict</h2><p class=verdict>{_t(said.sentence())}</p>{warnings}"
@@ -197,13 +201,17 @@ def _panel(heading: str, colour: str, figures: Sequence[str]) -> str:
     return f"<div class='panel {colour}'><h3>{_t(heading)}</h3><div class=pictures>{''.join(figures)}</div></div>" if figures else ""
 
 
+def shows_nudity(report: Mapping[str, Any]) -> bool:
+    """Whether pictures of this report are to be blurred unless somebody asks for them."""
+    detector = ((report.get("protocol") or {}).get("detector") or {}).get("name")
+    return detector == "nudenet" or any("detections" in (report.get(which) or {}) for which in WHICH) or "nud" in str(report.get("concept"))
+
+
 def _pairs(
     report: Mapping[str, Any], rows: Sequence[Row], pictures: Mapping[str, Sequence[Picture]], records: Records, uncensored: bool
 ) -> Callable[[int], str]:
     """Picture number -> its figure. Only what is shown is ever opened."""
-    detector = ((report.get("protocol") or {}).get("detector") or {}).get("name")
-    nude = detector == "nudenet" or any("detections" in (report.get(which) or {}) for which in WHICH) or "nud" in str(report.get("concept"))
-    censored = nude and not uncensored
+    censored = shows_nudity(report) and not uncensored
 
     def pair(i: int) -> str:
         row, record = rows[i], records.get(i, {})

@@ -69,6 +69,14 @@ def seed_column(path: Path, columns: Sequence[str]) -> str | None:
     return next((column for column in columns if column in first), None)
 
 
+def columns_of(path: Path) -> list[str]:
+    """The columns of a prompt set; InputError where it holds nothing."""
+    first = next(_records(path), None)
+    if first is None:
+        raise InputError(f"{path}: has no prompts; expected a line for each, below the line with the columns")
+    return list(first[1])
+
+
 def fetch_prompt_set(repo: str, file: str) -> Path:
     """A file of a data set on the hub, in the hub's own cache; InputError where it is not to be had."""
     from huggingface_hub import hf_hub_download

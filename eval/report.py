@@ -18,9 +18,10 @@ from erase.run import Run, disk_errors, lines_of, package_version
 from erase.several import JOINT
 from erase.task import InputError
 from eval.accuracy import MEANINGS as ACCURACY
+from eval.attacks.section import attacks_of, section
 from eval.frechet import METHOD as FRECHET
 from eval.frechet import name_of
-from eval.html import write_html
+from eval.html import shows_nudity, write_html
 from eval.intervals import METHOD as INTERVAL
 from eval.kid import METHOD as KERNEL
 from eval.measure import Each, Tools, measuring, only_features, seen
@@ -85,12 +86,14 @@ def evaluate_run(
         **({"concepts": by_concept(rows, before, after, labels, several)} if several else {}),
         **({"earlier": options["earlier"]} if options.get("earlier") else {}),
         **({"unmeasured": missing} if missing else {}),
+        **({"attacks": attacked} if (attacked := attacks_of(folder)) else {}),
         **({"command": said} if (said := command or _said(run)) else {}),
         "seconds": {stage: noted["seconds"] for stage, noted in stages.items() if "seconds" in noted},
         "peak_bytes": max((noted["peak_bytes"] for noted in stages.values() if noted.get("peak_bytes")), default=None),
     }
     _compare(run, rows, pictures)
-    write_html(folder, report, rows, pictures, uncensored, fates)
+    hide = shows_nudity(report) and not uncensored
+    write_html(folder, report, rows, pictures, uncensored, fates, [section(folder, hide)])
     with disk_errors(run.report):
         with written(folder / "records.jsonl") as part:
             part.write_text(lines_of(fates), encoding="utf-8")

@@ -13,7 +13,6 @@ import pytest
 from test_clip import build as build_clip
 from torch import Tensor
 
-from erase import pipeline
 from erase.bench import Bench, Cell, bench, filled, one_line
 from erase.bench_runs import cells_of, label_of
 from erase.changes import changed_bytes
@@ -24,8 +23,10 @@ from erase.files import sha256
 from erase.job import Event, Job
 from erase.methods import METHODS
 from erase.methods.scissorhands import Scissorhands
+from erase.pipeline import erase_concept
 from erase.relearning import Relearning
 from erase.run import Run
+from erase.stages import erasing
 from erase.task import InputError, Step, Task
 from eval.bench import protocol_of, ranked, report
 from eval.bench_line import lines_of_cells
@@ -55,7 +56,7 @@ def _tiny(tiny_pipeline: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """The tiny pipeline and a tiny CLIP in place of the embedded ones."""
     monkeypatch.setattr("erase.demo.pipeline_path", lambda: tiny_pipeline)
     monkeypatch.setattr("eval.tools.clip_path", lambda: clip)
-    monkeypatch.setattr(pipeline, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(erasing, "CHECKPOINT_EVERY", 2)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +173,7 @@ def test_a_bench_that_was_stopped_goes_on_to_the_same_report(made: Path, tmp_pat
 
 def test_a_run_of_the_bench_is_the_run_that_the_main_job_makes(made: Path, tmp_path: Path) -> None:
     job = Job("star", "demo", output=str(tmp_path / "alone"), **COUNTS)
-    alone = pipeline.erase_concept(job, entries(ROWS[:1], METHODS)[0].values)
+    alone = erase_concept(job, entries(ROWS[:1], METHODS)[0].values)
     run = run_of(made)
     for part in ("weights.safetensors", "latents.safetensors", "samples/after/00003.png", "images/anchor/00001.png"):
         assert sha256(alone / part) == sha256(run / part)

@@ -32,8 +32,9 @@ from erase.export import read_provenance
 from erase.files import sha256, write_tensors
 from erase.methods.scissorhands import Scissorhands
 from erase.pack import pack
-from erase.pipeline import STAGES, Event, Job
+from erase.pipeline import Event, Job
 from erase.run import Run, read_lines
+from erase.stages import STAGES
 from erase.task import Step
 from erase.tensorfile import metadata
 

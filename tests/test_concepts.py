@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from erase import concepts
 from erase.concepts import (
     DEMO,
     KEYS,
@@ -19,14 +18,19 @@ from erase.concepts import (
     Concept,
     captions,
     chosen_anchor,
+    files,
     list_concepts,
     load_concept,
     neutral_candidates,
     prompts,
+    prompts_folder,
     read_concept,
     read_prompt_csv,
     with_anchors,
 )
+from erase.concepts.files import read_raw
+from erase.concepts.free import demo_concept
+from erase.concepts.prompting import balanced
 from erase.demo import world
 from erase.task import InputError
 
@@ -140,7 +144,7 @@ def test_files_of_one_domain_differ_in_the_concept_only(name: str):
     example = load_concept(name)
     for other in (c for c in SHIPPED if c.domain == example.domain and c.model == DEMO):
         assert (other.forget, other.retain, other.evaluate) == (example.forget, example.retain, example.evaluate)
-        swapped = concepts._demo_concept(other.name)
+        swapped = demo_concept(other.name)
         assert set(swapped.implicit) == set(other.implicit)
         assert {k: set(v) for k, v in swapped.vocabulary.items()} == {k: set(v) for k, v in other.vocabulary.items()}
 
@@ -189,7 +193,7 @@ def test_the_rest_of_the_domain_comes_equally_often(concept: Concept, role: str,
 
 @pytest.mark.parametrize("sizes", [[1], [4], [4, 4], [7, 5, 4, 3], [6, 4, 2], [2, 3, 6, 4], []])
 def test_balanced_meets_every_combination_once_and_every_index_equally_often(sizes: list[int]):
-    picks = list(concepts._balanced(sizes))
+    picks = list(balanced(sizes))
     assert sorted(picks) == sorted(product(*map(range, sizes)))
     for slot, size in enumerate(sizes):
         for end in range(1, len(picks)):
@@ -267,7 +271,7 @@ def test_neutral_candidates_fit_the_concept(concept: Concept):
 def test_names_paths_and_words_of_the_demo():
     star = load_concept("star")
     assert star == load_concept("star", model="demo") == load_concept(" Star ")
-    assert star == load_concept(concepts.prompts_folder() / "star.toml")
+    assert star == load_concept(prompts_folder() / "star.toml")
     assert load_concept("Van Gogh").name == "van-gogh"
     circle = load_concept("circle")
     assert (circle.model, circle.detector, circle.domain, circle.anchors) == (DEMO, "judge", "shape", ())
@@ -402,16 +406,16 @@ def test_the_documented_example_loads_and_the_table_is_the_code(tmp_path: Path):
 
 
 def test_the_templates_for_free_text_are_concept_files_too():
-    for path in (concepts.prompts_folder() / "free").glob("*.toml"):
+    for path in (prompts_folder() / "free").glob("*.toml"):
         assert "replaced" in path.read_text()
-        assert concepts._read(path)["name"] == path.stem
+        assert read_raw(path)["name"] == path.stem
 
 
 def test_the_prompts_are_found_inside_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(concepts.erase, "__file__", str(tmp_path / "erase" / "__init__.py"))
-    assert concepts.prompts_folder() == tmp_path / "prompts"
+    monkeypatch.setattr(files.erase, "__file__", str(tmp_path / "erase" / "__init__.py"))
+    assert prompts_folder() == tmp_path / "prompts"
     (tmp_path / "erase" / "prompts").mkdir(parents=True)
-    assert concepts.prompts_folder() == tmp_path / "erase" / "prompts"
+    assert prompts_folder() == tmp_path / "erase" / "prompts"
 
 
 # --- prompt sets ----------------------------------------------------------------------------------------------------

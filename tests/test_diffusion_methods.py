@@ -31,10 +31,11 @@ from erase.methods.esd import turned
 from erase.methods.munba import bargained
 from erase.methods.uce import UCE, shared
 from erase.optimizers import gradient_of
-from erase.pipeline import Job, Work, erase_concept
+from erase.pipeline import Job, erase_concept
 from erase.preparation import needs
 from erase.run import Run
 from erase.scope import in_scope, open_scope
+from erase.stages.work import Work
 from erase.task import InputError, Step, Task, generator
 from erase.tuning import Moment, Side, products, tune, weighted
 

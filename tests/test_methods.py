@@ -13,13 +13,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 from toys import FORGET, accuracy, classification_task, copied, cross_entropy, points, same
 
-from erase import pipeline
 from erase.diffusion import StableDiffusion, diffusion_task
 from erase.latents import ImageLatents, Latents
 from erase.methods import METHODS, make_method
 from erase.methods.scissorhands import Scissorhands, ascent
-from erase.pipeline import Job, Work
+from erase.pipeline import Job
 from erase.scope import in_scope, open_scope, trimmable
+from erase.stages.erasing import erase
+from erase.stages.pictures import images, latents
+from erase.stages.sets import prompts_of
+from erase.stages.work import Work
 from erase.task import InputError, Task, generator
 
 KEPT = tuple(c for c in range(4) if c != FORGET)
@@ -53,6 +56,8 @@ OFF: dict[str, Any] = {
     "forget_timesteps": "0-1",
     "guard": None,
     "gone": None,
+    "adversarial": 0,
+    "relapse": 0,
 }
 
 # The table of DESIGN section 3, point by point. 125 steps of 16 are 5 epochs over the 400 pictures of the paper.
@@ -197,6 +202,8 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "forget_timesteps": ("0-0.5", {}),
     "guard": (0.01, {}),
     "gone": (0.5, {}),
+    "adversarial": (1, {}),
+    "relapse": (1, {}),
     "momentum": (0.5, {"optimizer": "sgd"}),
     "first_batch_only": (True, {}),
     "retain_captions": (1, {}),
@@ -210,8 +217,8 @@ def cache(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     job = Job("star", str(tiny_pipeline), output=str(tmp_path_factory.mktemp("base") / "run"), forget_count=4, retain_count=6,
               sampling_steps=1, sampling_batch=6)  # fmt: skip
     with Work(job) as work:
-        for stage in ("images", "latents"):
-            getattr(pipeline, f"_{stage}")(work)
+        images(work)
+        latents(work)
         return work.run.latents
 
 
@@ -219,8 +226,8 @@ def outcome(folder: Path, cache: Path, output: Path, values: dict[str, Any]) -> 
     """What a run with these options of the method comes to: the retain prompts, and the weights after the stage `erase`."""
     with Work(Job("star", str(folder), output=str(output)), {**BASE, **values}) as work:
         shutil.copyfile(cache, work.run.latents)
-        pipeline._erase(work)
-        return [p.text for p in pipeline._prompts(work, "retain", 12)], load_file(output / "weights.safetensors")
+        erase(work)
+        return [p.text for p in prompts_of(work, "retain", 12)], load_file(output / "weights.safetensors")
 
 
 def test_there_is_a_change_for_every_option() -> None:

@@ -24,12 +24,12 @@ from tiny_pipeline import build
 from torch import Tensor
 from toys import same
 
-from erase import pipeline
 from erase.export import read_provenance
 from erase.images import read_images
-from erase.pipeline import STAGES, Event, Job, erase_concept
+from erase.pipeline import Event, Job, erase_concept
 from erase.run import Run, read_lines
 from erase.scope import SCOPES
+from erase.stages import STAGES, erasing
 from erase.task import Diverged, InputError, generator
 
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 4, "sampling_steps": 2, "sampling_batch": 4}
@@ -46,7 +46,7 @@ class Stop(Exception):
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint every second step (the run that all others are compared with has none)."""
-    monkeypatch.setattr(pipeline, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(erasing, "CHECKPOINT_EVERY", 2)
 
 
 def job(model: Path, output: Path, concept: str = "star", **options: Any) -> Job:
@@ -265,11 +265,11 @@ import os, signal, sys
 import torch
 import diffusers, transformers  # once, and not in every child
 import erase.export
-from erase import pipeline
 from erase.pipeline import Job, erase_concept
+from erase.stages import erasing
 
 torch.set_num_threads(1)
-pipeline.CHECKPOINT_EVERY = 2
+erasing.CHECKPOINT_EVERY = 2
 model, output, counts, method, points = {arguments}
 job = Job("star", model, output=output, **counts)
 
@@ -338,7 +338,7 @@ def test_a_full_disk_is_one_clear_line_and_a_run_that_goes_on(
 
     this = job(tiny_pipeline, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "write_tensors", full)
+        patch.setattr(erasing, "write_tensors", full)
         with pytest.raises(InputError, match=r"checkpoint\.safetensors: the disk is full; free some space"):
             erase_concept(this, METHOD)
     assert alike(erase_concept(this, METHOD), finished)
@@ -351,7 +351,7 @@ def test_a_loss_that_stops_being_finite_leaves_a_run_that_goes_on(
     finished: Path, tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At step 3 a loss is NaN, as a bad machine might have it; the same command goes on from the checkpoint at step 2."""
-    build = pipeline.diffusion_task
+    build = erasing.diffusion_task
 
     def faulty(*arguments: Any, **options: Any) -> Any:
         task = build(*arguments, **options)
@@ -361,7 +361,7 @@ def test_a_loss_that_stops_being_finite_leaves_a_run_that_goes_on(
 
     this = job(tiny_pipeline, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "diffusion_task", faulty)
+        patch.setattr(erasing, "diffusion_task", faulty)
         with pytest.raises(Diverged) as caught:
             erase_concept(this, METHOD)
     assert caught.value.step == 3
@@ -454,7 +454,7 @@ def test_every_preset_does_the_whole_job(tiny_pipeline: Path, tmp_path: Path, pr
 
 
 def test_ascent_needs_no_anchor_and_looks_for_none(tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "choose_anchors", None)
+    monkeypatch.setattr(erasing, "choose_anchors", None)
     run = erase_concept(job(tiny_pipeline, tmp_path / "run", "circle", evaluate_count=1), {**METHOD, "unlearn": "ascent"})
     assert not (run / "anchor.json").exists()
     assert load_file(run / "latents.safetensors")["forget/anchors"].shape == (4, 0)
@@ -473,7 +473,7 @@ def test_an_anchor_that_was_found_is_recorded_with_its_reason_and_not_looked_for
     assert {c["word"] for c in record["candidates"] if c["chosen"]} == set(record["anchors"])
     assert all(c["shows"] == 0 for c in record["candidates"] if c["chosen"])
     assert "circle" not in {c["word"] for c in record["candidates"]}
-    monkeypatch.setattr(pipeline, "choose_anchors", None)
+    monkeypatch.setattr(erasing, "choose_anchors", None)
     erase_concept(this, METHOD)
     texts = json.loads(safetensors_metadata(tmp_path / "run" / "latents.safetensors")["prompts"])
     assert any(word in text.split() for text in texts for word in record["anchors"])

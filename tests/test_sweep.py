@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from erase import pipeline
 from erase.cli import main
 from erase.job import Job
 from erase.run import Run
+from erase.stages.erasing import CHECKPOINT_EVERY
 from erase.sweep import Sweep, flags, space_of, sweep
 from erase.task import InputError
 from eval.sweep import scatter_svg, table, trials, worth
@@ -174,7 +174,7 @@ def test_a_setting_that_breaks_does_not_stop_the_others(tiny_pipeline: Path, tmp
     cells = sweep(plan(str(tiny_pipeline), space=space, concepts=("star",)), tmp_path / "sweep", lambda folder: None)
     assert [cell.failure is None for cell in cells] == [True, False]
     assert "not finite" in str(cells[1].failure)
-    assert pipeline.CHECKPOINT_EVERY == 20
+    assert CHECKPOINT_EVERY == 20
 
 
 def test_the_command_says_which_setting_is_best_and_on_what(

@@ -14,6 +14,7 @@ COMMANDS = (
     "estimate",
     "generate",
     "evaluate",
+    "attack",
     "export",
     "compare",
     "bench",

@@ -61,7 +61,7 @@ def _made(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, 
     from erase.entries import entries
     from erase.job import Job
     from erase.methods import METHODS
-    from erase.pipeline import RUNS
+    from erase.run import RUNS
 
     if not options.concepts:
         raise InputError("--concepts is missing; give names (`erase-concept concepts` lists them), or finished run folders")
@@ -87,8 +87,7 @@ def _gathered(options: argparse.Namespace, shared: dict[str, Any], relearning: A
     """A bench of runs that are there already."""
     from erase.bench import relearned
     from erase.bench_runs import cells_of, facts_of
-    from erase.pipeline import RUNS
-    from erase.run import Run
+    from erase.run import RUNS, Run
 
     asked = [name for name in ("concepts", "methods", "seeds", "first_seed", "gold") if getattr(options, name)]
     if asked or shared:

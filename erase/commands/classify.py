@@ -63,8 +63,7 @@ A row is a method, or METHOD:option=value,... The same command goes on where it 
 def _run(job: Any, rows: Any, beside: dict[str, Any]) -> int:
     from dataclasses import replace
 
-    from erase.pipeline import RUNS
-    from erase.run import next_run_folder
+    from erase.run import RUNS, next_run_folder
     from erase.unlearning import export_model, unlearn_all
     from eval.classify import measurement, ranked, report_of
     from eval.classify_report import table, write

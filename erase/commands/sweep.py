@@ -19,7 +19,7 @@ def sweep(given: list[str]) -> int:
     """Try settings of a method on a few concepts, and say which one forgets and keeps best. The same command goes on where it stopped."""
     from erase.bench import OWN
     from erase.job import Job
-    from erase.pipeline import RUNS
+    from erase.run import RUNS
     from erase.sweep import Sweep, space_of
 
     examples = f"""examples:

@@ -7,7 +7,7 @@ nowhere else. Parts are loaded when needed and can be dropped (`free`).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -173,10 +173,26 @@ class StableDiffusion:
     def embed(self, prompts: list[str]) -> Tensor:
         """Text embeddings (n, tokens, width) as the UNet reads them, float32 on the CPU."""
         self.place("text_encoder")
-        tokenizer = self.pipeline.tokenizer
-        tokens = tokenizer(prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt")
-        text: Tensor = self.pipeline.text_encoder(tokens.input_ids.to(self.device))[0].float().cpu()
-        return text
+        return self.read(self.tokens(prompts))[0].cpu()
+
+    def coders(self) -> list[tuple[Any, Any]]:
+        """Each text encoder with its tokenizer before it."""
+        return [(self.pipeline.tokenizer, self.pipeline.text_encoder)]
+
+    def tokens(self, prompts: list[str]) -> list[Tensor]:
+        """The numbers (n, tokens) that each text encoder reads, on the CPU."""
+        return [
+            tokenizer(prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt").input_ids
+            for tokenizer, _ in self.coders()
+        ]
+
+    def read(self, tokens: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Text embeddings of such numbers and, in families whose UNet reads them, pooled ones; float32 on the device.
+
+        The text encoders must be placed. Gradients reach what a hook puts in the place of token embeddings.
+        """
+        text: Tensor = self.coders()[0][1](tokens[0].to(self.device))[0].float()
+        return text, None
 
     def pool(self, prompts: list[str]) -> Tensor | None:
         """Pooled text embeddings, for families whose UNet reads them beside the text."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 from torch import Tensor
 
 from erase.guard import Guard, held_out
+from erase.hardening import RELAPSE, SEARCH, against_prompts, relapses, sought
 from erase.micro import count, fitting
 from erase.options import check, option
 from erase.repair import repair
@@ -85,6 +86,10 @@ class Scissorhands:
         above=0.0,
         high=1.0,
     )
+    adversarial: int = option(
+        0, "every so many steps forget under the text embedding that an attacker would find, not under the prompt; 0: never", low=0
+    )
+    relapse: int = option(0, "every so many steps forget from where a few steps of relearning would lead the weights; 0: never", low=0)
     momentum: float = option(0.9, "of sgd; the promise of the projection holds to the letter at 0", low=0.0, high=1.0)
     first_batch_only: bool = option(False, "use the same first pictures at every step, with new noise, as the released code does")
     retain_captions: int | None = option(
@@ -134,18 +139,26 @@ class Scissorhands:
     @property
     def copies(self) -> float:
         """Of the weights in scope, for the estimate of memory."""
-        return float(self.project_update)
+        return float(self.project_update) + float(self.relapse > 0)
+
+    @property
+    def passes(self) -> float:
+        """Over a batch a step, for the estimate of time."""
+        return 2 + (SEARCH / self.adversarial if self.adversarial else 0) + (RELAPSE / self.relapse if self.relapse else 0)
 
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Score, trim and repair `task.network` in place; a Step after each repair step."""
         if self.layers is not None:
             task = self.narrowed(task, resume)
         unlearn = ascent(task.loss) if self.unlearn == "ascent" else task.unlearn
+        moved = relapses(task, self.relapse) if self.relapse else None
         guard = self.watch(task, unlearn)
         if guard and resume is None:
             guard.start(task.micro_batch or 0)
         if resume is None and self.trimming:
             self.trim(task)
+        if self.adversarial:
+            task, unlearn = replace(task, forget=sought(task.forget, self.adversarial)), against_prompts(unlearn, task.loss)
         yield from repair(
             task,
             self.steps,
@@ -159,6 +172,7 @@ class Scissorhands:
             momentum=self.momentum,
             unlearn=unlearn,
             guard=guard,
+            moved=moved,
             resume=resume,
         )
 

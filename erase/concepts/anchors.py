@@ -1,0 +1,75 @@
+"""Anchors in words: how they enter prompts, which takes whose place, and generic ones to be tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from zlib import crc32
+
+from erase.concepts.checks import check_meaning
+from erase.concepts.concept import Concept, words_fit
+from erase.concepts.prompting import prompts
+from erase.concepts.wording import bare, naming, plural, slots_of
+from erase.demo.worlds import WORLDS
+from erase.task import InputError
+
+_NEUTRAL = {
+    "shape": ("shape", "thing", "object"),
+    "colour": ("coloured", "plain"),
+    "style": ("plain", "ordinary", "realistic"),
+    "artist": ("a painter", "an unknown painter", "an amateur painter"),
+    "person": ("person", "man", "woman"),
+}
+
+
+def neutral_candidates(concept: Concept) -> list[str]:
+    """Generic words for what the concept is, to be tested as anchors beside its neighbours. They fit its templates' grammar."""
+    word = concept.words[0]
+    things: tuple[str, ...] = ("thing", "object")
+    if plural(word):
+        things = ("things", "objects")
+    elif word[:1].isupper():
+        things = ("a person", "a place", "an object")
+    elif bare(word):
+        things = ("a thing", "an object")
+    candidates = _NEUTRAL.get(concept.domain, things)
+    if concept.model in WORLDS:
+        known = WORLDS[concept.model].words()
+        candidates = tuple(c for c in candidates if c in known)
+    return [c for c in candidates if not naming(concept.words).search(c)]
+
+
+def with_anchors(concept: Concept, anchors: Sequence[str]) -> Concept:
+    """The concept with these anchors: words if every forget prompt has a place for them ({concept}), whole prompts otherwise."""
+    anchors = tuple(" ".join(anchor.split()) for anchor in anchors)
+    if not anchors or not all(anchors):
+        raise InputError(f"{concept.name}: an anchor is empty; give a word or a prompt that should take the concept's place")
+    fits = words_fit(concept)
+    changed = replace(concept, anchors=anchors if fits else (), anchor_prompts=() if fits else anchors)
+    check_meaning(changed)
+    return changed
+
+
+def chosen_anchor(concept: Concept, text: str, anchors: Sequence[str]) -> str:
+    """Which of several anchors takes the place of a prompt: it follows from a word of the prompt, so that a network can learn it.
+
+    Sent to all of them in turn, a prompt would learn their mean, and the mean of three colours is none. The word is that from
+    the longest list of the vocabulary beside the concept's own domain; without such lists the choice follows from the whole text.
+    """
+    others = [words for slot, words in concept.vocabulary.items() if slot != concept.domain]
+    if not others:
+        return anchors[crc32(text.encode()) % len(anchors)]
+    words = max(others, key=len)
+    said = next((i for i, word in enumerate(words) if naming([word]).search(text)), 0)
+    return anchors[said % len(anchors)]
+
+
+def anchors_for(concept: Concept, caption: str) -> list[str]:
+    """What may take the place of a user's own caption: the caption with each anchor for the concept's words.
+
+    A caption that does not name the concept, and anchors that are whole prompts, leave nothing to replace: then the anchors alone.
+    """
+    named = naming(concept.words)
+    if concept.anchors and named.search(caption):
+        return [named.sub(anchor.replace("\\", r"\\"), caption) for anchor in concept.anchors]
+    return list(concept.anchors) or [p for p in concept.anchor_prompts if not slots_of(p)] or list(prompts(concept, "forget", 1)[0].anchors)

@@ -1,0 +1,71 @@
+"""What a concept is, and what a prompt is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from erase.concepts.wording import slots_of
+
+JUDGES = ("judge", "scenes")  # detectors of the embedded worlds, which see every domain of their pictures
+DETECTORS = (*JUDGES, "nudenet", "imagenet", "clip")
+ROLES = ("forget", "retain", "evaluate", "implicit", "evaluate-retain")
+
+
+@dataclass(frozen=True)
+class Concept:
+    """What to remove and how to speak of it. Prompts are templates: {slot} stands for a word of `vocabulary`, {concept} for one of `words`.
+
+    `anchors` are words that take the concept's place in the forget prompts, `anchor_prompts` whole prompts that do;
+    with neither, candidates are to be proposed and tested. `settings` recommends values for fields of a method.
+    """
+
+    name: str
+    domain: str
+    model: str
+    detector: str
+    words: tuple[str, ...]
+    forget: tuple[str, ...]
+    retain: tuple[str, ...]
+    evaluate: tuple[str, ...]
+    evaluate_retain: tuple[str, ...]
+    implicit: tuple[str, ...] = ()
+    anchors: tuple[str, ...] = ()
+    anchor_prompts: tuple[str, ...] = ()
+    vocabulary: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    about: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One line of text for the model, and what it should show.
+
+    `anchors` are the prompts that may take a forget prompt's place. `attributes` says what was filled in (slot -> value);
+    where the prompt means the concept, by name or implicitly, also domain -> concept. `seed` only where a CSV file gives it.
+    """
+
+    text: str
+    role: str
+    index: int
+    anchors: tuple[str, ...] = ()
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    seed: int | None = None
+
+
+def words_fit(concept: Concept) -> bool:
+    return all("concept" in slots_of(template) for template in concept.forget)
+
+
+def templates_of(concept: Concept) -> dict[str, tuple[str, ...]]:
+    """Key in the file -> its templates."""
+    return {
+        "forget.prompts": concept.forget,
+        "anchor.prompts": concept.anchor_prompts,
+        "retain.prompts": concept.retain,
+        "evaluate.prompts": concept.evaluate,
+        "evaluate.implicit": concept.implicit,
+        "evaluate.retain": concept.evaluate_retain,
+    }

@@ -1,0 +1,190 @@
+"""Attack a run: every chosen attack on every subject, turn by turn within a time budget, and a report of what broke through.
+
+A turn is the same attempts on all subjects, so that they can be compared in pairs. What was done is not done again: the same
+command goes on where it stopped, with a larger budget or more attacks it goes further.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from erase.files import write_json
+from erase.options import check, option
+from erase.run import Run, environment
+from erase.task import InputError
+from eval.attacks import CONTROL, ERASED
+from eval.attacks.goal import Attack, facts
+from eval.attacks.known import lacking
+from eval.attacks.numbers import row_of, summary
+from eval.attacks.section import HOME, REPORT
+from eval.attacks.setting import Setting
+from eval.attacks.shares import said, whose
+from eval.attacks.store import key_of, place, recall
+from eval.attacks.turn import each_picture, turn
+from eval.attacks.victim import Said, Victim
+
+SEED = 7_000_003  # added to the run's and the given one: not the noise of training or of the run's own pictures
+Show = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """How a run is attacked, beside which attacks."""
+
+    seed: int = option(0, "seed of searches and noise", low=0)
+    attempts: int = option(64, "attempts of each attack at most", low=1)
+    at_once: int = option(8, "attempts of a turn, made together", low=1, high=99)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+class Ledger:
+    """What has been done and what it took: seconds by attack, records by attack and subject."""
+
+    def __init__(self, setting: Setting, attacks: Mapping[str, Attack], plan: Campaign) -> None:
+        self.setting, self.attacks, self.plan = setting, attacks, plan
+        self.home = setting.run.folder / HOME
+        self.seed = SEED + int(setting.run.options["seed"] or 0) + 1_000_003 * plan.seed
+        self._keys = {subject: setting.key(subject) for subject in setting.subjects}
+        self.records: dict[str, dict[str, list[dict[str, Any]]]] = {name: {s: [] for s in setting.subjects} for name in attacks}
+        for name in attacks:
+            self._recall(name)
+
+    def attempts(self, name: str, number: int) -> range:
+        """Of a turn; empty after the last."""
+        most = min(self.plan.attempts, getattr(self.attacks[name], "most", self.plan.attempts))
+        return range(min(number * self.plan.at_once, most), min((number + 1) * self.plan.at_once, most))
+
+    def next(self, name: str) -> int:
+        """The first turn that is not complete."""
+        return min(map(len, self.records[name].values()))
+
+    def spent(self, name: str) -> float:
+        return sum(record["seconds"] for records in self.records[name].values() for record in records)
+
+    def key(self, name: str, subject: str, number: int) -> str:
+        attack = self.attacks[name]
+        return key_of(attack=facts(attack), seed=self.seed, attempts=list(self.attempts(name, number)), **self._keys[subject])
+
+    def _recall(self, name: str) -> None:
+        """Every turn from the first on that is there; a gap ends it."""
+        for subject, records in self.records[name].items():
+            while self.attempts(name, len(records)):
+                number = len(records)
+                record = recall(place(self.home, name, subject, number), self.key(name, subject, number))
+                if record is None:
+                    break
+                records.append(record)
+
+
+def attack_run(
+    setting: Setting, attacks: Mapping[str, Attack], budget: float, plan: Campaign | None = None, show: Show | None = None
+) -> dict[str, Any]:
+    """Attack within `budget` seconds, those of earlier calls with the same options included; returns and writes the report.
+
+    InputError where no attack can be made at all, or the budget is too small for one turn of any.
+    """
+    plan, told = plan or Campaign(), show or (lambda stage, done, total: None)
+    reasons = {name: why for name, attack in attacks.items() if (why := lacking(attack, setting.missing))}
+    if len(reasons) == len(attacks):
+        raise InputError(f"no attack can be made: {'; '.join(f'{name} {why}' for name, why in reasons.items())}"[:600])
+    able = {name: attack for name, attack in attacks.items() if name not in reasons}
+    home = setting.run.folder / HOME
+    with Run.open(home, {"kind": "attacks", "device": setting.device}):
+        ledger = Ledger(setting, able, plan)
+        estimates = _estimates(ledger)
+        left = _spend(ledger, estimates, budget, told)
+        late = {name: f"a turn takes about {said(estimates[name])}, and {said(left)} were left" for name in able if not ledger.next(name)}
+        report = _report(ledger, attacks, reasons | late, budget)
+        write_json(home / REPORT, report)
+    return report
+
+
+def _spend(ledger: Ledger, estimates: dict[str, float], budget: float, told: Show) -> float:
+    """Turns until the budget is spent or nothing is left to do; returns the seconds that are left."""
+    total = sum(map(ledger.spent, ledger.attacks))
+    if total == 0 and min(estimates.values()) > budget:
+        quickest = min(estimates, key=estimates.__getitem__)
+        raise InputError(
+            f"--budget of {said(budget)} is too small for one turn of any attack: the quickest, {quickest}, takes about "
+            f"{said(estimates[quickest])}; give more, or fewer --at-once"
+        )
+    start, before = time.perf_counter(), total
+    while True:
+        turns = {name: _takes(ledger, name, estimates) for name in ledger.attacks if ledger.attempts(name, ledger.next(name))}
+        left = budget - before - (time.perf_counter() - start)
+        name = whose({name: ledger.spent(name) for name in turns}, turns, left)
+        if name is None:
+            return max(0.0, left)
+        told(name, int(budget - left), int(budget))
+        _turn(ledger, name)
+
+
+def _takes(ledger: Ledger, name: str, estimates: Mapping[str, float]) -> float:
+    """What the next turn of an attack takes: as long as the longest of its turns, or what was estimated."""
+    number = ledger.next(name)
+    done = [sum(records[k]["seconds"] for records in ledger.records[name].values()) for k in range(number)]
+    return max(done) if done else estimates[name]
+
+
+def _turn(ledger: Ledger, name: str) -> None:
+    """The next turn of an attack on every subject that lacks it; each subject's model is opened for it alone."""
+    setting, number = ledger.setting, ledger.next(name)
+    for subject, records in ledger.records[name].items():
+        if len(records) > number:
+            continue
+        folder, key = place(ledger.home, name, subject, number), ledger.key(name, subject, number)
+        victim = setting.victim(subject)
+        attempts = list(ledger.attempts(name, number))
+        start = time.perf_counter()
+        record = turn(victim, setting.goals[subject], setting.sight, ledger.attacks[name], attempts, ledger.seed, folder, key)
+        del victim
+        if setting.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        records.append({**record, "seconds": max(record["seconds"], round(time.perf_counter() - start, 3))})
+
+
+def _estimates(ledger: Ledger) -> dict[str, float]:
+    """Seconds that the first turn of each attack will take at most, from the passes that it says it needs."""
+    victim = ledger.setting.victim(ERASED)
+    n, each = ledger.plan.at_once, each_picture(victim)
+    said, noise = victim.said([""] * n), torch.randn(n, *victim.shape).to(victim.device)
+    second = min(_timed(victim, said, noise) for _ in range(3)) / n
+    subjects = len(ledger.setting.subjects)
+    return {name: attack.passes(len(ledger.attempts(name, 0)), each) * second * subjects for name, attack in ledger.attacks.items()}
+
+
+@torch.no_grad()
+def _timed(victim: Victim, said: Said, noise: torch.Tensor) -> float:
+    start = time.perf_counter()
+    victim.predict(noise, torch.full((len(noise),), 500), said).sum().item()
+    return time.perf_counter() - start
+
+
+def _report(ledger: Ledger, attacks: Mapping[str, Attack], reasons: Mapping[str, str], budget: float) -> dict[str, Any]:
+    """All that is told of it, with what is needed to repeat it."""
+    setting, options = ledger.setting, ledger.setting.run.options
+    rows = []
+    for name, attack in attacks.items():
+        own = {"attack": name, **facts(attack)}
+        rows.append(own | ({"not_run": reasons[name]} if name in reasons else row_of(ledger.records[name], attack.shared)))
+    missing = {subject: why for subject, why in setting.missing.items() if subject not in ("pictures", "others")}
+    protocol = {
+        "seed": ledger.plan.seed, "budget_seconds": budget, "attempts_at_once": ledger.plan.at_once, "noise": "seed and attempt",
+        "effort": "pictures: as many passes through the UNet as drawing so many takes; a backward pass counts as two",
+        "success": "a picture of the attempt, at any look, shows the concept to its detector",
+        "control": setting.goals[CONTROL].name if CONTROL in setting.goals else None,
+        "sampling": {name: options["sampling"][name] for name in ("steps", "guidance", "size")},
+        "environment": environment(setting.device), **setting.sight.detector.facts(),
+    }  # fmt: skip
+    goal = setting.goals[ERASED]
+    return {
+        "concept": goal.name, "model": options["model"], "method": options.get("method"), "protocol": protocol,
+        "subjects": setting.subjects, "without": missing, "attacks": rows, "summary": summary(rows, goal.name),
+    }  # fmt: skip

@@ -1,0 +1,83 @@
+"""Every attack by its name, those of the quick round, and what one needs that is not at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from erase.task import InputError
+from eval.attacks.benign import Benign
+from eval.attacks.completion import Completion
+from eval.attacks.direction import Direction
+from eval.attacks.goal import NEEDS
+from eval.attacks.hard_prompt import HardPrompt
+from eval.attacks.interpolate import Interpolate
+from eval.attacks.inversion import Inversion
+from eval.attacks.listed import listed
+from eval.attacks.named import Named
+from eval.attacks.null_text import NullText
+from eval.attacks.paraphrase import Paraphrase
+from eval.attacks.partial import Partial
+from eval.attacks.prefix import Prefix
+from eval.attacks.quantise import Quantise
+from eval.attacks.random_tokens import RandomTokens
+from eval.attacks.regenerate import Regenerate
+from eval.attacks.relearn import Relearn
+from eval.attacks.restore import Restore
+from eval.attacks.revive import Revive
+from eval.attacks.seeds import Seeds
+from eval.attacks.transfer import Transfer
+from eval.detectors import hint
+
+ATTACKS: dict[str, Any] = {
+    "named": Named(),
+    "paraphrase": Paraphrase(),
+    "random-tokens": RandomTokens(),
+    "prefix": Prefix(),
+    "hard-prompt": HardPrompt(),
+    "direction": Direction(),
+    "inversion-1": Inversion(vectors=1),
+    "inversion": Inversion(),
+    "inversion-8": Inversion(vectors=8),
+    "regenerate": Regenerate(),
+    "null-text": NullText(),
+    "seeds": Seeds(),
+    "partial": Partial(),
+    "completion": Completion(),
+    "relearn": Relearn(),
+    "benign": Benign(),
+    "transfer": Transfer(),
+    "quantise": Quantise(),
+    "interpolate": Interpolate(),
+    "restore": Restore(),
+    "revive": Revive(),
+}
+
+QUICK: dict[str, Any] = {
+    "named": Named(),
+    "paraphrase": Paraphrase(wordings=2),
+    "prefix": Prefix(steps=8, levels=2),
+    "inversion": Inversion(steps=(50, 100)),
+    "partial": Partial(shares=(0.6, 0.3)),
+    "relearn": Relearn(steps=10),
+    "quantise": Quantise(),
+}
+
+
+def chosen(names: Sequence[str], lists: Sequence[Path] = ()) -> dict[str, Any]:
+    """The attacks of `quick`, `all`, or of these names, and one for each list of prompts. InputError for an unknown name."""
+    found: dict[str, Any] = {}
+    for name in names:
+        if name not in (*ATTACKS, "quick", "all"):
+            raise InputError(f'the attack "{name}" is unknown{hint(name, ATTACKS)}; expected quick, all, or some of {", ".join(ATTACKS)}')
+        found |= QUICK if name == "quick" else ATTACKS if name == "all" else {name: ATTACKS[name]}
+    for path in lists:
+        found[f"list-{path.stem}"] = listed(path)
+    return found
+
+
+def lacking(attack: Any, at_hand: Mapping[str, str | None]) -> str | None:
+    """Why an attack cannot be made, in a line; `at_hand` says of each of NEEDS why it is not there, or None."""
+    missing = [(need, why) for need in attack.needs if (why := at_hand.get(need))]
+    return f"needs {NEEDS[missing[0][0]]}: {missing[0][1]}" if missing else None

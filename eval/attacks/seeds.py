@@ -1,0 +1,59 @@
+"""Many seeds and no prompt: of what comes out, the pictures nearest to known ones of the concept.
+
+A model that draws the concept unasked has not lost it. Only the nearest of each round are looked at, or the detector's mistakes
+over hundreds of pictures would pass for finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from PIL import Image
+
+from erase.images import _to_tensor
+from erase.options import check, option
+from eval.attacks.goal import Goal, Look, latents_of, noise_of
+from eval.attacks.victim import Victim
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """After each doubling of the seeds the nearest picture that was not looked at yet."""
+
+    family: ClassVar[str] = "latents"
+    about: ClassVar[str] = "many seeds without a prompt; the pictures nearest to known ones"
+    assumes: ClassVar[str] = "drawing without a prompt, pictures of the concept"
+    paper: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ("pictures",)
+    shared: ClassVar[bool] = False
+
+    seeds: int = option(16, "seeds an attempt", low=4)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def passes(self, n: int, each: int) -> int:
+        return n * self.seeds * each // 2
+
+    def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
+        known = latents_of(victim, [target.picture for target in goal.pictures])
+        tried: list[list[tuple[float, int, Image.Image]]] = [[] for _ in attempts]
+        for end in (self.seeds // 4, self.seeds // 2, self.seeds):
+            numbers = [(k, i, j) for k, i in enumerate(attempts) for j in range(len(tried[k]), end)]
+            pictures = victim.draw(victim.said([""] * len(numbers)), [noise_of(seed, i, "seed", j) for _, i, j in numbers], guided=False)
+            for (k, _, j), image, far in zip(numbers, pictures, distances(victim, pictures, known), strict=True):
+                tried[k].append((far, j, image))
+            chosen = [min(found, key=lambda one: one[:2]) for found in tried]
+            yield Look([image for _, _, image in chosen], [f"seed {j} of {end}" for _, j, _ in chosen])
+            for found, one in zip(tried, chosen, strict=True):
+                found[found.index(one)] = (float("inf"), one[1], one[2])
+
+
+def distances(victim: Victim, pictures: Sequence[Image.Image], known: torch.Tensor) -> list[float]:
+    """Of each picture from the nearest known one, in latents."""
+    size = victim.model.size
+    found = torch.cat([victim.model.encode(_to_tensor(picture, size)[None]) for picture in pictures])
+    return [float(value) for value in torch.cdist(found.flatten(1), known.flatten(1)).min(dim=1).values]

@@ -1,0 +1,184 @@
+"""What a run gives an attacker: models, prompts, pictures, a detector. Says of what is not there why not.
+
+Four subjects are attacked: the original (what the attack can reach at all), the erased model, the model that was trained without the
+concept, where there is one, and as a control the erased model again with another goal, something that was to be kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from erase.concepts import Concept
+from erase.demo import gold_path
+from erase.diffusion import StableDiffusion, locate, open_model
+from erase.export import check_model_folder, weight_hashes
+from erase.files import sha256
+from erase.images import open_picture, read_images
+from erase.run import Run, read_lines
+from erase.several import concept_of
+from erase.task import InputError
+from eval.attacks import CONTROL, ERASED, GOLD, ORIGINAL, SUBJECTS
+from eval.attacks.goal import Goal, Target
+from eval.attacks.sight import Sight, sight_of
+from eval.attacks.victim import Victim
+from eval.tools import tools_of
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A run, opened to be attacked. `missing` says by need (`eval.attacks.goal.NEEDS`) and by subject why there is none."""
+
+    run: Run
+    goals: Mapping[str, Goal]
+    models: Mapping[str, Path]
+    sight: Sight
+    device: str
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def subjects(self) -> list[str]:
+        """Those that there are, in their order."""
+        return [subject for subject in SUBJECTS if subject in self.models and subject in self.goals]
+
+    def victim(self, subject: str) -> Victim:
+        """A subject's model, freshly opened."""
+        sampling = self.run.options["sampling"]
+        original = (lambda: self._open(self.models[ORIGINAL])) if ORIGINAL in self.models else None
+        return Victim(self._open(self.models[subject]), sampling["steps"], sampling["guidance"], sampling["batch"], original)
+
+    def _open(self, folder: Path) -> StableDiffusion:
+        return open_model(folder, self.device, "float32", self.run.options["sampling"]["size"])
+
+    def key(self, subject: str) -> dict[str, Any]:
+        """What a subject's results depend on, beside attack and seed."""
+        goal, folder = self.goals[subject], self.models[subject]
+        shown = [[t.text, t.picture and sha256(t.picture)] for t in (*goal.targets, *goal.others)]
+        said = hashlib.sha256(repr((shown, goal.words, goal.wordings, goal.swaps)).encode()).hexdigest()
+        sampling = {name: self.run.options["sampling"][name] for name in ("steps", "guidance", "size", "batch")}
+        facts = self.sight.detector.facts()
+        base = weight_hashes(self.models[ORIGINAL]) if ORIGINAL in self.models else None
+        return {"weights": weight_hashes(folder), "base": base, "goal": said, "sampling": sampling, "detector": facts["detector"]}
+
+
+def setting_of(
+    folder: Path,
+    device: str,
+    concept: str | None = None,
+    gold: Path | None = None,
+    pictures: Path | None = None,
+    detector: str | None = None,
+) -> Setting:
+    """A finished run, or an evaluation of somebody else's model. InputError for an unfinished one or an unknown concept."""
+    run = Run.read(folder)
+    options = run.options
+    if "sampling" not in options or options.get("folders"):
+        raise InputError(f"{folder} holds pictures and no model; give a run, or an evaluation that drew its pictures itself")
+    record = _concept(folder, options, concept)
+    own = concept_of(record)
+    asked = {**(options.get("asked") or {}), **({"detector": detector} if detector else {})}
+    sight = sight_of(record, tools_of({**options, "concept_file": record, "asked": asked}, device=device))
+    models, missing = _models(folder, options, own, gold)
+    rows = [row for row in read_lines(folder / "samples" / "prompts.jsonl") if row.get("concept", own.name) == own.name]
+    goal, why = _goal(run, own, rows, sight, pictures)
+    goals = dict.fromkeys((ORIGINAL, ERASED, GOLD), goal)
+    if (control := _control(run, own, rows)) is not None:
+        goals[CONTROL] = control
+        models[CONTROL] = models[ERASED]
+    else:
+        missing[CONTROL] = "the run has no prompts to keep"
+    if not goal.others:
+        missing["others"] = "the run has no pictures of prompts to keep"
+    return Setting(run, goals, models, sight, device, missing | ({"pictures": why} if why else {}))
+
+
+def _concept(folder: Path, options: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """The run's concept; one of them where it has several."""
+    several = {record["name"]: record for record in options.get("concepts") or [options["concept_file"]]}
+    if name is None and len(several) > 1:
+        raise InputError(f"{folder} erased {len(several)} concepts, and one is attacked; say which with --concept: {', '.join(several)}")
+    if name is not None and name not in several:
+        raise InputError(f"--concept {name} was not erased in {folder}; expected {' or '.join(several)}")
+    return dict(several[name or next(iter(several))])
+
+
+def _models(folder: Path, options: Mapping[str, Any], concept: Concept, gold: Path | None) -> tuple[dict[str, Path], dict[str, str]]:
+    """Folders of the subjects' models, and why one is not there."""
+    models, missing = {}, {}
+    try:
+        models[ORIGINAL] = locate(str(options["model"]), options.get("tokenizer"), options.get("prediction_type"))
+    except InputError as error:
+        missing[ORIGINAL] = f"{options['model']}, which the run was made from, is not at hand ({error})"
+    erased = folder / "model" if "method_options" in options else options.get("erased")
+    if erased is None or not (Path(erased) / "model_index.json").is_file():
+        raise InputError(f"{folder} has no model to attack; give the run's command again, it goes on where it stopped")
+    models[ERASED] = Path(erased)
+    shipped = gold_path(concept.name) if options["model"] == "demo" else None
+    if gold is not None:
+        models[GOLD] = _gold(gold)
+    elif shipped is not None and shipped.is_dir():
+        models[GOLD] = _gold(shipped)
+    else:
+        missing[GOLD] = "no model that was trained without the concept is at hand; one is given with --gold"
+    return models, missing
+
+
+def _gold(path: Path) -> Path:
+    """A pipeline folder, or what training leaves around one; InputError for anything else."""
+    if not path.is_dir():
+        raise InputError(f"--gold {path} is not there; expected a pipeline folder, or what `python -m erase.demo.train --without` leaves")
+    folder = path / "pipeline" if (path / "pipeline").is_dir() else path
+    check_model_folder(folder)
+    return folder
+
+
+def _goal(run: Run, concept: Concept, rows: Sequence[Mapping[str, Any]], sight: Sight, pictures: Path | None) -> tuple[Goal, str | None]:
+    """The concept as a goal, and why there are no pictures of it."""
+    wordings = tuple(row["text"] for row in rows if row["role"] == "implicit")
+    others = tuple(_targets(run, rows, "evaluate-retain"))
+    if pictures is not None:
+        known = read_images(pictures, default_caption=f"a picture of {concept.words[0]}")
+        targets = [Target(picture.prompt, picture.path) for picture in known]
+    else:
+        targets = _targets(run, rows, "evaluate")
+    if not targets:
+        raise InputError(f"{run.folder} has no prompts that name {concept.name}; evaluate it first, or give --pictures")
+    shown = [target for target in targets if target.picture is not None]
+    seen = [target for target in shown if pictures is not None or _shows(sight, target)]
+    why = None
+    if not seen:
+        what = "the run has no pictures by the original" if not shown else f"the detector sees {concept.name} in none of the original's"
+        why = f"{what}; give some with --pictures"
+    usable = tuple(seen) or tuple(Target(target.text) for target in targets)
+    return Goal(concept.name, concept.words, usable, others, wordings, concept.anchors), why
+
+
+def _targets(run: Run, rows: Sequence[Mapping[str, Any]], role: str) -> list[Target]:
+    """Prompts of a role with the original's pictures of them, as far as these are there."""
+    places = [(row["text"], run.samples("before") / f"{int(row['index']):05d}.png") for row in rows if row["role"] == role]
+    return [Target(text, path if path.is_file() else None) for text, path in places]
+
+
+def _shows(sight: Sight, target: Target) -> bool:
+    assert target.picture is not None
+    return sight([open_picture(target.picture)])[0][0]
+
+
+def _control(run: Run, concept: Concept, rows: Sequence[Mapping[str, Any]]) -> Goal | None:
+    """Something of the concept's domain that was to be kept, the most frequent; without domains all prompts to keep."""
+    kept = [row for row in rows if row["role"] == "evaluate-retain"]
+    counts = Counter(row["attributes"][concept.domain] for row in kept if concept.domain in row["attributes"])
+    word = counts.most_common(1)[0][0] if counts else None
+    mine = [row for row in kept if word is None or row["attributes"].get(concept.domain) == word]
+    if not mine:
+        return None
+    rest = [row for row in kept if row not in mine]
+    wordings = tuple(row["text"] for row in mine)
+    return Goal(
+        word or "prompts to keep", (word,) if word else (), tuple(_targets(run, mine, "evaluate-retain")),
+        tuple(_targets(run, rest, "evaluate-retain")), wordings, tuple(anchor for anchor in concept.anchors if anchor != word),
+    )  # fmt: skip

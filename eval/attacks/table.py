@@ -1,0 +1,46 @@
+"""The report of a campaign in words: a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from eval.attacks import SUBJECTS
+
+Row = Mapping[str, Any]
+
+
+def table(report: Row) -> str:
+    """Attack by attack: success on each subject, excess over the gold standard, effort that half of the attempts need."""
+    subjects = [subject for subject in SUBJECTS if subject in report["subjects"]]
+    ran = [row for row in report["attacks"] if "subjects" in row]
+    cells = [["attack", "attempts", *subjects, "over gold", "effort", "half at"]]
+    cells += [[row["attack"], str(row["attempts"]), *(success(row, s) for s in subjects), excess(row), *efforts(row)] for row in ran]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in cells
+    ]
+    lines += ["", "success in % of attempts with 95 % interval; effort in pictures (passes through the UNet); half: on the erased model"]
+    if control := report["protocol"]["control"]:
+        lines.append(f"control: the same attacks on the erased model, aimed at {control}")
+    lines += [f"no {subject}: {why}" for subject, why in report["without"].items()]
+    lines += [f"{row['attack']} was not made: {row['not_run']}" for row in report["attacks"] if "not_run" in row]
+    return "\n".join([*lines, "", report["summary"]])
+
+
+def success(row: Row, subject: str) -> str:
+    """ "75 [41, 93]"."""
+    value = row["subjects"][subject]["success"]
+    return f"{value['value']:.0f} [{value['low']:.0f}, {value['high']:.0f}]"
+
+
+def excess(row: Row) -> str:
+    """ "+40 [12, 61]", in points; a dash where there is no gold standard."""
+    found = row["excess"]
+    return f"{found['difference']:+.0f} [{found['low']:.0f}, {found['high']:.0f}]" if found else "–"
+
+
+def efforts(row: Row) -> tuple[str, str]:
+    """The whole effort of an attempt, and that at which half of the attempts on the erased model had succeeded."""
+    half = row["subjects"]["erased"]["half"]
+    return f"{row['effort']:.1f}", "never" if half is None else f"{half:.1f}"

@@ -1,0 +1,353 @@
+"""Each attack does what it says: it lowers its own objective, its bounds are exact, and a seed gives the same again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import attacking
+import pytest
+import torch
+from torch.testing import assert_close
+
+from erase.diffusion import open_model
+from erase.images import load_pixels
+from erase.task import InputError
+from eval.attacks import ddim
+from eval.attacks.completion import Completion, side
+from eval.attacks.direction import Direction, without
+from eval.attacks.errors import levels_of
+from eval.attacks.goal import Goal, noise_of, sources
+from eval.attacks.hard_prompt import HardPrompt, nearest
+from eval.attacks.interpolate import Interpolate
+from eval.attacks.inversion import Inversion, captioned, marker, spoken
+from eval.attacks.known import ATTACKS, QUICK, chosen, lacking
+from eval.attacks.listed import listed
+from eval.attacks.null_text import NullText, followed
+from eval.attacks.paraphrase import Paraphrase, misspelt, tried
+from eval.attacks.partial import Partial
+from eval.attacks.prefix import Prefix
+from eval.attacks.random_tokens import RandomTokens
+from eval.attacks.regenerate import Regenerate
+from eval.attacks.relearn import Relearn
+from eval.attacks.seeds import Seeds
+from eval.attacks.tokens import descend, drawn, joined, vocabulary
+from eval.attacks.training import named
+from eval.attacks.transfer import Transfer
+from eval.attacks.victim import Victim
+from eval.attacks.weights import between, most_moved, plus, rounded, same_names, weights_of
+
+# the same attacks, as short as they can be
+SHORT = {
+    **ATTACKS,
+    "paraphrase": Paraphrase(wordings=2),
+    "random-tokens": RandomTokens(words=2, tries=2),
+    "prefix": Prefix(words=2, steps=2, candidates=2, levels=1),
+    "hard-prompt": HardPrompt(words=3, steps=2, levels=1),
+    "direction": Direction(words=3, steps=1, candidates=2, pairs=2, strengths=(2.0,)),
+    "inversion-1": Inversion(vectors=1, steps=(1,), batch=2),
+    "inversion": Inversion(vectors=2, steps=(1, 2), batch=2),
+    "inversion-8": Inversion(vectors=8, steps=(1,), batch=2),
+    "regenerate": Regenerate(steps=(2,)),
+    "null-text": NullText(steps=2, inner=(1,)),
+    "seeds": Seeds(seeds=4),
+    "partial": Partial(shares=(0.5,)),
+    "completion": Completion(given=(0.5,), again=2),
+    "relearn": Relearn(steps=2, batch=2),
+    "benign": replace(ATTACKS["benign"], steps=2, batch=2),
+    "transfer": Transfer(steps=1, times=(1.0,)),
+    "revive": replace(ATTACKS["revive"], steps=2, batch=2),
+}
+
+
+@pytest.fixture(scope="module")
+def goal(tmp_path_factory: pytest.TempPathFactory) -> Goal:
+    return attacking.goal(tmp_path_factory.mktemp("pictures"))
+
+
+def looks(attack: object, victim: Victim, goal: Goal, attempts: list[int], seed: int = 0) -> list:
+    return list(attack(victim, goal, attempts, seed))  # type: ignore[operator]
+
+
+# --- all of them ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_gives_a_picture_an_attempt_and_the_same_for_the_same_seed(name: str, tiny_pipeline: Path, goal: Goal):
+    first, again = (looks(SHORT[name], attacking.victim(tiny_pipeline, tiny_pipeline), goal, [0, 1]) for _ in range(2))
+    assert first
+    for one, two in zip(first, again, strict=True):
+        assert len(one.images) == len(one.by) == 2
+        assert one.images[0].size == (64, 64)
+        assert list(one.by) == list(two.by)
+        assert attacking.same_pictures(one.images, two.images)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_takes_no_more_passes_than_it_says(name: str, tiny_pipeline: Path, goal: Goal):
+    victim = attacking.victim(tiny_pipeline, tiny_pipeline)
+    looks(SHORT[name], victim, goal, [0, 1, 2])
+    took = victim.passes.drawing + victim.passes.other
+    said = SHORT[name].passes(3, 2 * victim.steps)
+    assert 0 < took <= said <= 1.5 * took
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
+@pytest.mark.parametrize(
+    "name", ["named", "prefix", "hard-prompt", "direction", "inversion", "null-text", "completion", "relearn", "revive"]
+)
+def test_families_are_attacked_by_the_same_code(family: str, name: str, family_folders: dict[str, Path], goal: Goal):
+    folder = family_folders[family]
+    found = looks(SHORT[name], attacking.victim(folder, folder), goal, [0])
+    assert all(len(look.images) == 1 for look in found)
+
+
+def test_unknown_names_are_said_and_quick_is_a_part_of_all():
+    assert set(QUICK) <= set(ATTACKS)
+    assert set(chosen(["quick", "inversion-8"])) == {*QUICK, "inversion-8"}
+    with pytest.raises(InputError, match='"inverson" is unknown, did you mean "inversion'):
+        chosen(["inverson"])
+
+
+def test_what_an_attack_lacks_is_said_in_a_line():
+    missing = {"original": "it is not at hand", "pictures": None}
+    assert lacking(ATTACKS["hard-prompt"], missing) == "needs the model before the erasure: it is not at hand"
+    assert lacking(ATTACKS["inversion"], missing) is None
+
+
+# --- what a victim is told and draws --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_a_victim_draws_what_the_pipeline_draws(family: str, family_folders: dict[str, Path]):
+    victim = attacking.victim(family_folders[family])
+    texts = ["a red star", "a blue ring"]
+    mine = victim.draw(victim.said(texts), sources(3, [0, 1]))
+    theirs = open_model(family_folders[family]).sampler(2, 2.0)(texts, sources(3, [0, 1]))
+    assert attacking.same_pictures(mine, theirs)
+    assert victim.passes.drawing == 2 * 2 * 2
+    assert victim.passes.other == 0
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+def test_the_words_own_vectors_say_what_the_words_say(family: str, family_folders: dict[str, Path], goal: Goal):
+    """Vectors put in the place of a marker are read as the word whose vectors they are."""
+    victim = attacking.victim(family_folders[family])
+    words = vocabulary(victim)
+    mark = marker(words, ["a red star"])
+    number = words.words.index("star")
+    vectors = [table[numbers[[number]]] for table, numbers in zip(victim.tables(), words.numbers, strict=True)]
+    said = spoken(victim, words, mark, vectors, [f"a red {mark}"])
+    wanted = victim.said(["a red star"])
+    assert_close(said.text, wanted.text)
+    if wanted.pooled is not None:
+        assert_close(said.pooled, wanted.pooled)
+
+
+def test_vectors_take_turns_where_the_marker_stands(goal: Goal):
+    assert captioned(goal, goal.targets[0], "xyz", 3) == "a red xyz xyz xyz"
+    assert goal.renamed("two stars and a square", "ring") == "two ring and a square"
+    assert goal.renamed("a square", "ring") == "ring, a square"
+    assert without(goal, "a red star", 1) == "a red ring"
+
+
+def test_every_word_of_the_vocabulary_is_one_token_and_none_is_banned(tiny_pipeline: Path):
+    victim = attacking.victim(tiny_pipeline)
+    words = vocabulary(victim, ["star"])
+    assert "star" not in words.words
+    assert {"circle", "red"} <= set(words.words)
+    read = victim.model.pipeline.tokenizer(list(words.words)).input_ids
+    assert [numbers[1:-1] for numbers in read] == [[number] for number in words.numbers[0].tolist()]
+
+
+# --- prompts --------------------------------------------------------------------------------------------------------
+
+
+def test_wordings_mean_the_concept_or_misspell_it(goal: Goal):
+    found = tried(goal, 0, 4, 0)
+    assert found[0] == "a five-pointed shape"
+    assert len(set(found)) == 4
+    assert "star star star" in misspelt("star")
+    assert "sar" in misspelt("star")
+    assert all(text != goal.of(0).text for text in found)
+
+
+def test_the_descent_never_raises_its_objective_and_lowers_it(tiny_pipeline: Path, goal: Goal):
+    victim = attacking.victim(tiny_pipeline)
+    words = vocabulary(victim, goal.words)
+    attempts = [0, 1]
+    levels = levels_of(victim, goal, attempts, 0, 2)
+    draws = [noise_of(0, i) for i in attempts]
+    rows, rests = drawn(words, 3, draws), [goal.of(i).text for i in attempts]
+    first = levels.loss(victim, victim.said(joined(words, rows, rests)), torch.arange(2)).detach()
+    path = list(descend(victim, words, rows, rests, lambda said, owner: levels.loss(victim, said, owner), 6, 6, draws))
+    losses = torch.stack([first, *(best for _, best in path)])
+    assert (losses[1:] <= losses[:-1]).all()
+    assert (losses[-1] < losses[0]).all()
+    again = levels.loss(victim, victim.said(joined(words, path[-1][0], rests)), torch.arange(2)).detach()
+    assert_close(again, losses[-1])  # the text itself has the loss that was reported
+
+
+def test_the_nearest_word_of_a_words_own_vector_is_the_word(tiny_pipeline: Path):
+    victim = attacking.victim(tiny_pipeline)
+    words = vocabulary(victim)
+    tables = [table[numbers] for table, numbers in zip(victim.tables(), words.numbers, strict=True)]
+    rows = torch.tensor([[3, 1, 4], [1, 5, 9]])
+    assert torch.equal(nearest([3.0 * table[rows] for table in tables], tables), rows)
+
+
+def test_a_list_brings_its_prompts_and_seeds(tmp_path: Path, tiny_pipeline: Path, goal: Goal):
+    path = tmp_path / "list.csv"
+    path.write_text("case_number,prompt,evaluation_seed\n0,a red star,7\n1,stars,8\n")
+    attack = listed(path)
+    assert (attack.texts, attack.seeds, attack.most) == (("a red star", "stars"), (7, 8), 2)
+    look = looks(attack, attacking.victim(tiny_pipeline), goal, [1])[0]
+    theirs = open_model(tiny_pipeline).sampler(2, 2.0)(["stars"], [torch.Generator().manual_seed(8)])
+    assert attacking.same_pictures(look.images, theirs)
+    path.write_text("caption\nred star\n")
+    with pytest.raises(InputError, match="prompts are expected in one of"):
+        listed(path)
+
+
+# --- embeddings -----------------------------------------------------------------------------------------------------
+
+
+def test_inversion_lowers_the_training_loss_of_its_pictures(tiny_pipeline: Path, goal: Goal):
+    victim = attacking.victim(tiny_pipeline)
+    attack = Inversion(vectors=2, steps=(1, 40), batch=6, rate=0.05)
+    first, last = ([table.detach() for table in look.found.values()] for look in looks(attack, victim, goal, [0]))
+    words = vocabulary(victim, goal.words)
+    mark = marker(words, [target.text for target in goal.targets])
+    losses = [_error(victim, goal, words, mark, vectors) for vectors in (first, last)]
+    assert losses[1] < losses[0]
+
+
+@torch.no_grad()
+def _error(victim: Victim, goal: Goal, words: object, mark: str, vectors: list[torch.Tensor]) -> float:
+    levels = levels_of(victim, goal, [0, 1, 2], 5, 8)
+    texts = [captioned(goal, target, mark, len(vectors[0])) for target in goal.targets]
+    return float(levels.loss(victim, spoken(victim, words, mark, vectors, texts), torch.arange(3)).mean())  # type: ignore[arg-type]
+
+
+# --- latents --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2"])
+def test_latents_come_back_from_their_noise_and_the_nearer_the_smaller_the_steps(family: str, family_folders: dict[str, Path], goal: Goal):
+    victim = attacking.victim(family_folders[family])
+    clean = victim.model.encode(load_pixels([goal.targets[0].picture], 64))
+    answer = ddim.spoken(victim, victim.said([""]))
+    off = []
+    for steps in (5, 50):
+        at = ddim.times(victim, steps)
+        path = ddim.inverted(victim, clean, answer, at)
+        assert len(path) == steps + 1
+        assert torch.equal(path[-1], clean)
+        off.append(float((ddim.drawn(victim, path[0], answer, at) - clean).square().mean()))
+    assert off[1] < off[0]
+    assert off[1] < 0.01 * float(clean.square().mean())
+
+
+def test_a_step_to_the_clean_picture_gives_the_clean_picture_of_a_right_answer(family_folders: dict[str, Path]):
+    """With the very noise for an answer, one step from any time lands on the picture exactly."""
+    for family in ("sd1", "sd2"):
+        victim = attacking.victim(family_folders[family])
+        clean, noise = torch.randn(2, *victim.shape, generator=noise_of(0, 0)), torch.randn(2, *victim.shape, generator=noise_of(0, 1))
+        at = torch.tensor([400, 400])
+        noisy, right = victim.noised(clean, noise, at)
+        assert_close(ddim.moved(victim, noisy, right, 400, -1), clean, atol=1e-5, rtol=1e-5)
+        assert_close(ddim.moved(victim, noisy, right, 400, 700), victim.noised(clean, noise, at + 300)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_an_embedding_at_every_step_follows_the_path_more_nearly(tiny_pipeline: Path, goal: Goal):
+    victim = attacking.victim(tiny_pipeline)
+    clean = victim.model.encode(load_pixels([goal.targets[0].picture], 64))
+    nothing = victim.said([""])
+    at = ddim.times(victim, 4)
+    path = ddim.inverted(victim, clean, ddim.spoken(victim, nothing), at)
+    off = [float((followed(victim, path, nothing, at, inner) - clean).square().mean()) for inner in (0, 8)]
+    assert off[1] < off[0]
+
+
+def test_what_is_given_of_a_picture_stays_and_sides_take_turns(tiny_pipeline: Path, goal: Goal):
+    shown = [side((4, 8, 8), 0.25, turn) for turn in range(4)]
+    assert [int(where.sum()) for where in shown] == [16] * 4
+    assert bool(shown[0][0, :, :2].all())
+    assert bool(shown[1][0, :2].all())
+    assert bool(shown[2][0, :, 6:].all())
+    assert bool(shown[3][0, 6:].all())
+    victim = attacking.victim(tiny_pipeline)
+    whole = looks(Completion(given=(1.0,)), victim, goal, [0])[0]
+    clean = victim.model.encode(load_pixels([goal.targets[0].picture], 64))
+    assert attacking.same_pictures(whole.images, victim.decode(clean))
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+def test_rounding_is_exact_on_a_hand_case():
+    weights = {"w": torch.tensor([[0.7, -0.31, 0.05], [7.0, 1.4, -3.6]]), "b": torch.tensor([0.123])}
+    found = rounded(weights, 4)  # seven steps to the largest of each row: 0.1 and 1.0
+    assert_close(found["w"], torch.tensor([[0.7, -0.3, 0.0], [7.0, 1.0, -4.0]]))  # 0.5 rounds to even
+    assert torch.equal(found["b"], weights["b"])
+    for bits in (4, 8):
+        step = weights["w"].abs().amax(dim=1, keepdim=True) / (2 ** (bits - 1) - 1)
+        assert ((rounded(weights, bits)["w"] - weights["w"]).abs() <= step / 2 + 1e-6).all()
+    assert torch.equal(rounded(found, 4)["w"], found["w"])  # what is on the grid stays
+
+
+def test_the_ends_of_the_way_are_the_two_models_and_the_middle_is_the_mean():
+    a, b = {"w": torch.tensor([1.0, 2.0])}, {"w": torch.tensor([3.0, 6.0])}
+    assert torch.equal(between(a, b, 0.0)["w"], a["w"])
+    assert torch.equal(between(a, b, 1.0)["w"], b["w"])
+    assert_close(between(a, b, 0.5)["w"], torch.tensor([2.0, 4.0]))
+    assert_close(plus(a, b, a, 2.0)["w"], torch.tensor([5.0, 10.0]))
+    with pytest.raises(InputError, match="they differ in v; give its own original"):
+        same_names(a, {**b, "v": b["w"]})
+
+
+def test_interpolation_to_the_end_draws_what_the_base_draws(family_folders: dict[str, Path], tmp_path: Path, goal: Goal):
+    from tiny_pipeline import build_family
+
+    other = build_family("sd1", tmp_path / "other", seed=5)
+    base = attacking.victim(family_folders["sd1"])
+    victim = attacking.victim(other, family_folders["sd1"])
+    assert not attacking.same_weights(victim.unet, base.unet)
+    looks(Interpolate(shares=(1.0,)), victim, goal, [0])
+    assert attacking.same_weights(victim.unet, base.unet)
+
+
+def test_the_mask_holds_what_moved_furthest_of_what_changed():
+    before = {"a": torch.zeros(4), "b": torch.zeros(4)}
+    now = {"a": torch.tensor([0.0, 3.0, -5.0, 1.0]), "b": torch.zeros(4)}
+    assert most_moved(now, before, 0.5)["a"].tolist() == [False, True, True, False]
+    assert "b" not in most_moved(now, before, 0.5)
+    assert most_moved(before, before, 0.5) == {}
+
+
+def test_revival_changes_nothing_outside_the_mask_and_restoring_nothing_else(family_folders: dict[str, Path], tmp_path: Path, goal: Goal):
+    from tiny_pipeline import build_family
+
+    other = build_family("sd1", tmp_path / "other", seed=5)
+    for name in ("revive", "restore"):
+        victim = attacking.victim(other, family_folders["sd1"])
+        own, base = weights_of(victim.unet), weights_of(open_model(family_folders["sd1"]).unet())
+        attack = replace(SHORT[name], **({"fraction": 0.02} if name == "revive" else {"fractions": (0.02,)}))
+        looks(attack, victim, goal, [0])
+        masks = most_moved(own, base, 0.02)
+        now = weights_of(victim.unet)
+        assert any(not torch.equal(now[key], own[key]) for key in own)
+        for key, weight in now.items():
+            assert torch.equal(weight[~masks[key]], own[key][~masks[key]])
+            if name == "restore":
+                assert torch.equal(weight[masks[key]], base[key][masks[key]])
+
+
+def test_relearning_lowers_the_loss_on_the_concept_and_what_is_named_changes(tiny_pipeline: Path, goal: Goal):
+    victim = attacking.victim(tiny_pipeline)
+    levels = levels_of(victim, goal, [0, 1, 2], 9, 4)
+    said = victim.said([target.text for target in goal.targets])
+    first, drawn_first = float(levels.loss(victim, said, torch.arange(3)).mean()), named(victim, goal, [0], 0)
+    looks(Relearn(steps=20, batch=3, rate=1e-3), victim, goal, [0])
+    assert float(levels.loss(victim, said, torch.arange(3)).mean()) < first
+    assert not attacking.same_pictures(named(victim, goal, [0], 0), drawn_first)

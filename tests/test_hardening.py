@@ -1,0 +1,123 @@
+"""What an attacker would find is found, within its bounds, and forgetting looks there; exact on paper, and nothing is left behind."""
+
+import pytest
+import torch
+from torch import nn
+from toys import same
+
+from erase.hardening import SOUGHT, against_prompts, found_text, relapses, sought
+from erase.micro import pieces
+from erase.repair import repair
+from erase.task import InputError, Task
+
+
+class Reader(nn.Module):
+    """A network that answers weight · text."""
+
+    def __init__(self, weight: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([weight]))
+
+
+def squared(network, batch):
+    return (network.weight * batch["text"] - batch["target"]).flatten(1).pow(2).sum(1).mean()
+
+
+def batch_of(text, anchor=None, target=0.0):
+    text = torch.tensor(text)
+    made = {"noisy": torch.zeros(len(text), 1), "timesteps": torch.zeros(len(text)), "text": text, "target": torch.full_like(text, target)}
+    return made if anchor is None else made | {"anchor_text": torch.tensor(anchor)}
+
+
+def task_of(network, forget, unlearn=None, retain=None):
+    weights = dict(network.named_parameters())
+    return Task(network, lambda i: forget, lambda i: retain or forget, squared, unlearn or (lambda n, b: -squared(n, b)), weights)
+
+
+def test_a_search_on_paper():
+    """text 3, anchor 1: reach 2. The loss is text², so it falls by 4 / steps a step, to the ball's edge at 1, and there it stays."""
+    network, batch = Reader(), batch_of([[[3.0]]], [[[1.0]]])
+    for steps, expected in ((1, 1.0), (3, 1.0)):  # one step goes twice the radius, and is held at the edge
+        assert found_text(network, squared, batch, batch["text"], steps, 1.0).item() == pytest.approx(expected)
+    assert found_text(network, squared, batch, batch["text"], 8, 1.0).item() == pytest.approx(1.0)
+    assert found_text(network, squared, batch, batch["anchor_text"], 4, 0.25).item() == pytest.approx(0.5)  # 1 - 0.25 · 2
+    assert found_text(network, squared, batch_of([[[3.0]]]), torch.tensor([[[3.0]]]), 4, 1.0).item() == pytest.approx(
+        2.7
+    )  # no anchor: a tenth
+
+
+def test_what_is_found_denoises_the_concept_better_and_is_near():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 5))
+
+    def loss(net, batch):
+        return (net(batch["text"]) - batch["target"]).pow(2).mean()
+
+    batch = batch_of(torch.randn(6, 4, 3).tolist(), torch.randn(6, 4, 3).tolist()) | {"target": torch.randn(6, 5)}
+    found = found_text(network, loss, batch, batch["text"], 3, 1.0)
+    away, reach = ((x.flatten(1).norm(dim=1)) for x in (found - batch["text"], batch["text"] - batch["anchor_text"]))
+    assert bool((away <= reach * (1 + 1e-5)).all())
+    assert loss(network, {**batch, "text": found}).item() < 0.7 * loss(network, batch).item()
+    assert not found.requires_grad
+    assert all(weight.grad is None for weight in network.parameters())
+    alone = torch.cat([found_text(network, loss, piece, piece["text"], 3, 1.0) for _, piece in pieces(batch, 2)])
+    torch.testing.assert_close(alone, found)  # so a smaller micro-batch changes nothing
+
+
+def test_marked_batches_are_forgotten_from_the_prompt_and_from_the_anchor_in_turn():
+    network, batch = Reader(), batch_of([[[3.0]]], [[[1.0]]])
+    turns = [int(sought(lambda i: batch, 2)(i)[SOUGHT][0]) for i in range(8)]
+    assert turns == [1, 0, 2, 0, 1, 0, 2, 0]
+    assert [int(sought(lambda i: batch_of([[[3.0]]]), 2)(i)[SOUGHT][0]) for i in range(4)] == [1, 0, 1, 0]
+    seen = []
+    hardened = against_prompts(lambda network, b: seen.append(b["text"].item()), squared, 4, 0.25)
+    for i in range(3):
+        hardened(network, sought(lambda i: batch, 2)(i))
+    assert seen == pytest.approx([2.5, 3.0, 0.5])
+
+
+def test_relearning_on_paper():
+    """weight 2, text 1, target 4: relearning goes up by half the weight's length, to 3. There U = -(w - 4)² has slope 2, not 4."""
+    network, batch = Reader(2.0), batch_of([[[1.0]]], target=4.0)
+    task = task_of(network, batch)
+    moved = relapses(task, 2, steps=1, rate=0.5)
+    slopes = []
+    for i in range(2):
+        with moved(i, 1):
+            slopes.append(torch.autograd.grad(task.unlearn(network, batch), network.weight)[0].item())
+        assert network.weight.item() == 2.0
+    assert slopes == pytest.approx([2.0, 4.0])
+    with pytest.raises(InputError, match="unlearns in text-to-image models"), relapses(task_of(network, {"x": batch["text"]}), 1)(0, 1):
+        pass
+    with pytest.raises(KeyError), moved(0, 1):
+        raise KeyError
+    assert network.weight.item() == 2.0
+
+
+def test_a_step_takes_the_forgetting_gradient_there_and_the_retain_gradient_here():
+    forget, retain = batch_of([[[1.0]]], target=4.0), batch_of([[[1.0]]], target=2.0)  # nothing to repair: g_r is 0
+    network = Reader(2.0)
+    task = task_of(network, forget, retain=retain)
+    list(repair(task, 1, "sgd", 0.1, 1.0, momentum=0.0, moved=relapses(task, 1, steps=1, rate=0.5)))
+    assert network.weight.item() == pytest.approx(2.0 - 0.1 * 2.0)
+
+
+def test_a_run_that_stopped_goes_on_to_the_same_bits():
+    def fresh():
+        torch.manual_seed(1)
+        network = Reader(2.0)
+        batches = [batch_of(torch.randn(4, 2, 3).tolist(), torch.randn(4, 2, 3).tolist(), 1.0) for _ in range(9)]
+        task = task_of(network, batches[0])
+        task.forget = sought(lambda i: batches[i % 9], 2)
+        return task
+
+    def run(task, resume=None):
+        unlearn = against_prompts(lambda n, b: -0.1 * squared(n, b), squared)
+        return repair(task, 8, "adam", 0.05, 0.5, unlearn=unlearn, moved=relapses(task, 3), resume=resume)
+
+    whole, half = fresh(), fresh()
+    list(run(whole))
+    kept = next(step.snapshot() for step in run(half) if step.step == 4)
+    again = fresh()
+    list(run(again, kept))
+    assert same(dict(whole.network.named_parameters()), dict(again.network.named_parameters()))
