@@ -15,6 +15,7 @@ from erase.concepts.wording import naming, slots_of
 from erase.demo import DEMO
 
 __all__ = [
-    "DEMO", "DETECTORS", "JUDGES", "KEYS", "ROLES", "Concept", "Prompt", "anchors_for", "captions", "chosen_anchor",
-    "list_concepts", "load_concept", "naming", "neutral_candidates", "prompts", "prompts_folder", "read_concept", "read_prompt_csv", "slots_of", "with_anchors", "words_fit",
+    "DEMO", "DETECTORS", "JUDGES", "KEYS", "ROLES", "Concept", "Prompt", "anchors_for", "captions", "chosen_anchor", "list_concepts",
+    "load_concept", "naming", "neutral_candidates", "prompts", "prompts_folder", "read_concept", "read_prompt_csv", "slots_of",
+    "with_anchors", "words_fit",
 ]  # fmt: skip
