@@ -373,8 +373,9 @@ def main(arguments: Iterable[str] | None = None) -> None:
     )
     parser.add_argument("--base", type=Path, help="a finished folder of the demo: its autoencoder and judge are taken over, or begun with")
     parser.add_argument("--polish", action="store_true", help="go on from the base's UNet and text encoder with the second course")
-    for name in ("pictures", "judge_steps", "unet_steps", "dots_steps", "seed"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, help="by default as the shipped weights")
+    parser.add_argument("--unet-steps", type=int, help="steps of the UNet's first course; by default what the shipped weights had")
+    parser.add_argument("--dots-steps", type=int, help="steps of its second course, on dotted pictures")
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args(None if arguments is None else list(arguments))
     if given.polish and given.base is None:
