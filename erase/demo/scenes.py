@@ -195,6 +195,14 @@ HOWS = ((NAMED, NAMED, 0.66), (NAMED, OMITTED, 0.12), (OMITTED, NAMED, 0.06), (I
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
     """A caption in varied English: of two things either comes first, and at most one of all attributes is implied."""
+    return speak(scene, rng)[0]
+
+
+Said = tuple[tuple[Thing, ...], list[dict[str, str]], bool]
+
+
+def speak(scene: Scene, rng: np.random.Generator) -> tuple[str, Said]:
+    """A caption, and what it says: the things in the order of mention, how each is named, and whether their relation is."""
     if len(scene.things) == 2 and rng.random() < 0.5:
         scene = replace(scene, things=scene.things[::-1])
     picks = rng.choice(len(HOWS), len(scene.things), p=[share for *_, share in HOWS])
@@ -204,15 +212,26 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
             how.update({domain: NAMED for domain, said in how.items() if said == IMPLIED})
     if not scene.alike and rng.random() < 0.5:
         hows.reverse()
-    return phrase(
+    related = bool(rng.random() < 0.75)
+    text = phrase(
         scene,
         hows,
-        related=bool(rng.random() < 0.75),
+        related=related,
         background=bool(rng.random() < 0.5),
         clutter=bool(rng.random() < 0.6),
         lead=int(rng.integers(len(LEADS))),
         implicit=int(rng.integers(2)),
     )
+    return text, (scene.things, hows, related)
+
+
+def plainly(scene: Scene, rng: np.random.Generator) -> tuple[str, Said]:
+    """The same with everything named, and the relation."""
+    if len(scene.things) == 2 and rng.random() < 0.5:
+        scene = replace(scene, things=scene.things[::-1])
+    hows = [dict.fromkeys(DOMAINS, NAMED) for _ in scene.things]
+    text = phrase(scene, hows, background=bool(rng.random() < 0.3), lead=int(rng.integers(len(LEADS))))
+    return text, (scene.things, hows, True)
 
 
 def words() -> list[str]:
