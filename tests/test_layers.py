@@ -30,7 +30,7 @@ LEVELS: list[tuple[str, ...]] = [
         "erase.demo.scenes",
         "erase.demo.grow",
     ),
-    ("erase.demo.worlds",),
+    ("erase.demo.worlds", "erase.demo.parsing"),
     (
         "erase.run",
         "erase.scope",
@@ -54,6 +54,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("erase.data", "erase.networks", "erase.hardening"),
     ("erase.requests",),
     ("erase.latents", "erase.demo.judge", "erase.demo.scene_judge", "erase.demo.networks", "erase.families", "erase.pool", "erase.changes"),
+    ("erase.demo.composing",),
     ("erase.demo.train", "erase.configs", "erase.diffusion.stable"),
     ("erase.demo.clip", "erase.unpack", "erase.pack", "erase.diffusion.xl"),
     ("erase.diffusion.models", "erase.diffusion.tasks"),

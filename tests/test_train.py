@@ -77,7 +77,7 @@ def test_polishing_goes_on_from_finished_weights_and_takes_their_tokens_along(tm
 
 def tiny_scenes(folder: Path, stop_at: int | None = None) -> Path:
     """The training of scenes in small, stopped where its UNet has done `stop_at` steps."""
-    plan = replace(PLANS["scenes"], pictures=500, judge_steps=1, unet_steps=4, layout_from=2)
+    plan = replace(PLANS["scenes"], pictures=500, judge_steps=1, unet_steps=4)
     if stop_at is None:
         return train(plan, folder, judge_path().parent)
     with pytest.MonkeyPatch.context() as patch:

@@ -31,6 +31,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from erase.demo import DEMO, SCENES, judge_path, networks, scenes, world
+from erase.demo.composing import Composer, composing
 from erase.demo.grow import grow, keep_words
 from erase.demo.judge import Judge, load_judge
 from erase.demo.scene_judge import SceneJudge, judging_loss, load_scene_judge, targets
@@ -53,14 +54,11 @@ class Plan:
     depth: int = 1  # of the UNet's transformers at the finer resolution
     layers: int = 3  # of the text encoder
     rate: float = 1e-3
-    layout_from: int | None = None  # step of the UNet from which on high noise, where the layout is decided, counts
 
 
 PLANS = {
     "demo": Plan(),
-    "scenes": Plan(
-        world="scenes", pictures=30_000, judge_steps=800, unet_steps=6_400, dots_steps=0, depth=2, layers=4, rate=8e-4, layout_from=1_500
-    ),
+    "scenes": Plan(world="scenes", pictures=30_000, judge_steps=800, unet_steps=7_500, dots_steps=0, depth=2, layers=4, rate=8e-4),
 }
 
 
@@ -246,28 +244,24 @@ class Denoiser(nn.Module):
 
 
 def train_denoiser(
-    plan: Plan, scenes: list[Any], mean: Tensor, std: Tensor, tokenizer: Any, folder: Path, start: Path | None = None
+    plan: Plan, scenes: list[world.Scene], mean: Tensor, std: Tensor, tokenizer: Any, folder: Path, start: Path | None = None
 ) -> Denoiser:
     """v-prediction with min-SNR weights (Hang et al. 2023, gamma 5) and 10 % empty captions for guidance.
 
     Then a second, shorter course in which half of each batch is dotted and its noise of middle strength: where the dots
     lie is free in two directions, so their mean is no dots at all, and the first course ends with a third of them solid.
-    `start`, a finished folder, takes the place of the first course; the networks of `scenes` only begin where it ended.
+    `start`, a finished folder, takes the place of the first course.
     """
     torch.manual_seed(hash_seed(plan.seed, "denoiser"))
-    model = Denoiser(networks.build_unet(plan.depth), networks.build_text_encoder(tokenizer, plan.layers)).to(plan.device)
+    model = Denoiser(networks.build_unet(), networks.build_text_encoder(tokenizer)).to(plan.device)
     scheduler = networks.build_forward()
     kept = scheduler.alphas_cumprod
     weight = torch.minimum(kept / (1 - kept), torch.tensor(5.0)) / (kept / (1 - kept) + 1)
-    # Those weights come near zero where noise is high. What one thing looks like is learned all the same; how many things
-    # there are, where and which colour is whose is decided there, and was wrong in three pictures of five.
-    layout = torch.where(kept < 0.5, weight.clamp(min=0.35), weight)
-    dotted = torch.tensor([i for i, scene in enumerate(scenes) if plan.dots_steps and scene.style == "dotted"])
-    speak_of = WORLDS[plan.world].drawing.caption
+    dotted = torch.tensor([i for i, scene in enumerate(scenes) if scene.style == "dotted"])
 
-    def denoising(rows: Tensor, t: Tensor, generator: torch.Generator, weight: Tensor = weight) -> Tensor:
+    def denoising(rows: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
         speak = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        captions = ["" if speak.random() < 0.1 else speak_of(scenes[i], speak) for i in rows.tolist()]
+        captions = ["" if speak.random() < 0.1 else world.caption(scenes[i], speak) for i in rows.tolist()]
         tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         latents = mean[rows] + std[rows] * torch.randn(mean[rows].shape, generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
@@ -280,8 +274,7 @@ def train_denoiser(
 
     def everything(step: int, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(scenes), (64,), generator=generator)
-        later = plan.layout_from is not None and step >= plan.layout_from
-        return denoising(rows, torch.randint(1000, (64,), generator=generator), generator, layout if later else weight)
+        return denoising(rows, torch.randint(1000, (64,), generator=generator), generator)
 
     def half_dotted(step: int, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(scenes), (64,), generator=generator)
@@ -291,15 +284,25 @@ def train_denoiser(
             t[:32] = torch.randint(300, 900, (32,), generator=generator)
         return denoising(rows, t, generator)
 
-    if start is not None:
-        begin(model, tokenizer, start / "pipeline")
-    if start is None or plan.world != DEMO:
+    if start is None:
         fit("denoiser", model, everything, plan.unet_steps, plan.rate, folder, plan.seed, plan.device)
+    else:
+        begin(model, tokenizer, start / "pipeline")
     fit("denoiser-dots", model, half_dotted, plan.dots_steps, 5e-4, folder, plan.seed, plan.device, decay=0.99)
     return model.eval().requires_grad_(False)
 
 
-def begin(model: Denoiser, tokenizer: Any, start: Path) -> None:
+def train_composer(plan: Plan, made: list[scenes.Scene], mean: Tensor, std: Tensor, tokenizer: Any, folder: Path, start: Path) -> Composer:
+    """The larger networks of `scenes`, which begin where those of `start`, a finished folder, ended."""
+    torch.manual_seed(hash_seed(plan.seed, "composer"))
+    model = Composer(networks.build_unet(plan.depth), networks.build_text_encoder(tokenizer, plan.layers)).to(plan.device)
+    begin(model, tokenizer, start / "pipeline")
+    loss = composing(model, made, mean, std, tokenizer, plan.device)
+    fit("composer", model, loss, plan.unet_steps, plan.rate, folder, plan.seed, plan.device)
+    return model.eval().requires_grad_(False)
+
+
+def begin(model: Denoiser | Composer, tokenizer: Any, start: Path) -> None:
     """UNet and text encoder of a pipeline folder, of this size or smaller, and the embeddings of the words that it knows."""
     unet, text = (load_file(start / f"{file}.safetensors") for file in ("unet/diffusion_pytorch_model", "text_encoder/model"))
     table = next(name for name in text if name.endswith("token_embedding.weight"))
@@ -310,7 +313,7 @@ def begin(model: Denoiser, tokenizer: Any, start: Path) -> None:
     keep_words(model.text_encoder.get_input_embeddings(), known, old, tokenizer.get_vocab())
 
 
-def write(folder: Path, model: Denoiser, vae: Any, tokenizer: Any, judge: Judge | SceneJudge) -> None:
+def write(folder: Path, model: Denoiser | Composer, vae: Any, tokenizer: Any, judge: Judge | SceneJudge) -> None:
     """A complete pipeline folder and the judge; float16 but for the text encoder, which must match its reader."""
     from diffusers import StableDiffusionPipeline
 
@@ -350,9 +353,14 @@ def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = Fal
     if base is None:
         vae.register_to_config(scaling_factor=float(1 / mean.std()))
     factor = vae.config.scaling_factor
-    start = base if polish or plan.world == SCENES else None
-    model = train_denoiser(plan, made, mean * factor, std * factor, tokenizer, folder, start)
+    latents = mean * factor, std * factor
+    model: Denoiser | Composer
     judge: Judge | SceneJudge
+    if plan.world == SCENES:
+        assert base is not None
+        model = train_composer(plan, made, *latents, tokenizer, folder, base)
+    else:
+        model = train_denoiser(plan, made, *latents, tokenizer, folder, base if polish else None)
     if plan.world == SCENES:
         known = plan.without is not None
         judge = load_scene_judge(judge_path(SCENES)) if known else train_scene_judge(plan, drawn, made, vae, folder)
