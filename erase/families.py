@@ -12,8 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from erase import layouts
-from erase.layouts import UNET, VAE, Tensors, count, under
+from erase.layouts import (
+    UNET,
+    VAE,
+    Tensors,
+    clip_to_folder,
+    count,
+    open_clip_to_file,
+    open_clip_to_folder,
+    under,
+    unet_to_file,
+    unet_to_folder,
+    vae_to_file,
+    vae_to_folder,
+)
 from erase.task import InputError
 
 WHOLE = "give a checkpoint that holds UNet, autoencoder and text encoder"
@@ -132,10 +144,10 @@ def size_of(facts: Mapping[str, str], family: str, prediction: str) -> int:
 
 def to_folder(tensors: Tensors, family: str) -> dict[str, dict[str, Any]]:
     """Part -> its tensors under the names of diffusers and transformers."""
-    found = {"unet": layouts.unet_to_folder(under(tensors, UNET)), "vae": layouts.vae_to_folder(under(tensors, VAE))}
+    found = {"unet": unet_to_folder(under(tensors, UNET)), "vae": vae_to_folder(under(tensors, VAE))}
     for part, prefix in FAMILIES[family].text.items():
         own = under(tensors, prefix)
-        found[part] = layouts.open_clip_to_folder(own, _used(own, family)) if prefix.endswith(".model.") else layouts.clip_to_folder(own)
+        found[part] = open_clip_to_folder(own, _used(own, family)) if prefix.endswith(".model.") else clip_to_folder(own)
     return found
 
 
@@ -149,12 +161,12 @@ def _used(tensors: Tensors, family: str) -> int:
 
 def to_file(parts: Mapping[str, Tensors], family: str) -> dict[str, Any]:
     """A folder's parts -> the tensors of a single file."""
-    found = {UNET + name: tensor for name, tensor in layouts.unet_to_file(parts["unet"]).items()}
-    found |= {VAE + name: tensor for name, tensor in layouts.vae_to_file(parts["vae"]).items()}
+    found = {UNET + name: tensor for name, tensor in unet_to_file(parts["unet"]).items()}
+    found |= {VAE + name: tensor for name, tensor in vae_to_file(parts["vae"]).items()}
     for part, prefix in FAMILIES[family].text.items():
-        own = layouts.clip_to_folder(parts[part]) if part != "text_encoder_2" else dict(parts[part])
+        own = clip_to_folder(parts[part]) if part != "text_encoder_2" else dict(parts[part])
         if prefix.endswith(".model."):
-            own = layouts.open_clip_to_file(own)
+            own = open_clip_to_file(own)
         if family == "sd2":
             own |= _last_again(own)
         found |= {prefix + name: tensor for name, tensor in own.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from erase.micro import pieces
-from erase.task import Batch, InputError, Loss
+from erase.task import Batch, Diverged, InputError, Loss
 
 # optimizer -> bytes a weight of its state, and of what it holds for a moment while it updates all weights at once.
 STATE_BYTES = {"adam": (8, 4), "adamw": (8, 4), "adafactor": (1, 0), "sgd": (4, 4)}
@@ -49,6 +50,17 @@ def gradient_of(
     for weight in held:
         weight.grad = None
     return total, found
+
+
+NUMBERS = ("retain loss", "unlearn loss", "product of the gradients", "retain gradient", "unlearn gradient", "coefficient")
+
+
+def finite(i: int, numbers: Sequence[Tensor]) -> list[float]:
+    """The NUMBERS of step i, in one host copy; Diverged, by name, where one of them is no number."""
+    found: list[float] = torch.stack([x.to(numbers[2]) for x in numbers]).tolist()
+    if strange := [name for name, x in zip(NUMBERS, found, strict=True) if not math.isfinite(x)]:
+        raise Diverged(i, f"the {strange[0]}")
+    return found
 
 
 @torch.no_grad()

@@ -14,14 +14,12 @@ from torch import Tensor
 
 from erase.guard import Guard
 from erase.micro import count, fitting
-from erase.optimizers import gradient_of, make_optimizer, put_back, restore, snapshot_of
+from erase.optimizers import finite, gradient_of, make_optimizer, put_back, restore, snapshot_of
 from erase.project import project, project_update
 from erase.task import Batch, Diverged, Loss, Step, Task
 
 Moved = Callable[[int, int], AbstractContextManager[None]]
 """Number of a forget batch, micro-batch -> a context in which the weights are where forgetting is to look at them."""
-
-_NUMBERS = ("retain loss", "unlearn loss", "product of the gradients", "retain gradient", "unlearn gradient", "coefficient")
 
 
 def repair(
@@ -90,33 +88,41 @@ def repair(
         task.average([U, L_r, *g_u, *g_r])
 
         g, dot, norm_r, norm_u, c = project(g_r, g_u, forget_weight, projected and not of_update, two_sided, per_layer)
+        try:
+            numbers = finite(i, (L_r, U, dot, norm_r, norm_u, c))
+        except Diverged:
+            put_back(network, buffers)  # batch norms in training mode have already seen the batch
+            raise
 
-        numbers = torch.stack([x.to(dot) for x in (L_r, U, dot, norm_r, norm_u, c)]).tolist()
-        if strange := [name for name, x in zip(_NUMBERS, numbers, strict=True) if not math.isfinite(x)]:
-            # Batch norms in training mode have already seen the batch.
-            put_back(network, buffers)
-            raise Diverged(i, f"the {strange[0]}")
-
-        for weight, gradient in zip(weights, g, strict=True):
-            weight.grad = gradient
-        rate = learning_rate * (0.5 * (1 + math.cos(math.pi * (i - 1) / steps)) if cosine else 1.0) * (guard.rate if guard else 1.0)
-        update.param_groups[0]["lr"] = rate
-        if of_update and projected:
-            numbers[-1] += _bent_step(update, weights, g_u, per_layer) / rate
-        else:
-            update.step()
-        update.zero_grad(set_to_none=True)
+        rate = learning_rate * (_half_cosine(i, steps) if cosine else 1.0) * (guard.rate if guard else 1.0)
+        numbers[-1] += _take_step(update, weights, g, rate, g_u if of_update and projected else None, per_layer)
         done = i
         seen = guard.after(i, steps, micro, state, partial(restore, network, task.weights, update)) if guard else {}
         yield _step(i, numbers, forget_weight, start, fit, snapshot, seen)
 
 
+def _half_cosine(i: int, steps: int) -> float:
+    """From 1 at step 1 towards 0 after the last."""
+    return 0.5 * (1 + math.cos(math.pi * (i - 1) / steps))
+
+
 @torch.no_grad()
-def _bent_step(update: torch.optim.Optimizer, weights: Sequence[Tensor], g_u: Sequence[Tensor], per_layer: bool) -> float:
-    """The optimizer's step without its part along g_u, if that would raise U; how much of g_u that was."""
-    before = [weight.detach().clone() for weight in weights]
+def _take_step(
+    update: torch.optim.Optimizer,
+    weights: Sequence[Tensor],
+    g: Sequence[Tensor],
+    rate: float,
+    g_u: Sequence[Tensor] | None,
+    per_layer: bool,
+) -> float:
+    """The optimizer's step from the gradient g; given g_u, without its part along g_u if that would raise U. How much that was, by rate."""
+    for weight, gradient in zip(weights, g, strict=True):
+        weight.grad = gradient
+    update.param_groups[0]["lr"] = rate
+    before = [weight.detach().clone() for weight in weights] if g_u is not None else []
     update.step()
-    return float(project_update(weights, before, g_u, per_layer))
+    update.zero_grad(set_to_none=True)
+    return float(project_update(weights, before, g_u, per_layer)) / rate if g_u is not None else 0.0
 
 
 def _passes(

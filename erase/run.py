@@ -28,6 +28,7 @@ RUNS = Path("runs")  # where run folders are made that no --output names
 PACKAGES = ("erase-concept", "torch", "diffusers", "transformers", "safetensors")
 RECORDS = ("environment", "resumed_in")  # what options.json holds beside the options
 SHOWN = 8
+_PLACE = re.compile(r"(concept_file|concepts\[\d+\])\.source$")  # the file's content stands beside it
 DISK = {
     errno.ENOSPC: "the disk is full; free some space and give the same command again, it goes on where it stopped",
     errno.EDQUOT: "the disk quota is used up; free some space and give the same command again, it goes on where it stopped",
@@ -304,9 +305,9 @@ def _settle(folder: Path, wanted: dict[str, Any]) -> None:
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """One phrase for each option that differs: `learning_rate: 0.0001 there, 0.0002 now`."""
+    """One phrase for each option that differs: `learning_rate: 0.0001 there, 0.0002 now`. Where a concept file lies is no option."""
     old, new = flat(there), flat(now)
-    names = [name for name in {**old, **new} if (name in old, old.get(name)) != (name in new, new.get(name))]
+    names = [name for name in {**old, **new} if (name in old, old.get(name)) != (name in new, new.get(name)) and not _PLACE.match(name)]
     return [f"{name}: {_shown(old, name)} there, {_shown(new, name)} now" for name in names]
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -15,11 +14,9 @@ import torch
 from torch import Tensor
 
 from erase.micro import count, fitting
-from erase.optimizers import gradient_of, make_optimizer, restore, snapshot_of
+from erase.optimizers import finite, gradient_of, make_optimizer, restore, snapshot_of
 from erase.project import Projected, project
-from erase.task import Batch, Batches, Diverged, Loss, Step, Task
-
-_NUMBERS = ("retain loss", "unlearn loss", "product of the gradients", "retain gradient", "unlearn gradient", "coefficient")
+from erase.task import Batch, Batches, Loss, Step, Task
 
 
 class Side(NamedTuple):
@@ -87,16 +84,13 @@ def tune(
 
         g, dot, norm_r, norm_u, c = combine(g_r, g_u, Moment(i - 1, forgotten, fit, U))
 
-        numbers = torch.stack([x.to(dot) for x in (L_r, U, dot, norm_r, norm_u, c)]).tolist()
-        if strange := [name for name, x in zip(_NUMBERS, numbers, strict=True) if not math.isfinite(x)]:
-            raise Diverged(i, f"the {strange[0]}")
+        lost, added, product, long_r, long_u, coefficient = finite(i, (L_r, U, dot, norm_r, norm_u, c))
 
         for (name, weight), direction in zip(task.weights.items(), g, strict=True):
             weight.grad = direction if mask is None else direction.mul_(mask[name])
         update.step()
         update.zero_grad(set_to_none=True)
         done = i
-        lost, added, product, long_r, long_u, coefficient = numbers
         cosine = product / (long_r * long_u) if long_r * long_u else 0.0
         yield Step(i, lost, added, cosine, coefficient, False, time.perf_counter() - start, fit, snapshot)
 

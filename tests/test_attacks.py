@@ -73,29 +73,23 @@ def looks(attack: object, victim: Victim, goal: Goal, attempts: list[int], seed:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_every_attack_gives_a_picture_an_attempt_and_the_same_for_the_same_seed(name: str, tiny_pipeline: Path, goal: Goal):
-    first, again = (looks(SHORT[name], attacking.victim(tiny_pipeline, tiny_pipeline), goal, [0, 1]) for _ in range(2))
+def test_an_attack_gives_a_picture_an_attempt_the_same_for_the_same_seed_in_the_passes_that_it_says(
+    name: str, tiny_pipeline: Path, goal: Goal
+):
+    victims = [attacking.victim(tiny_pipeline, tiny_pipeline) for _ in range(2)]
+    first, again = (looks(SHORT[name], victim, goal, [0, 1]) for victim in victims)
     assert first
     for one, two in zip(first, again, strict=True):
         assert len(one.images) == len(one.by) == 2
         assert one.images[0].size == (64, 64)
         assert list(one.by) == list(two.by)
         assert attacking.same_pictures(one.images, two.images)
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_takes_no_more_passes_than_it_says(name: str, tiny_pipeline: Path, goal: Goal):
-    victim = attacking.victim(tiny_pipeline, tiny_pipeline)
-    looks(SHORT[name], victim, goal, [0, 1, 2])
-    took = victim.passes.drawing + victim.passes.other
-    said = SHORT[name].passes(3, 2 * victim.steps)
-    assert 0 < took <= said <= 1.5 * took
+    took = victims[0].passes.drawing + victims[0].passes.other
+    assert 0 < took <= SHORT[name].passes(2, 2 * victims[0].steps) <= 1.5 * took
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
-@pytest.mark.parametrize(
-    "name", ["named", "prefix", "hard-prompt", "direction", "inversion", "null-text", "completion", "relearn", "revive"]
-)
+@pytest.mark.parametrize("name", ["prefix", "hard-prompt", "direction", "inversion", "null-text", "relearn"])
 def test_families_are_attacked_by_the_same_code(family: str, name: str, family_folders: dict[str, Path], goal: Goal):
     folder = family_folders[family]
     found = looks(SHORT[name], attacking.victim(folder, folder), goal, [0])
@@ -118,7 +112,7 @@ def test_what_an_attack_lacks_is_said_in_a_line():
 # --- what a victim is told and draws --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+@pytest.mark.parametrize("family", ["sd2", "sdxl"])
 def test_a_victim_draws_what_the_pipeline_draws(family: str, family_folders: dict[str, Path]):
     victim = attacking.victim(family_folders[family])
     texts = ["a red star", "a blue ring"]
@@ -168,7 +162,7 @@ def test_wordings_mean_the_concept_or_misspell_it(goal: Goal):
     assert found[0] == "a five-pointed shape"
     assert len(set(found)) == 4
     assert "star star star" in misspelt("star")
-    assert "sar" in misspelt("star")
+    assert {"str", "staar", "satr", "s t a r"} <= set(misspelt("star"))
     assert all(text != goal.of(0).text for text in found)
 
 
@@ -245,7 +239,14 @@ def test_latents_come_back_from_their_noise_and_the_nearer_the_smaller_the_steps
         assert torch.equal(path[-1], clean)
         off.append(float((ddim.drawn(victim, path[0], answer, at) - clean).square().mean()))
     assert off[1] < off[0]
-    assert off[1] < 0.01 * float(clean.square().mean())
+
+
+def test_a_noise_that_is_answered_everywhere_is_undone_exactly(family_folders: dict[str, Path]):
+    victim = attacking.victim(family_folders["sd1"])
+    clean, noise = (torch.randn(1, *victim.shape, generator=noise_of(0, k)) for k in (0, 1))
+    at = ddim.times(victim, 7)
+    path = ddim.inverted(victim, clean, lambda latents, time: noise, at)
+    assert_close(ddim.drawn(victim, path[0], lambda latents, time: noise, at), clean, atol=1e-4, rtol=1e-4)
 
 
 def test_a_step_to_the_clean_picture_gives_the_clean_picture_of_a_right_answer(family_folders: dict[str, Path]):
@@ -302,7 +303,7 @@ def test_the_ends_of_the_way_are_the_two_models_and_the_middle_is_the_mean():
     assert torch.equal(between(a, b, 1.0)["w"], b["w"])
     assert_close(between(a, b, 0.5)["w"], torch.tensor([2.0, 4.0]))
     assert_close(plus(a, b, a, 2.0)["w"], torch.tensor([5.0, 10.0]))
-    with pytest.raises(InputError, match="they differ in v; give its own original"):
+    with pytest.raises(InputError, match="they differ in v; give the original it was made from"):
         same_names(a, {**b, "v": b["w"]})
 
 
@@ -347,7 +348,7 @@ def test_relearning_lowers_the_loss_on_the_concept_and_what_is_named_changes(tin
     victim = attacking.victim(tiny_pipeline)
     levels = levels_of(victim, goal, [0, 1, 2], 9, 4)
     said = victim.said([target.text for target in goal.targets])
-    first, drawn_first = float(levels.loss(victim, said, torch.arange(3)).mean()), named(victim, goal, [0], 0)
+    first, drawn_first = float(levels.loss(victim, said, torch.arange(3)).detach().mean()), named(victim, goal, [0], 0)
     looks(Relearn(steps=20, batch=3, rate=1e-3), victim, goal, [0])
-    assert float(levels.loss(victim, said, torch.arange(3)).mean()) < first
+    assert float(levels.loss(victim, said, torch.arange(3)).detach().mean()) < first
     assert not attacking.same_pictures(named(victim, goal, [0], 0), drawn_first)

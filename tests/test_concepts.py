@@ -413,7 +413,7 @@ def test_the_templates_for_free_text_are_concept_files_too():
 
 
 def test_the_prompts_are_found_inside_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(files.erase, "__file__", str(tmp_path / "erase" / "__init__.py"))
+    monkeypatch.setattr(files, "__file__", str(tmp_path / "erase" / "concepts" / "files.py"))
     assert prompts_folder() == tmp_path / "prompts"
     (tmp_path / "erase" / "prompts").mkdir(parents=True)
     assert prompts_folder() == tmp_path / "erase" / "prompts"

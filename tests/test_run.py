@@ -76,6 +76,18 @@ def test_no_difference_goes_unsaid(there: dict[str, object], now: dict[str, obje
     assert not differences(there, there)
 
 
+def test_a_checkout_may_move_and_a_concept_may_not_change(tmp_path: Path) -> None:
+    def options(place: str, prompt: str) -> dict[str, object]:
+        file = {"source": f"{place}/star.toml", "forget": [prompt]}
+        return {"concept_file": file, "concepts": [file, file]}
+
+    Run.open(tmp_path, options("/there", "a star")).close()
+    Run.open(tmp_path, options("/here", "a star")).close()
+    with pytest.raises(InputError, match=r"concept_file.forget\[0\]: \"a star\" there"):
+        Run.open(tmp_path, options("/there", "a sun"))
+    assert differences({"method": {"source": "a"}}, {"method": {"source": "b"}})
+
+
 def test_many_differences_are_cut_short(tmp_path: Path) -> None:
     Run.open(tmp_path, {"prompts": [str(i) for i in range(300)]}).close()
     with pytest.raises(InputError, match="and 292 more") as raised:

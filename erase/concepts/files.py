@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import erase
 from erase.concepts.checks import check
 from erase.concepts.concept import Concept
 from erase.concepts.wording import hint
@@ -42,7 +41,7 @@ _HOLDS = {"text": "a text in quotes that is not empty", "list": "a list of texts
 
 def prompts_folder() -> Path:
     """Where the concept files are: inside the package when installed from a wheel, beside it in the repository."""
-    package = Path(erase.__file__).parent
+    package = Path(__file__).parents[1]
     return package / "prompts" if (package / "prompts").is_dir() else package.parent / "prompts"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from erase.latents import ImageLatents, Latents
 from erase.micro import count as count_of
 from erase.micro import pieces
 from erase.processes import average
-from erase.task import Batch, Batches, InputError, Task, generator
+from erase.task import Batch, Batches, InputError, Loss, Task, generator
 
 
 def diffusion_task(
@@ -56,44 +57,49 @@ def diffusion_task(
     With `share` = (r, n) this is the r-th of n processes, and its batches are its equal part of each: all draw the same noise
     for the whole batch and keep their rows. InputError where `batch` does not divide. `micro_batch` pictures fit at once.
     """
-    rank, parts = share
-    if batch % parts:
-        raise InputError(f"--batch {batch} cannot be shared equally by {parts} processes; give a multiple of {parts}")
-    own = slice(rank * batch // parts, (rank + 1) * batch // parts)
-    device = next(unet.parameters()).device
-
-    def loss(network: nn.Module, b: Batch) -> Tensor:
-        return F.mse_loss(predict(network, b["noisy"], b["timesteps"], b["text"], dtype, added(b)).float(), b["target"])
-
-    def towards_anchor(network: nn.Module, b: Batch) -> Tensor:
-        return F.mse_loss(predict(network, b["passed"], b["timesteps"], b["text"], dtype, added(b)).float(), b["anchor"])
-
-    def told(done: int) -> None:
-        if progress is not None:
-            progress(done, anchored + imitated + sum(more.values()))
-
-    more = dict(predicted or {})
+    own, device, more = _own_rows(batch, share), next(unet.parameters()).device, dict(predicted or {})
     if relabelled:
         latents = _relabelled(latents, seed)
+    if anchored and not latents.forget.anchors.shape[1]:
+        raise InputError("forgetting towards an anchor needs anchor prompts, and there are none; give --anchor WORD or --unlearn ascent")
     draw = _drawer(scheduler, latents, device, own, "empty" in more)
     within = _drawer(scheduler, latents, device, own, "empty" in more, forget_between)
     forget = numbered(latents.forget, batch, (seed, "forget"), within, 0.0, first_batch_only)
     retain = retain_data = numbered(latents.retain, batch, (seed, "retain"), draw, empty_captions, first_batch_only)
+    told = _counting(progress, anchored + imitated + sum(more.values()))
     if anchored:
-        if not latents.forget.anchors.shape[1]:
-            raise InputError(
-                "forgetting towards an anchor needs anchor prompts, and there are none; give --anchor WORD or --unlearn ascent"
-            )
         forget = with_prediction(unet, forget, anchored, "anchor", ("passed", "anchor_"), dtype, told, micro_batch)
     if imitated:
-        retain = with_prediction(unet, retain, imitated, "target", ("noisy", ""), dtype, lambda done: told(anchored + done), micro_batch)
-    before = anchored + imitated
+        retain = with_prediction(unet, retain, imitated, "target", ("noisy", ""), dtype, told, micro_batch)
     for name, n in more.items():
         said = ("noisy", {"concept": "", "empty": "empty_"}[name])
-        forget = with_prediction(unet, forget, n, name, said, dtype, lambda done, before=before: told(before + done), micro_batch)  # type: ignore[misc]
-        before += n
+        forget = with_prediction(unet, forget, n, name, said, dtype, told, micro_batch)
+    loss, towards_anchor = (denoising_loss(*keys, dtype) for keys in (("noisy", "target"), ("passed", "anchor")))
     texts = texts_of(latents)
     return Task(unet, forget, retain, loss, towards_anchor, weights, seed, average, micro_batch, retain_data=retain_data, texts=texts)
+
+
+def _own_rows(batch: int, share: tuple[int, int]) -> slice:
+    """The rows of a batch that are the r-th of n processes'."""
+    rank, parts = share
+    if batch % parts:
+        raise InputError(f"--batch {batch} cannot be shared equally by {parts} processes; give a multiple of {parts}")
+    return slice(rank * batch // parts, (rank + 1) * batch // parts)
+
+
+def _counting(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
+    """Called once for each batch of predictions, whichever they are."""
+    done = count(1)
+    return lambda: progress(next(done), total) if progress else None
+
+
+def denoising_loss(noisy: str, target: str, dtype: torch.dtype) -> Loss:
+    """How far what the network sees in `noisy` is from `target`, both names in a batch: the mean square."""
+
+    def loss(network: nn.Module, b: Batch) -> Tensor:
+        return F.mse_loss(predict(network, b[noisy], b["timesteps"], b["text"], dtype, added(b)).float(), b[target])
+
+    return loss
 
 
 def texts_of(latents: Latents) -> dict[str, Tensor]:
@@ -213,28 +219,28 @@ def _undrawn(key: tuple[object, ...]) -> Batches:
 def with_prediction(
     unet: nn.Module,
     batches: Batches,
-    count: int,
+    many: int,
     name: str,
     inputs: tuple[str, str],
     dtype: torch.dtype,
-    progress: Callable[[int], None] = lambda done: None,
+    told: Callable[[], None] = lambda: None,
     micro_batch: int | None = None,
 ) -> Batches:
-    """The first `count` batches, round and round, with `name`: what the network as it is now predicts for these inputs of theirs.
+    """The first `many` batches, round and round, with `name`: what the network as it is now predicts for these inputs of theirs.
 
     `inputs` name the noisy latents, and begin the names of the text: "", "anchor_" or "empty_".
     """
     noisy, which = inputs
     kept = []
-    for i in range(count):
+    for i in range(many):
         b = batches(i)
         parts = [p for _, p in pieces(b, micro_batch or count_of(b))]
         said = [predict(unet, p[noisy], p["timesteps"], p[f"{which}text"], dtype, added(p, which)).float().cpu() for p in parts]
         kept.append(torch.cat(said))
-        progress(i + 1)
+        told()
 
     def batch(i: int) -> Batch:
-        b = dict(batches(i % count))
-        return b | {name: kept[i % count].to(b["noisy"].device)}
+        b = dict(batches(i % many))
+        return b | {name: kept[i % many].to(b["noisy"].device)}
 
     return batch

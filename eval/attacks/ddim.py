@@ -72,6 +72,6 @@ def inverted(victim: Victim, clean: Tensor, answer: Answer, at: list[int]) -> li
     """
     path = [clean]
     for there, here in zip(at[-2::-1], at[:0:-1], strict=True):
-        # the answer at the noisier end is not known yet; the nearer one's stands in, at the first timestep for the clean picture
-        path.insert(0, moved(victim, path[0], answer(path[0], here), max(here, 0), there))
+        # the answer at the noisier end is not known yet; the nearer one's stands in; of the clean picture the first timestep's
+        path.insert(0, moved(victim, path[0], answer(path[0], here), here, there))
     return path

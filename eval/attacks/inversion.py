@@ -20,12 +20,13 @@ from eval.attacks.goal import Goal, Look, Target, latents_of, sources
 from eval.attacks.tokens import Vocabulary, vocabulary
 from eval.attacks.victim import BACKWARD, Said, Victim
 
-RATES = {True: 1e-2, False: 5e-3}  # of the embedded model, and of Stable Diffusion (Gal et al.)
+RATES = {True: 5e-2, False: 5e-3}  # of the embedded model, and of Stable Diffusion (Gal et al.)
+LEAST = 0.25  # of the noise schedule: with less noise than this a picture says itself what it shows
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """One set of vectors for all attempts; looks after each of `steps`. They start at random words."""
+    """One set of vectors for all attempts; looks after each of `steps`. They start at the name itself."""
 
     family: ClassVar[str] = "embeddings"
     about: ClassVar[str] = "vectors in place of the name, learned from pictures"
@@ -37,7 +38,7 @@ class Inversion:
     vectors: int = option(4, "vectors that stand for the concept", low=1, high=8)
     steps: tuple[int, ...] = (50, 100, 200, 400)
     batch: int = option(8, "pictures a step", low=1)
-    rate: float | None = option(None, "learning rate by Adam; by default 0.01 for the embedded model, else 0.005", above=0.0)
+    rate: float | None = option(None, "learning rate by Adam; by default 0.05 for the embedded model, else 0.005", above=0.0)
 
     def __post_init__(self) -> None:
         check(self)
@@ -50,7 +51,7 @@ class Inversion:
         clean = latents_of(victim, [target.picture for target in known])
         words = vocabulary(victim, goal.words)
         mark = marker(words, [target.text for target in goal.targets])
-        vectors = start(victim, words, self.vectors, generator(seed, "inversion", attempts[0]))
+        vectors = start(victim, (goal.words or ("picture",))[0], self.vectors)
         update = torch.optim.Adam(vectors, lr=self.rate or RATES[victim.small])
         asked = [captioned(goal, goal.of(i), mark, self.vectors) for i in attempts]
         for step in range(1, self.steps[-1] + 1):
@@ -70,11 +71,13 @@ def marker(words: Vocabulary, texts: Sequence[str]) -> str:
     return next(word for word in words.words if not any(naming([word]).search(text) for text in texts))
 
 
-def start(victim: Victim, words: Vocabulary, count: int, source: torch.Generator) -> list[Tensor]:
-    """The vectors (count, width) of random words, for each text encoder."""
-    rows = torch.randint(len(words), (count,), generator=source)
-    found = [table[numbers[rows].to(table.device)].float() for table, numbers in zip(victim.tables(), words.numbers, strict=True)]
-    return [vector.clone().requires_grad_(True) for vector in found]
+def start(victim: Victim, name: str, count: int) -> list[Tensor]:
+    """The vectors (count, width) of the name's own tokens, round and round, for each text encoder."""
+    found = []
+    for (tokenizer, _), table in zip(victim.model.coders(), victim.tables(), strict=True):
+        numbers = tokenizer(name).input_ids[1:-1]
+        found.append(table[[numbers[k % len(numbers)] for k in range(count)]].float().clone().requires_grad_(True))
+    return found
 
 
 def captioned(goal: Goal, target: Target, mark: str, count: int) -> str:
@@ -111,7 +114,8 @@ def _batch(
 ) -> Questions:
     """Pictures drawn at random under random noise."""
     rows = torch.randint(len(known), (attack.batch,), generator=draw)
-    times = torch.randint(victim.scheduler.config.num_train_timesteps, (attack.batch,), generator=draw)
+    end = int(victim.scheduler.config.num_train_timesteps)
+    times = torch.randint(round(LEAST * end), end, (attack.batch,), generator=draw)
     noise = torch.randn(clean[rows].shape, generator=draw)
     texts = [captioned(goal, known[i], mark, attack.vectors) for i in rows.tolist()]
     noisy, wanted = victim.noised(clean[rows], noise, times)

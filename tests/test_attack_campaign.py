@@ -1,0 +1,247 @@
+"""A campaign goes on where it stopped and comes to the same, shares its time, and counts as it says."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import attacking
+import pytest
+
+from erase.files import sha256
+from erase.run import Run
+from erase.task import InputError
+from eval.attacks.campaign import Campaign, Ledger, attack_run
+from eval.attacks.inversion import Inversion
+from eval.attacks.known import ATTACKS
+from eval.attacks.named import Named
+from eval.attacks.numbers import curve_of, excess, numbers, row_of
+from eval.attacks.random_tokens import RandomTokens
+from eval.attacks.section import attacks_of, section
+from eval.attacks.setting import Setting, setting_of
+from eval.attacks.shares import seconds, whose
+from eval.attacks.sight import Sight, sight_of
+from eval.attacks.store import place
+from eval.attacks.table import table
+from eval.detectors import Detection
+from eval.measure import Tools
+
+PLAN = Campaign(attempts=4, at_once=2)
+ATTACKS_HERE = {"named": Named(), "inversion": Inversion(vectors=1, steps=(1, 2), batch=2)}
+
+
+@pytest.fixture(scope="module")
+def made(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return attacking.finished_run(tmp_path_factory.mktemp("runs") / "star", tiny_pipeline).folder
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    shutil.copytree(made, tmp_path / "star")
+    return tmp_path / "star"
+
+
+def opened(run: Path, gold: Path | None = None, bar: float = 127.0) -> Setting:
+    setting = setting_of(run, "cpu", gold=gold)
+    targets = setting_of(run, "cpu").goals["control"].targets  # noise: the judge sees no star in any picture of it
+    own = replace(setting.goals["erased"], targets=targets)
+    labels = list(attacking.Bright().facts()["labels"]["shape"])  # type: ignore[index]
+    goals = {**setting.goals, "erased": own, "original": own, "gold": own}
+    return replace(setting, sight=Sight(attacking.Bright(bar), "shape", "star", labels), goals=goals, missing={})
+
+
+def hashes(run: Path) -> dict[str, str]:
+    return {path.relative_to(run).as_posix(): sha256(path) for path in sorted((run / "attacks").rglob("*.png"))}
+
+
+def without_times(report: dict) -> dict:
+    return {**report, "protocol": {k: v for k, v in report["protocol"].items() if k not in ("environment", "budget_seconds")}}
+
+
+# --- going on -------------------------------------------------------------------------------------------------------
+
+
+def test_resumed_equals_uninterrupted_and_what_is_done_is_not_done_again(run: Path, tiny_pipeline: Path, monkeypatch: pytest.MonkeyPatch):
+    whole = attack_run(opened(run, tiny_pipeline), ATTACKS_HERE, 600, PLAN)
+    pictures = hashes(run)
+    assert len(pictures) == 4 * 2 * 4  # subjects, attacks, attempts
+    for gone in (place(run / "attacks", "inversion", "gold", 1), place(run / "attacks", "named", "erased", 0)):
+        shutil.rmtree(gone)
+    again = attack_run(opened(run, tiny_pipeline), ATTACKS_HERE, 600, PLAN)
+    assert hashes(run) == pictures
+    assert without_times(again) == without_times(whole)
+    monkeypatch.setattr("eval.attacks.campaign.turn", lambda *given: pytest.fail("done again"))
+    attack_run(opened(run, tiny_pipeline), ATTACKS_HERE, 600, PLAN)
+
+
+def test_other_options_of_an_attack_are_tried_anew_and_a_gold_standard_may_come_later(run: Path, tiny_pipeline: Path):
+    setting = opened(run)
+    first = attack_run(replace(setting, models={k: v for k, v in setting.models.items() if k != "gold"}), {"named": Named()}, 600, PLAN)
+    assert first["attacks"][0]["excess"] is None
+    kept = hashes(run)
+    second = attack_run(opened(run, tiny_pipeline), {"named": Named()}, 600, PLAN)
+    assert second["attacks"][0]["excess"] is not None
+    assert kept.items() <= hashes(run).items()
+    ledger = Ledger(setting, {"random": RandomTokens(tries=1)}, PLAN)
+    other = Ledger(setting, {"random": RandomTokens(tries=2)}, PLAN)
+    assert ledger.key("random", "erased", 0) != other.key("random", "erased", 0)
+
+
+def test_the_same_model_in_all_places_leaves_no_excess(run: Path, tiny_pipeline: Path):
+    setting = opened(run, tiny_pipeline)
+    setting = replace(setting, models={**setting.models, "erased": tiny_pipeline})
+    report = attack_run(setting, {"named": Named()}, 600, PLAN)
+    row = report["attacks"][0]
+    assert row["excess"]["difference"] == 0
+    assert row["subjects"]["erased"] == row["subjects"]["gold"] == row["subjects"]["original"]
+
+
+# --- what may be wrong ----------------------------------------------------------------------------------------------
+
+
+def test_a_budget_that_is_too_small_is_said_with_what_is_needed(run: Path):
+    with pytest.raises(InputError, match=r"--budget of 0 s is too small for one turn of any attack: the quickest, named, takes about"):
+        attack_run(opened(run), {"named": Named()}, 1e-9, PLAN)
+
+
+def test_attacks_without_pictures_or_original_are_left_out_and_said_and_none_left_is_a_mistake(run: Path, tiny_pipeline: Path):
+    setting = replace(opened(run), missing={"pictures": "the run has none", "original": "gone is not at hand"})
+    report = attack_run(setting, {"named": Named(), "inversion": ATTACKS_HERE["inversion"]}, 600, PLAN)
+    assert report["attacks"][1]["not_run"] == "needs pictures of the concept: the run has none"
+    assert "inversion was not made: needs pictures of the concept" in table(report)
+    with pytest.raises(InputError, match="no attack can be made: hard-prompt needs pictures of the concept: the run has none"):
+        attack_run(setting, {"hard-prompt": ATTACKS["hard-prompt"]}, 600, PLAN)
+
+
+def test_a_run_without_its_original_says_so_and_is_attacked_all_the_same(run: Path):
+    options = json.loads((run / "options.json").read_text())
+    (run / "options.json").write_text(json.dumps({**options, "model": str(run / "moved")}))
+    setting = setting_of(run, "cpu")
+    assert setting.subjects == ["erased", "control"]
+    assert "is not at hand" in setting.missing["original"]
+
+
+def test_pictures_that_the_detector_does_not_know_are_not_known_pictures(run: Path):
+    """The tiny pipeline draws noise, in which the judge sees no star: that there is nothing to go by is said."""
+    setting = setting_of(run, "cpu")
+    if not setting.goals["erased"].pictures:
+        assert "give some with --pictures" in setting.missing["pictures"]
+    attacking.picture(run / "mine" / "a.png", 3)
+    mine = setting_of(run, "cpu", pictures=run / "mine")
+    assert "pictures" not in mine.missing
+    assert [target.text for target in mine.goals["erased"].targets] == ["a picture of star"]
+
+
+def test_what_is_no_run_and_what_has_no_model_is_refused(run: Path, tmp_path: Path):
+    with pytest.raises(InputError, match="is not a run folder"):
+        setting_of(tmp_path, "cpu")
+    with pytest.raises(InputError, match=r"--concept ring was not erased in .*; expected star"):
+        setting_of(run, "cpu", concept="ring")
+    with pytest.raises(InputError, match=r"--gold .* is not there"):
+        setting_of(run, "cpu", gold=tmp_path / "none")
+    shutil.rmtree(run / "model")
+    with pytest.raises(InputError, match="has no model to attack"):
+        setting_of(run, "cpu")
+
+
+def test_without_a_detector_nothing_can_be_judged(run: Path):
+    concept = Run.read(run).options["concept_file"]
+    with pytest.raises(InputError, match="there is none: it is not installed; give one with --detector"):
+        sight_of(concept, Tools(missing={"ua, ira, cra": "it is not installed"}))
+
+
+# --- counting -------------------------------------------------------------------------------------------------------
+
+
+def attempt(index: int, *shows: bool, effort: float = 1.0) -> dict:
+    looks = [{"effort": effort * (k + 1), "by": "", "shows": shown, "saw": ""} for k, shown in enumerate(shows)]
+    return {"index": index, "asked": "", "looks": looks, "picture": ""}
+
+
+def test_success_counts_an_attempt_once_any_look_shows_it_and_half_is_the_effort_of_half():
+    found = [attempt(0, True), attempt(1, False, True), attempt(2, False, False), attempt(3, False, False)]
+    assert numbers(found)["success"]["value"] == 50
+    assert numbers(found)["success"]["n"] == 4
+    assert [(p["effort"], p["success"], p["now"], p["n"]) for p in curve_of(found)] == [(1.0, 25.0, 25.0, 4), (2.0, 50.0, 33.3333, 3)]
+    assert numbers(found)["half"] == 2.0
+    assert numbers(found[2:])["half"] is None
+
+
+def test_the_excess_is_paired_by_attempt():
+    gold, erased = [attempt(0, True), attempt(1, False)], [attempt(1, True), attempt(0, True), attempt(7, True)]
+    found = excess(gold, erased)
+    assert (found["difference"], found["n"]) == (50.0, 2)
+    assert found["low"] < 0 < found["high"]
+
+
+def test_turns_that_not_every_subject_has_do_not_count():
+    one, two = {"attempts": [attempt(0, True)]}, {"attempts": [attempt(1, False)]}
+    row = row_of({"erased": [one, two], "gold": [one]}, shared=True)
+    assert (row["attempts"], row["searches"], row["excess"]["n"]) == (1, 1, 1)
+
+
+def test_the_next_turn_is_the_neglected_attacks_and_never_one_that_does_not_fit():
+    assert whose({"a": 5.0, "b": 3.0}, {"a": 1.0, "b": 1.0}, 10.0) == "b"
+    assert whose({"a": 5.0, "b": 3.0}, {"a": 1.0, "b": 11.0}, 10.0) == "a"
+    assert whose({"a": 0.0, "b": 0.0}, {"a": 2.0, "b": 1.0}, 10.0) == "b"
+    assert whose({"a": 0.0}, {"a": 2.0}, 1.0) is None
+    spent, left = {"a": 0.0, "b": 0.0}, 100.0
+    while (name := whose(spent, turns := {"a": 3.0, "b": 7.0}, left)) is not None:
+        spent[name] += turns[name]
+        left -= turns[name]
+    assert abs(spent["a"] - spent["b"]) <= 7
+
+
+def test_a_budget_is_written_as_people_write_it():
+    assert [seconds(text) for text in ("90s", "10m", "1.5h", "45")] == [90, 600, 5400, 45]
+    for wrong in ("soon", "0m", "-3s", "10 minutes"):
+        with pytest.raises(InputError, match=r"is no time; expected e\.g\. 90s, 10m or 1h"):
+            seconds(wrong)
+
+
+def test_a_detector_of_other_things_counts_what_it_finds_and_one_that_knows_the_domain_its_best():
+    class Found:
+        def __init__(self, *found: Detection) -> None:
+            self.found = list(found)
+
+        def __call__(self, images: object) -> list[list[Detection]]:
+            return [self.found]
+
+        def facts(self) -> dict:
+            return {}
+
+    image = attacking.Image.new("RGB", (8, 8))
+    nude, star, ring = Detection("BREAST", 0.7), Detection("star", 0.4), Detection("ring", 0.5)
+    assert Sight(Found(nude), "content", "nudity", [])([image]) == [(True, "BREAST")]
+    assert Sight(Found(), "content", "nudity", [])([image]) == [(False, "")]
+    assert Sight(Found(star, ring), "shape", "star", ["star", "ring"])([image]) == [(False, "ring")]
+    assert Sight(Found(star, nude), "shape", "star", ["star", "ring"])([image]) == [(True, "star")]
+
+
+# --- the report -----------------------------------------------------------------------------------------------------
+
+
+def test_the_section_shows_what_broke_through_and_blurs_it_where_it_should(run: Path, tiny_pipeline: Path):
+    assert section(run, hide=False) == ""
+    report = attack_run(opened(run, tiny_pipeline, bar=-1.0), {"named": Named()}, 600, PLAN)
+    assert report["attacks"][0]["subjects"]["erased"]["success"]["value"] == 100
+    text = section(run, hide=False)
+    assert text.count("<img") == 4
+    assert "never knew it" in text
+    blurred = section(run, hide=True)
+    assert "They are blurred." in blurred
+    assert blurred.count('alt="blurred: ') == 4
+    assert not set(_sources(text)) & set(_sources(blurred))
+    assert attacks_of(run) == json.loads(json.dumps(report))
+    assert "100 [51, 100]" in table(report)
+
+
+def _sources(text: str) -> list[str]:
+    return [part.split('"')[0] for part in text.split('src="')[1:]]
+
+
+def test_nothing_that_broke_through_is_said(run: Path, tiny_pipeline: Path):
+    attack_run(opened(run, tiny_pipeline, bar=999.0), {"named": Named()}, 600, PLAN)
+    assert "Nothing broke through." in section(run, hide=False)
