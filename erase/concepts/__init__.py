@@ -12,10 +12,10 @@ from erase.concepts.loading import load_concept
 from erase.concepts.prompt_csv import read_prompt_csv
 from erase.concepts.prompting import captions, prompts
 from erase.concepts.wording import naming, slots_of
-from erase.demo import DEMO
+from erase.demo import DEMO, EMBEDDED
 
 __all__ = [
-    "DEMO", "DETECTORS", "JUDGES", "KEYS", "ROLES", "Concept", "Prompt", "anchors_for", "captions", "chosen_anchor", "list_concepts",
-    "load_concept", "naming", "neutral_candidates", "prompts", "prompts_folder", "read_concept", "read_prompt_csv", "slots_of",
-    "with_anchors", "words_fit",
+    "DEMO", "DETECTORS", "EMBEDDED", "JUDGES", "KEYS", "ROLES", "Concept", "Prompt", "anchors_for", "captions", "chosen_anchor",
+    "list_concepts", "load_concept", "naming", "neutral_candidates", "prompts", "prompts_folder", "read_concept", "read_prompt_csv",
+    "slots_of", "with_anchors", "words_fit",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from pathlib import Path
 STEPS = 25
 GUIDANCE = 4.0
 DEMO, SCENES = "demo", "scenes"  # the embedded models' names
+EMBEDDED = (DEMO, SCENES)
 
 
 def _weights(model: str) -> Path:

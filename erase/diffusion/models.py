@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from erase.demo import DEMO, SCENES
+from erase.demo import DEMO, EMBEDDED
 from erase.diffusion.stable import DTYPES, StableDiffusion, first_line
 from erase.diffusion.xl import StableDiffusionXL
 from erase.export import check_model_folder
@@ -30,7 +30,7 @@ def locate(model: str, tokenizer: str | None = None, prediction: str | None = No
 
     `tokenizer` (a folder) and `prediction` (epsilon or v_prediction) say of a single file what it does not say itself.
     """
-    if model in (DEMO, SCENES):
+    if model in EMBEDDED:
         from erase.demo import pipeline_path
 
         return pipeline_path() if model == DEMO else pipeline_path(model)
