@@ -21,8 +21,8 @@ from host import facts, parser, publish
 from PIL import Image, ImageDraw
 
 from erase.demo import GUIDANCE, SCENES, STEPS, judge_path, pipeline_path, scenes
+from erase.demo.fitting import to_model
 from erase.demo.scene_judge import exactly, load_scene_judge
-from erase.demo.train import to_model
 from erase.demo.world import NAMED, SIZE
 from erase.diffusion import StableDiffusion
 from erase.images import make_images, open_picture

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from erase.demo import networks, scenes
-from erase.demo.composing import FLOOR, spoken, step_weights
+from erase.demo.composing import FLOOR, captioned, step_weights
 from erase.demo.parsing import QUESTIONS, UNSAID, Reader, answers, reading_loss
 from erase.demo.scenes import COLOURS, SHAPES, Scene, Thing
 from erase.demo.world import IMPLIED, NAMED, OMITTED
@@ -40,7 +40,7 @@ def test_what_a_caption_leaves_open_is_not_asked() -> None:
 
 def test_captions_and_answers_belong_together() -> None:
     made = list(scenes.scenes(300, seed=9))
-    texts, said = spoken(made, 20, np.random.default_rng(1))
+    texts, said = captioned(made, 20, np.random.default_rng(1))
     for text, answer in zip(texts, said, strict=True):
         for question, (shape, colour, _) in zip(QUESTIONS, answer.tolist(), strict=True):
             assert colour < 0 or COLOURS[colour] in text or " in the colour of " in text

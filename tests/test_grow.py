@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from erase.demo import networks, pipeline_path, scenes
-from erase.demo.grow import grow, keep_words
-from erase.demo.train import Denoiser, begin
+from erase.demo.grow import begin, grow, keep_words
+from erase.demo.train import Denoiser
 
 CAPTIONS = ["a red star on a white background", "a drawing of a green shape like a box", ""]
 
@@ -34,8 +34,8 @@ def test_the_network_of_scenes_begins_as_the_demo_s(tokenizer) -> None:
     small = Denoiser(networks.build_unet(), networks.build_text_encoder(known)).eval()
     large = Denoiser(networks.build_unet(2), networks.build_text_encoder(tokenizer, 4)).eval()
     assert sum(p.numel() for p in large.parameters()) > sum(p.numel() for p in small.parameters())
-    begin(small, known, pipeline_path())
-    begin(large, tokenizer, pipeline_path())
+    begin(small.unet, small.text_encoder, known, pipeline_path())
+    begin(large.unet, large.text_encoder, tokenizer, pipeline_path())
     torch.testing.assert_close(drawn(large, tokenizer), drawn(small, known), rtol=0, atol=1e-5)
     shipped = load_file(pipeline_path() / "unet" / "diffusion_pytorch_model.safetensors")
     assert all(torch.equal(small.unet.state_dict()[name], tensor.float()) for name, tensor in shipped.items())
@@ -45,7 +45,7 @@ def test_what_is_new_can_learn(tokenizer) -> None:
     """Silent is not dead: the gradient of a silent last matrix is not zero."""
     torch.manual_seed(0)
     model = Denoiser(networks.build_unet(2), networks.build_text_encoder(tokenizer, 4))
-    begin(model, tokenizer, pipeline_path())
+    begin(model.unet, model.text_encoder, tokenizer, pipeline_path())
     tokens = tokenizer(CAPTIONS, padding="max_length", return_tensors="pt").input_ids
     model.unet(torch.randn(3, 8, 8, 8), torch.tensor([900, 500, 100]), model.text_encoder(tokens)[0]).sample.pow(2).mean().backward()
     silent = [(name, p) for name, p in model.named_parameters() if p.ndim == 2 and not p.any()]

@@ -37,7 +37,7 @@ def step_weights(kept: Tensor) -> Tensor:
     return 2.5 * torch.where(kept < 0.5, weight.clamp(min=FLOOR), weight)
 
 
-def spoken(batch: Sequence[scenes.Scene], plain: int, rng: np.random.Generator) -> tuple[list[str], Tensor]:
+def captioned(batch: Sequence[scenes.Scene], plain: int, rng: np.random.Generator) -> tuple[list[str], Tensor]:
     """Captions, the first `plain` of them in full, one in ten empty; and what they say, (n, questions, 3)."""
     texts, said = [], torch.full((len(batch), len(QUESTIONS), 3), UNSAID)
     for i, scene in enumerate(batch):
@@ -63,7 +63,7 @@ def composing(
         t = torch.randint(1000, (BATCH,), generator=generator)
         t[:PAIRS] = torch.randint(150, 1000, (PAIRS,), generator=generator)
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        captions, said = spoken([made[i] for i in rows.tolist()], PAIRS, rng)
+        captions, said = captioned([made[i] for i in rows.tolist()], PAIRS, rng)
         tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         latents = mean[rows] + std[rows] * torch.randn(mean[rows].shape, generator=generator)
         noise = torch.randn(latents.shape, generator=generator)

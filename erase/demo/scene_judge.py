@@ -43,7 +43,7 @@ class SceneJudge(nn.Module):
         self.near = nn.Sequential(_layer(3, width, 5, 2), _layer(width, 2 * width, 3, 2))
         self.far = nn.Sequential(_layer(2 * width, 4 * width, 3, 2), _layer(4 * width, 4 * width), _layer(4 * width, 4 * width))
         self.both = nn.Sequential(_layer(6 * width, 3 * width), nn.Conv2d(3 * width, 1 + len(SHAPES) + len(COLOURS), 1))
-        self.both[-1].bias.data[0] = -3.0  # nearly all cells are not the middle of anything
+        nn.init.constant_(self.both[-1].get_parameter("bias")[:1], -3.0)  # nearly all cells are not the middle of anything
 
     def forward(self, pictures: Tensor) -> Tensor:
         near = self.near(pictures)

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from erase.demo import world
-from erase.demo.world import COLOURS, IMPLICIT, IMPLIED, INSIDE, NAMED, OMITTED, RGB, SIZE
+from erase.demo.world import IMPLICIT, IMPLIED, INSIDE, NAMED, OMITTED, RGB, SIZE
 
 SHAPES = tuple(shape for shape in world.SHAPES if shape != "cross")  # the plural of each is its name and an s
+COLOURS = world.COLOURS
 BACKGROUNDS = ("white", "black")
 DOMAINS: dict[str, tuple[str, ...]] = {"shape": SHAPES, "colour": COLOURS}
 RELATIONS = ("left of", "right of", "above", "below")
@@ -190,7 +191,13 @@ def phrase(
     return LEADS[lead] + text + (f" on a {' '.join(words)} background" if words else "")
 
 
-HOWS = ((NAMED, NAMED, 0.66), (NAMED, OMITTED, 0.12), (OMITTED, NAMED, 0.06), (IMPLIED, NAMED, 0.08), (NAMED, IMPLIED, 0.08))
+HOWS: tuple[tuple[str, str, float], ...] = (  # how shape and colour are spoken of, and how often
+    (NAMED, NAMED, 0.66),
+    (NAMED, OMITTED, 0.12),
+    (OMITTED, NAMED, 0.06),
+    (IMPLIED, NAMED, 0.08),
+    (NAMED, IMPLIED, 0.08),
+)
 
 
 def caption(scene: Scene, rng: np.random.Generator) -> str:
@@ -206,7 +213,7 @@ def speak(scene: Scene, rng: np.random.Generator) -> tuple[str, Said]:
     if len(scene.things) == 2 and rng.random() < 0.5:
         scene = replace(scene, things=scene.things[::-1])
     picks = rng.choice(len(HOWS), len(scene.things), p=[share for *_, share in HOWS])
-    hows = [dict(zip(DOMAINS, HOWS[pick], strict=False)) for pick in picks]
+    hows = [{"shape": HOWS[pick][0], "colour": HOWS[pick][1]} for pick in picks]
     if len(scene.things) > 1:
         for how in hows if scene.alike else hows[1:]:
             how.update({domain: NAMED for domain, said in how.items() if said == IMPLIED})

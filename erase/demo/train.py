@@ -13,53 +13,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from erase.demo import DEMO, SCENES, judge_path, networks, scenes, world
-from erase.demo.composing import Composer, composing
-from erase.demo.grow import grow, keep_words
+from erase.demo import DEMO, SCENES, judge_path, networks, world
+from erase.demo.composing import Composer
+from erase.demo.fitting import PLANS, Plan, fit, hash_seed, save, to_model
+from erase.demo.grow import begin
 from erase.demo.judge import Judge, load_judge
-from erase.demo.scene_judge import SceneJudge, judging_loss, load_scene_judge, targets
+from erase.demo.scene_judge import SceneJudge, load_scene_judge
+from erase.demo.train_scenes import train_composer, train_scene_judge
 from erase.demo.worlds import WORLDS
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much of everything. The defaults made the weights that are shipped."""
-
-    pictures: int = 24_000
-    autoencoder_steps: int = 3_000
-    judge_steps: int = 800
-    unet_steps: int = 5_000
-    dots_steps: int = 900
-    seed: int = 0
-    without: str | None = None
-    device: str = "cpu"
-    world: str = "demo"
-    depth: int = 1  # of the UNet's transformers at the finer resolution
-    layers: int = 3  # of the text encoder
-    rate: float = 1e-3
-
-
-PLANS = {
-    "demo": Plan(),
-    "scenes": Plan(world="scenes", pictures=30_000, judge_steps=800, unet_steps=7_500, dots_steps=0, depth=2, layers=4, rate=8e-4),
-}
 
 
 def _render(task: tuple[str, int, int, str | None]) -> np.ndarray[Any, Any]:
@@ -76,86 +51,8 @@ def pictures(plan: Plan, folder: Path) -> tuple[Tensor, list[Any]]:
     if not path.exists():
         with ProcessPoolExecutor(os.cpu_count()) as pool:
             drawn = np.concatenate(list(pool.map(_render, tasks)))
-        _save({"pictures": torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()}, path)
+        save({"pictures": torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()}, path)
     return load_file(path)["pictures"], scenes
-
-
-def to_model(pictures: Tensor, device: str = "cpu") -> Tensor:
-    """uint8 pictures to floats in [-1, 1]."""
-    return pictures.to(device).float() / 127.5 - 1
-
-
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
-    part.replace(path)
-
-
-def fit(
-    name: str,
-    network: nn.Module,
-    loss: Callable[[int, torch.Generator], Tensor],
-    steps: int,
-    rate: float,
-    folder: Path,
-    seed: int,
-    device: str,
-    decay: float = 0.999,
-    every: int = 250,
-) -> None:
-    """AdamW with warm-up and cosine decay; leaves the exponential moving average of the weights in `network`.
-
-    `loss` draws its batch from the generator it is given, which depends on (seed, name, step) alone.
-    """
-    path = folder / "checkpoints" / f"{name}.safetensors"
-    weights = dict(network.named_parameters())
-    average = {key: value.detach().clone() for key, value in weights.items()}
-    optimizer = torch.optim.AdamW(weights.values(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
-    start = 0
-    if path.exists():
-        with safe_open(path, "pt", device) as file:
-            start = int(file.metadata()["step"])
-            for key, weight in weights.items():
-                weight.data.copy_(file.get_tensor(f"weight/{key}"))
-                average[key].copy_(file.get_tensor(f"average/{key}"))
-                optimizer.state[weight] = {
-                    "step": torch.tensor(float(start)),
-                    "exp_avg": file.get_tensor(f"first/{key}"),
-                    "exp_avg_sq": file.get_tensor(f"second/{key}"),
-                }
-    clock, recent = time.perf_counter(), 0.0
-    for step in range(start, steps):
-        warm = min(1.0, (step + 1) / 100)
-        optimizer.param_groups[0]["lr"] = rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        generator = torch.Generator().manual_seed(hash_seed(seed, name, step))
-        optimizer.zero_grad(set_to_none=True)
-        value = loss(step, generator)
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(weights.values(), 1.0)
-        optimizer.step()
-        blend = min(decay, (step + 1) / (step + 10))
-        torch._foreach_lerp_(list(average.values()), [w.detach() for w in weights.values()], 1 - blend)
-        recent = value.item() if not recent else 0.98 * recent + 0.02 * value.item()
-        if (step + 1) % 50 == 0:
-            rate_now = (step + 1 - start) / (time.perf_counter() - clock)
-            print(f"{name} {step + 1}/{steps}  loss {recent:.4f}  {rate_now:.2f} steps/s", flush=True)
-        if (step + 1) % every == 0 or step + 1 == steps:
-            state = {f"weight/{key}": weight.detach() for key, weight in weights.items()}
-            state |= {f"average/{key}": mean for key, mean in average.items()}
-            for key, weight in weights.items():
-                state[f"first/{key}"] = optimizer.state[weight]["exp_avg"]
-                state[f"second/{key}"] = optimizer.state[weight]["exp_avg_sq"]
-            _save(state, path, {"step": str(step + 1)})
-    for key, weight in weights.items():
-        weight.data.copy_(average[key])
-
-
-def hash_seed(*parts: object) -> int:
-    """A 63-bit seed from anything printable; the same on every machine."""
-    import hashlib
-
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 def train_autoencoder(plan: Plan, drawn: Tensor, folder: Path) -> Any:
@@ -204,33 +101,13 @@ def train_judge(plan: Plan, drawn: Tensor, scenes: list[world.Scene], vae: Any, 
     return judge.eval().requires_grad_(False)
 
 
-def train_scene_judge(plan: Plan, drawn: Tensor, made: list[scenes.Scene], vae: Any, folder: Path) -> SceneJudge:
-    """Heat, shape and colour of every thing; a quarter of each batch goes through the autoencoder, all of it is slightly disturbed."""
-    torch.manual_seed(hash_seed(plan.seed, "scene judge"))
-    judge = SceneJudge().to(plan.device)
-
-    def loss(step: int, generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(drawn), (64,), generator=generator)
-        x = to_model(drawn[rows], plan.device)
-        with torch.no_grad():
-            posterior = vae.encode(x[:16]).latent_dist
-            jitter = torch.randn(posterior.mean.shape, generator=generator).to(plan.device)
-            x[:16] = vae.decode(posterior.mean + posterior.std * jitter).sample
-            x = x + 0.08 * torch.randn(x.shape, generator=generator).to(plan.device)
-        heat, what = (part.to(plan.device) for part in targets([made[i].things for i in rows.tolist()]))
-        return judging_loss(judge(x), heat, what)
-
-    fit("scene-judge", judge, loss, plan.judge_steps, 2e-3, folder, plan.seed, plan.device)
-    return judge.eval().requires_grad_(False)
-
-
 @torch.no_grad()
 def encode(drawn: Tensor, vae: Any, folder: Path, device: str) -> tuple[Tensor, Tensor]:
     """Posterior mean and standard deviation of every picture, (n, 8, 8, 8) each; computed once, then read."""
     path = folder / "latents.safetensors"
     if not path.exists():
         parts = [vae.encode(to_model(part, device)).latent_dist for part in drawn.split(200)]
-        _save({"mean": torch.cat([p.mean.cpu() for p in parts]), "std": torch.cat([p.std.cpu() for p in parts])}, path)
+        save({"mean": torch.cat([p.mean.cpu() for p in parts]), "std": torch.cat([p.std.cpu() for p in parts])}, path)
     kept = load_file(path)
     return kept["mean"], kept["std"]
 
@@ -287,30 +164,9 @@ def train_denoiser(
     if start is None:
         fit("denoiser", model, everything, plan.unet_steps, plan.rate, folder, plan.seed, plan.device)
     else:
-        begin(model, tokenizer, start / "pipeline")
+        begin(model.unet, model.text_encoder, tokenizer, start / "pipeline")
     fit("denoiser-dots", model, half_dotted, plan.dots_steps, 5e-4, folder, plan.seed, plan.device, decay=0.99)
     return model.eval().requires_grad_(False)
-
-
-def train_composer(plan: Plan, made: list[scenes.Scene], mean: Tensor, std: Tensor, tokenizer: Any, folder: Path, start: Path) -> Composer:
-    """The larger networks of `scenes`, which begin where those of `start`, a finished folder, ended."""
-    torch.manual_seed(hash_seed(plan.seed, "composer"))
-    model = Composer(networks.build_unet(plan.depth), networks.build_text_encoder(tokenizer, plan.layers)).to(plan.device)
-    begin(model, tokenizer, start / "pipeline")
-    loss = composing(model, made, mean, std, tokenizer, plan.device)
-    fit("composer", model, loss, plan.unet_steps, plan.rate, folder, plan.seed, plan.device)
-    return model.eval().requires_grad_(False)
-
-
-def begin(model: Denoiser | Composer, tokenizer: Any, start: Path) -> None:
-    """UNet and text encoder of a pipeline folder, of this size or smaller, and the embeddings of the words that it knows."""
-    unet, text = (load_file(start / f"{file}.safetensors") for file in ("unet/diffusion_pytorch_model", "text_encoder/model"))
-    table = next(name for name in text if name.endswith("token_embedding.weight"))
-    known = text.pop(table)
-    grow(model.unet, unet)
-    grow(model.text_encoder, text)
-    old = json.loads((start / "tokenizer" / "vocab.json").read_text())
-    keep_words(model.text_encoder.get_input_embeddings(), known, old, tokenizer.get_vocab())
 
 
 def write(folder: Path, model: Denoiser | Composer, vae: Any, tokenizer: Any, judge: Judge | SceneJudge) -> None:
@@ -330,7 +186,7 @@ def write(folder: Path, model: Denoiser | Composer, vae: Any, tokenizer: Any, ju
     pipeline.save_pretrained(folder / "pipeline")
     for name in ("vocab.json", "merges.txt"):  # transformers 5 writes tokenizer.json alone, transformers 4 reads these
         shutil.copy(folder / "tokenizer" / name, folder / "pipeline" / "tokenizer")
-    _save({name: tensor.half() for name, tensor in judge.state_dict().items()}, folder / "judge.safetensors")
+    save({name: tensor.half() for name, tensor in judge.state_dict().items()}, folder / "judge.safetensors")
 
 
 def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = False) -> Path:
