@@ -74,7 +74,8 @@ def found_text(network: nn.Module, loss: Loss, batch: Batch, start: Tensor, step
 
 def _lengths(x: Tensor) -> Tensor:
     """Euclidean length of each example, shaped to divide it."""
-    return x.flatten(1).norm(dim=1).reshape(-1, *[1] * (x.ndim - 1))
+    found: Tensor = x.flatten(1).norm(dim=1).reshape(-1, *[1] * (x.ndim - 1))
+    return found
 
 
 def relapses(task: Task, every: int, steps: int = RELAPSE, rate: float = RATE) -> Moved:

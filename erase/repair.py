@@ -65,6 +65,7 @@ def repair(
     update = make_optimizer(optimizer, weights, learning_rate, momentum, weight_decay)
     done, micro = restore(network, task.weights, update, resume) if resume else (0, 0)
     micro = micro or task.micro_batch or 0
+    moved = moved or (lambda number, micro: nullcontext())
     if guard and resume:
         guard.restore(resume)
 
@@ -81,7 +82,7 @@ def repair(
         forget, retain = task.forget(i - 1), task.retain(i - 1)
         buffers = [buffer.clone() for buffer in network.buffers()]
 
-        passes = partial(_passes, task, descend, forget, retain, buffers, partial(moved, i - 1) if moved else nullcontext)
+        passes = partial(_passes, task, descend, forget, retain, buffers, partial(moved, i - 1))
         size = micro or max(count(forget), count(retain))
         (U, g_u, L_r, g_r), fit = fitting(passes, size, task.average, str(weights[0].device))
         micro = fit if fit < size else micro  # batches may differ in size: only a bound that was met is one

@@ -15,7 +15,7 @@ from eval.bench import BACK, BASELINES, MEANINGS, ORIGINAL, Line, confusions, ra
 from eval.bench_charts import confusion, curves, scatter
 from eval.bench_sheet import Block, as_html, grid
 from eval.bench_tables import COLUMNS, QUALITY, REST, cells_of, markdown, of_concept, ordered, sentences
-from eval.html import PAGE, _lines, _protocol, _repeat, _rows, _section, _style, _t
+from eval.html import framed, protocol_section, repeat_section, safe, small, tabled, titled
 from eval.report import PANELS, blurred
 from eval.samples import read_prompts
 
@@ -58,24 +58,23 @@ def page(report: Report, charts: Mapping[str, str], confused: Mapping[str, Seque
     parts = [_verdict(report, charts.get("scatter.svg", "")), _numbers(report)]
     for concept, pictures in sheets.items():
         words = "The same prompts and the same noise for every model, first seed; the first prompts of each kind, not chosen."
-        parts.append(_section(f"What they draw: {concept}", f"<p>{words}</p>{pictures}"))
+        parts.append(titled(f"What they draw: {concept}", f"<p>{words}</p>{pictures}"))
     parts += [_gaps(report), _relearning(report, charts.get("relearn.svg", ""))]
     parts += [_confused(concept, found) for concept, found in confused.items()]
     parts.append(_concepts(report))
-    parts += [_failures(report), _protocol(protocol), _repeat(protocol.get("command"))]
+    parts += [_failures(report), protocol_section(protocol), repeat_section(protocol.get("command"))]
     title = f"Erasing {', '.join(concepts)} from {str(protocol['model']).rstrip('/').split('/')[-1]}"
     count = sum(row["label"] not in BASELINES for row in report["methods"])
     words = f"{count} method{'s' * (count > 1)} on the same model, prompts and seeds"
-    head = f"<header><p class=eyebrow>Bench of methods</p><h1>{_t(title)}</h1><p class=muted>{_t(words)}</p></header>"
-    return PAGE.format(title=_t(title), style=_style(), body="\n".join([head, *filter(None, parts)]))
+    return framed(title, "Bench of methods", words, parts)
 
 
 def _verdict(report: Report, chart: str) -> str:
     """What it comes to, and the picture of that."""
     of, *said = sentences(report)
-    text = "".join(f"<li>{_t(sentence)}</li>" for sentence in said)
+    text = "".join(f"<li>{safe(sentence)}</li>" for sentence in said)
     words = "Upper right is good: the concept is gone and everything else is there." if chart else ""
-    return _section("Forgetting against keeping", f"<p>{_t(of)}</p><ul>{text}</ul><p>{words}</p>{_chart(chart) if chart else ''}")
+    return titled("Forgetting against keeping", f"<p>{safe(of)}</p><ul>{text}</ul><p>{words}</p>{_chart(chart) if chart else ''}")
 
 
 def _numbers(report: Report) -> str:
@@ -84,22 +83,22 @@ def _numbers(report: Report) -> str:
     front = [row["label"] for row in rows if row.get("front")]
     cells = [cells_of(rows, names) for names in (QUALITY, REST)]
     names = [name for name in COLUMNS if any(name in row for row in rows)]
-    about = "".join(f"<li>{_t(COLUMNS[name][0])}: {_t(MEANINGS[name])}</li>" for name in names)
+    about = "".join(f"<li>{safe(COLUMNS[name][0])}: {safe(MEANINGS[name])}</li>" for name in names)
     second = f"<h3>Beside the retrained model, relearning, cost</h3>{_table(cells[1], front)}" if len(cells[1][0]) > 1 else ""
     meant = f"<details><summary>What the columns mean</summary><ul class=small>{about}</ul></details>"
     below = " Below each number: one standard deviation over seeds." if len(report["protocol"]["seeds"]) > 1 else ""
     mark = f"<p class=small>● no other row is better in both ua and what is kept.{below}</p>"
-    return _section("The numbers", f"<h3>Forgetting and keeping</h3>{_table(cells[0], front)}{second}{mark}{meant}")
+    return titled("The numbers", f"<h3>Forgetting and keeping</h3>{_table(cells[0], front)}{second}{mark}{meant}")
 
 
 def _table(cells: Sequence[Sequence[str]], front: Sequence[str] = ()) -> str:
     """A table whose numbers have their deviation below them; rows of the front are marked."""
-    top = "".join(f"<th scope=col style='white-space:normal;vertical-align:bottom'>{_t(head)}</th>" for head in cells[0])
+    top = "".join(f"<th scope=col style='white-space:normal;vertical-align:bottom'>{safe(head)}</th>" for head in cells[0])
     body = ""
     for name, *values in cells[1:]:
         mark = "&nbsp;<span style='color:var(--good)'>●</span>" if name in front else ""
-        inner = "".join(f"<td style='padding-left:12px'>{_lines(value.replace(' ± ', chr(10) + '± '))}</td>" for value in values)
-        shown = _t(name).replace(":", ":<wbr>").replace(",", ",<wbr>")
+        inner = "".join(f"<td style='padding-left:12px'>{small(value.replace(' ± ', chr(10) + '± '))}</td>" for value in values)
+        shown = safe(name).replace(":", ":<wbr>").replace(",", ",<wbr>")
         body += f"<tr><th scope=row style='max-width:15em;overflow-wrap:break-word'>{shown}{mark}</th>{inner}</tr>"
     return f"<div class=wide><table class='plain numbers'><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
 
@@ -115,8 +114,8 @@ def _concepts(report: Report) -> str:
         found = [row.get("worst", {}).get(name) for name in ("ua", "ira_kept", "cra_kept")]
         cells.append([row["label"], *(f"{one['value']:.1f} ± {one['concept']}" if one else "–" for one in found)])
     worst = _table(cells).replace("± ", "")
-    inner = "".join(f"<h3>{_t(name)}</h3>{_table(cells_of(of_concept(report, name), (*QUALITY, 'average_gap')))}" for name in names)
-    return _section("Each concept alone", f"<h3>The worst concept of each method</h3>{worst}{inner}")
+    inner = "".join(f"<h3>{safe(name)}</h3>{_table(cells_of(of_concept(report, name), (*QUALITY, 'average_gap')))}" for name in names)
+    return titled("Each concept alone", f"<h3>The worst concept of each method</h3>{worst}{inner}")
 
 
 def _gaps(report: Report) -> str:
@@ -128,7 +127,7 @@ def _gaps(report: Report) -> str:
         "The retrained model never saw the concept in training: the one thing that forgetting can be held against. "
         "Points between it and each method, concept by concept and seed by seed, then averaged."
     )
-    return _section("Distance to the retrained model", f"<p>{words}</p>{_table(cells)}")
+    return titled("Distance to the retrained model", f"<p>{words}</p>{_table(cells)}")
 
 
 def _relearning(report: Report, chart: str) -> str:
@@ -140,7 +139,7 @@ def _relearning(report: Report, chart: str) -> str:
         "Each erased model is fine-tuned on the pictures of the concept, all weights of its UNet free: what is only hidden comes back "
         f"at once.{how} A concept counts as back where {BACK:g} % of the original's pictures of it are."
     )
-    return _section("Relearning", f"<p>{_t(words)}</p>{_chart(chart)}")
+    return titled("Relearning", f"<p>{safe(words)}</p>{_chart(chart)}")
 
 
 def _confusions(report: Report, tables: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -155,14 +154,14 @@ def _confused(concept: str, charts: Sequence[str]) -> str:
     )
     inner = "".join(f"<figure style='flex:0 1 auto;max-width:100%'>{chart}</figure>" for chart in charts)
     shown = f"<div style='display:flex;flex-wrap:wrap;gap:24px 32px;overflow-x:auto'>{inner}</div>"
-    return _section(f"What the neighbours became: {concept}", f"<p>{_t(words)}</p>{shown}")
+    return titled(f"What the neighbours became: {concept}", f"<p>{safe(words)}</p>{shown}")
 
 
 def _failures(report: Report) -> str:
     cells = [
         [row["label"], f"{one['concept']}, seed {one['seed']}", one["failure"]] for row in report["methods"] for one in row["failures"]
     ]
-    return _section("Failures", _rows(("method", "run", "what it said"), cells)) if cells else ""
+    return titled("Failures", tabled(("method", "run", "what it said"), cells)) if cells else ""
 
 
 def _chart(chart: str) -> str:

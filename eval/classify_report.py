@@ -10,7 +10,7 @@ from erase.files import write_json, written
 from erase.run import disk_errors
 from eval.classify import BASELINES, MEANINGS, SEPARATES, ranked
 from eval.gaps import COMPARED
-from eval.html import PAGE, _protocol, _rows, _section, _style, _t
+from eval.html import framed, protocol_section, safe, tabled, titled
 from eval.lines import Value, lines
 
 COLUMNS = {
@@ -122,27 +122,24 @@ def page(report: Report, charts: Mapping[str, str], pictures: Sequence[Path]) ->
     import base64
 
     cells = _cells(report)
-    about = "".join(f"<li>{_t(COLUMNS[name])}: {_t(MEANINGS[name])}</li>" for name in COLUMNS if COLUMNS[name] in cells[0])
-    said = "".join(f"<p>{_t(text)}</p>" for text in sentences(report))
+    about = "".join(f"<li>{safe(COLUMNS[name])}: {safe(MEANINGS[name])}</li>" for name in COLUMNS if COLUMNS[name] in cells[0])
+    said = "".join(f"<p>{safe(text)}</p>" for text in sentences(report))
     parts = [
-        _section("Every method beside retraining", f"{said}<div class=wide>{_rows(cells[0], cells[1:])}</div><ul class=small>{about}</ul>")
+        titled("Every method beside retraining", f"{said}<div class=wide>{tabled(cells[0], cells[1:])}</div><ul class=small>{about}</ul>")
     ]
-    parts += [_section("Requests one after another", _requests(report))] if report.get("requests") else []
+    parts += [titled("Requests one after another", _requests(report))] if report.get("requests") else []
     if charts:
-        parts.append(_section("Options varied", "".join(f"<div class=chart>{chart}</div>" for chart in charts.values())))
+        parts.append(titled("Options varied", "".join(f"<div class=chart>{chart}</div>" for chart in charts.values())))
     for path in pictures:
         data = base64.b64encode(path.read_bytes()).decode()
         words = "Where the networks look (Grad-CAM for the true class; red speaks for it)"
         parts.append(
-            _section(words, f'<div class=wide><img style="width:auto" alt="{_t(words)}" src="data:image/png;base64,{data}"></div>')
+            titled(words, f'<div class=wide><img style="width:auto" alt="{safe(words)}" src="data:image/png;base64,{data}"></div>')
         )
-    parts.append(_protocol(report["protocol"]))
+    parts.append(protocol_section(report["protocol"]))
     protocol = report["protocol"]
     title = f"{protocol['dataset']} without {', then '.join(protocol['forget'])}"
-    head = (
-        f"<header><p class=eyebrow>Unlearning in classifiers</p><h1>{_t(title)}</h1><p class=muted>{_t(protocol['network'])}</p></header>"
-    )
-    return PAGE.format(title=_t(title), style=_style(), body="\n".join([head, *parts]))
+    return framed(title, "Unlearning in classifiers", protocol["network"], parts)
 
 
 def _requests(report: Report) -> str:
@@ -152,7 +149,7 @@ def _requests(report: Report) -> str:
         [str(request["forget"]), *(_number(request["average_gap"].get(name), "average_gap") for name in names)]
         for request in report["requests"]
     ]
-    return f"<div class=wide>{_rows(heads, cells)}</div>"
+    return f"<div class=wide>{tabled(heads, cells)}</div>"
 
 
 def _cells(report: Report) -> list[list[str]]:

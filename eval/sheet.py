@@ -75,7 +75,8 @@ def scaled(picture: Image.Image) -> Image.Image:
 
 def wrapped(text: str, font: Font, width: float, lines: int = LINES) -> list[str]:
     """Text in lines no wider than `width`, a word that is too long broken; what does not fit ends in "..."."""
-    done, line = [], ""
+    done: list[str] = []
+    line = ""
     for word in text.split():
         if line and font.getlength(f"{line} {word}") > width:
             done, line = [*done, line], ""

@@ -15,7 +15,7 @@ from erase.run import Run
 from erase.task import InputError
 from eval.attacks.campaign import Campaign, Ledger, attack_run
 from eval.attacks.inversion import Inversion
-from eval.attacks.known import ATTACKS
+from eval.attacks.known import ATTACKS, chosen
 from eval.attacks.named import Named
 from eval.attacks.numbers import curve_of, excess, numbers, row_of
 from eval.attacks.random_tokens import RandomTokens
@@ -89,6 +89,16 @@ def test_other_options_of_an_attack_are_tried_anew_and_a_gold_standard_may_come_
     assert ledger.key("random", "erased", 0) != other.key("random", "erased", 0)
 
 
+def test_another_device_is_refused_and_to_start_anew_forgets_what_was_there(run: Path):
+    attack_run(opened(run), {"named": Named()}, 600, PLAN)
+    options = json.loads((run / "attacks" / "options.json").read_text())
+    (run / "attacks" / "options.json").write_text(json.dumps({**options, "device": "cuda"}))
+    with pytest.raises(InputError, match="--overwrite to start anew"):
+        attack_run(opened(run), {"named": Named()}, 600, PLAN)
+    attack_run(opened(run), {"quantise": ATTACKS["quantise"]}, 600, replace(PLAN, overwrite=True))
+    assert sorted(path.name for path in (run / "attacks").iterdir() if path.is_dir()) == ["quantise"]
+
+
 def test_the_same_model_in_all_places_leaves_no_excess(run: Path, tiny_pipeline: Path):
     setting = opened(run, tiny_pipeline)
     setting = replace(setting, models={**setting.models, "erased": tiny_pipeline})
@@ -96,6 +106,16 @@ def test_the_same_model_in_all_places_leaves_no_excess(run: Path, tiny_pipeline:
     row = report["attacks"][0]
     assert row["excess"]["difference"] == 0
     assert row["subjects"]["erased"] == row["subjects"]["gold"] == row["subjects"]["original"]
+
+
+def test_a_list_of_prompts_has_no_control_and_ends_with_its_last_prompt(run: Path, tiny_pipeline: Path):
+    (run / "list.csv").write_text("prompt\na red star\nstars\nthe star\n")
+    attacks = chosen([], [run / "list.csv"])
+    report = attack_run(opened(run, tiny_pipeline), attacks, 600, PLAN)
+    row = report["attacks"][0]
+    assert (row["attack"], row["attempts"], row["turns"]) == ("list-list", 3, 2)
+    assert list(row["subjects"]) == ["original", "erased", "gold"]
+    assert "–" in table(report)
 
 
 # --- what may be wrong ----------------------------------------------------------------------------------------------

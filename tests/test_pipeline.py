@@ -29,7 +29,7 @@ from erase.images import read_images
 from erase.pipeline import Event, Job, erase_concept
 from erase.run import Run, read_lines
 from erase.scope import SCOPES
-from erase.stages import STAGES, erasing
+from erase.stages import STAGES, anchor, erasing
 from erase.task import Diverged, InputError, generator
 
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 4, "sampling_steps": 2, "sampling_batch": 4}
@@ -454,7 +454,7 @@ def test_every_preset_does_the_whole_job(tiny_pipeline: Path, tmp_path: Path, pr
 
 
 def test_ascent_needs_no_anchor_and_looks_for_none(tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(erasing, "choose_anchors", None)
+    monkeypatch.setattr(anchor, "choose_anchors", None)
     run = erase_concept(job(tiny_pipeline, tmp_path / "run", "circle", evaluate_count=1), {**METHOD, "unlearn": "ascent"})
     assert not (run / "anchor.json").exists()
     assert load_file(run / "latents.safetensors")["forget/anchors"].shape == (4, 0)
@@ -473,7 +473,7 @@ def test_an_anchor_that_was_found_is_recorded_with_its_reason_and_not_looked_for
     assert {c["word"] for c in record["candidates"] if c["chosen"]} == set(record["anchors"])
     assert all(c["shows"] == 0 for c in record["candidates"] if c["chosen"])
     assert "circle" not in {c["word"] for c in record["candidates"]}
-    monkeypatch.setattr(erasing, "choose_anchors", None)
+    monkeypatch.setattr(anchor, "choose_anchors", None)
     erase_concept(this, METHOD)
     texts = json.loads(safetensors_metadata(tmp_path / "run" / "latents.safetensors")["prompts"])
     assert any(word in text.split() for text in texts for word in record["anchors"])

@@ -104,4 +104,4 @@ def _launched(blocks: Any, page: Page, host: str, port: int | None, share: bool,
         )  # fmt: skip
     except OSError as error:
         raise InputError(f"the page cannot be opened on {host}, port {port or '7860 to 7959'} ({error}); give another --port") from None
-    return public or local
+    return str(public or local)

@@ -30,7 +30,7 @@ def image_of(picture: Drawn, show: bool, boxes: bool = True) -> Image.Image:
     """The picture with its boxes; blurred where it is hidden."""
     image = Image.open(io.BytesIO(picture.png)).convert("RGB")
     if hidden(picture, show):
-        few = tuple(max(1, round(6 * side / max(image.size))) for side in image.size)
+        few = [max(1, round(6 * side / max(image.size))) for side in image.size]
         soft = image.resize(few, Image.Resampling.BOX).resize(image.size, Image.Resampling.BICUBIC)
         image = soft.filter(ImageFilter.GaussianBlur(max(image.size) / 16))
     if boxes:

@@ -39,6 +39,7 @@ class Campaign:
     seed: int = option(0, "seed of searches and noise", low=0)
     attempts: int = option(64, "attempts of each attack at most", low=1)
     at_once: int = option(8, "attempts of a turn, made together", low=1, high=99)
+    overwrite: bool = option(False, "forget all attacks on this run and start anew")
 
     def __post_init__(self) -> None:
         check(self)
@@ -52,7 +53,9 @@ class Ledger:
         self.home = setting.run.folder / HOME
         self.seed = SEED + int(setting.run.options["seed"] or 0) + 1_000_003 * plan.seed
         self._keys = {subject: setting.key(subject) for subject in setting.subjects}
-        self.records: dict[str, dict[str, list[dict[str, Any]]]] = {name: {s: [] for s in setting.subjects} for name in attacks}
+        self.records: dict[str, dict[str, list[dict[str, Any]]]] = {
+            name: {s: [] for s in setting.subjects if s != CONTROL or getattr(attack, "aims", True)} for name, attack in attacks.items()
+        }
         for name in attacks:
             self._recall(name)
 
@@ -66,7 +69,7 @@ class Ledger:
         return min(map(len, self.records[name].values()))
 
     def spent(self, name: str) -> float:
-        return sum(record["seconds"] for records in self.records[name].values() for record in records)
+        return sum(float(record["seconds"]) for records in self.records[name].values() for record in records)
 
     def key(self, name: str, subject: str, number: int) -> str:
         attack = self.attacks[name]
@@ -96,7 +99,7 @@ def attack_run(
         raise InputError(f"no attack can be made: {'; '.join(f'{name} {why}' for name, why in reasons.items())}"[:600])
     able = {name: attack for name, attack in attacks.items() if name not in reasons}
     home = setting.run.folder / HOME
-    with Run.open(home, {"kind": "attacks", "device": setting.device}):
+    with Run.open(home, {"kind": "attacks", "device": setting.device}, plan.overwrite):
         ledger = Ledger(setting, able, plan)
         estimates = _estimates(ledger)
         left = _spend(ledger, estimates, budget, told)
@@ -156,8 +159,8 @@ def _estimates(ledger: Ledger) -> dict[str, float]:
     n, each = ledger.plan.at_once, each_picture(victim)
     said, noise = victim.said([""] * n), torch.randn(n, *victim.shape).to(victim.device)
     second = min(_timed(victim, said, noise) for _ in range(3)) / n
-    subjects = len(ledger.setting.subjects)
-    return {name: attack.passes(len(ledger.attempts(name, 0)), each) * second * subjects for name, attack in ledger.attacks.items()}
+    passes = {name: attack.passes(len(ledger.attempts(name, 0)), each) for name, attack in ledger.attacks.items()}
+    return {name: count * second * len(ledger.records[name]) for name, count in passes.items()}
 
 
 @torch.no_grad()

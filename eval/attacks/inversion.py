@@ -21,7 +21,6 @@ from eval.attacks.tokens import Vocabulary, vocabulary
 from eval.attacks.victim import BACKWARD, Said, Victim
 
 RATES = {True: 5e-2, False: 5e-3}  # of the embedded model, and of Stable Diffusion (Gal et al.)
-LEAST = 0.25  # of the noise schedule: with less noise than this a picture says itself what it shows
 
 
 @dataclass(frozen=True)
@@ -114,8 +113,7 @@ def _batch(
 ) -> Questions:
     """Pictures drawn at random under random noise."""
     rows = torch.randint(len(known), (attack.batch,), generator=draw)
-    end = int(victim.scheduler.config.num_train_timesteps)
-    times = torch.randint(round(LEAST * end), end, (attack.batch,), generator=draw)
+    times = torch.randint(victim.scheduler.config.num_train_timesteps, (attack.batch,), generator=draw)
     noise = torch.randn(clean[rows].shape, generator=draw)
     texts = [captioned(goal, known[i], mark, attack.vectors) for i in rows.tolist()]
     noisy, wanted = victim.noised(clean[rows], noise, times)

@@ -58,7 +58,7 @@ QUICK: dict[str, Any] = {
     "named": Named(),
     "paraphrase": Paraphrase(wordings=2),
     "prefix": Prefix(steps=8, levels=2),
-    "inversion": Inversion(steps=(50, 100)),
+    "inversion": Inversion(vectors=8, steps=(50, 150)),
     "partial": Partial(shares=(0.6, 0.3)),
     "relearn": Relearn(steps=10),
     "quantise": Quantise(),

@@ -31,6 +31,7 @@ class Listed:
     paper: ClassVar[str] = ""
     needs: ClassVar[tuple[str, ...]] = ()
     shared: ClassVar[bool] = False
+    aims: ClassVar[bool] = False  # a list is of one concept: it cannot be aimed at another, as a control would
 
     file: str
     texts: tuple[str, ...]

@@ -21,7 +21,7 @@ def row_of(records: Mapping[str, Sequence[Record]], shared: bool) -> dict[str, A
     turns = min(map(len, records.values()))
     attempts = {subject: [one for record in found[:turns] for one in record["attempts"]] for subject, found in records.items()}
     found = {subject: numbers(mine) for subject, mine in attempts.items() if mine}
-    row = {"turns": turns, "attempts": len(next(iter(attempts.values()))), **({"searches": turns} if shared else {})}
+    row: dict[str, Any] = {"turns": turns, "attempts": len(next(iter(attempts.values()))), **({"searches": turns} if shared else {})}
     row |= {"effort": max((one["curve"][-1]["effort"] for one in found.values()), default=0.0), "subjects": found}
     row["excess"] = excess(attempts[GOLD], attempts[ERASED]) if GOLD in attempts else None
     return row

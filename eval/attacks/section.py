@@ -10,7 +10,7 @@ from typing import Any
 from eval.attacks import ERASED, GOLD, SUBJECTS
 from eval.attacks.store import place, recorded
 from eval.attacks.table import efforts, excess, success
-from eval.html import _rows, _section, _t, thumbnail
+from eval.html import safe, tabled, thumbnail, titled
 from eval.lines import Value, lines
 
 HOME, REPORT = "attacks", "report.json"
@@ -35,10 +35,10 @@ def section(folder: Path, hide: bool) -> str:
     if report is None:
         return ""
     ran = [row for row in report["attacks"] if "subjects" in row]
-    body = f"<p>{_t(report['summary'])}</p>" + _table(report, ran) + _chart(ran) + _broken(folder / HOME, ran, hide)
-    idle = [f"<li>{_t(row['attack'])}: {_t(row['not_run'])}</li>" for row in report["attacks"] if "not_run" in row]
+    body = f"<p>{safe(report['summary'])}</p>" + _table(report, ran) + _chart(ran) + _broken(folder / HOME, ran, hide)
+    idle = [f"<li>{safe(row['attack'])}: {safe(row['not_run'])}</li>" for row in report["attacks"] if "not_run" in row]
     body += f"<h3>Not made</h3><ul>{''.join(idle)}</ul>" if idle else ""
-    return _section("Attacks", body)
+    return titled("Attacks", body)
 
 
 def _table(report: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]) -> str:
@@ -50,13 +50,13 @@ def _table(report: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]) -> str:
         f"{report['protocol']['control'] or 'which this run has not'}: what the detector then takes for the concept is its own mistake. "
         "Effort is in pictures: as many passes through the UNet as drawing so many takes."
     )
-    missing = "".join(f"<p class=small>No {_t(subject)}: {_t(why)}.</p>" for subject, why in report["without"].items())
+    missing = "".join(f"<p class=small>No {safe(subject)}: {safe(why)}.</p>" for subject, why in report["without"].items())
     heads = ("Attack", "knows", "attempts", *(HEADS[subject] for subject in subjects), "excess", "effort", "half at")
     cells = [
         [row["attack"], row["assumes"], str(row["attempts"]), *(success(row, s) for s in subjects), excess(row), *efforts(row)]
         for row in ran
     ]
-    return f"<p>{_t(about)}</p>{missing}{_rows(heads, cells)}" if ran else missing
+    return f"<p>{safe(about)}</p>{missing}{tabled(heads, cells)}" if ran else missing
 
 
 def _chart(ran: Sequence[Mapping[str, Any]]) -> str:
@@ -79,7 +79,7 @@ def _broken(home: Path, ran: Sequence[Mapping[str, Any]], hide: bool) -> str:
         figures = [_figure(path, by, effort, hide) for path, by, effort in found[:SHOWN]]
         if figures:
             title = f"{row['attack']}: {len(found)} of {row['attempts']} attempts"
-            panels.append(f"<div class='panel bad'><h3>{_t(title)}</h3><div class=pictures>{''.join(figures)}</div></div>")
+            panels.append(f"<div class='panel bad'><h3>{safe(title)}</h3><div class=pictures>{''.join(figures)}</div></div>")
     blurred = " They are blurred." if hide and panels else ""
     about = f"<p>What broke through: the first pictures of each attack on the erased model that show the concept.{blurred}</p>"
     return about + "".join(panels) if panels else "<p>Nothing broke through.</p>"
@@ -97,5 +97,5 @@ def _finds(home: Path, row: Mapping[str, Any]) -> Iterator[tuple[Path, str, floa
 
 def _figure(path: Path, by: str, effort: float, hide: bool) -> str:
     alt = f"{'blurred: ' if hide else ''}{by}"
-    said = f"<figcaption>{_t(by)} <span class=muted>{effort:.1f} pictures</span></figcaption>"
-    return f'<figure><img src="{thumbnail(path, hide)}" alt="{_t(alt)}" class=erased>{said}</figure>'
+    said = f"<figcaption>{safe(by)} <span class=muted>{effort:.1f} pictures</span></figcaption>"
+    return f'<figure><img src="{thumbnail(path, hide)}" alt="{safe(alt)}" class=erased>{said}</figure>'

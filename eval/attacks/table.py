@@ -29,7 +29,9 @@ def table(report: Row) -> str:
 
 
 def success(row: Row, subject: str) -> str:
-    """ "75 [41, 93]"."""
+    """ "75 [41, 93]"; a dash where it was not made."""
+    if subject not in row["subjects"]:
+        return "–"
     value = row["subjects"][subject]["success"]
     return f"{value['value']:.0f} [{value['low']:.0f}, {value['high']:.0f}]"
 
