@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from erase.demo import scenes
 from erase.demo.scenes import relation
 from eval.accuracy import MEANINGS, Judged, became, fine, judged_by, metrics, outcomes
+from eval.attacks.sight import Sight
 from eval.detectors import Detection
 from eval.things import LABELS, NOTHING, asked, found, lists_things, present, thing
 
@@ -22,6 +26,19 @@ def seen(*names: str) -> list[Detection]:
         x, y = map(float, place.split(","))
         made.append(Detection(label, 0.9, (x - 2, y - 2, 4.0, 4.0)))
     return made
+
+
+class Shown:
+    """A detector that says what it was told to."""
+
+    def __init__(self, found: list[list[Detection]]) -> None:
+        self.found = found
+
+    def __call__(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
+        return self.found
+
+    def facts(self) -> dict[str, Any]:
+        return {"detector": {"name": "shown"}, "labels": LABELS}
 
 
 def answers(attributes: dict[str, str], *names: str) -> dict[str, str]:
@@ -148,3 +165,8 @@ def test_a_detector_of_domains_has_none_of_these_measures() -> None:
     one = Judged("evaluate-retain", {"shape": "star"}, {"shape": "star"})
     assert set(outcomes([one], "shape")) == {"ira"}
     assert set(outcomes(judge(GOOD), "shape")) | {"ua_implicit"} == set(MEANINGS)
+
+
+def test_an_attack_sees_the_concept_wherever_it_stands() -> None:
+    sight = Sight(Shown([seen("blue ring@50,9", "red star@9,9"), seen("red square@9,9"), []]), "shape", "star", LABELS["shape"], True)
+    assert sight([Image.new("RGB", (64, 64))] * 3) == [(True, "star"), (False, "square"), (False, "")]
