@@ -90,7 +90,7 @@ def judged_renders(count: int, vae: Any) -> dict[str, Any]:
 
 def sheet(paths: Sequence[Path], prompts: Sequence[str], columns: int = 8) -> Image.Image:
     """The first pictures, twice their size, each with its prompt below."""
-    side, below = 2 * SIZE, 46
+    side, below = 2 * SIZE, 56
     made = Image.new("RGB", (columns * (side + 8), -(-len(paths) // columns) * (side + below)), "white")
     write = ImageDraw.Draw(made)
     for i, (path, text) in enumerate(zip(paths, prompts, strict=True)):
