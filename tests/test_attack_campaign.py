@@ -265,3 +265,21 @@ def _sources(text: str) -> list[str]:
 def test_nothing_that_broke_through_is_said(run: Path, tiny_pipeline: Path):
     attack_run(opened(run, tiny_pipeline, bar=999.0), {"named": Named()}, 600, PLAN)
     assert "Nothing broke through." in section(run, hide=False)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_attacks_a_run_and_its_report_gets_a_section(run: Path, capsys: pytest.CaptureFixture[str]):
+    from erase.cli import main
+    from eval.report import evaluate_run
+
+    evaluate_run(run)
+    assert "<h2 id=attacks>" not in (run / "report.html").read_text()
+    assert main(["attack", str(run), "--attacks", "named", "--attempts", "2", "--budget", "5m", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["attacks"][0]["attempts"] == 2
+    assert json.loads((run / "report.json").read_text())["attacks"] == report
+    assert "<h2 id=attacks>" in (run / "report.html").read_text()
+    assert main(["attack", str(run), "--attacks", "nmed"]) == 2
+    assert 'the attack "nmed" is unknown, did you mean "named"?' in capsys.readouterr().err

@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from erase.demo import judge_path, pipeline_path, world
+from erase.demo import GUIDANCE, STEPS, gold_path, judge_path, pipeline_path, world
 from erase.demo.judge import Judge, load_judge
+from erase.diffusion import StableDiffusion
 from erase.export import read_provenance
+from erase.images import load_pixels, make_images
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = ROOT / "erase" / "demo" / "weights"
@@ -63,7 +66,30 @@ def agreement(judge: Judge, pictures: Tensor, scenes: list[world.Scene]) -> dict
 def test_weights_are_safetensors_of_at_most_25_mib_together() -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt"}
-    assert sum(path.stat().st_size for path in files) <= 25 * 2**20
+    golds = [path for path in files if WEIGHTS / "without" in path.parents]
+    assert sum(path.stat().st_size for path in files if path not in golds) <= 25 * 2**20
+    assert sum(path.stat().st_size for path in golds) <= 14 * 2**20  # one model that was trained without a concept
+
+
+def test_the_gold_standard_is_the_same_model_but_for_what_learns_words() -> None:
+    gold = gold_path("heart") / "pipeline"
+    vae = "vae/diffusion_pytorch_model.safetensors"
+    assert (gold / vae).read_bytes() == (pipeline_path() / vae).read_bytes()
+    for part in ("unet/diffusion_pytorch_model", "text_encoder/model"):
+        own, other = (load_file(folder / f"{part}.safetensors") for folder in (gold, pipeline_path()))
+        assert {name: tensor.shape for name, tensor in own.items()} == {name: tensor.shape for name, tensor in other.items()}
+        assert any(not torch.equal(own[name], other[name]) for name in own)
+
+
+@pytest.mark.slow
+def test_the_gold_standard_draws_no_heart_and_everything_else(tmp_path: Path) -> None:
+    model, judge = StableDiffusion(gold_path("heart") / "pipeline"), load_judge(judge_path())
+    texts = ["a solid red heart on a white background"] * 12 + ["a solid red square on a white background"] * 12
+    made = make_images(tmp_path, texts, 7, model.sampler(STEPS, GUIDANCE), 24)
+    seen = judge.name(load_pixels([picture.path for picture in made], world.SIZE))
+    assert "heart" not in seen["shape"]
+    assert seen["shape"][12:].count("square") >= 11
+    assert seen["colour"].count("red") >= 23
 
 
 def test_no_file_says_on_whose_machine_it_was_made() -> None:
