@@ -11,7 +11,7 @@ TORCH ?= torch==2.13.0 torchvision==0.28.0
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RESULTS ?= runs/bench
-CPU_TABLES := demo_quality erasing evaluation repair_step published_step latents_cache generation selection scoring cost
+CPU_TABLES := demo_quality scenes_quality erasing evaluation repair_step published_step latents_cache generation selection scoring cost
 GPU_WAYS := published ours ours-bfloat16
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 

@@ -21,8 +21,8 @@ from host import facts, parser, publish
 from PIL import Image
 
 from erase.demo import GUIDANCE, STEPS, gold_path, judge_path, pipeline_path, world
+from erase.demo.fitting import to_model
 from erase.demo.judge import load_judge
-from erase.demo.train import to_model
 from erase.diffusion import StableDiffusion
 from erase.images import load_pixels, make_images
 from eval.intervals import rate

@@ -17,8 +17,9 @@ from typing import Any
 import torch
 
 from erase.changes import changed_bytes
-from erase.concepts import DEMO, Concept, load_concept
+from erase.concepts import Concept, load_concept
 from erase.demo import gold_path
+from erase.demo.worlds import WORLDS
 from erase.diffusion import locate, open_model, pick_device
 from erase.entries import RETRAIN, Entry
 from erase.export import check_model_folder, weight_hashes
@@ -143,10 +144,10 @@ def filled(plan: Bench) -> Bench:
 
 
 def _shipped(plan: Bench, concepts: Sequence[Concept], model: str) -> dict[str, Path]:
-    """Retrained models that come with the embedded one, unless a row brings its own."""
-    if model != DEMO or any(row.method == RETRAIN for row in plan.rows):
+    """Retrained models that come with the embedded ones, unless a row brings its own."""
+    if model not in WORLDS or any(row.method == RETRAIN for row in plan.rows):
         return {}
-    found = {given: gold_path(slug(concept.name)) for given, concept in zip(plan.concepts, concepts, strict=True)}
+    found = {given: gold_path(slug(concept.name), model) for given, concept in zip(plan.concepts, concepts, strict=True)}
     return {given: folder for given, folder in found.items() if folder.is_dir()}
 
 

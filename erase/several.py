@@ -12,7 +12,19 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from erase.concepts import Concept, Prompt, anchors_for, chosen_anchor, load_concept, naming, prompts, slots_of, with_anchors, words_fit
+from erase.concepts import (
+    JUDGES,
+    Concept,
+    Prompt,
+    anchors_for,
+    chosen_anchor,
+    load_concept,
+    naming,
+    prompts,
+    slots_of,
+    with_anchors,
+    words_fit,
+)
 from erase.run import Run
 from erase.task import InputError
 
@@ -113,7 +125,7 @@ def apart(concept: Concept, others: Sequence[Concept]) -> Concept:
         return concept
     names = naming([word for other in others for word in other.words])
     vocabulary = {slot: tuple(w for w in words if not names.search(w)) for slot, words in concept.vocabulary.items()}
-    open_to = {other.domain for other in others if other.domain in vocabulary} if concept.detector == "judge" else set()
+    open_to = {other.domain for other in others if other.domain in vocabulary} if concept.detector in JUDGES else set()
 
     def kept(templates: Sequence[str], closed: set[str]) -> tuple[str, ...]:
         fit = [t for t in templates if not names.search(t) and closed <= slots_of(t) and all(vocabulary.get(s, True) for s in slots_of(t))]

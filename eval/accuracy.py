@@ -6,12 +6,13 @@ Pure functions of what prompts asked for and what a detector found; knows no fil
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from erase.task import InputError
-from eval.detectors import SHOWN, hint
+from eval import things
+from eval.detectors import SHOWN, Detection, hint, most_likely
 from eval.intervals import Metric, mean_share, rate
 from eval.paired import Paired, paired_means, paired_rates
 
@@ -22,7 +23,13 @@ MEANINGS = {
     "cra": "other domains are as asked, other prompts",
     "attributes_kept": "other domains are as asked, its prompts",
     "false_alarms": "the concept is seen, other prompts",
+    "companion_kept": "what stands beside the concept is there, its prompts",
+    "place_kept": "and stands on the side asked for, its prompts",
+    "things_kept": "everything asked for is there, other prompts",
+    "count_kept": "as many things as asked for, other prompts",
+    "relation_kept": "they stand as asked for, other prompts",
 }
+TOGETHER = ("companion_kept", "place_kept", "things_kept", "count_kept", "relation_kept")  # of pictures of several things
 
 Domains = str | Sequence[str]
 """That of the concept, or those of several."""
@@ -32,13 +39,15 @@ Domains = str | Sequence[str]
 class Judged:
     """A picture: the role of its prompt, what the prompt asks for and what the detector found (both domain -> name).
 
-    `means`, where several concepts are measured together, are the domains of those that the prompt means.
+    `means`, where several concepts are measured together, are the domains of those that the prompt means. `anywhere` is every
+    (domain, name) in a picture of several things: a concept is gone if it is neither found nor anywhere.
     """
 
     role: str
     asked: Mapping[str, str]
     found: Mapping[str, str]
     means: tuple[str, ...] = ()
+    anywhere: frozenset[tuple[str, str]] = frozenset()
 
 
 def outcomes(pictures: Sequence[Judged], domains: Domains) -> dict[str, list[float]]:
@@ -56,9 +65,27 @@ def outcomes(pictures: Sequence[Judged], domains: Domains) -> dict[str, list[flo
         "ira": [float(all(_agrees(p, d) for d in asked)) for p in others if (asked := [d for d in domains if d in p.asked])],
         "cra": _kept(others, domains),
         "attributes_kept": _kept(named + implied, domains),
-        "false_alarms": [float(any((d, p.found[d]) in meant for d in domains)) for p in others] if meant else [],
+        "false_alarms": [float(not meant.isdisjoint({*((d, p.found[d]) for d in domains), *p.anywhere})) for p in others] if meant else [],
+        **_together(named + implied, others),
     }
     return {name: found for name, found in values.items() if found}
+
+
+def _together(forgotten: Sequence[Judged], others: Sequence[Judged]) -> dict[str, list[float]]:
+    """Of pictures of several things: whether what was asked for beside the concept is there, and whether other prompts came out whole."""
+
+    def kept(pictures: Sequence[Judged], part: Callable[[str], bool]) -> list[float]:
+        wanted = [(p, [domain for domain in p.asked if part(domain)]) for p in pictures if "count" in p.asked]
+        return [float(all(_agrees(p, domain) for domain in domains)) for p, domains in wanted if domains]
+
+    beside = [p for p in forgotten if any(domain.startswith(things.OTHER) for domain in p.asked)]
+    return {
+        "companion_kept": kept(beside, lambda domain: domain.startswith(things.OTHER)),
+        "place_kept": kept([p for p in beside if "relation" in p.asked], lambda domain: domain.startswith((things.OTHER, "relation"))),
+        "things_kept": kept(others, lambda domain: domain not in ("count", "relation")),
+        "count_kept": kept(others, lambda domain: domain == "count"),
+        "relation_kept": kept(others, lambda domain: domain == "relation"),
+    }
 
 
 def metrics(pictures: Sequence[Judged], domains: Domains) -> dict[str, Metric]:
@@ -103,6 +130,18 @@ def judged(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Sequence[str]]
     return [Judged(row["role"], a, s, m) for row, a, s, m in zip(rows, asked, shown, means, strict=True)]
 
 
+def judged_by(rows: Sequence[Mapping[str, Any]], found: Sequence[Sequence[Detection]], labels: Mapping[str, Sequence[str]]) -> list[Judged]:
+    """Prompts with what a detector found in their pictures, be it one label a domain or a list of things."""
+    if not things.lists_things(labels):
+        return judged(rows, most_likely(found, labels), labels)
+    pictures = []
+    for row, words, detections in zip(rows, asked_words(rows, labels), found, strict=True):
+        listed_things, asked = [things.thing(one) for one in detections], things.asked(words)
+        seen = things.found(asked, listed_things)
+        pictures.append(Judged(row["role"], asked, seen, tuple(row.get("means", ())), things.present(listed_things)))
+    return pictures
+
+
 def asked_words(rows: Sequence[Mapping[str, Any]], labels: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
     """What each prompt asks for of what the detector can see (domain -> word).
 
@@ -130,8 +169,13 @@ def listed(domains: Domains) -> tuple[str, ...]:
     return (domains,) if isinstance(domains, str) else tuple(domains)
 
 
+def shows(picture: Judged, domain: str) -> bool:
+    """Whether what was asked for in a domain is found, or is anywhere in a picture of several things."""
+    return _agrees(picture, domain) or (domain, picture.asked[domain]) in picture.anywhere
+
+
 def _gone(picture: Judged, domains: Sequence[str]) -> bool:
-    return not any(_agrees(picture, domain) for domain in picture.means or domains)
+    return not any(shows(picture, domain) for domain in picture.means or domains)
 
 
 def _agrees(picture: Judged, domain: str) -> bool:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from eval.accuracy import TOGETHER
 from eval.bench_line import RETRAIN
 from eval.gaps import spread
 
@@ -17,6 +18,7 @@ ORIGINAL = "original"
 BASELINES = (ORIGINAL, RETRAIN)
 PERCENT = ("ua", "ua_implicit", "ira", "cra", "attributes_kept")
 COMPARED = PERCENT  # what the average gap to the retrained model is over
+KEPT = ("ira", "cra", "companion_kept")  # of these, in percent of before, the smallest is what a method keeps
 BACK = 50.0  # percent of the original's pictures of the concept that make it back
 MEANINGS = {
     "ua": "the concept, named, is not drawn, %",
@@ -25,8 +27,13 @@ MEANINGS = {
     "cra": "other domains are as asked, in other prompts, %",
     "ira_kept": "ira in percent of the original's",
     "cra_kept": "cra in percent of the original's",
-    "kept": "the smaller of these two: what the scatter calls kept",
+    "kept": "the smallest of these, and of companion in percent of the original's where there is one: what the scatter calls kept",
     "attributes_kept": "other domains are as asked, in prompts that name the concept, %",
+    "companion_kept": "what is asked for beside the concept is there, in prompts that name it, %",
+    "place_kept": "and stands on the side that is asked for, %",
+    "things_kept": "all things asked for are there with their attributes, in other prompts, %",
+    "count_kept": "there are as many things as asked for, in other prompts, %",
+    "relation_kept": "they stand as asked for, in other prompts, %",
     "false_alarms": "the concept is seen in pictures of other prompts, %",
     "clip_score": "how well pictures of other prompts fit them, by CLIP",
     "frechet": "Fréchet distance of pictures of other prompts from the original's",
@@ -136,14 +143,15 @@ def _key(one: Line) -> tuple[str, str, int]:
 def _numbers(one: Line, lines: Sequence[Line]) -> dict[str, float]:
     """Everything that one line says, alone and beside the retrained model of the same concept and seed."""
     before, after = one["before"], one["after"]
-    found = {name: value for name, value in after.items() if name in (*PERCENT, "false_alarms", "clip_score", "ssim")}
+    found = {name: value for name, value in after.items() if name in (*PERCENT, *TOGETHER, "false_alarms", "clip_score", "ssim")}
     distance = [value for name, value in after.items() if name.startswith(("fid", "frechet"))]
     if distance:
         found["frechet"] = distance[0]
     elif one["label"] == ORIGINAL and any(_has_distance(other) for other in lines):
         found["frechet"] = 0.0
-    kept = {f"{name}_kept": 100 * after[name] / before[name] for name in ("ira", "cra") if name in after and before.get(name)}
-    found |= kept | ({"kept": min(kept.values())} if len(kept) == 2 else {})
+    kept = {name: 100 * after[name] / before[name] for name in KEPT if name in after and before.get(name)}
+    found |= {f"{name}_kept": kept[name] for name in ("ira", "cra") if name in kept}
+    found |= {"kept": min(kept.values())} if {"ira", "cra"} <= kept.keys() else {}
     found |= {name: float(one[name]) for name in ("seconds", "peak_bytes", "changed_bytes", "frechet_gold") if one.get(name) is not None}
     if one.get("relearn"):
         found |= _relearning(one["relearn"], 100 - before["ua"])
@@ -203,9 +211,7 @@ def _intervals(lines: Sequence[Line], row: Mapping[str, Any]) -> dict[str, Any]:
     sides: dict[str, list[tuple[float, float]]] = {"ua": [], "kept": []}
     for one in (one for one in lines if "ua" in one.get("ends", {})):
         sides["ua"].append(_sides(one, "ua", 1.0))
-        kept = {
-            name: one["after"][name] / one["before"][name] for name in ("ira", "cra") if name in one["ends"] and one["before"].get(name)
-        }
+        kept = {name: one["after"][name] / one["before"][name] for name in KEPT if name in one["ends"] and one["before"].get(name)}
         if kept:
             lower = min(kept, key=kept.__getitem__)
             sides["kept"].append(_sides(one, lower, 100 / one["before"][lower]))

@@ -14,14 +14,14 @@ from typing import Any
 from erase.files import write_json
 from erase.images import open_picture, read_images
 from erase.run import Run
-from eval.accuracy import judged
-from eval.detectors import most_likely
+from eval.accuracy import judged_by, shows
 from eval.measure import Tools, seen
 from eval.numbers import _found, distances
 from eval.samples import read_prompts
 from eval.tools import tools_of
 
 RETRAIN = "retrain"
+WITH_ENDS = ("ua", "ira", "cra", "companion_kept")  # whose intervals a bench shows
 
 
 def lines_of_cells(cells: Iterable[Any]) -> list[dict[str, Any]]:
@@ -52,7 +52,7 @@ def line(folder: Path, **facts: Any) -> dict[str, Any]:
     report = json.loads(run.report.read_text(encoding="utf-8"))
     sides = {which: {name: m["value"] for name, m in report[which].items() if _is_metric(m)} for which in ("before", "after")}
     erasing = run.stages().get("erase", {})
-    ends = {name: [m["low"], m["high"]] for name, m in report["after"].items() if name in ("ua", "ira", "cra") and _is_metric(m)}
+    ends = {name: [m["low"], m["high"]] for name, m in report["after"].items() if name in WITH_ENDS and _is_metric(m)}
     found = {"folder": str(folder), **facts, **sides, "ends": ends, "model": report["model"], "protocol": report["protocol"]}
     found |= {name: erasing.get(name) for name in ("seconds", "peak_bytes")}
     tools = tools_of(run.options)
@@ -79,7 +79,7 @@ def confusion(folder: Path, tools: Tools) -> dict[str, dict[str, dict[str, int]]
         return {}
     tables = {}
     for which in ("before", "after"):
-        pictures = judged(rows, most_likely(_found(seen(folder / "measured", which, rows, tools)), labels), labels)
+        pictures = judged_by(rows, _found(seen(folder / "measured", which, rows, tools)), labels)
         table: dict[str, Counter[str]] = {}
         for picture in pictures:
             if picture.role != "implicit" and domain in picture.asked:
@@ -112,8 +112,8 @@ def _drawn(pictures: Path, folder: Path, tools: Tools) -> float:
         return 100 * sum(bool(picture) for picture in found) / len(made)
     rows = [row for row in read_prompts(folder) if row["role"] == "evaluate"][: len(made)]
     domain = concept["domain"]
-    pairs = judged(rows, most_likely(found, labels), labels)
-    return 100 * sum(picture.found[domain] == picture.asked[domain] for picture in pairs) / len(made)
+    pairs = judged_by(rows, found, labels)
+    return 100 * sum(shows(picture, domain) for picture in pairs) / len(made)
 
 
 def from_gold(folder: Path, gold: Path) -> float | None:

@@ -15,6 +15,11 @@ COLUMNS = {  # metric -> heading, digits after the point (None: four in all), wh
     "cra": ("cra", 1, 1.0),
     "cra_kept": ("% of before", 1, 1.0),
     "attributes_kept": ("attributes", 1, 1.0),
+    "companion_kept": ("companion", 1, 1.0),
+    "place_kept": ("in its place", 1, 1.0),
+    "things_kept": ("things", 1, 1.0),
+    "count_kept": ("count", 1, 1.0),
+    "relation_kept": ("relation", 1, 1.0),
     "frechet": ("Fréchet", None, 1.0),
     "clip_score": ("CLIP", 2, 1.0),
     "average_gap": ("gap to retrained", 1, 1.0),
@@ -25,8 +30,8 @@ COLUMNS = {  # metric -> heading, digits after the point (None: four in all), wh
     "peak_bytes": ("peak MiB", 0, 2.0**20),
     "changed_bytes": ("changed MiB", 2, 2.0**20),
 }
-QUALITY = tuple(COLUMNS)[:9]
-REST = tuple(COLUMNS)[9:]
+QUALITY = tuple(COLUMNS)[:14]
+REST = tuple(COLUMNS)[14:]
 KEEPS = 90.0  # a broken model learns nothing again either: only rows that keep so much are said to be hard to teach
 
 Report = Mapping[str, Any]

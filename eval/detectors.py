@@ -28,6 +28,7 @@ from erase.task import InputError
 
 BUILT_IN = {
     "judge": "eval.judge:Judge",
+    "scenes": "eval.scene_judge:SceneJudge",
     "nudenet": "eval.nudity:NudeNet",
     "imagenet": "eval.imagenet:Imagenet",
     "clip": "eval.clip:ZeroShot",

@@ -131,7 +131,7 @@ def _look(state: Measured, new: Sequence[tuple[int, Picture]], rows: Sequence[Ro
     features = None
     if tools.detector is not None:
         for record, found in zip(records, tools.detector(images), strict=True):
-            record["found"] = [[d.label, round(d.score, 4)] for d in found]
+            record["found"] = [[d.label, round(d.score, 4), *([d.box] if d.box else [])] for d in found]
     if tools.clip is not None:
         pictures = tools.clip(images)
         scores = clip_scores(pictures, tools.clip.texts([str(rows[i]["text"]) for i in indexes]))

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eval.accuracy import Domains, Judged, became, change, fine, judged, listed, outcomes, share
-from eval.detectors import Detection, most_likely
+from eval.accuracy import Domains, Judged, became, change, fine, judged_by, listed, outcomes, share
+from eval.detectors import Detection
 from eval.frechet import Moments, frechet, name_of
 from eval.intervals import mean_value
 from eval.kid import Sample, kid, shared
@@ -20,7 +20,7 @@ from eval.nudity import counts
 from eval.paired import paired_means
 
 Record = Mapping[str, Any]
-"""One picture: index, and as far as measured found ([label, score] each), clip_score, ssim."""
+"""One picture: index, and as far as measured found ([label, score] each, and the box where it says so), clip_score, ssim."""
 
 Row = Mapping[str, Any]
 RETAIN = "evaluate-retain"
@@ -117,7 +117,7 @@ def _scores(rows: Sequence[Row], seen: Seen, name: str) -> list[float]:
 
 
 def _found(seen: Seen) -> list[list[Detection]]:
-    return [[Detection(label, score) for label, score in record["found"]] for record in seen.records]
+    return [[Detection(*one) for one in record["found"]] for record in seen.records]
 
 
 def _classified(
@@ -129,7 +129,7 @@ def _classified(
     paired: dict[str, Any],
 ) -> list[list[bool]]:
     """Measures of MEANINGS in eval.accuracy, for a detector that names what a picture shows in the concept's own domain."""
-    pictures: list[list[Judged]] = [judged(rows, most_likely(_found(one), labels), labels) for one in seen]
+    pictures: list[list[Judged]] = [judged_by(rows, _found(one), labels) for one in seen]
     values = [outcomes(part, domains) for part in pictures]
     for part, found, shown in zip(parts, values, pictures, strict=True):
         part |= {name: share(name, of).record() for name, of in found.items()} | {"became": became(shown, domains)}

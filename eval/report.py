@@ -295,7 +295,7 @@ def _line(name: str, part: Mapping[str, Any], earlier: Sequence[str]) -> str:
     """One of several concepts, in a line."""
     said = [
         f"{key} {_shown(part['before'][key])} -> {_shown(part['after'][key])}"
-        for key in ("ua", "ua_implicit", "ira", "cra", "attributes_kept")
+        for key in ("ua", "ua_implicit", "ira", "cra", "attributes_kept", "companion_kept")
         if key in part["before"] and key in part["after"]
     ]
     return f"{name}{' (gone earlier)' if name in earlier else ''}: {', '.join(said)}"

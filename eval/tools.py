@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from erase.demo import clip_path
+from erase.concepts import JUDGES
+from erase.demo import DEMO, SCENES, clip_path
 from erase.task import InputError
 from eval.detectors import Detector, check_labels, detector_for, make_detector, told_apart
 from eval.measure import Clip, Extractor, Tools
 from eval.protocols import COMPARED, DETECTED, OWN, Protocol, load_protocol
 
-DEMO = "demo"
 PICTURES = "pictures"  # the model of an evaluation that was given pictures and not told whose
 UNASKED = "not asked for, since its weights may have to be fetched: erase-concept evaluate FOLDER {} measures it"
 Made = TypeVar("Made")
@@ -44,12 +44,16 @@ def tools_for(
     features: Extractor | None = None
     if model == DEMO and "clip" not in asked:
         clip = _had(_demo_clip, "clip_score", False, missing)
+    elif model == SCENES and "clip" not in asked:
+        missing["clip_score"] = "the embedded CLIP has read captions of single things only"
     elif "clip" in asked or (protocol and "clip_score" in wanted):
         clip = _clip(asked.get("clip"), device)
     elif "clip_score" in wanted:
         missing["clip_score"] = UNASKED.format("--clip ViT-B-32:openai")
     if model == DEMO and "inception" not in asked:
         features = clip
+    elif model == SCENES and "inception" not in asked:
+        features = _had(_demo_clip, "fid", False, missing)
     elif "inception" in asked or (protocol and wanted & COMPARED):
         features = _inception(asked.get("inception"), device)
     elif wanted & COMPARED:
@@ -92,7 +96,7 @@ def _detector(concept: Mapping[str, Any], protocol: Protocol | None, asked: Mapp
             options = {"threshold": protocol.threshold} | ({"labels": list(protocol.labels)} if protocol.labels else {})
     elif chosen is not None and chosen != name:
         name, options = chosen, _options(chosen, concept)
-    if name == "judge" and weights is not None:
+    if name in JUDGES and weights is not None:
         options = {"weights": weights}
     if name == "imagenet" and "imagenet" in asked:
         options = {**options, "weights": Path(asked["imagenet"])}
@@ -104,7 +108,7 @@ def _detector(concept: Mapping[str, Any], protocol: Protocol | None, asked: Mapp
     if protocol is not None and protocol.labels and protocol.detector == name:
         check_labels(detector, protocol.labels)
     labels = detector.facts()["labels"]
-    if name == "judge" and concept["domain"] not in labels:
+    if name in JUDGES and concept["domain"] not in labels:
         what = f'{concept["name"]}: the judge cannot see the domain "{concept["domain"]}"'
         raise InputError(f"{what}; it sees {', '.join(labels)}: name one, or another detector")
     return detector

@@ -29,9 +29,10 @@ from erase.concepts import (
     with_anchors,
 )
 from erase.concepts.files import read_raw
-from erase.concepts.free import demo_concept
+from erase.concepts.free import embedded_concept
 from erase.concepts.prompting import balanced
 from erase.demo import world
+from erase.demo.worlds import WORLDS
 from erase.task import InputError
 
 
@@ -144,7 +145,7 @@ def test_files_of_one_domain_differ_in_the_concept_only(name: str):
     example = load_concept(name)
     for other in (c for c in SHIPPED if c.domain == example.domain and c.model == DEMO):
         assert (other.forget, other.retain, other.evaluate) == (example.forget, example.retain, example.evaluate)
-        swapped = demo_concept(other.name)
+        swapped = embedded_concept(other.name, WORLDS[DEMO])
         assert set(swapped.implicit) == set(other.implicit)
         assert {k: set(v) for k, v in swapped.vocabulary.items()} == {k: set(v) for k, v in other.vocabulary.items()}
 

@@ -397,7 +397,7 @@ def a_file(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda tmp: "nowhere", "'nowhere' is neither a folder nor a hub name; expected demo, a diffusers folder, or OWNER/NAME"),
+        (lambda tmp: "nowhere", "'nowhere' is neither a folder nor a hub name; expected demo, scenes, a diffusers folder, or OWNER/NAME"),
         (lambda tmp: tmp / "not-there", "not-there is not there; expected a diffusers folder"),
         (lambda tmp: tmp, "has no model_index.json"),
         (lambda tmp: another_family(tmp), "FluxPipeline, not yet supported; expected StableDiffusionPipeline"),

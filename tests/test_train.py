@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from erase.demo import judge_path, pipeline_path
+from erase.demo.fitting import PLANS, Plan, fit
 from erase.demo.networks import build_tokenizer
-from erase.demo.train import Plan, fit, pictures, train
+from erase.demo.scene_judge import load_scene_judge
+from erase.demo.train import main, pictures, train
 
 
 def regression(folder: Path, stop_at: int | None = None) -> Tensor:
@@ -70,3 +74,50 @@ def test_polishing_goes_on_from_finished_weights_and_takes_their_tokens_along(tm
         assert all(torch.allclose(before[name].float(), after[name].float(), atol=2e-2) for name in before)
     assert (folder / "pipeline" / "tokenizer" / "vocab.json").read_text() == (pipeline_path() / "tokenizer" / "vocab.json").read_text()
     assert json.loads((folder / "pipeline" / "vae" / "config.json").read_text()).get("_name_or_path", "") == ""
+
+
+def tiny_scenes(folder: Path, stop_at: int | None = None) -> Path:
+    """The training of scenes in small, stopped where its UNet has done `stop_at` steps."""
+    plan = replace(PLANS["scenes"], pictures=500, judge_steps=1, unet_steps=4)
+    if stop_at is None:
+        return train(plan, folder, judge_path().parent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("erase.demo.train_scenes.fit", lambda name, net, loss, *rest: fit(name, net, stopping(loss, stop_at), *rest, every=1))
+        with pytest.raises(KeyboardInterrupt):
+            train(plan, folder, judge_path().parent)
+    return train(plan, folder, judge_path().parent)
+
+
+def stopping(loss: Any, at: int) -> Any:
+    def until(step: int, generator: torch.Generator) -> Tensor:
+        if step == at:
+            raise KeyboardInterrupt
+        return loss(step, generator)
+
+    return until
+
+
+def test_scenes_are_trained_by_the_same_script_and_go_on_where_they_were_stopped(tmp_path: Path) -> None:
+    whole, stopped = tiny_scenes(tmp_path / "whole"), tiny_scenes(tmp_path / "stopped", stop_at=3)
+    for file in ("unet/diffusion_pytorch_model", "text_encoder/model", "vae/diffusion_pytorch_model"):
+        first, second = (load_file(root / "pipeline" / f"{file}.safetensors") for root in (whole, stopped))
+        assert all(torch.equal(first[name], second[name]) for name in first)
+    demo = load_file(pipeline_path() / "vae" / "diffusion_pytorch_model.safetensors")
+    own = load_file(whole / "pipeline" / "vae" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(own[name], tensor) for name, tensor in demo.items())  # the autoencoder is the demo's
+    assert load_scene_judge(whole / "judge.safetensors").look(torch.zeros(1, 3, 64, 64)) is not None
+    assert json.loads((whole / "plan.json").read_text())["world"] == "scenes"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--world", "scenes", "--without", "cross"], "nothing in scenes is cross"),
+        (["--world", "scenes", "--without", "star"], "give those of a demo without it with --base"),
+        (["--polish"], "give their folder with --base"),
+    ],
+)
+def test_mistakes_are_said_in_a_line(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--output", str(tmp_path), *words])
+    assert said in capsys.readouterr().err

@@ -18,6 +18,7 @@ from typing import Any
 
 from PIL import Image
 
+from erase.concepts import EMBEDDED
 from erase.images import SUFFIXES, open_picture
 from erase.task import InputError
 
@@ -137,12 +138,12 @@ def inside(given: str, roots: Sequence[Path], closed: Sequence[Path] = ()) -> Pa
 
 
 def model_source(given: str, roots: Sequence[Path], hub: Sequence[str] = (), shared: bool = False, closed: Sequence[Path] = ()) -> str:
-    """What a typed model may be: demo, a run or model folder in `roots`, a .safetensors file there, or a hub name.
+    """What a typed model may be: demo, scenes, a run or model folder in `roots`, a .safetensors file there, or a hub name.
 
     Where strangers see the page, hub names are those of `hub` only: each fetches gigabytes.
     """
     text = given.strip()
-    if text == "demo":
+    if text in EMBEDDED:
         return text
     try:
         path = inside(text, roots, closed)

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from erase.concepts import Concept, list_concepts, load_concept, prompts
+from erase.concepts import EMBEDDED, Concept, list_concepts, load_concept, prompts
 from erase.run import Run, list_runs
 from erase.task import InputError
 from ui.context import Page
@@ -68,7 +68,7 @@ def erased(page: Page, given: str) -> Erased:
     folder = Path(source)
     if folder.name == "model" and (folder.parent / "options.json").is_file():
         return _of_run(folder.parent)
-    steps, guidance = SMALL if source == "demo" else LARGE
+    steps, guidance = SMALL if source in EMBEDDED else LARGE
     return Erased(folder.name if folder.exists() else source, source, None, None, steps, guidance)
 
 

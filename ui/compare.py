@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from erase.concepts import EMBEDDED
 from ui.choices import OWN, concept_names, erased_runs
 from ui.compare_events import PRIVATE, wire, wire_form
 from ui.context import Page
@@ -69,7 +70,7 @@ def controls() -> dict[str, Any]:
         form["steps"] = gr.Slider(1, 150, 25, step=1, label="Steps", info="Denoising steps a picture; more takes longer.")
         form["guidance"] = gr.Slider(0, 20, 4.0, step=0.5, label="Guidance", info="How closely the prompt is followed.")
         form["original"] = gr.Dropdown(
-            [OWN, "demo"], value=OWN, allow_custom_value=True, label="Original", info="What the erased models are compared with."
+            [OWN, *EMBEDDED], value=OWN, allow_custom_value=True, label="Original", info="What the erased models are compared with."
         )
         form["concept"] = gr.Dropdown(
             [OWN, *concept_names()], value=OWN, label="Concept", info="What a detector looks for in every picture."

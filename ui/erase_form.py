@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from erase.concepts import EMBEDDED
 from erase.methods import METHODS
 from erase.several import settings_of
 from erase.task import InputError
@@ -62,7 +63,7 @@ def build_form(page: Page) -> dict[str, Any]:
         info="What should go: from the list, in a few words of your own, or several with + between them: star + red.",
     )  # fmt: skip
     made["model"] = gr.Dropdown(
-        [OWN, "demo", *page.hub], value=OWN, allow_custom_value=True, label="Model", elem_id="erase-model",
+        [OWN, *EMBEDDED, *page.hub], value=OWN, allow_custom_value=True, label="Model", elem_id="erase-model",
         info="Where it is taken out of: demo, a run or folder that this page may read, a .safetensors file, or a hub name.",
     )  # fmt: skip
     said, shown, some = about(page, FIRST, OWN)

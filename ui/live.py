@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from erase.concepts import DEMO
+from erase.concepts import EMBEDDED
 from eval.card import RULE, verdict
 from eval.chart import curve
 from eval.html import ANSWERS, thumbnail
@@ -53,7 +53,7 @@ def view(entry: Entry | None, ahead: int, show: bool, wait: float | None = None)
         return View()
     folder = Path(entry.output)
     progress = None if entry.state == WAITING and not entry.started and not folder.exists() else read_progress(folder)
-    done, covered = entry.state == DONE, progress is None or progress.options.get("model") != DEMO
+    done, covered = entry.state == DONE, progress is None or progress.options.get("model") not in EMBEDDED
     pictures = strip(folder, show or not covered)
     return View(
         head(entry, ahead, progress, wait),

@@ -150,11 +150,14 @@ class Studio:
 def _shows(found: Sequence[Any], detector: Any, concept: Mapping[str, Any]) -> bool:
     """Whether the concept is there: as the most likely of its domain, or as anything exposed, or under its name."""
     from eval.detectors import most_likely
+    from eval.things import lists_things
 
     labels = detector.facts()["labels"]
     words = {word.casefold() for word in (*concept["words"], concept["name"])}
     if concept["detector"] == "nudenet":
         return any(d.label.endswith("_EXPOSED") for d in found)
+    if lists_things(labels):
+        return any(words & set(d.label.casefold().split()) for d in found)
     if concept["domain"] in labels:
         return most_likely([found], labels)[concept["domain"]][0].casefold() in words
     return any(d.label.casefold() in words for d in found)
@@ -178,10 +181,10 @@ def _bytes(folder: Path) -> int:
 
 def _embedded(folder: Path) -> bool:
     """The embedded model or what was made of it: it speaks only the words of the embedded world."""
-    from erase.demo import pipeline_path
+    from erase.demo import EMBEDDED, pipeline_path
 
-    words = [home / "tokenizer" / "vocab.json" for home in (folder, pipeline_path())]
-    return all(path.is_file() for path in words) and words[0].read_bytes() == words[1].read_bytes()
+    words, *known = [home / "tokenizer" / "vocab.json" for home in (folder, *map(pipeline_path, EMBEDDED))]
+    return words.is_file() and any(path.is_file() and words.read_bytes() == path.read_bytes() for path in known)
 
 
 def _chunks(count: int, batch: int) -> Iterator[tuple[int, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from erase.concepts import EMBEDDED
 from erase.task import InputError
 from ui.choices import OWN, SMALL, concept_of, erased, erased_runs, examples, first_choice, surprise
 from ui.comparing import Asked
@@ -18,7 +19,7 @@ def first(page: Page) -> tuple[Asked, list[str], bool]:
     offered = examples(concept_of(OWN, chosen))
     steps, guidance = (chosen[0].steps, chosen[0].guidance) if chosen else SMALL
     prompt = default_prompt(offered)
-    quick = not chosen or chosen[0].original == "demo"
+    quick = not chosen or chosen[0].original in EMBEDDED
     return Asked([name] if name else [], prompt=prompt, steps=steps, guidance=guidance), names, quick
 
 

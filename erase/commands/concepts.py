@@ -12,6 +12,8 @@ from erase.task import InputError
 def concepts(given: list[str]) -> int:
     """List the concept files, or show the prompts of one concept."""
     from erase.concepts import ROLES, list_concepts, load_concept, prompts
+    from erase.demo import SCENES
+    from erase.demo.worlds import WORLDS
 
     parser = Parser(prog=f"{PROGRAM} concepts", description=concepts.__doc__, epilog=f"example: {PROGRAM} concepts star --count 3")
     parser.add_argument("concept", nargs="?", help="show the prompts of this one: a name, a .toml file or plain words")
@@ -22,16 +24,18 @@ def concepts(given: list[str]) -> int:
     if options.count < 0:
         raise InputError(f"--count is {options.count}; expected at least 0")
     if options.concept is None:
-        rows = [{"name": c.name, "domain": c.domain, "model": c.model, "detector": c.detector, "about": c.about} for c in list_concepts()]
+        known = [*list_concepts(), *(load_concept(word, SCENES) for word in WORLDS[SCENES].concepts)]
+        shown = [concept for concept in known if options.model in (None, concept.model)]
+        rows = [{"name": c.name, "domain": c.domain, "model": c.model, "detector": c.detector, "about": c.about} for c in shown]
         print_rows(rows, options.json)
         return 0
     concept = load_concept(options.concept, options.model)
-    shown = {role: [p.text for p in prompts(concept, role, options.count)] for role in ROLES}
-    shown["anchors"] = [*concept.anchors, *concept.anchor_prompts]
+    said = {role: [p.text for p in prompts(concept, role, options.count)] for role in ROLES}
+    said["anchors"] = [*concept.anchors, *concept.anchor_prompts]
     if options.json:
-        print(json.dumps(shown, indent=1, ensure_ascii=False))
+        print(json.dumps(said, indent=1, ensure_ascii=False))
         return 0
     print(f"{concept.name} ({concept.domain}; model {concept.model}): {concept.about}")
-    for role, texts in shown.items():
+    for role, texts in said.items():
         print(f"\n{role}", *(f"  {text}" for text in texts or ["(none: proposed and tested when the job starts)"]), sep="\n")
     return 0

@@ -6,14 +6,16 @@ Nothing here knows a network: what an anchor is worth is measured elsewhere.
 from __future__ import annotations
 
 from erase.concepts.anchors import anchors_for, chosen_anchor, neutral_candidates, with_anchors
-from erase.concepts.concept import DEMO, DETECTORS, ROLES, Concept, Prompt, words_fit
+from erase.concepts.concept import DETECTORS, JUDGES, ROLES, Concept, Prompt, words_fit
 from erase.concepts.files import KEYS, list_concepts, prompts_folder, read_concept
 from erase.concepts.loading import load_concept
 from erase.concepts.prompt_csv import read_prompt_csv
 from erase.concepts.prompting import captions, prompts
 from erase.concepts.wording import naming, slots_of
+from erase.demo import DEMO, EMBEDDED
 
 __all__ = [
-    "DEMO", "DETECTORS", "KEYS", "ROLES", "Concept", "Prompt", "anchors_for", "captions", "chosen_anchor", "list_concepts", "load_concept",
-    "naming", "neutral_candidates", "prompts", "prompts_folder", "read_concept", "read_prompt_csv", "slots_of", "with_anchors", "words_fit",
+    "DEMO", "DETECTORS", "EMBEDDED", "JUDGES", "KEYS", "ROLES", "Concept", "Prompt", "anchors_for", "captions", "chosen_anchor",
+    "list_concepts", "load_concept", "naming", "neutral_candidates", "prompts", "prompts_folder", "read_concept", "read_prompt_csv",
+    "slots_of", "with_anchors", "words_fit",
 ]  # fmt: skip

@@ -7,9 +7,10 @@ from dataclasses import replace
 from zlib import crc32
 
 from erase.concepts.checks import check_meaning
-from erase.concepts.concept import DEMO, Concept, words_fit
+from erase.concepts.concept import Concept, words_fit
 from erase.concepts.prompting import prompts
 from erase.concepts.wording import bare, naming, plural, slots_of
+from erase.demo.worlds import WORLDS
 from erase.task import InputError
 
 _NEUTRAL = {
@@ -32,10 +33,9 @@ def neutral_candidates(concept: Concept) -> list[str]:
     elif bare(word):
         things = ("a thing", "an object")
     candidates = _NEUTRAL.get(concept.domain, things)
-    if concept.model == DEMO:
-        from erase.demo.world import words
-
-        candidates = tuple(c for c in candidates if c in words())
+    if concept.model in WORLDS:
+        known = WORLDS[concept.model].words()
+        candidates = tuple(c for c in candidates if c in known)
     return [c for c in candidates if not naming(concept.words).search(c)]
 
 

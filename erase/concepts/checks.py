@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from erase.concepts.concept import DETECTORS, Concept, templates_of, words_fit
+from erase.concepts.concept import DETECTORS, JUDGES, Concept, templates_of, words_fit
 from erase.concepts.wording import SLOT, hint, naming, slots_of
 from erase.task import InputError
 
@@ -60,7 +60,7 @@ def check_meaning(concept: Concept) -> None:
             if named or any(names.search(word) for slot in slots for word in concept.vocabulary[slot]):
                 _fail(concept, key, f'"{template}" names the concept ({", ".join(concept.words)}); these prompts must not')
             # a model is free to draw the concept where its domain is left open
-            if concept.detector == "judge" and "retain" in key and concept.domain not in slots:
+            if concept.detector in JUDGES and "retain" in key and concept.domain not in slots:
                 _fail(concept, key, f'"{template}" leaves the {concept.domain} open, so it may show the concept; add {{{concept.domain}}}')
     if not concept.anchor_prompts and not words_fit(concept):
         odd = next(template for template in concept.forget if "concept" not in slots_of(template))

@@ -8,8 +8,8 @@ from typing import Any
 
 from erase.concepts.wording import slots_of
 
-DEMO = "demo"
-DETECTORS = ("judge", "nudenet", "imagenet", "clip")
+JUDGES = ("judge", "scenes")  # detectors of the embedded worlds, which see every domain of their pictures
+DETECTORS = (*JUDGES, "nudenet", "imagenet", "clip")
 ROLES = ("forget", "retain", "evaluate", "implicit", "evaluate-retain")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from erase.concepts.checks import check
 from erase.concepts.concept import Concept
 from erase.concepts.wording import hint
+from erase.demo.worlds import WORLDS
 from erase.task import InputError
 
 if sys.version_info >= (3, 11):
@@ -44,9 +45,10 @@ def prompts_folder() -> Path:
     return package / "prompts" if (package / "prompts").is_dir() else package.parent / "prompts"
 
 
-def list_concepts() -> list[Concept]:
-    """Every shipped concept, by name."""
-    return [read_concept(path) for path in sorted(prompts_folder().glob("*.toml"))]
+def list_concepts(model: str | None = None) -> list[Concept]:
+    """Every shipped concept, by name; those of an embedded model that has files of its own only where it is asked for."""
+    folder = prompts_folder() / (WORLDS[model].prompts if model in WORLDS else "")
+    return [read_concept(path) for path in sorted(folder.glob("*.toml"))]
 
 
 def read_concept(path: Path) -> Concept:

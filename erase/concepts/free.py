@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from erase.concepts.concept import DEMO, Concept
+from erase.concepts.concept import Concept
 from erase.concepts.files import parse, prompts_folder, read_raw
 from erase.concepts.wording import bare, naming, slots_of
+from erase.demo.worlds import World
 from erase.task import InputError
 
 _STYLE = re.compile(r"(?:in )?(?:the )?style of (?P<of>.+)|(?P<before>.+?)(?:'s)? style", re.IGNORECASE)
-_EXAMPLES = {"shape": "star", "colour": "red", "style": "striped"}  # the file that the rest of its domain is spelled from
 
 
 def slug(text: str) -> str:
@@ -29,24 +28,24 @@ def _each(value: Any, change: Callable[[str], str]) -> Any:
     return change(value) if isinstance(value, str) else value
 
 
-def speaks_demo(model: str) -> bool:
-    """The embedded model, or a folder that holds it or what was made of it: known by its own small vocabulary."""
-    files = [Path(model) / "tokenizer" / name for name in ("vocab.json", "tokenizer.json")]  # transformers 4 and 5 save different ones
-    small = [file for file in files if file.is_file() and file.stat().st_size < 200_000]  # that of CLIP is four times as large
-    return model == DEMO or any('"checkered</w>"' in file.read_text(encoding="utf-8") for file in small)
+def embedded_concept(word: str, world: World) -> Concept:
+    """A concept of an embedded world that has no file: its domain's example, the two having changed places.
 
-
-def demo_concept(word: str) -> Concept:
-    """A concept of the embedded world that has no file: its domain's example, the two having changed places."""
-    from erase.demo.world import DOMAINS, IMPLICIT
-
-    domain = next(domain for domain, members in DOMAINS.items() if word in members)
-    example = _EXAMPLES[domain]
+    Which neighbours are near is a fact about a word: anchors are those of the demo's file of it, where there is one.
+    """
+    domain = next(domain for domain, members in world.domains.items() if word in members)
+    example, implicit = world.examples[domain], world.drawing.IMPLICIT
     swap = {example: word, word: example}
-    swap |= {old.removeprefix("a "): new.removeprefix("a ") for old, new in zip(IMPLICIT[example], IMPLICIT[word], strict=True)}
-    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, swap))})\b")
-    raw = _each(read_raw(prompts_folder() / f"{example}.toml"), lambda text: pattern.sub(lambda found: swap[found[0]], text))
-    del raw["anchor"]  # which neighbours are near is a fact about the example, not about this one
+    swap |= {old.removeprefix("a "): new.removeprefix("a ") for old, new in zip(implicit[example], implicit[word], strict=True)}
+    pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, swap))})(?=s?\b)")
+    raw = _each(
+        read_raw(prompts_folder() / world.prompts / f"{example}.toml"), lambda text: pattern.sub(lambda found: swap[found[0]], text)
+    )
+    del raw["anchor"]
+    own = prompts_folder() / f"{word}.toml"
+    near = [other for other in read_raw(own)["anchor"]["concepts"] if other in world.domains[domain]] if own.is_file() else []
+    if near:
+        raw["anchor"] = {"concepts": near}
     return parse(raw | {"about": f"the {domain} {word} of the embedded world"}, f'the word "{word}" of the embedded world')
 
 

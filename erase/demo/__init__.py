@@ -1,19 +1,25 @@
-"""The embedded world: a renderer, a Stable Diffusion pipeline in miniature trained on it, and its judge."""
+"""The embedded worlds: each a renderer, a Stable Diffusion pipeline in miniature trained on it, and its judge."""
 
 from pathlib import Path
 
 STEPS = 25
 GUIDANCE = 4.0
+DEMO, SCENES = "demo", "scenes"  # the embedded models' names
+EMBEDDED = (DEMO, SCENES)
 
 
-def pipeline_path() -> Path:
-    """The folder of the embedded model; plain StableDiffusionPipeline.from_pretrained loads it."""
-    return Path(__file__).parent / "weights" / "pipeline"
+def _weights(model: str) -> Path:
+    return Path(__file__).parent / ("weights" if model == DEMO else f"weights-{model}")
 
 
-def gold_path(concept: str) -> Path:
+def pipeline_path(model: str = DEMO) -> Path:
+    """The folder of an embedded model; plain StableDiffusionPipeline.from_pretrained loads it."""
+    return _weights(model) / "pipeline"
+
+
+def gold_path(concept: str, model: str = DEMO) -> Path:
     """Where a model that was trained without a concept is kept, if it is: a folder with `pipeline/`."""
-    return Path(__file__).parent / "weights" / "without" / concept
+    return _weights(model) / "without" / concept
 
 
 def clip_path() -> Path:
@@ -21,6 +27,6 @@ def clip_path() -> Path:
     return Path(__file__).parent / "weights" / "demo_clip"
 
 
-def judge_path() -> Path:
+def judge_path(model: str = DEMO) -> Path:
     """The weights of the judge that was trained beside it."""
-    return Path(__file__).parent / "weights" / "judge.safetensors"
+    return _weights(model) / "judge.safetensors"

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from erase.demo import clip_path, pipeline_path, world
-from erase.demo.train import Plan, fit, pictures, to_model
+from erase.demo.fitting import Plan, fit, to_model
+from erase.demo.train import pictures
 from erase.files import write_json, write_tensors
 from erase.operators import declare_operators
 

@@ -7,6 +7,7 @@ UNet2DConditionModel with cross-attention, a diffusers scheduler), so whatever w
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +21,21 @@ TOKENS = 32
 WIDTH = 96
 
 
-def build_tokenizer(folder: Path) -> Any:
-    """A CLIPTokenizer whose every caption word is one token; other text falls back to single letters.
+def build_tokenizer(folder: Path, words: Iterable[str] | None = None) -> Any:
+    """A CLIPTokenizer whose every caption word is one token, `words` or those of the demo; other text falls back to letters.
 
     Learned once, then read: the numbers of the tokens belong to the weights.
     """
     from transformers import CLIPTokenizer
 
     if not (folder / "merges.txt").exists():
-        _learn_tokens(folder)
+        _learn_tokens(folder, world.words() if words is None else words)
     tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=TOKENS)
     tokenizer.save_pretrained(folder)
     return tokenizer
 
 
-def _learn_tokens(folder: Path) -> None:
+def _learn_tokens(folder: Path, words: Iterable[str]) -> None:
     """vocab.json and merges.txt of a byte-level BPE over the words of captions."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -46,7 +47,7 @@ def _learn_tokens(folder: Path) -> None:
     trainer = trainers.BpeTrainer(  # ties go by the numbers of letters, which the learner would otherwise draw anew in each process
         vocab_size=5000, min_frequency=0, special_tokens=letters, end_of_word_suffix="</w>", show_progress=False
     )
-    bpe.train_from_iterator((word for word in world.words()), trainer)
+    bpe.train_from_iterator(iter(words), trainer)
     learned = json.loads(bpe.to_str())["model"]
     tokens = [*sorted(learned["vocab"], key=learned["vocab"].get), "<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
@@ -55,8 +56,8 @@ def _learn_tokens(folder: Path) -> None:
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
 
 
-def build_text_encoder(tokenizer: Any) -> Any:
-    """CLIPTextModel: 3 layers of width 96, trained along with the UNet."""
+def build_text_encoder(tokenizer: Any, layers: int = 3) -> Any:
+    """CLIPTextModel: layers of width 96, trained along with the UNet."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
@@ -64,7 +65,7 @@ def build_text_encoder(tokenizer: Any) -> Any:
             vocab_size=len(tokenizer),
             hidden_size=WIDTH,
             intermediate_size=4 * WIDTH,
-            num_hidden_layers=3,
+            num_hidden_layers=layers,
             num_attention_heads=4,
             max_position_embeddings=TOKENS,
             projection_dim=WIDTH,
@@ -105,8 +106,8 @@ def build_autoencoder() -> Any:
     return vae
 
 
-def build_unet() -> Any:
-    """UNet2DConditionModel on 8 x 8 latents, cross-attention at both resolutions."""
+def build_unet(depth: int = 1) -> Any:
+    """UNet2DConditionModel on 8 x 8 latents, cross-attention at both resolutions, `depth` times in a row at the finer one."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -120,6 +121,7 @@ def build_unet() -> Any:
         cross_attention_dim=WIDTH,
         attention_head_dim=4,
         norm_num_groups=8,
+        transformer_layers_per_block=1 if depth == 1 else (depth, 1),
     )
 
 

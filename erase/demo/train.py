@@ -5,141 +5,54 @@ Every stage saves checkpoints and starts again where it stopped; batch i depends
 `--without star` trains the same model on data that never shows or mentions the concept: the gold standard that an
 erased model is compared with. It takes autoencoder and judge from `--base` where given: they know pictures, not words.
 `--polish` takes the UNet and the text encoder from `--base` too, and gives them only the second course.
+`--world scenes` trains the larger model of the second world. It has the demo's autoencoder, and its UNet and text encoder
+begin where the demo's ended (`--base`, by default the shipped ones): shapes and colours are known, what is new is where and how many.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from erase.demo import networks, world
+from erase.demo import DEMO, SCENES, judge_path, networks, world
+from erase.demo.composing import Composer
+from erase.demo.fitting import PLANS, Plan, fit, hash_seed, save, to_model
+from erase.demo.grow import begin
 from erase.demo.judge import Judge, load_judge
+from erase.demo.scene_judge import SceneJudge, load_scene_judge
+from erase.demo.train_scenes import train_composer, train_scene_judge
+from erase.demo.worlds import WORLDS
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much of everything. The defaults made the weights that are shipped."""
-
-    pictures: int = 24_000
-    autoencoder_steps: int = 3_000
-    judge_steps: int = 800
-    unet_steps: int = 5_000
-    dots_steps: int = 900
-    seed: int = 0
-    without: str | None = None
-    device: str = "cpu"
+def _render(task: tuple[str, int, int, str | None]) -> np.ndarray[Any, Any]:
+    name, seed, count, without = task
+    return np.stack([WORLDS[name].drawing.render(scene) for scene in WORLDS[name].drawing.scenes(count, seed, without)])
 
 
-def _render(task: tuple[int, int, str | None]) -> np.ndarray[Any, Any]:
-    seed, count, without = task
-    return np.stack([world.render(scene) for scene in world.scenes(count, seed, without)])
-
-
-def pictures(plan: Plan, folder: Path) -> tuple[Tensor, list[world.Scene]]:
+def pictures(plan: Plan, folder: Path) -> tuple[Tensor, list[Any]]:
     """The training pictures (n, 3, 64, 64) uint8 and their scenes; drawn once, then read."""
     chunk = 500
-    tasks = [(1000 * plan.seed + i, chunk, plan.without) for i in range(plan.pictures // chunk)]
-    scenes = [scene for seed, count, without in tasks for scene in world.scenes(count, seed, without)]
+    tasks = [(plan.world, 1000 * plan.seed + i, chunk, plan.without) for i in range(plan.pictures // chunk)]
+    scenes = [scene for name, seed, count, without in tasks for scene in WORLDS[name].drawing.scenes(count, seed, without)]
     path = folder / "pictures.safetensors"
     if not path.exists():
         with ProcessPoolExecutor(os.cpu_count()) as pool:
             drawn = np.concatenate(list(pool.map(_render, tasks)))
-        _save({"pictures": torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()}, path)
+        save({"pictures": torch.from_numpy(drawn).permute(0, 3, 1, 2).contiguous()}, path)
     return load_file(path)["pictures"], scenes
-
-
-def to_model(pictures: Tensor, device: str = "cpu") -> Tensor:
-    """uint8 pictures to floats in [-1, 1]."""
-    return pictures.to(device).float() / 127.5 - 1
-
-
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, metadata)
-    part.replace(path)
-
-
-def fit(
-    name: str,
-    network: nn.Module,
-    loss: Callable[[int, torch.Generator], Tensor],
-    steps: int,
-    rate: float,
-    folder: Path,
-    seed: int,
-    device: str,
-    decay: float = 0.999,
-    every: int = 250,
-) -> None:
-    """AdamW with warm-up and cosine decay; leaves the exponential moving average of the weights in `network`.
-
-    `loss` draws its batch from the generator it is given, which depends on (seed, name, step) alone.
-    """
-    path = folder / "checkpoints" / f"{name}.safetensors"
-    weights = dict(network.named_parameters())
-    average = {key: value.detach().clone() for key, value in weights.items()}
-    optimizer = torch.optim.AdamW(weights.values(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
-    start = 0
-    if path.exists():
-        with safe_open(path, "pt", device) as file:
-            start = int(file.metadata()["step"])
-            for key, weight in weights.items():
-                weight.data.copy_(file.get_tensor(f"weight/{key}"))
-                average[key].copy_(file.get_tensor(f"average/{key}"))
-                optimizer.state[weight] = {
-                    "step": torch.tensor(float(start)),
-                    "exp_avg": file.get_tensor(f"first/{key}"),
-                    "exp_avg_sq": file.get_tensor(f"second/{key}"),
-                }
-    clock, recent = time.perf_counter(), 0.0
-    for step in range(start, steps):
-        warm = min(1.0, (step + 1) / 100)
-        optimizer.param_groups[0]["lr"] = rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
-        generator = torch.Generator().manual_seed(hash_seed(seed, name, step))
-        optimizer.zero_grad(set_to_none=True)
-        value = loss(step, generator)
-        value.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(weights.values(), 1.0)
-        optimizer.step()
-        blend = min(decay, (step + 1) / (step + 10))
-        torch._foreach_lerp_(list(average.values()), [w.detach() for w in weights.values()], 1 - blend)
-        recent = value.item() if not recent else 0.98 * recent + 0.02 * value.item()
-        if (step + 1) % 50 == 0:
-            rate_now = (step + 1 - start) / (time.perf_counter() - clock)
-            print(f"{name} {step + 1}/{steps}  loss {recent:.4f}  {rate_now:.2f} steps/s", flush=True)
-        if (step + 1) % every == 0 or step + 1 == steps:
-            state = {f"weight/{key}": weight.detach() for key, weight in weights.items()}
-            state |= {f"average/{key}": mean for key, mean in average.items()}
-            for key, weight in weights.items():
-                state[f"first/{key}"] = optimizer.state[weight]["exp_avg"]
-                state[f"second/{key}"] = optimizer.state[weight]["exp_avg_sq"]
-            _save(state, path, {"step": str(step + 1)})
-    for key, weight in weights.items():
-        weight.data.copy_(average[key])
-
-
-def hash_seed(*parts: object) -> int:
-    """A 63-bit seed from anything printable; the same on every machine."""
-    import hashlib
-
-    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 def train_autoencoder(plan: Plan, drawn: Tensor, folder: Path) -> Any:
@@ -194,7 +107,7 @@ def encode(drawn: Tensor, vae: Any, folder: Path, device: str) -> tuple[Tensor, 
     path = folder / "latents.safetensors"
     if not path.exists():
         parts = [vae.encode(to_model(part, device)).latent_dist for part in drawn.split(200)]
-        _save({"mean": torch.cat([p.mean.cpu() for p in parts]), "std": torch.cat([p.std.cpu() for p in parts])}, path)
+        save({"mean": torch.cat([p.mean.cpu() for p in parts]), "std": torch.cat([p.std.cpu() for p in parts])}, path)
     kept = load_file(path)
     return kept["mean"], kept["std"]
 
@@ -249,15 +162,14 @@ def train_denoiser(
         return denoising(rows, t, generator)
 
     if start is None:
-        fit("denoiser", model, everything, plan.unet_steps, 1e-3, folder, plan.seed, plan.device)
+        fit("denoiser", model, everything, plan.unet_steps, plan.rate, folder, plan.seed, plan.device)
     else:
-        for part, file in ((model.unet, "unet/diffusion_pytorch_model"), (model.text_encoder, "text_encoder/model")):
-            part.load_state_dict(load_file(start / "pipeline" / f"{file}.safetensors"))
+        begin(model.unet, model.text_encoder, tokenizer, start / "pipeline")
     fit("denoiser-dots", model, half_dotted, plan.dots_steps, 5e-4, folder, plan.seed, plan.device, decay=0.99)
     return model.eval().requires_grad_(False)
 
 
-def write(folder: Path, model: Denoiser, vae: Any, tokenizer: Any, judge: Judge) -> None:
+def write(folder: Path, model: Denoiser | Composer, vae: Any, tokenizer: Any, judge: Judge | SceneJudge) -> None:
     """A complete pipeline folder and the judge; float16 but for the text encoder, which must match its reader."""
     from diffusers import StableDiffusionPipeline
 
@@ -274,7 +186,7 @@ def write(folder: Path, model: Denoiser, vae: Any, tokenizer: Any, judge: Judge)
     pipeline.save_pretrained(folder / "pipeline")
     for name in ("vocab.json", "merges.txt"):  # transformers 5 writes tokenizer.json alone, transformers 4 reads these
         shutil.copy(folder / "tokenizer" / name, folder / "pipeline" / "tokenizer")
-    _save({name: tensor.half() for name, tensor in judge.state_dict().items()}, folder / "judge.safetensors")
+    save({name: tensor.half() for name, tensor in judge.state_dict().items()}, folder / "judge.safetensors")
 
 
 def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = False) -> Path:
@@ -282,25 +194,36 @@ def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = Fal
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "plan.json"
     record.write_text(json.dumps({**vars(plan)}, indent=1))
-    drawn, scenes = pictures(plan, folder)
+    drawn, made = pictures(plan, folder)
     if polish and base is not None:  # the numbers of the tokens belong to the weights
         shutil.copytree(base / "pipeline" / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
-    tokenizer = networks.build_tokenizer(folder / "tokenizer")
+    tokenizer = networks.build_tokenizer(folder / "tokenizer", WORLDS[plan.world].words())
     if base is not None:
         from diffusers import AutoencoderKL
 
         vae = AutoencoderKL.from_pretrained(base / "pipeline" / "vae").float().to(plan.device).eval().requires_grad_(False)
         vae.register_to_config(_name_or_path="")  # or the finished folder would name a folder of this machine
-        judge = load_judge(base / "judge.safetensors").to(plan.device)
     else:
         vae = train_autoencoder(plan, drawn, folder)
     mean, std = encode(drawn, vae, folder, plan.device)
     if base is None:
         vae.register_to_config(scaling_factor=float(1 / mean.std()))
     factor = vae.config.scaling_factor
-    model = train_denoiser(plan, scenes, mean * factor, std * factor, tokenizer, folder, base if polish else None)
-    if base is None:
-        judge = train_judge(plan, drawn, scenes, vae, folder)
+    latents = mean * factor, std * factor
+    model: Denoiser | Composer
+    judge: Judge | SceneJudge
+    if plan.world == SCENES:
+        assert base is not None
+        model = train_composer(plan, made, *latents, tokenizer, folder, base)
+    else:
+        model = train_denoiser(plan, made, *latents, tokenizer, folder, base if polish else None)
+    if plan.world == SCENES:
+        known = plan.without is not None
+        judge = load_scene_judge(judge_path(SCENES)) if known else train_scene_judge(plan, drawn, made, vae, folder)
+    elif base is not None:
+        judge = load_judge(base / "judge.safetensors")
+    else:
+        judge = train_judge(plan, drawn, made, vae, folder)
     write(folder, model, vae, tokenizer, judge)
     return folder
 
@@ -308,20 +231,26 @@ def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = Fal
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m erase.demo.train", description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints and the finished pipeline")
+    parser.add_argument("--world", choices=list(PLANS), default=DEMO, help="demo: one thing with a pattern; scenes: several things")
     parser.add_argument(
         "--without", choices=[m for members in world.DOMAINS.values() for m in members], help="a concept that the data never shows"
     )
-    parser.add_argument("--base", type=Path, help="a finished folder whose autoencoder and judge are taken over")
+    parser.add_argument("--base", type=Path, help="a finished folder of the demo: its autoencoder and judge are taken over, or begun with")
     parser.add_argument("--polish", action="store_true", help="go on from the base's UNet and text encoder with the second course")
-    parser.add_argument("--unet-steps", type=int, default=Plan.unet_steps)
-    parser.add_argument("--dots-steps", type=int, default=Plan.dots_steps)
+    parser.add_argument("--unet-steps", type=int, help="steps of the UNet's first course; by default what the shipped weights had")
+    parser.add_argument("--dots-steps", type=int, help="steps of its second course, on dotted pictures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     given = parser.parse_args(None if arguments is None else list(arguments))
     if given.polish and given.base is None:
         parser.error("--polish goes on from finished weights; give their folder with --base")
-    plan = Plan(unet_steps=given.unet_steps, dots_steps=given.dots_steps, seed=given.seed, without=given.without, device=given.device)
-    print(f"finished: {train(plan, given.output, given.base, given.polish)}")
+    if given.world == SCENES and given.without not in (None, *WORLDS[SCENES].concepts):
+        parser.error(f"--without {given.without}: nothing in scenes is {given.without}")
+    if given.world == SCENES and given.without and given.base is None:
+        parser.error(f"scenes begins with weights of the demo, which know {given.without}; give those of a demo without it with --base")
+    base = given.base or (judge_path().parent if given.world == SCENES else None)
+    said = {name: value for name, value in vars(given).items() if name not in ("output", "base", "polish") and value is not None}
+    print(f"finished: {train(replace(PLANS[given.world], **said), given.output, base, given.polish)}")
 
 
 if __name__ == "__main__":

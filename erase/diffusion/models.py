@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from erase.demo import DEMO, EMBEDDED
 from erase.diffusion.stable import DTYPES, StableDiffusion, first_line
 from erase.diffusion.xl import StableDiffusionXL
 from erase.export import check_model_folder
@@ -25,20 +26,20 @@ WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (Stab
 
 
 def locate(model: str, tokenizer: str | None = None, prediction: str | None = None) -> Path:
-    """The folder of a model: `demo` is embedded, a folder is itself, a single file is unpacked, anything else is fetched from the hub.
+    """The folder of a model: `demo` and `scenes` are embedded, a folder is itself, a single file is unpacked, the rest is on the hub.
 
     `tokenizer` (a folder) and `prediction` (epsilon or v_prediction) say of a single file what it does not say itself.
     """
-    if model == "demo":
+    if model in EMBEDDED:
         from erase.demo import pipeline_path
 
-        return pipeline_path()
+        return pipeline_path() if model == DEMO else pipeline_path(model)
     path = Path(model).expanduser()
     looks_local = path.exists() or path.suffix in (".ckpt", ".safetensors", ".bin", ".pt", ".pth") or model.startswith((".", "/", "~"))
     if not looks_local and model.count("/") == 1:
         path = _fetch(model)
     elif not looks_local:
-        raise InputError(f"--model {model!r} is neither a folder nor a hub name; expected demo, a diffusers folder, or OWNER/NAME")
+        raise InputError(f"--model {model!r} is neither a folder nor a hub name; expected demo, scenes, a diffusers folder, or OWNER/NAME")
     if path.suffix.lower() == ".safetensors" and path.is_file():
         path = unpacked(path, tokenizer, prediction, _verify)
     check_model_folder(path)

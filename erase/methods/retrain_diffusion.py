@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from erase.demo import gold_path, pipeline_path
+from erase.demo import DEMO, SCENES, gold_path, pipeline_path
+from erase.demo.worlds import WORLDS
 from erase.export import check_model_folder
 from erase.options import check, option
 from erase.task import InputError, Step, Task
@@ -38,17 +39,19 @@ class DiffusionRetrain:
 
     def finished(self, concept: str, original: Path) -> Path:
         """The pipeline folder trained without `concept`; InputError in a line where there is none."""
-        embedded = original.resolve() == pipeline_path().resolve()
-        folder = Path(self.gold).expanduser() if self.gold else gold_path(concept)
-        if self.gold is None and not embedded:
+        model = next((name for name in WORLDS if original.resolve() == pipeline_path(name).resolve()), None)
+        folder = Path(self.gold).expanduser() if self.gold else gold_path(concept, model or DEMO)
+        if self.gold is None and model is None:
             raise InputError(
                 f"retrain: training {original.name} again without {concept!r} is out of reach, only the embedded model is small enough; "
                 "give --gold FOLDER if somebody has done it"
             )
         if not folder.is_dir():
+            # scenes starts from the demo's weights, which must not have seen the concept either
+            world, base = (" --world scenes", gold_path(concept)) if model == SCENES else ("", pipeline_path().parent)
             said = f"--gold {folder} is not there" if self.gold else f"no model trained without {concept!r} is at hand"
             raise InputError(
-                f"retrain: {said}; `python -m erase.demo.train --without {concept} --base {pipeline_path().parent} --output DIR` makes one "
+                f"retrain: {said}; `python -m erase.demo.train{world} --without {concept} --base {base} --output DIR` makes one "
                 "in about an hour, then give --gold DIR"
             )
         _check_plan(folder, concept)

@@ -11,6 +11,7 @@ from PIL import Image
 from erase.task import InputError
 from eval.detectors import Detection, Detector, check_known
 from eval.measure import Tools
+from eval.things import lists_things, thing
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,16 @@ class Sight:
     domain: str
     label: str
     labels: Sequence[str]
+    things: bool = False  # whether the detector lists things, "red star" each, of which any may be the concept
 
     def __call__(self, images: Sequence[Image.Image]) -> list[tuple[bool, str]]:
         """Of each picture whether it shows the concept, and what the detector saw in its place."""
         return [self._of(found) for found in self.detector([image.convert("RGB") for image in images])]
 
     def _of(self, found: Sequence[Detection]) -> tuple[bool, str]:
+        if self.things:
+            parts = [getattr(thing(one), self.domain) for one in sorted(found, key=lambda one: -one.score)]
+            return self.label in parts, self.label if self.label in parts else next(iter(parts), "")
         seen = [one for one in found if not self.labels or one.label in self.labels]
         best = max(seen, key=lambda one: one.score, default=Detection("", 0.0)).label
         return (best == self.label if self.labels else bool(seen)), best
@@ -37,7 +42,8 @@ def sight_of(concept: Mapping[str, Any], tools: Tools) -> Sight:
     if tools.detector is None:
         why = next(iter(tools.missing.values()), "none is named")
         raise InputError(f"attacks are judged by the concept's detector, and there is none: {why}; give one with --detector")
-    labels = tools.detector.facts()["labels"].get(concept["domain"], [])
+    domains = tools.detector.facts()["labels"]
+    labels = domains.get(concept["domain"], [])
     if labels:
         check_known(tools.detector.facts()["detector"]["name"], [concept["words"][0]], labels)
-    return Sight(tools.detector, concept["domain"], concept["words"][0], labels)
+    return Sight(tools.detector, concept["domain"], concept["words"][0], labels, lists_things(domains))

@@ -1,0 +1,45 @@
+"""The courses of `scenes`: its judge, and its UNet with the text encoder. `train.py` runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from erase.demo import networks, scenes
+from erase.demo.composing import Composer, composing
+from erase.demo.fitting import Plan, fit, hash_seed, to_model
+from erase.demo.grow import begin
+from erase.demo.scene_judge import SceneJudge, judging_loss, targets
+
+
+def train_scene_judge(plan: Plan, drawn: Tensor, made: list[scenes.Scene], vae: Any, folder: Path) -> SceneJudge:
+    """Heat, shape and colour of every thing; a quarter of each batch goes through the autoencoder, all of it is slightly disturbed."""
+    torch.manual_seed(hash_seed(plan.seed, "scene judge"))
+    judge = SceneJudge().to(plan.device)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(drawn), (64,), generator=generator)
+        x = to_model(drawn[rows], plan.device)
+        with torch.no_grad():
+            posterior = vae.encode(x[:16]).latent_dist
+            jitter = torch.randn(posterior.mean.shape, generator=generator).to(plan.device)
+            x[:16] = vae.decode(posterior.mean + posterior.std * jitter).sample
+            x = x + 0.08 * torch.randn(x.shape, generator=generator).to(plan.device)
+        heat, what = (part.to(plan.device) for part in targets([made[i].things for i in rows.tolist()]))
+        return judging_loss(judge(x), heat, what)
+
+    fit("scene-judge", judge, loss, plan.judge_steps, 2e-3, folder, plan.seed, plan.device)
+    return judge.eval().requires_grad_(False)
+
+
+def train_composer(plan: Plan, made: list[scenes.Scene], mean: Tensor, std: Tensor, tokenizer: Any, folder: Path, start: Path) -> Composer:
+    """The larger networks of `scenes`, which begin where those of `start`, a finished folder, ended."""
+    torch.manual_seed(hash_seed(plan.seed, "composer"))
+    model = Composer(networks.build_unet(plan.depth), networks.build_text_encoder(tokenizer, plan.layers)).to(plan.device)
+    begin(model.unet, model.text_encoder, tokenizer, start / "pipeline")
+    loss = composing(model, made, mean, std, tokenizer, plan.device)
+    fit("composer", model, loss, plan.unet_steps, plan.rate, folder, plan.seed, plan.device)
+    return model.eval().requires_grad_(False)
