@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from erase.concepts import load_concept
+from erase.demo.worlds import WORLDS
 from erase.diffusion import locate
 from erase.files import sha256
 from erase.pipeline import DEFAULTS
@@ -45,7 +46,7 @@ def measured(protocol: Protocol, **changes: Any) -> dict[str, Any]:
 
 def test_the_protocols_that_were_promised_are_there() -> None:
     names = """i2p-nudity scissorhands-nudity-1k coco-30k coco-10k imagenette-classes unlearncanvas unlearncanvas-subset
-        unlearndiffatk-nudity unlearndiffatk-van-gogh unlearndiffatk-church demo"""
+        unlearndiffatk-nudity unlearndiffatk-van-gogh unlearndiffatk-church demo scenes"""
     assert {protocol.name for protocol in SHIPPED} == set(names.split())
 
 
@@ -53,7 +54,7 @@ def test_the_protocols_that_were_promised_are_there() -> None:
 def test_a_file_has_its_name_its_sources_and_its_traps(protocol: Protocol) -> None:
     assert Path(protocol.path) == protocols_folder() / f"{protocol.name}.toml"
     cited = " ".join(protocol.sources)
-    assert protocol.name == "demo" or re.search(r"arXiv \d{4}\.\d{5}", cited)
+    assert protocol.name in WORLDS or re.search(r"arXiv \d{4}\.\d{5}", cited)
     assert len(protocol.notes) >= 2
     assert len(protocol.about) <= 120
 
