@@ -126,6 +126,15 @@ def test_a_budget_that_is_too_small_is_said_with_what_is_needed(run: Path):
         attack_run(opened(run), {"named": Named()}, 1e-9, PLAN)
 
 
+def test_a_budget_that_is_too_small_costs_nothing_that_is_there(run: Path):
+    attack_run(opened(run), {"named": Named()}, 600, PLAN)
+    before = sorted(path for path in (run / "attacks").rglob("*") if path.is_file())
+    assert before
+    with pytest.raises(InputError, match="is too small"):
+        attack_run(opened(run), {"named": Named()}, 1e-9, replace(PLAN, overwrite=True))
+    assert sorted(path for path in (run / "attacks").rglob("*") if path.is_file()) == before
+
+
 def test_attacks_without_pictures_or_original_are_left_out_and_said_and_none_left_is_a_mistake(run: Path, tiny_pipeline: Path):
     setting = replace(opened(run), missing={"pictures": "the run has none", "original": "gone is not at hand"})
     report = attack_run(setting, {"named": Named(), "inversion": ATTACKS_HERE["inversion"]}, 600, PLAN)

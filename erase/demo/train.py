@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from erase.demo import DEMO, SCENES, judge_path, networks, world
 from erase.demo.composing import Composer
-from erase.demo.fitting import PLANS, Plan, fit, hash_seed, save, to_model
+from erase.demo.fitting import PLANS, Plan, disturbed, fit, hash_seed, save, to_model
 from erase.demo.grow import begin
 from erase.demo.judge import Judge, load_judge
 from erase.demo.scene_judge import SceneJudge, load_scene_judge
@@ -82,19 +82,13 @@ def train_autoencoder(plan: Plan, drawn: Tensor, folder: Path) -> Any:
 
 
 def train_judge(plan: Plan, drawn: Tensor, scenes: list[world.Scene], vae: Any, folder: Path) -> Judge:
-    """Cross-entropy on every head; half of each batch goes through the autoencoder, all of it is slightly disturbed."""
+    """Cross-entropy on every head, over disturbed pictures."""
     torch.manual_seed(hash_seed(plan.seed, "judge"))
     judge = Judge().to(plan.device)
     labels = {d: torch.tensor([m.index(s.attribute(d)) for s in scenes]) for d, m in world.DOMAINS.items()}
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(drawn), (64,), generator=generator)
-        x = to_model(drawn[rows], plan.device)
-        with torch.no_grad():
-            posterior = vae.encode(x[:16]).latent_dist
-            jitter = torch.randn(posterior.mean.shape, generator=generator).to(plan.device)
-            x[:16] = vae.decode(posterior.mean + posterior.std * jitter).sample
-            x = x + 0.08 * torch.randn(x.shape, generator=generator).to(plan.device)
+        rows, x = disturbed(drawn, vae, generator, plan.device)
         return torch.stack([F.cross_entropy(y, labels[d][rows].to(plan.device), label_smoothing=0.02) for d, y in judge(x).items()]).sum()
 
     fit("judge", judge, loss, plan.judge_steps, 2e-3, folder, plan.seed, plan.device)

@@ -10,24 +10,18 @@ from torch import Tensor
 
 from erase.demo import networks, scenes
 from erase.demo.composing import Composer, composing
-from erase.demo.fitting import Plan, fit, hash_seed, to_model
+from erase.demo.fitting import Plan, disturbed, fit, hash_seed
 from erase.demo.grow import begin
 from erase.demo.scene_judge import SceneJudge, judging_loss, targets
 
 
 def train_scene_judge(plan: Plan, drawn: Tensor, made: list[scenes.Scene], vae: Any, folder: Path) -> SceneJudge:
-    """Heat, shape and colour of every thing; a quarter of each batch goes through the autoencoder, all of it is slightly disturbed."""
+    """Heat, shape and colour of every thing, over disturbed pictures."""
     torch.manual_seed(hash_seed(plan.seed, "scene judge"))
     judge = SceneJudge().to(plan.device)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(drawn), (64,), generator=generator)
-        x = to_model(drawn[rows], plan.device)
-        with torch.no_grad():
-            posterior = vae.encode(x[:16]).latent_dist
-            jitter = torch.randn(posterior.mean.shape, generator=generator).to(plan.device)
-            x[:16] = vae.decode(posterior.mean + posterior.std * jitter).sample
-            x = x + 0.08 * torch.randn(x.shape, generator=generator).to(plan.device)
+        rows, x = disturbed(drawn, vae, generator, plan.device)
         heat, what = (part.to(plan.device) for part in targets([made[i].things for i in rows.tolist()]))
         return judging_loss(judge(x), heat, what)
 

@@ -99,6 +99,8 @@ def attack_run(
         raise InputError(f"no attack can be made: {'; '.join(f'{name} {why}' for name, why in reasons.items())}"[:600])
     able = {name: attack for name, attack in attacks.items() if name not in reasons}
     home = setting.run.folder / HOME
+    if plan.overwrite:  # what is there is not to be lost to a budget in which nothing can be made
+        _check_budget(_estimates(Ledger(setting, able, plan)), budget)
     with Run.open(home, {"kind": "attacks", "device": setting.device}, plan.overwrite):
         ledger = Ledger(setting, able, plan)
         estimates = _estimates(ledger)
@@ -112,12 +114,8 @@ def attack_run(
 def _spend(ledger: Ledger, estimates: dict[str, float], budget: float, told: Show) -> float:
     """Turns until the budget is spent or nothing is left to do; returns the seconds that are left."""
     total = sum(map(ledger.spent, ledger.attacks))
-    if total == 0 and min(estimates.values()) > budget:
-        quickest = min(estimates, key=estimates.__getitem__)
-        raise InputError(
-            f"--budget of {said(budget)} is too small for one turn of any attack: the quickest, {quickest}, takes about "
-            f"{said(estimates[quickest])}; give more, or fewer --at-once"
-        )
+    if total == 0:
+        _check_budget(estimates, budget)
     start, before = time.perf_counter(), total
     while True:
         turns = {name: _takes(ledger, name, estimates) for name in ledger.attacks if ledger.attempts(name, ledger.next(name))}
@@ -127,6 +125,16 @@ def _spend(ledger: Ledger, estimates: dict[str, float], budget: float, told: Sho
             return max(0.0, left)
         told(name, int(budget - left), int(budget))
         _turn(ledger, name)
+
+
+def _check_budget(estimates: Mapping[str, float], budget: float) -> None:
+    """InputError where no attack could make one turn."""
+    quickest = min(estimates, key=estimates.__getitem__)
+    if estimates[quickest] > budget:
+        raise InputError(
+            f"--budget of {said(budget)} is too small for one turn of any attack: the quickest, {quickest}, takes about "
+            f"{said(estimates[quickest])}; give more, or fewer --at-once"
+        )
 
 
 def _takes(ledger: Ledger, name: str, estimates: Mapping[str, float]) -> float:
