@@ -43,6 +43,7 @@ LEVELS: list[tuple[str, ...]] = [
         "erase.hub",
         "erase.descent",
         "erase.optimizers",
+        "erase.rates",
     ),
     ("erase.concepts.checks", "erase.concepts.prompting", "erase.concepts.prompt_csv"),
     ("erase.concepts.files", "erase.concepts.anchors"),

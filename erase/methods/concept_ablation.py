@@ -10,6 +10,7 @@ from torch import Tensor
 
 from erase.denoising import towards
 from erase.options import check, option
+from erase.rates import rate_of, rate_option
 from erase.scope import SCOPES
 from erase.task import Step, Task
 from erase.tuning import Side, tune, weighted
@@ -29,7 +30,7 @@ class ConceptAblation:
     steps: int = option(100, "training steps", low=0)
     batch: int = option(16, "pictures of the anchor a step", low=1)
     optimizer: str = option("adam", "how it descends", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float = option(4e-4, "step size", above=0.0)
+    learning_rate: float | None = rate_option(4e-4)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},
@@ -56,4 +57,5 @@ class ConceptAblation:
 
         retain = Side(kept, task.forget) if self.retain_weight else None
         unlearn = Side(answer, task.forget)
-        yield from tune(task, self.steps, self.learning_rate, retain, unlearn, weighted(1.0), optimizer=self.optimizer, resume=resume)
+        rate = rate_of(self, task.weights)
+        yield from tune(task, self.steps, rate, retain, unlearn, weighted(1.0), optimizer=self.optimizer, resume=resume)

@@ -13,6 +13,7 @@ from torch import Tensor
 from erase.optimizers import gradient_of
 from erase.options import check, option
 from erase.project import Projected
+from erase.rates import rate_of, rate_option
 from erase.scope import SCOPES
 from erase.task import Batch, Batches, Loss, Step, Task, generator
 from erase.tuning import Moment, Side, products, tune
@@ -43,7 +44,7 @@ class EraseDiff:
     steps: int = option(100, "training steps", low=0)
     batch: int = option(16, "forget pictures a step, and as many retain pictures", low=1)
     optimizer: str = option("adam", "how it descends", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float = option(4e-4, "step size", above=0.0)
+    learning_rate: float | None = rate_option(4e-4)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},
@@ -65,10 +66,11 @@ class EraseDiff:
         """Train `task.network` in place; a Step after each optimizer step. Its coefficient is lambda."""
         loss, batches = (task.loss, scrambled(task)) if self.unlearn == "noise" else (task.unlearn, task.forget)
         combine = partial(constrained, task, loss, self.eta, self.inner_steps, self.inner_rate)
+        rate = rate_of(self, task.weights)
         yield from tune(
             task,
             self.steps,
-            self.learning_rate,
+            rate,
             retain=Side(task.loss, task.retain),
             unlearn=Side(loss, batches),
             combine=combine,

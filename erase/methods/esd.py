@@ -10,6 +10,7 @@ from torch import Tensor
 
 from erase.denoising import asked
 from erase.options import check, option
+from erase.rates import rate_of, rate_option
 from erase.scope import SCOPES
 from erase.task import Batch, Step, Task
 from erase.tuning import Side, tune
@@ -31,7 +32,7 @@ class ESD:
     steps: int = option(60, "training steps; nothing holds on to what should stay, so more is not better", low=0)
     batch: int = option(16, "forget pictures a step", low=1)
     optimizer: str = option("adam", "how it descends", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float = option(3e-4, "step size", above=0.0)
+    learning_rate: float | None = rate_option(3e-4)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},
@@ -51,7 +52,8 @@ class ESD:
         def away(number: int) -> Batch:
             return turned(task.forget(number), self.strength)
 
-        yield from tune(task, self.steps, self.learning_rate, None, Side(task.loss, away), optimizer=self.optimizer, resume=resume)
+        rate = rate_of(self, task.weights)
+        yield from tune(task, self.steps, rate, None, Side(task.loss, away), optimizer=self.optimizer, resume=resume)
 
 
 def turned(batch: Batch, strength: float) -> Batch:

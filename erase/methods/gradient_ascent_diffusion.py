@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from erase.options import check, option
+from erase.rates import rate_of, rate_option
 from erase.scope import SCOPES
 from erase.task import Batch, Step, Task
 from erase.tuning import Side, tune
@@ -22,7 +23,7 @@ class DiffusionGradientAscent:
     steps: int = option(20, "training steps; pictures of everything dissolve when there are too many", low=0)
     batch: int = option(16, "forget pictures a step", low=1)
     optimizer: str = option("adam", "how it climbs", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float = option(1e-4, "step size", above=0.0)
+    learning_rate: float | None = rate_option(1e-4)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"balanced": {}, "paper": {"steps": 250, "batch": 8, "learning_rate": 1e-5}}
     pictures: ClassVar[tuple[str, ...]] = ("forget",)
@@ -38,4 +39,5 @@ class DiffusionGradientAscent:
             return -task.loss(network, batch)
 
         unlearn = Side(climbed, task.forget)
-        yield from tune(task, self.steps, self.learning_rate, None, unlearn, optimizer=self.optimizer, resume=resume)
+        rate = rate_of(self, task.weights)
+        yield from tune(task, self.steps, rate, None, unlearn, optimizer=self.optimizer, resume=resume)

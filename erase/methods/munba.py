@@ -12,6 +12,7 @@ from torch import Tensor
 
 from erase.options import check, option
 from erase.project import Projected
+from erase.rates import rate_of, rate_option
 from erase.scope import SCOPES
 from erase.task import Step, Task
 from erase.tuning import Moment, Side, products, tune
@@ -38,7 +39,7 @@ class MUNBa:
     steps: int = option(100, "training steps", low=0)
     batch: int = option(16, "forget pictures a step, and as many retain pictures", low=1)
     optimizer: str = option("adam", "how it descends", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float = option(4e-4, "step size", above=0.0)
+    learning_rate: float | None = rate_option(4e-4)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},
@@ -50,10 +51,11 @@ class MUNBa:
 
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step. Its coefficient is a_u / a_r."""
+        rate = rate_of(self, task.weights)
         yield from tune(
             task,
             self.steps,
-            self.learning_rate,
+            rate,
             retain=Side(task.loss, task.retain),
             unlearn=Side(task.unlearn, task.forget),
             combine=partial(bargained, self.xi),

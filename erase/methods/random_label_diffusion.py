@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from erase.options import check, option
+from erase.rates import rate_of, rate_option
 from erase.scope import SCOPES
 from erase.task import Step, Task
 from erase.tuning import Side, tune, weighted
@@ -26,7 +27,7 @@ class DiffusionRandomLabel:
     steps: int = option(100, "training steps", low=0)
     batch: int = option(16, "forget pictures a step, and as many retain pictures", low=1)
     optimizer: str = option("adam", "how it descends", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float = option(1e-4, "step size", above=0.0)
+    learning_rate: float | None = rate_option(1e-4)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"balanced": {}, "paper": {"batch": 8, "steps": 250, "learning_rate": 1e-5}}
     unlearn: ClassVar[str] = "random"
@@ -37,6 +38,5 @@ class DiffusionRandomLabel:
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step."""
         retain, unlearn = Side(task.loss, task.retain), Side(task.unlearn, task.forget)
-        yield from tune(
-            task, self.steps, self.learning_rate, retain, unlearn, weighted(self.forget_weight), optimizer=self.optimizer, resume=resume
-        )
+        rate = rate_of(self, task.weights)
+        yield from tune(task, self.steps, rate, retain, unlearn, weighted(self.forget_weight), optimizer=self.optimizer, resume=resume)

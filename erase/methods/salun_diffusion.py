@@ -12,6 +12,7 @@ from torch import Tensor
 from erase.micro import count, fitting
 from erase.optimizers import gradient_of
 from erase.options import check, option
+from erase.rates import rate_of, rate_option
 from erase.scope import SCOPES
 from erase.task import Step, Task
 from erase.trim import fraction_to_k, top_k_mask
@@ -38,7 +39,7 @@ class DiffusionSalUn:
     steps: int = option(100, "training steps", low=0)
     batch: int = option(16, "forget pictures a step, and as many retain pictures", low=1)
     optimizer: str = option("adam", "how it descends", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float = option(1e-4, "step size", above=0.0)
+    learning_rate: float | None = rate_option(1e-4)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},
@@ -56,10 +57,11 @@ class DiffusionSalUn:
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train the masked weights of `task.network` in place; it is the original, also when resuming. A Step after each."""
         mask = self.mask(task)
+        rate = rate_of(self, task.weights)
         yield from tune(
             task,
             self.steps,
-            self.learning_rate,
+            rate,
             retain=Side(task.loss, task.retain),
             unlearn=Side(task.unlearn, task.forget),
             combine=weighted(self.forget_weight),

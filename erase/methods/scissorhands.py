@@ -12,6 +12,7 @@ from erase.guard import Guard, held_out
 from erase.hardening import RELAPSE, SEARCH, against_prompts, relapses, sought
 from erase.micro import count, fitting
 from erase.options import check, option
+from erase.rates import rate_of, rate_option
 from erase.repair import repair
 from erase.scope import SCOPES, in_scope, trimmable
 from erase.selection import best_layers, candidates, in_modules, layer_scores, shares, spare
@@ -56,7 +57,7 @@ class Scissorhands:
         "how repair descends; adafactor holds a third of adam's memory, and its rate is relative to the size of the weights",
         choices=("adam", "adamw", "adafactor", "sgd"),
     )
-    learning_rate: float = option(4e-4, "step size of repair", above=0.0)
+    learning_rate: float | None = rate_option(4e-4, "step size of repair")
     two_sided: bool = option(
         False, "also keep the unlearning gradient from hurting what is kept, where the two are opposed (restricted gradient)"
     )
@@ -159,11 +160,12 @@ class Scissorhands:
             self.trim(task)
         if self.adversarial:
             task, unlearn = replace(task, forget=sought(task.forget, self.adversarial)), against_prompts(unlearn, task.loss)
+        rate = rate_of(self, task.weights)
         yield from repair(
             task,
             self.steps,
             self.optimizer,
-            self.learning_rate,
+            rate,
             self.forget_weight,
             projected=self.projected,
             two_sided=self.two_sided,

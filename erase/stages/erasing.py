@@ -19,6 +19,7 @@ from erase.guard import BATCHES
 from erase.job import Event
 from erase.latents import hold_out, read_latents
 from erase.processes import wait
+from erase.rates import rate_of
 from erase.run import lines_of
 from erase.scope import open_scope
 from erase.selection import shares
@@ -52,7 +53,8 @@ def erase(work: Work, need: Need | None = None) -> None:
         if not first:
             continue
         if step.step == 1:
-            run.complete("score", seconds=round(time.perf_counter() - prepared - step.seconds, 3))
+            rate = {"learning_rate": rate_of(method, task.weights)} if hasattr(method, "learning_rate") else {}
+            run.complete("score", seconds=round(time.perf_counter() - prepared - step.seconds, 3), **rate)
             _write_layers(work, task)
         run.append_step(step.record())
         if step.step % CHECKPOINT_EVERY == 0 and step.step < work.needs.steps:
