@@ -57,6 +57,12 @@ class Preparation:
     """How many different captions the retain set has; None: all."""
     empty_captions: float = 0.1
     """Share of retain pictures that comes without its prompt."""
+    forget_timesteps: str = "0-1"
+    """LOW-HIGH, shares of the noise schedule within which forget batches lie."""
+    unnamed: float = 0.0
+    """Share of forget pictures that comes without its prompt: under none, or under one to keep."""
+    redirect: float | None = None
+    """Forget pictures are answered with what leads to the anchor's picture, as far as so many times the noise in them."""
 
 
 def needs(method: Any) -> Preparation:

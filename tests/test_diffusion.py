@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from erase.diffusion import DTYPES, StableDiffusion, denoising_target, diffusion_task, locate, numbered, pick_device, predict
+from erase.diffusion import DTYPES, Forgetting, StableDiffusion, denoising_target, diffusion_task, locate, numbered, pick_device, predict
 from erase.latents import ImageLatents, Latents
 from erase.scope import open_scope
 from erase.task import InputError, Task, generator
@@ -70,7 +70,7 @@ def rows_of(batch: Any, texts: Tensor) -> list[int]:
 
 def test_forget_batches_stay_within_their_part_of_the_schedule(model: StableDiffusion) -> None:
     """Timesteps are moved there one by one: t of 1000 becomes 200 + 0.3 t. Retain batches keep theirs, and so does the noise."""
-    everywhere, within = task_of(model), task_of(model, forget_between=(0.2, 0.5))
+    everywhere, within = task_of(model), task_of(model, forgetting=Forgetting((0.2, 0.5)))
     end = model.noise_scheduler().config.num_train_timesteps
     seen = torch.cat([within.forget(i)["timesteps"] for i in range(40)])
     assert 0.2 * end <= seen.min() < 0.25 * end < 0.45 * end < seen.max() < 0.5 * end
@@ -81,7 +81,7 @@ def test_forget_batches_stay_within_their_part_of_the_schedule(model: StableDiff
 
 
 def test_the_whole_schedule_is_what_it_was(model: StableDiffusion) -> None:
-    assert same(task_of(model).forget(0), task_of(model, forget_between=(0.0, 1.0)).forget(0))
+    assert same(task_of(model).forget(0), task_of(model, forgetting=Forgetting((0.0, 1.0))).forget(0))
 
 
 def test_retain_data_are_the_same_batches_with_the_targets_of_the_data(model: StableDiffusion) -> None:

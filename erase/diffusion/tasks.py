@@ -6,7 +6,7 @@ Knows a network that predicts and a forward process; knows no pipeline and no fi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -19,6 +19,20 @@ from erase.micro import count as count_of
 from erase.micro import pieces
 from erase.processes import average
 from erase.task import Batch, Batches, InputError, Loss, Task, generator
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """How forget batches are drawn.
+
+    Timesteps lie within `between`, in shares of the noise schedule (0: no noise). A share `unnamed` of the pictures comes without its
+    prompt: half of these with none, half with a prompt of the retain set. With `redirect` the answer to a noisy picture of the concept
+    is the one that leads to the anchor's picture from the same noise, as far as `redirect` times the noise in it reaches (`aimed`).
+    """
+
+    between: tuple[float, float] = (0.0, 1.0)
+    unnamed: float = 0.0
+    redirect: float | None = None
 
 
 def diffusion_task(
@@ -38,7 +52,7 @@ def diffusion_task(
     micro_batch: int | None = None,
     predicted: Mapping[str, int] | None = None,
     relabelled: bool = False,
-    forget_between: tuple[float, float] = (0.0, 1.0),
+    forgetting: Forgetting = Forgetting(),
 ) -> Task:
     """A Task from cached latents: batch i's pictures, noise and timesteps depend on (seed, i) alone.
 
@@ -48,8 +62,7 @@ def diffusion_task(
     passes there, and a network that never saw this prompt with such pictures breaks down on the way. With
     `imitated` = n > 0 the same is done for retain batches, whose target then is what the original network predicts
     instead of the noise itself: the same minimum, where nothing is damaged, without the noise's share in the gradient.
-    A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working. Timesteps of
-    forget batches lie within `forget_between`, in shares of the noise schedule (0: no noise).
+    A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working.
 
     `predicted` counts forget batches that come with more of the original's predictions: `concept` of the pictures
     under their own prompt, `empty` without one. With `relabelled` a random retain prompt stands in for each anchor's.
@@ -62,8 +75,10 @@ def diffusion_task(
         latents = _relabelled(latents, seed)
     if anchored and not latents.forget.anchors.shape[1]:
         raise InputError("forgetting towards an anchor needs anchor prompts, and there are none; give --anchor WORD or --unlearn ascent")
+    if forgetting.redirect is not None and latents.forget.instead is None:
+        raise InputError("redirecting leads to pictures of the anchors, and none were drawn; give --anchor-pictures, or no --redirect")
     draw = _drawer(scheduler, latents, device, own, "empty" in more)
-    within = _drawer(scheduler, latents, device, own, "empty" in more, forget_between)
+    within = _drawer(scheduler, latents, device, own, "empty" in more, forgetting)
     forget = numbered(latents.forget, batch, (seed, "forget"), within, 0.0, first_batch_only)
     retain = retain_data = numbered(latents.retain, batch, (seed, "retain"), draw, empty_captions, first_batch_only)
     told = _counting(progress, anchored + imitated + sum(more.values()))
@@ -71,6 +86,8 @@ def diffusion_task(
         forget = with_prediction(unet, forget, anchored, "anchor", ("passed", "anchor_"), dtype, told, micro_batch)
     if imitated:
         retain = with_prediction(unet, retain, imitated, "target", ("noisy", ""), dtype, told, micro_batch)
+    if forgetting.redirect is not None:
+        forget = _redirected(forget)
     for name, n in more.items():
         said = ("noisy", {"concept": "", "empty": "empty_"}[name])
         forget = with_prediction(unet, forget, n, name, said, dtype, told, micro_batch)
@@ -154,10 +171,10 @@ def _drawer(
     device: torch.device,
     own: slice,
     empty_too: bool = False,
-    between: tuple[float, float] = (0.0, 1.0),
+    how: Forgetting = Forgetting(),
 ) -> Draw:
     end = scheduler.config.num_train_timesteps
-    first, last = (round(end * share) for share in between)
+    first, last = (round(end * share) for share in how.between)
 
     def said(rows: Tensor, which: str = "") -> dict[str, Tensor]:
         found = {f"{which}text": latents.text[rows]}
@@ -170,6 +187,7 @@ def _drawer(
         timesteps = first + torch.randint(end, (len(rows),), generator=noise_source) * (last - first) // end
         silent = torch.rand(len(rows), generator=noise_source) < empty
         text_rows = images.text[rows].masked_fill(silent, 0)
+        text_rows, named = _unnamed(text_rows, latents.retain.text, how.unnamed, key)
         target = denoising_target(scheduler, clean, noise, timesteps)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         made = {"noisy": noisy, "timesteps": timesteps, "target": target, **said(text_rows)}
@@ -180,14 +198,55 @@ def _drawer(
             made |= said(images.anchors[rows].gather(1, turn)[:, 0], "anchor_")
             made["passed"] = noisy
         if images.instead is not None:
-            given = torch.rand(len(rows), generator=noise_source) < 0.5
+            given = (torch.rand(len(rows), generator=noise_source) < 0.5) & named
             there = scheduler.add_noise(images.instead[rows], noise, timesteps)
-            made["passed"] = torch.where(given.reshape(-1, *[1] * (noisy.ndim - 1)), there, noisy)
+            made["passed"] = torch.where(_as_pictures(given), there, noisy)
+            if how.redirect is not None:
+                made["redirected"] = ~given
+                made["aim"] = aimed(scheduler, clean, images.instead[rows], noise, timesteps, how.redirect)
         if empty_too:
             made |= said(torch.zeros_like(text_rows), "empty_")
         return {name: tensor[own].to(device) for name, tensor in made.items()}
 
     return draw
+
+
+def _unnamed(text_rows: Tensor, others: Tensor, share: float, key: tuple[object, ...]) -> tuple[Tensor, Tensor]:
+    """The rows of `text` with a share of them replaced, by none and by one of `others` in equal parts; and which were not."""
+    if not share:
+        return text_rows, torch.ones(len(text_rows), dtype=torch.bool)
+    source = generator(*key, "unnamed")
+    lot = torch.rand(len(text_rows), generator=source)
+    other = others[torch.randint(len(others), (len(text_rows),), generator=source)]
+    text_rows = torch.where(lot < share, other, text_rows).masked_fill(lot < share / 2, 0)
+    return text_rows, lot >= share
+
+
+def aimed(scheduler: Any, clean: Tensor, instead: Tensor, noise: Tensor, timesteps: Tensor, reach: float) -> Tensor:
+    """The answer to noisy `clean` that leads towards `instead`, as far as `reach` times the noise in it.
+
+    With x_t = a x + s e, x' = x + min(1, reach s / a) (instead - x) is what the network is to see behind the noise, and
+    e' = (x_t - a x') / s the noise, or the velocity that goes with both.
+    """
+    keep = _as_pictures(scheduler.alphas_cumprod[timesteps].sqrt())
+    spoil = (1 - keep**2).sqrt()
+    seen = clean + (reach * spoil / keep).clamp_max(1.0) * (instead - clean)
+    behind = noise + keep * (clean - seen) / spoil
+    return denoising_target(scheduler, seen, behind, timesteps)
+
+
+def _as_pictures(per_example: Tensor) -> Tensor:
+    return per_example.reshape(-1, 1, 1, 1)
+
+
+def _redirected(batches: Batches) -> Batches:
+    """The same batches; where a picture of the concept is seen, `aim` is the answer, not what the original says under the anchor."""
+
+    def batch(i: int) -> Batch:
+        b = batches(i)
+        return {**b, "anchor": torch.where(_as_pictures(b["redirected"]), b["aim"], b["anchor"])} if "anchor" in b else b
+
+    return batch
 
 
 def numbered(images: ImageLatents, batch: int, key: tuple[object, ...], draw: Draw, empty: float, first_only: bool = False) -> Batches:

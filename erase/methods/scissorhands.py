@@ -76,6 +76,17 @@ class Scissorhands:
     forget_timesteps: str = option(
         "0-1", "LOW-HIGH, shares of the noise schedule where the concept is scored and forgotten; 0-0.85 leaves early denoising alone"
     )
+    unnamed: float = option(
+        0.0,
+        "share of the pictures to forget that comes under no prompt, or one to keep, so that forgetting does not hang on the name",
+        low=0.0,
+        high=1.0,
+    )
+    redirect: float | None = option(
+        None,
+        "pictures of the concept lead to the anchor's from the same noise, as far as so many times the noise that is in them",
+        above=0.0,
+    )
     guard: float | None = option(
         None,
         "how much worse, as a share, the training loss on held-out retain pictures may get; then back to the best state at half the rate",
@@ -136,6 +147,8 @@ class Scissorhands:
         if not self.projected and (which := [n for n in ("two_sided", "per_layer", "project_update") if getattr(self, n)]):
             raise InputError(f"--{which[0].replace('_', '-')} is a way to project, and --no-projected is given; leave one of them out")
         shares(self.forget_timesteps)
+        if self.redirect is not None and not (self.unlearn == "anchor" and self.anchor_pictures):
+            raise InputError("--redirect leads to pictures of the anchor; it needs --unlearn anchor and --anchor-pictures")
 
     @property
     def copies(self) -> float:

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from erase.concepts import prompts
-from erase.diffusion import DTYPES, diffusion_task, open_model
+from erase.diffusion import DTYPES, Forgetting, diffusion_task, open_model
 from erase.diffusion.memory import Need
 from erase.export import weight_files
 from erase.files import write_json, write_tensors, written
@@ -83,7 +83,7 @@ def _task(work: Work, need: Need | None) -> Task:
     watched = any(getattr(work.method, name, None) is not None for name in ("guard", "gone"))
     latents, held = hold_out(latents) if watched else (latents, None)
     beside: dict[str, Any] = {"share": (work.rank, work.world), "micro_batch": need.micro_batch if need else None}
-    beside["forget_between"] = shares(getattr(work.method, "forget_timesteps", "0-1"))
+    beside["forgetting"] = Forgetting(shares(wants.forget_timesteps), wants.unnamed, wants.redirect)
     anchored = told.pop("anchor", 0)
     task = diffusion_task(
         unet, scheduler, latents, weights, wants.batch, job.seed, anchored, imitated, wants.first_batch_only, wants.empty_captions,
