@@ -113,6 +113,7 @@ class Scissorhands:
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},
+        "robust": {"scope": "full", "trim_scope": "cross-attention", "unnamed": 0.5, "redirect": 2.0, "steps": 200},
         "paper": {
             "scope": "full",
             "unlearn": "ascent",
