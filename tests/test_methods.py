@@ -58,6 +58,8 @@ OFF: dict[str, Any] = {
     "gone": None,
     "adversarial": 0,
     "relapse": 0,
+    "unnamed": 0.0,
+    "redirect": None,
 }
 
 # The table of DESIGN section 3, point by point. 125 steps of 16 are 5 epochs over the 400 pictures of the paper.
@@ -129,8 +131,8 @@ def test_every_method_has_presets_and_they_differ(name: str) -> None:
     assert len({make_method(name, preset) for preset in presets}) == len(presets)
 
 
-def test_scissorhands_has_the_three_presets() -> None:
-    assert set(METHODS["scissorhands"].presets) == {"balanced", "paper", "reference"}  # type: ignore[attr-defined]
+def test_scissorhands_has_its_presets() -> None:
+    assert set(METHODS["scissorhands"].presets) == {"balanced", "robust", "paper", "reference"}  # type: ignore[attr-defined]
 
 
 def test_values_come_on_top_of_the_preset() -> None:
@@ -142,7 +144,7 @@ def test_values_come_on_top_of_the_preset() -> None:
     ("name", "preset", "values", "said"),
     [
         ("scissors", "balanced", {}, "--method 'scissors' is unknown; expected one of scissorhands"),
-        ("scissorhands", "best", {}, "--preset 'best' is unknown; scissorhands has balanced, paper, reference"),
+        ("scissorhands", "best", {}, "--preset 'best' is unknown; scissorhands has balanced, robust, paper, reference"),
         ("scissorhands", "paper", {"fracton": 0.1}, "no option 'fracton', did you mean 'fraction'?"),
         ("scissorhands", "paper", {"zzz": 0.1}, "no option 'zzz'; it has scope, trim_scope"),
         ("scissorhands", "balanced", {"fraction": 0.0}, "--fraction is 0.0; expected more than 0.0"),
