@@ -510,7 +510,7 @@ MISTAKES: dict[str, tuple[Given, list[str]]] = {
     "no sampling steps": (wrong("--sampling-steps", "0"), ["--sampling-steps is 0", "at least 1"]),
     "unknown choice": (wrong("--optimizer", "lion"), ["--optimizer", "'lion'", "adam"]),
     "unknown method": (wrong("--method", "scissors"), ["--method 'scissors'", "scissorhands"]),
-    "unknown preset": (wrong("--preset", "best"), ["--preset 'best'", "balanced, paper, reference"]),
+    "unknown preset": (wrong("--preset", "best"), ["--preset 'best'", "balanced, robust, paper, reference"]),
     "unknown scope": (wrong("--scope", "everything"), ["scope 'everything' is unknown", "cross-attention"]),
     "trim scope outside the scope": (wrong("--trim-scope", "self-attention"), ["--trim-scope self-attention", "--scope cross-attention"]),
     "unknown flag": (wrong("--fractoin", "0.1"), ["--fractoin", "--help"]),

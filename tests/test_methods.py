@@ -202,6 +202,8 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "spare": ("divide", {}),
     "layers": (3, {}),
     "forget_timesteps": ("0-0.5", {}),
+    "unnamed": (0.5, {}),
+    "redirect": (2.0, {}),
     "guard": (0.01, {}),
     "gone": (0.5, {}),
     "adversarial": (1, {}),
