@@ -21,6 +21,8 @@ from erase.demo.worlds import WORLDS
 from erase.diffusion import StableDiffusion, denoising_target, predict
 from erase.task import InputError, generator
 
+NAMED = "named in the concept's vocabulary"
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -68,7 +70,7 @@ def vocabulary_candidates(concept: Concept) -> list[str]:
 
 def propose(concept: Concept, model: StableDiffusion, limit: int = 10) -> dict[str, str]:
     """Candidate -> where it comes from, most specific first."""
-    found = dict.fromkeys(vocabulary_candidates(concept), "named in the concept's vocabulary")
+    found = dict.fromkeys(vocabulary_candidates(concept), NAMED)
     if len(found) < 4:
         found = {
             **found,
@@ -90,7 +92,10 @@ def choose_anchors(
     pictures: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Concept, list[Candidate]]:
-    """The concept with its anchors set, and the evidence: of the candidates that never show the concept, the nearest `share`."""
+    """The concept with its anchors set, and the evidence: of the candidates that never show the concept, the nearest `share`.
+
+    Members of its own domain go before words that merely lie near: "a covered circle" draws something, but nothing in particular.
+    """
     sample = model.sampler(steps, guidance)
     named = prompts(concept, "forget", pictures, seed)
     proposed = propose(concept, model)
@@ -103,7 +108,7 @@ def choose_anchors(
         tested.append(Candidate(word, source, shows, distance))
         if progress is not None:
             progress(done + 1, len(proposed))
-    clear = sorted((c for c in tested if c.shows == 0), key=lambda c: c.distance)[:share]
+    clear = sorted((c for c in tested if c.shows == 0), key=lambda c: (c.source != NAMED, c.distance))[:share]
     if not clear:
         tried = ", ".join(proposed) or "none"
         raise InputError(

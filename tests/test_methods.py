@@ -60,6 +60,7 @@ OFF: dict[str, Any] = {
     "relapse": 0,
     "unnamed": 0.0,
     "redirect": None,
+    "one_anchor": False,
 }
 
 # The table of DESIGN section 3, point by point. 125 steps of 16 are 5 epochs over the 400 pictures of the paper.
@@ -189,6 +190,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "sensitivity_batches": (1, {}),
     "unlearn": ("ascent", {}),
     "anchor_pictures": (False, {}),
+    "one_anchor": (False, {}),
     "retain_target": ("data", {}),
     "forget_weight": (3.0, {}),
     "projected": (False, {"unlearn": "ascent", "forget_weight": 0.0}),

@@ -43,6 +43,9 @@ class Scissorhands:
     anchor_pictures: bool = option(
         True, "draw pictures of the anchor too and forget on both: sampling passes there once the concept gives way"
     )
+    one_anchor: bool = option(
+        True, "of several anchors take the first alone: what is learned from several lies between them, where the concept itself may be"
+    )
     retain_target: str = option(
         "original",
         "what repair keeps to on retain pictures: the original's predictions, or the data, as in training",
@@ -118,6 +121,7 @@ class Scissorhands:
             "scope": "full",
             "unlearn": "ascent",
             "anchor_pictures": False,
+            "one_anchor": False,
             "retain_target": "data",
             "forget_weight": 0.1,
             "learning_rate": 1e-5,
@@ -130,6 +134,7 @@ class Scissorhands:
             "rank_over": "scope",
             "signed": False,
             "anchor_pictures": False,
+            "one_anchor": False,
             "retain_target": "data",
             "forget_weight": 0.1,
             "projected": False,

@@ -50,7 +50,7 @@ class Work:
         self.concepts = all_apart(self.whole)
         job = replace(job, model=given, concept=job.concept if len(now) == 1 else self.name)
         model = job.model or now[0].model
-        self.method = make_method(job.method, job.preset, **{**_recommended(settings_of(now), job), **(values or {})})
+        self.method = make_method(job.method, job.preset, **{**_recommended(settings_of(now), job), **_several(job), **(values or {})})
         self.needs = needs(self.method)
         _refuse_idle(job, self.method, self.needs)
         self.concepts = tuple(with_as_many_anchors(concept, self.needs) for concept in self.concepts)
@@ -153,6 +153,12 @@ def _recommended(settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
     known = {item.name for item in fields(method_class(job.method))}
     ours = {item.name for method in METHODS.own.values() for item in fields(method)}
     return {name: value for name, value in settings.items() if name in known or name not in ours}
+
+
+def _several(job: Job) -> dict[str, Any]:
+    """Whoever names several anchors means them all."""
+    has = "one_anchor" in [item.name for item in fields(method_class(job.method))]
+    return {"one_anchor": False} if has and "," in (job.anchor or "") else {}
 
 
 def _refuse_idle(job: Job, method: Any, wants: Preparation) -> None:
