@@ -30,6 +30,7 @@ from erase.pipeline import Event, Job, erase_concept
 from erase.run import Run, read_lines
 from erase.scope import SCOPES
 from erase.stages import STAGES, anchor, erasing
+from erase.stages.work import Work
 from erase.task import Diverged, InputError, generator
 
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 4, "sampling_steps": 2, "sampling_batch": 4}
@@ -115,7 +116,7 @@ def test_options_record_what_the_result_depends_on(finished: Path, tiny_pipeline
     assert options["device"] != "auto"
     assert options["guidance"] == 4.0  # what None stood for
     assert options["method_options"]["steps"] == 4
-    assert options["concept_file"]["anchors"] == ["cross", "diamond", "triangle"]
+    assert options["concept_file"]["anchors"] == ["cross"]  # the first of the file's
     assert options["sampling"] == {"scheduler": "EulerAncestralDiscreteScheduler", "steps": 2, "guidance": 4.0, "size": 64, "batch": 4}
     unet, vae = (f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae"))
     assert set(options["weights"]) == {unet, vae, "text_encoder/model.safetensors"}
@@ -443,6 +444,17 @@ def test_without_an_output_a_stopped_run_is_gone_on_with_and_new_ones_are_number
 # --- presets, anchors -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, ["cross"]), ("ring", ["ring"]), ("ring,circle", ["ring", "circle"])])
+def test_whoever_names_several_anchors_means_them_all_and_the_file_s_first_counts_otherwise(
+    tiny_pipeline: Path, given: str | None, expected: list[str]
+) -> None:
+    with Work(Job(concept="star", model=str(tiny_pipeline), anchor=given), look=True) as work:
+        assert list(work.concept.anchors) == expected
+        assert work.method.one_anchor == (len(expected) == 1)
+    with Work(Job(concept="star", model=str(tiny_pipeline), anchor=given), {"one_anchor": True}, look=True) as work:
+        assert list(work.concept.anchors) == expected[:1]
+
+
 @pytest.mark.parametrize("preset", ["paper", "reference"])
 def test_every_preset_does_the_whole_job(tiny_pipeline: Path, tmp_path: Path, preset: str) -> None:
     values = {"steps": 2, "batch": 2, "sensitivity_batches": 2, "fraction": 0.05}
@@ -535,7 +547,7 @@ def test_a_picture_with_a_caption_of_its_own_gets_the_anchors_of_that_caption(ti
         path.with_suffix(".txt").write_text(["two blue stars at night", "a Star", "something shining"][i])
     this = job(tiny_pipeline, tmp_path / "run", forget_images=str(forget), evaluate_count=1)
     with pytest.raises(Stop):
-        erase_concept(this, METHOD, stop_at("predictions", 1))
+        erase_concept(this, METHOD | {"one_anchor": False}, stop_at("predictions", 1))
     tensors = load_file(tmp_path / "run" / "latents.safetensors")
     texts = json.loads(safetensors_metadata(tmp_path / "run" / "latents.safetensors")["prompts"])
     anchors = [[texts[row] for row in rows] for rows in tensors["forget/anchors"].tolist()]
