@@ -121,7 +121,9 @@ LEVELS: list[tuple[str, ...]] = [
     ("ui.comparing", "ui.erasing"),
     ("ui.suggest",),
     ("ui.compare_events",),
-    ("ui.compare", "ui.reports", "ui.inside", "ui.erase_form"),
+    ("ui.compare", "ui.reports", "ui.inside", "ui.erase_form", "ui.attacking"),
+    ("ui.attack_view",),
+    ("ui.attack",),
     ("ui.evidence", "ui.erase_tab"),
     ("ui.page",),
     ("erase.commands", "erase.commands.flags", "erase.commands.display", "erase.commands.printing"),
@@ -139,7 +141,7 @@ DOORS: dict[str, set[str]] = {
     "tokenizers": {"erase.demo.networks"},
     "huggingface_hub": {"erase.diffusion.models", "erase.unpack", "erase.hub", "eval.promptsets", "erase.commands.display"},
     "accelerate": {"erase.processes"},
-    "gradio": {f"ui.{name}" for name in ("page", "style", "compare", "compare_events", "evidence")}
+    "gradio": {f"ui.{name}" for name in ("page", "style", "compare", "compare_events", "evidence", "attack")}
     | {f"ui.{name}" for name in ("forms", "erase_form", "erase_tab", "inside")},
     "nudenet": {"eval.nudity"},
     "torchvision": {"erase.vision"},

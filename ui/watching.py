@@ -62,7 +62,7 @@ def watched(page: Page, seat: Any) -> Entry | None:
 
 def choices(page: Page, seat: Any) -> list[tuple[str, str]]:
     """The visitor's jobs as (words, id)."""
-    return [(f"{Path(entry.output).name}, {entry.state}", entry.id) for entry in own(page, seat)]
+    return [(f"{entry.name}, {entry.state}", entry.id) for entry in own(page, seat)]
 
 
 def look(page: Page, seat: Any, show: bool) -> View:
@@ -89,7 +89,7 @@ def again(page: Page, seat: Any) -> None:
 
 def run_of(page: Page, seat: Any) -> Path:
     """The run folder of the shown job."""
-    return Path(_mine(page, seat).output)
+    return _mine(page, seat).run
 
 
 def _owns(page: Page, seat: Any, entry: Entry) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from erase.files import write_json
@@ -15,14 +16,15 @@ STANDING = "standing.json"
 
 @dataclass(frozen=True)
 class Standing:
-    """The attack that is made now, on which subject; seconds of the budget that were spent before; of each attack its attempts so
-    far and in all."""
+    """The attack whose turn it is since `began` (seconds since 1970), and on which subject; seconds of the budget that were spent
+    before; of each attack its attempts so far and in all."""
 
     attack: str
     seconds: float
     budget: float
     attempts: Mapping[str, tuple[int, int]]
     subject: str = ""
+    began: float = field(default_factory=time.time)
 
 
 def note(home: Path, standing: Standing, subject: str) -> None:
@@ -44,6 +46,7 @@ def standing(home: Path, since: float = 0.0) -> Standing | None:
             return None
         found = json.loads(path.read_text(encoding="utf-8"))
         attempts = {str(name): (int(done), int(most)) for name, (done, most) in found["attempts"].items()}
-        return Standing(str(found["attack"]), float(found["seconds"]), float(found["budget"]), attempts, str(found["subject"]))
+        numbers = {name: float(found[name]) for name in ("seconds", "budget", "began")}
+        return Standing(str(found["attack"]), attempts=attempts, subject=str(found["subject"]), **numbers)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there yet, or no file of ours
         return None
