@@ -17,19 +17,18 @@ from page_runs import erased_run, measured_run
 from erase.cli import main
 from erase.files import write_json
 from erase.task import InputError
-from eval.attacks.known import ATTACKS
+from eval.attacks.known import ATTACKS, QUICK
 from eval.attacks.standing import STANDING, Standing, note
 from ui.attack import OPTIONS, build, inputs_of, wish_of
-from ui.attack_view import absent, foreseen, head, result
-from ui.attacking import KINDS, Wish, arguments_of, attackable, estimate, families, job_of, start
+from ui.attack_view import absent, foreseen, head, planned, result
+from ui.attacking import Wish, arguments_of, attackable, estimate, families, job_of, start
 from ui.context import Page
 from ui.drawing import Drawing
 from ui.entries import FAILED, RUNNING, WAITING, Entry
 from ui.jobs import Jobs
-from ui.live import view
 from ui.owners import claim
 from ui.reports import report_frame
-from ui.watching import choices, run_of
+from ui.watching import choices, queue, watched
 
 LONG = 300.0
 SEAT = {"visitor": "v", "job": ""}
@@ -266,11 +265,15 @@ def test_progress_is_attack_by_attack(page: Page):
     assert "Starting" in head(entry, 0)
 
 
-def test_among_the_jobs_of_erase_it_goes_by_the_name_of_its_run(page: Page):
+def test_the_tab_erase_shows_it_in_the_line_and_not_as_an_erasure(page: Page):
     entry = start(waiting(page), SEAT, FEW)
-    assert choices(page, SEAT) == [("attacks on star, waiting", entry.id)]
-    assert run_of(page, SEAT) == page.runs / "star"
-    shown = view(replace(entry, state="done"), 0, False)
-    assert shown.finished
-    assert "Is “star” gone?" in shown.verdict
-    assert set(KINDS) == {"quick", "all", "some"}
+    assert (choices(page, SEAT), watched(page, SEAT)) == ([], None)
+    assert "attack star: in the line" in queue(page, SEAT)
+    assert entry.run == page.runs / "star"
+
+
+def test_what_is_chosen_says_what_each_does_and_what_the_attacker_has():
+    assert planned("quick", []).count("<tr>") == 1 + len(QUICK)
+    assert planned("all", []).count("<tr>") == 1 + len(ATTACKS)
+    assert '<th scope="row">quantise</th><td>weights rounded to 8 and to 4 bits</td><td>the weights</td>' in planned("some", ["quantise"])
+    assert "No attack is chosen yet" in planned("some", [])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from erase.task import InputError
-from ui.attack_view import absent, foreseen, head, result, stamp
+from ui.attack_view import absent, foreseen, head, planned, result, stamp
 from ui.attacking import KINDS, LABELS, MINUTES, MOST, OPTIONS, Wish, attackable, concepts_of, estimate, families, job_of, start
 from ui.comparing import problem
 from ui.context import Page
@@ -27,9 +28,7 @@ def wish_of(values: Sequence[Any]) -> Wish:
     """The controls in the order of `inputs_of`."""
     run, kind, minutes, concept, lists, gold, pictures, *rest = values
     groups, options = rest[: len(families())], rest[len(families()) :]
-    return Wish(
-        run, kind or "", [n for names in groups for n in names or []], minutes, concept, lists or "", gold or "", pictures or "", options
-    )
+    return Wish(run, kind or "", list(chain(*groups)), minutes, concept, lists or "", gold or "", pictures or "", options)
 
 
 def seen_of(name: str | None, folder: Path, show: bool) -> tuple[Any, ...]:
@@ -55,7 +54,9 @@ def build(page: Page) -> None:
             with gr.Row():
                 made["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="attack-stop", min_width=100)
                 made["again"] = gr.Button("Go on", variant="primary", visible=False, elem_id="attack-again", min_width=100)
-    made["show"] = gr.Checkbox(False, label="Show nudity", info="Blurred until you tick this, for this visit only.", elem_id="attack-show")
+            made["plan"] = gr.HTML(planned("quick", ()), apply_default_css=False, elem_id="attack-plan")
+    info = "Blurred until you tick this, for this visit only."
+    made["show"] = gr.Checkbox(False, label="Show nudity", info=info, elem_id="attack-show", visible=False)
     made["frame"] = gr.HTML(apply_default_css=False, elem_id="attack-result")
     made["seen"], made["clock"] = gr.State(()), gr.Timer(1.0, active=False)
     page.links["attack"] = made
@@ -70,7 +71,7 @@ def _form(page: Page, made: dict[str, Any]) -> None:
     made["kind"] = gr.Radio([(words, kind) for kind, words in KINDS.items()], value="quick", label=LABELS["attacks"], elem_id="attack-kind")
     with gr.Column(visible=False) as made["names"]:
         for family, names in families().items():
-            made[family] = gr.CheckboxGroup(names, label=family.capitalize(), info="Name: what it assumes of the attacker.")
+            made[family] = gr.CheckboxGroup(names, label=family.capitalize(), info="Name: what the attacker has.")
     made["minutes"] = gr.Number(
         MINUTES["quick"],
         label=LABELS["budget"],
@@ -110,7 +111,7 @@ def connect(page: Page) -> None:
 
     made, seat = page.links["attack"], page.links["erase.seat"]
     now = [seat, made["run"], made["show"], made["seen"]]
-    out = [made[name] for name in ("head", "stop", "again", "start", "frame", "seen", "clock", "concept", "problem")]
+    out = [made[name] for name in ("head", "stop", "again", "start", "plan", "show", "frame", "seen", "clock", "concept", "problem")]
 
     def shown(seat_now: Any, name: str | None, show: bool, seen: Any) -> dict[Any, Any]:
         return changes(page, made, seat_now, name, show, seen)
@@ -143,12 +144,11 @@ def connect(page: Page) -> None:
         def handler(seat_now: Any, name: str | None, show: bool, seen: Any) -> dict[Any, Any]:
             entry = job_of(page, seat_now, name)
             try:
-                said = ""
                 if entry:
                     press(entry.id)
             except InputError as error:
-                said = problem(error)
-            return changes(page, made, seat_now, name, show, seen) | {made["problem"]: said}
+                return {made["problem"]: problem(error)}
+            return changes(page, made, seat_now, name, show, seen) | {made["problem"]: ""}
 
         return handler
 
@@ -161,6 +161,19 @@ def connect(page: Page) -> None:
     made["ask"].click(asked, [seat, *inputs_of(made)], made["estimate"], concurrency_limit=None, **PRIVATE)
     made["stop"].click(pressed(page.jobs.stop), now, out, **PRIVATE)
     made["again"].click(pressed(page.jobs.again), now, out, **PRIVATE)
+    _wire_choice(made)
+
+
+def _wire_choice(made: dict[str, Any]) -> None:
+    """Which attacks: the names to tick, the usual budget, and what each does; an estimate of others counts no more."""
+    import gradio as gr
+
+    def ticked(kind: str, *groups: Sequence[str]) -> tuple[str, str]:
+        return planned(kind, list(chain(*groups))), ""
+
+    choice = [made["kind"], *(made[family] for family in families())]
+    for each in choice:
+        each.input(ticked, choice, [made["plan"], made["estimate"]], **PRIVATE)
     made["kind"].input(
         lambda kind: [gr.Column(visible=kind == "some"), MINUTES[kind]], made["kind"], [made["names"], made["minutes"]], **PRIVATE
     )
@@ -179,9 +192,12 @@ def changes(page: Page, made: dict[str, Any], seat: Any, name: str | None, show:
         made["again"]: gr.Button(visible=state in (STOPPED, FAILED)),
         made["start"]: gr.Button(interactive=not busy),
         made["clock"]: gr.Timer(active=busy),
+        made["plan"]: gr.HTML(visible=not busy),
     }
     now = seen_of(name, page.runs / Path(name or "none").name, show)
-    return found if now == tuple(seen or ()) else found | {made["frame"]: result(page, seat, name, show), made["seen"]: now}
+    if now == tuple(seen or ()):
+        return found
+    return found | {made["frame"]: result(page, seat, name, show), made["seen"]: now, made["show"]: gr.Checkbox(visible=bool(now[2]))}
 
 
 def chosen_run(page: Page, made: dict[str, Any], seat: Any, name: str | None) -> dict[Any, Any]:

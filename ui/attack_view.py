@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from erase.task import InputError
+from eval.attacks.known import ATTACKS, QUICK
 from eval.attacks.section import HOME, REPORT, section
 from eval.attacks.standing import Standing, standing
 from eval.html import framed, shows_nudity
@@ -69,6 +70,20 @@ def _item(name: str, done: int, most: int, now: bool) -> str:
     mark, css = ("✓", "done") if done >= most else ("▸", "now") if now else ("·", "later")
     right = f"{done} of {most} attempts" if done or now else ""
     return f'<li class={css}><span aria-hidden="true">{mark}</span> {escape(name)} <span class=right>{right}</span></li>'
+
+
+def planned(kind: str, names: Sequence[str]) -> str:
+    """The chosen attacks: what each does, and what it assumes of the attacker."""
+    known = {"quick": QUICK, "all": ATTACKS}.get(kind) or {name: ATTACKS[name] for name in ATTACKS if name in names}
+    if not known:
+        return "<p class=muted>No attack is chosen yet.</p>"
+    lines = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(attack.about)}</td><td>{escape(attack.assumes)}</td></tr>'
+        for name, attack in known.items()
+    )
+    heads = "".join(f'<th scope="col">{words}</th>' for words in ("Attack", "What it does", "The attacker has"))
+    wide = '<div class="wide" tabindex="0" role="region" aria-label="the chosen attacks">'
+    return f'{wide}<table class="plan"><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
 def foreseen(estimate: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ def view(entry: Entry | None, ahead: int, show: bool, wait: float | None = None)
     folder = Path(entry.output)
     progress = None if entry.state == WAITING and not entry.started and not folder.exists() else read_progress(folder)
     done, covered = entry.state == DONE, progress is None or progress.options.get("model") not in EMBEDDED
-    pictures, folder = strip(folder, show or not covered), entry.run
+    pictures = strip(folder, show or not covered)
     return View(
         head(entry, ahead, progress, wait),
         losses(progress),
@@ -153,8 +153,6 @@ def _said(entry: Entry, ahead: int, progress: Progress | None, wait: float | Non
     if entry.state == WAITING:
         about = f", about {duration(wait)} for the first of them" if wait else ""
         return f"{ahead} {'job is' if ahead == 1 else 'jobs are'} before this one{about}." if ahead else "It starts in a moment."
-    if entry.state == RUNNING and entry.attacks:
-        return "The tab Evidence shows under Attack how far it is."
     if entry.state == RUNNING:
         stage = progress.current if progress else None
         return f"{stage.title}." if stage else "Starting: the model and its libraries are loaded."
