@@ -49,9 +49,9 @@ def build(page: Page) -> None:
         with gr.Column(scale=2, min_width=320):
             _form(page, made)
         with gr.Column(scale=3, min_width=320):
-            made["estimate"] = gr.HTML(apply_default_css=False, elem_id="attack-estimate")
-            made["head"] = gr.HTML(apply_default_css=False, elem_id="attacking")
-            with gr.Row():
+            made["estimate"] = gr.HTML(apply_default_css=False, elem_id="attack-estimate", visible=False)
+            made["head"] = gr.HTML(apply_default_css=False, elem_id="attacking", visible=False)
+            with gr.Row(visible=False) as made["presses"]:
                 made["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="attack-stop", min_width=100)
                 made["again"] = gr.Button("Go on", variant="primary", visible=False, elem_id="attack-again", min_width=100)
             made["plan"] = gr.HTML(planned("quick", ()), apply_default_css=False, elem_id="attack-plan")
@@ -71,7 +71,7 @@ def _form(page: Page, made: dict[str, Any]) -> None:
     made["kind"] = gr.Radio([(words, kind) for kind, words in KINDS.items()], value="quick", label=LABELS["attacks"], elem_id="attack-kind")
     with gr.Column(visible=False) as made["names"]:
         for family, names in families().items():
-            made[family] = gr.CheckboxGroup(names, label=family.capitalize(), info="Name: what the attacker has.")
+            made[family] = gr.CheckboxGroup(names, label=family.capitalize(), info="Name: what the attacker knows.")
     made["minutes"] = gr.Number(
         MINUTES["quick"],
         label=LABELS["budget"],
@@ -111,7 +111,9 @@ def connect(page: Page) -> None:
 
     made, seat = page.links["attack"], page.links["erase.seat"]
     now = [seat, made["run"], made["show"], made["seen"]]
-    out = [made[name] for name in ("head", "stop", "again", "start", "plan", "show", "frame", "seen", "clock", "concept", "problem")]
+    out = [
+        made[name] for name in ("head", "presses", "stop", "again", "start", "plan", "show", "frame", "seen", "clock", "concept", "problem")
+    ]
 
     def shown(seat_now: Any, name: str | None, show: bool, seen: Any) -> dict[Any, Any]:
         return changes(page, made, seat_now, name, show, seen)
@@ -133,8 +135,8 @@ def connect(page: Page) -> None:
             return {made["problem"]: problem(error)}
         return changes(page, made, seat_now, values[0], show, seen) | {made["problem"]: ""}
 
-    def asked(seat_now: Any, *values: Any) -> Iterator[str]:
-        yield '<p role="status">Estimating: the models are opened and timed …</p>'
+    def asked(seat_now: Any, *values: Any) -> Iterator[Any]:
+        yield gr.HTML('<p role="status">Estimating: the models are opened and timed …</p>', visible=True)
         try:
             yield foreseen(estimate(page, seat_now, wish_of(values)))
         except InputError as error:
@@ -168,8 +170,8 @@ def _wire_choice(made: dict[str, Any]) -> None:
     """Which attacks: the names to tick, the usual budget, and what each does; an estimate of others counts no more."""
     import gradio as gr
 
-    def ticked(kind: str, *groups: Sequence[str]) -> tuple[str, str]:
-        return planned(kind, list(chain(*groups))), ""
+    def ticked(kind: str, *groups: Sequence[str]) -> tuple[str, Any]:
+        return planned(kind, list(chain(*groups))), gr.HTML("", visible=False)
 
     choice = [made["kind"], *(made[family] for family in families())]
     for each in choice:
@@ -187,7 +189,8 @@ def changes(page: Page, made: dict[str, Any], seat: Any, name: str | None, show:
     state, ahead = (entry.state, page.jobs.ahead(entry.id)) if entry else ("", 0)
     busy = entry is not None and entry.active
     found: dict[Any, Any] = {
-        made["head"]: head(entry, ahead),
+        made["head"]: gr.HTML(head(entry, ahead), visible=entry is not None),
+        made["presses"]: gr.Row(visible=state in (WAITING, RUNNING, STOPPED, FAILED)),
         made["stop"]: gr.Button(visible=state in (WAITING, RUNNING)),
         made["again"]: gr.Button(visible=state in (STOPPED, FAILED)),
         made["start"]: gr.Button(interactive=not busy),

@@ -81,7 +81,7 @@ def planned(kind: str, names: Sequence[str]) -> str:
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(attack.about)}</td><td>{escape(attack.assumes)}</td></tr>'
         for name, attack in known.items()
     )
-    heads = "".join(f'<th scope="col">{words}</th>' for words in ("Attack", "What it does", "The attacker has"))
+    heads = "".join(f'<th scope="col">{words}</th>' for words in ("Attack", "What it does", "The attacker knows"))
     wide = '<div class="wide" tabindex="0" role="region" aria-label="the chosen attacks">'
     return f'{wide}<table class="plan"><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>'
 

@@ -91,5 +91,6 @@ table.plan{border-collapse:collapse;font-size:.86rem;color:var(--ink);width:100%
 :focus-visible{outline:3px solid var(--mark)!important;outline-offset:2px}
 footer{display:none!important}
 @media(max-width:640px){#tabs .tab-container button{padding-left:7px;padding-right:7px;font-size:.92rem}
-.gradio-container{padding:8px!important}#title h1{font-size:1.25rem}.card{padding:6px 8px 8px}}
+.gradio-container{padding:8px!important}#title h1{font-size:1.25rem}.card{padding:6px 8px 8px}
+.plan :is(th,td):nth-child(2){display:none}}
 """
