@@ -139,6 +139,21 @@ def test_how_far_it_is_can_be_read_until_it_ends(run: Path):
     assert standing(run / "attacks") is None
 
 
+def test_stopped_it_tells_what_is_complete(run: Path):
+    turns: list[str] = []
+
+    def stop(name: str, done: int, total: int) -> None:
+        turns.append(name)
+        if len(turns) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attack_run(opened(run), ATTACKS_HERE, 600, PLAN, stop)
+    made, idle = sorted(attacks_of(run)["attacks"], key=lambda row: "not_run" in row)
+    assert made["turns"] == 1
+    assert idle["not_run"] == "it was stopped before its first turn had ended"
+
+
 # --- what may be wrong ----------------------------------------------------------------------------------------------
 
 

@@ -123,6 +123,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("ui.compare_events",),
     ("ui.compare", "ui.reports", "ui.inside", "ui.erase_form", "ui.attacking"),
     ("ui.attack_view",),
+    ("ui.attack_form",),
     ("ui.attack",),
     ("ui.evidence", "ui.erase_tab"),
     ("ui.page",),
@@ -141,7 +142,7 @@ DOORS: dict[str, set[str]] = {
     "tokenizers": {"erase.demo.networks"},
     "huggingface_hub": {"erase.diffusion.models", "erase.unpack", "erase.hub", "eval.promptsets", "erase.commands.display"},
     "accelerate": {"erase.processes"},
-    "gradio": {f"ui.{name}" for name in ("page", "style", "compare", "compare_events", "evidence", "attack")}
+    "gradio": {f"ui.{name}" for name in ("page", "style", "compare", "compare_events", "evidence", "attack", "attack_form")}
     | {f"ui.{name}" for name in ("forms", "erase_form", "erase_tab", "inside")},
     "nudenet": {"eval.nudity"},
     "torchvision": {"erase.vision"},

@@ -19,9 +19,10 @@ from erase.files import write_json
 from erase.task import InputError
 from eval.attacks.known import ATTACKS, QUICK
 from eval.attacks.standing import STANDING, Standing, note
-from ui.attack import OPTIONS, build, inputs_of, wish_of
+from ui.attack import build
+from ui.attack_form import inputs_of, wish_of
 from ui.attack_view import absent, foreseen, head, planned, result
-from ui.attacking import Wish, arguments_of, attackable, estimate, families, job_of, start
+from ui.attacking import OPTIONS, Wish, arguments_of, attackable, estimate, families, job_of, start
 from ui.context import Page
 from ui.drawing import Drawing
 from ui.entries import FAILED, RUNNING, WAITING, Entry
@@ -268,7 +269,7 @@ def test_progress_is_attack_by_attack(page: Page):
 def test_the_tab_erase_shows_it_in_the_line_and_not_as_an_erasure(page: Page):
     entry = start(waiting(page), SEAT, FEW)
     assert (choices(page, SEAT), watched(page, SEAT)) == ([], None)
-    assert "attack star: in the line" in queue(page, SEAT)
+    assert "attack star: named, 5 min: in the line" in queue(page, SEAT)
     assert entry.run == page.runs / "star"
 
 

@@ -21,6 +21,7 @@ from eval.attacks.goal import FAMILIES
 from eval.attacks.known import ATTACKS, chosen
 from eval.attacks.section import HOME
 from ui.access import HUB
+from ui.amounts import duration
 from ui.choices import visible_runs
 from ui.context import Page
 from ui.entries import Entry
@@ -128,8 +129,18 @@ def start(page: Page, seat: Any, wish: Wish) -> Entry:
     arguments, folder = arguments_of(page, seat, wish)
     if (entry := job_of(page, seat, folder.name)) and entry.active:
         raise InputError(f"{folder.name} is being attacked already; wait until that has ended, or press Stop")
+    seconds, what = _seconds(wish.minutes), _said(wish)
     page.rate.press(owner(page, seat))
-    return page.jobs.add([*arguments, f"--budget={_seconds(wish.minutes)}s"], folder / HOME, f"attack {folder.name}", owner(page, seat))
+    title = f"attack {folder.name}: {what}, {duration(seconds)}"
+    return page.jobs.add([*arguments, f"--budget={seconds}s"], folder / HOME, title, owner(page, seat))
+
+
+def _said(wish: Wish) -> str:
+    """The chosen attacks in a few words."""
+    parts = [*wish.names, *(Path(line.strip()).name for line in wish.lists.splitlines() if line.strip())]
+    if wish.kind != "some":
+        return KINDS[wish.kind].lower()
+    return ", ".join(parts) if len(parts) < 4 else f"{parts[0]} and {len(parts) - 1} more"
 
 
 def estimate(page: Page, seat: Any, wish: Wish) -> dict[str, Any]:

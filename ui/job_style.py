@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 JOBS = """
-.job{margin:0 0 4px;font-size:1.1rem}
+.job{margin:0 0 4px;font-size:1.1rem;font-weight:600}
 .badge{display:inline-block;margin-left:8px;padding:1px 10px;border-radius:999px;border:1px solid var(--muted);color:var(--ink);
  font-size:.78rem;font-weight:600;vertical-align:middle}
 .badge.running,.badge.stopping{border-color:var(--mark);color:var(--mark)}
@@ -19,6 +19,7 @@ JOBS = """
 :is(#head,#attacking) ol.stages li.done>span:first-child{color:var(--good)}
 :is(#head,#attacking) ol.stages .right{float:right;color:var(--muted);font-weight:400;font-variant-numeric:tabular-nums}
 :is(#head,#attacking) ol.stages progress{margin-top:5px;height:6px}
+#queue{flex:1 1 200px}
 #queue ol.line{margin:0;padding-left:1.4em}
 .claims{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));margin-bottom:8px}
 .claim{border:1px solid var(--grid);border-left:5px solid var(--muted);border-radius:6px;padding:8px 12px;

@@ -17,11 +17,10 @@ import torch
 from erase.files import write_json
 from erase.options import check, option
 from erase.run import Run, environment
-from erase.task import InputError
 from eval.attacks import CONTROL, ERASED
 from eval.attacks.estimate import check_budget, first_turns, foreseen
 from eval.attacks.goal import Attack, facts
-from eval.attacks.known import lacking
+from eval.attacks.known import possible
 from eval.attacks.numbers import row_of, summary
 from eval.attacks.section import HOME, REPORT
 from eval.attacks.setting import Setting
@@ -99,19 +98,26 @@ class Ledger:
 def attack_run(
     setting: Setting, attacks: Mapping[str, Attack], budget: float, plan: Campaign | None = None, show: Show | None = None
 ) -> dict[str, Any]:
-    """Attack within `budget` seconds, those of earlier calls with the same options included; returns and writes the report.
+    """Attack within `budget` seconds, those of earlier calls with the same options included; returns and writes the report. Stopped
+    by Ctrl-C it writes that of the turns that are complete.
 
     InputError where no attack can be made at all, or the budget is too small for one turn of any.
     """
     plan, told = plan or Campaign(), show or (lambda stage, done, total: None)
-    able, reasons = _able(setting, attacks)
+    able, reasons = possible(attacks, setting.missing)
     home = setting.run.folder / HOME
     if plan.overwrite:  # what is there is not to be lost to a budget in which nothing can be made
         check_budget(_estimates(Ledger(setting, able, plan)), budget)
     with Run.open(home, {"kind": "attacks", "device": setting.device}, plan.overwrite):
         ledger = Ledger(setting, able, plan)
         estimates = _estimates(ledger)
-        left = _spend(ledger, estimates, budget, told)
+        try:
+            left = _spend(ledger, estimates, budget, told)
+        except KeyboardInterrupt:  # what is complete is told
+            idle = {name: "it was stopped before its first turn had ended" for name in able if not ledger.next(name)}
+            if len(idle) < len(able):
+                write_json(home / REPORT, _report(ledger, attacks, reasons | idle, budget))
+            raise
         late = {name: f"a turn takes about {said(estimates[name])}, and {said(left)} were left" for name in able if not ledger.next(name)}
         report = _report(ledger, attacks, reasons | late, budget)
         write_json(home / REPORT, report)
@@ -121,18 +127,10 @@ def attack_run(
 
 def estimate_run(setting: Setting, attacks: Mapping[str, Attack], plan: Campaign | None = None) -> dict[str, Any]:
     """What these attacks would take, and the smallest budget; nothing is attacked and nothing written."""
-    able, reasons = _able(setting, attacks)
+    able, reasons = possible(attacks, setting.missing)
     ledger = Ledger(setting, able, plan or Campaign())
     turns = {name: math.ceil(ledger.most(name) / ledger.plan.at_once) for name in able}
     return foreseen(_estimates(ledger), turns, {name: turns[name] - ledger.next(name) for name in able}, reasons)
-
-
-def _able(setting: Setting, attacks: Mapping[str, Attack]) -> tuple[dict[str, Attack], dict[str, str]]:
-    """The attacks that can be made, and why the others cannot; InputError where none can."""
-    reasons = {name: why for name, attack in attacks.items() if (why := lacking(attack, setting.missing))}
-    if len(reasons) == len(attacks):
-        raise InputError(f"no attack can be made: {'; '.join(f'{name} {why}' for name, why in reasons.items())}"[:600])
-    return {name: attack for name, attack in attacks.items() if name not in reasons}, reasons
 
 
 def _spend(ledger: Ledger, estimates: dict[str, float], budget: float, told: Show) -> float:
