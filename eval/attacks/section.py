@@ -67,8 +67,8 @@ def _table(report: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _whole(number: str) -> str:
-    """A number and its interval in one line."""
-    return number.replace(" ", "\u00a0")
+    """A number whose interval is not torn in two."""
+    return number.replace(", ", ",\u00a0")
 
 
 def _chart(ran: Sequence[Mapping[str, Any]]) -> str:
