@@ -1,6 +1,7 @@
 """The pictures of the page in docs/screenshots/: `python tests/screenshots.py RUNS`, where RUNS is a folder of runs (made if need be).
 
-Erases the star from the embedded model on the page itself, with the defaults, unless RUNS has that run already.
+Erases the star from the embedded model on the page itself, with the defaults, unless RUNS has that run already. So with the heart, of which
+the package has a model that never knew it, and attacks that for five minutes.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from browser import LATE, PHONE, ROOT, SOON, WIDE, go, opened, served, until
+from browser import LATE, PHONE, ROOT, SOON, WIDE, enter, go, opened, served, until
 from PIL import Image
 
 SHOTS = ROOT / "docs" / "screenshots"
-RUN = "star-demo-scissorhands-1"
+RUN, ATTACKED = "star-demo-scissorhands-1", "heart-demo-scissorhands-1"
 HOUR = 3_600_000
+TALL = {"width": 1280, "height": 1300}
 TABS = ("compare", "erase", "evidence", "inside")
 
 
@@ -29,15 +31,28 @@ def shot(tab: Any, name: str) -> None:
     print(f"docs/screenshots/{name}.png", flush=True)
 
 
-def erase(tab: Any) -> None:
+def erase(tab: Any, concept: str) -> None:
     """On the page, to the end; and a picture on the way."""
     go(tab, "Erase")
+    enter(tab, "#erase-concept", concept)
     tab.locator("#start").click()
     until(tab, "running", LATE)
     tab.locator("#curves svg").wait_for(timeout=HOUR)
     tab.locator("#pictures img").nth(3).wait_for(timeout=HOUR)
     shot(tab, "erase-live")
     until(tab, "done", HOUR)
+
+
+def attacks(tab: Any) -> None:
+    """A run that is attacked on the page, to the end, unless it was."""
+    go(tab, "Evidence")
+    tab.get_by_role("tab", name="Attack").click()
+    enter(tab, "#attack-run", ATTACKED)
+    tab.locator("#attack-result :is(iframe, p)").first.wait_for(timeout=SOON)
+    if not tab.locator("#attack-result iframe").count():
+        tab.locator("#attack-start").click()
+        tab.locator("#attacking .badge.done").wait_for(timeout=HOUR)
+    tab.locator("#attack-result iframe").wait_for(timeout=SOON)
 
 
 def ready(tab: Any, name: str) -> None:
@@ -62,9 +77,13 @@ def main() -> None:
     runs.mkdir(parents=True, exist_ok=True)
     SHOTS.mkdir(parents=True, exist_ok=True)
     with served(runs) as address:
-        if not (runs / RUN).exists():
-            with opened(address, WIDE) as tab:
-                erase(tab)
+        for run in (ATTACKED, RUN):
+            if not (runs / run).exists():
+                with opened(address, WIDE) as tab:
+                    erase(tab, run.split("-")[0])
+        with opened(address, TALL) as tab:
+            attacks(tab)
+            shot(tab, "attack")
         for size, scheme, end in ((WIDE, "light", ""), (WIDE, "dark", "-dark"), (PHONE, "light", "-phone")):
             for name in TABS if not end else ("compare",):
                 with opened(address, size, scheme) as tab:

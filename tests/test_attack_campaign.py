@@ -13,7 +13,7 @@ import pytest
 from erase.files import sha256
 from erase.run import Run
 from erase.task import InputError
-from eval.attacks.campaign import Campaign, Ledger, attack_run
+from eval.attacks.campaign import Campaign, Ledger, attack_run, estimate_run
 from eval.attacks.inversion import Inversion
 from eval.attacks.known import ATTACKS, chosen
 from eval.attacks.named import Named
@@ -23,6 +23,7 @@ from eval.attacks.section import attacks_of, section
 from eval.attacks.setting import Setting, setting_of
 from eval.attacks.shares import seconds, whose
 from eval.attacks.sight import Sight, sight_of
+from eval.attacks.standing import Standing, standing
 from eval.attacks.store import place
 from eval.attacks.table import table
 from eval.detectors import Detection
@@ -116,6 +117,41 @@ def test_a_list_of_prompts_has_no_control_and_ends_with_its_last_prompt(run: Pat
     assert (row["attack"], row["attempts"], row["turns"]) == ("list-list", 3, 2)
     assert list(row["subjects"]) == ["original", "erased", "gold"]
     assert "–" in table(report)
+
+
+def test_an_estimate_names_the_smallest_budget_and_what_is_left_and_writes_nothing(run: Path):
+    setting = opened(run)
+    before = sorted(run.rglob("*"))
+    first = estimate_run(replace(setting, missing={"pictures": "none"}), ATTACKS_HERE, PLAN)
+    assert sorted(run.rglob("*")) == before
+    assert first["smallest_seconds"] == first["attacks"]["named"]["turn_seconds"] > 0
+    assert (first["attacks"]["named"]["turns_left"], list(first["not_run"])) == (2, ["inversion"])
+    attack_run(setting, {"named": Named()}, 600, PLAN)
+    assert estimate_run(setting, {"named": Named()}, PLAN)["all_that_is_left_seconds"] == 0
+
+
+def test_how_far_it_is_can_be_read_until_it_ends(run: Path):
+    found: list[Standing | None] = []
+    attack_run(opened(run), {"named": Named()}, 600, PLAN, lambda name, done, total: found.append(standing(run / "attacks")))
+    assert found[0] is None
+    assert found[1] is not None  # the second turn
+    assert (found[1].attack, found[1].subject, found[1].attempts) == ("named", "control", {"named": (0, 4)})
+    assert standing(run / "attacks") is None
+
+
+def test_stopped_it_tells_what_is_complete(run: Path):
+    turns: list[str] = []
+
+    def stop(name: str, done: int, total: int) -> None:
+        turns.append(name)
+        if len(turns) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        attack_run(opened(run), ATTACKS_HERE, 600, PLAN, stop)
+    made, idle = sorted(attacks_of(run)["attacks"], key=lambda row: "not_run" in row)
+    assert made["turns"] == 1
+    assert idle["not_run"] == "it was stopped before its first turn had ended"
 
 
 # --- what may be wrong ----------------------------------------------------------------------------------------------
@@ -290,5 +326,7 @@ def test_the_command_attacks_a_run_and_its_report_gets_a_section(run: Path, caps
     assert report["attacks"][0]["attempts"] == 2
     assert json.loads((run / "report.json").read_text())["attacks"] == report
     assert "<h2 id=attacks>" in (run / "report.html").read_text()
+    assert main(["attack", str(run), "--attacks", "named", "--attempts", "4", "--estimate"]) == 0
+    assert "smallest budget      about" in capsys.readouterr().out
     assert main(["attack", str(run), "--attacks", "nmed"]) == 2
     assert 'the attack "nmed" is unknown, did you mean "named"?' in capsys.readouterr().err

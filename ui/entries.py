@@ -34,6 +34,21 @@ class Entry:
     head: float = 0.0
 
     @property
+    def run(self) -> Path:
+        """The run folder that it is about: the one that it writes, or, of attacks, the one that they are kept in."""
+        folder = Path(self.output)
+        return folder.parent if self.attacks else folder
+
+    @property
+    def name(self) -> str:
+        """What it is called in a list."""
+        return f"attacks on {self.run.name}" if self.attacks else self.run.name
+
+    @property
+    def attacks(self) -> bool:
+        return self.arguments[:1] == ("attack",)
+
+    @property
     def active(self) -> bool:
         return self.state in ACTIVE
 

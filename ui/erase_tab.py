@@ -34,14 +34,19 @@ def build(page: Page) -> None:
         with gr.Column(scale=2, min_width=320):
             made = build_form(page)
         with gr.Column(scale=3, min_width=320):
-            out = _live()
+            out = _job()
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=3, min_width=320, visible=False) as out["outcome"]:
+            out["verdict"] = gr.HTML(visible=False, elem_id="verdict")
+        with gr.Column(scale=2, min_width=320):
+            _live(out)
     wire_form(page, made)
     _wire_job(page, made, out, seat)
     page.links.update({"erase.seat": seat, **{f"erase.{name}": out[name] for name in ("compare", "report", "inside")}})
 
 
-def _live() -> dict[str, Any]:
-    """The line and the shown job."""
+def _job() -> dict[str, Any]:
+    """The line, how far the shown job is, and the presses on it."""
     import gradio as gr
 
     out: dict[str, Any] = {}
@@ -54,7 +59,15 @@ def _live() -> dict[str, Any]:
         for name, words in labels.items():
             kind = {"stop": "stop", "compare": "primary", "again": "primary"}.get(name, "secondary")
             out[name] = gr.Button(words, variant=kind, visible=False, elem_id=f"job-{name}", min_width=100)
-    out["verdict"] = gr.HTML(visible=False, elem_id="verdict")
+    out["seen"] = gr.State({})
+    out["clock"] = gr.Timer(1.0, active=False)
+    return out
+
+
+def _live(out: dict[str, Any]) -> None:
+    """What it draws on the way, its losses, and in the end its file."""
+    import gradio as gr
+
     out["show"] = gr.Checkbox(
         False, label="Show pictures as they are", elem_id="job-show", visible=False,
         info="Pictures drawn while a model changes are blurred until you tick this, for this visit; those of the embedded model are not.",
@@ -68,9 +81,6 @@ def _live() -> dict[str, Any]:
         out["pack"] = gr.Button("Write the file", elem_id="pack")
         out["packed"] = gr.HTML(elem_id="packed")
         out["file"] = gr.DownloadButton("Download", visible=False, elem_id="download")
-    out["seen"] = gr.State({})
-    out["clock"] = gr.Timer(1.0, active=False)
-    return out
 
 
 # --- wiring -----------------------------------------------------------------------------------------------------------
@@ -158,7 +168,7 @@ def changes(page: Page, out: dict[str, Any], seat: Any, show: bool, seen: dict[s
     now, entry = look(page, seat, show), watched(page, seat)
     values = {name: getattr(now, name) for name in ("head", "verdict", "pictures", "curves")} | {"queue": queue(page, seat)}
     values |= {name: getattr(now, flag) for name, flag in BUTTONS.items()}
-    values |= {"export": now.finished, "clock": now.active, "show": now.covered, "yours": entry is not None}
+    values |= {"outcome": bool(now.verdict), "export": now.finished, "clock": now.active, "show": now.covered, "yours": entry is not None}
     values["job"] = (choices(page, seat), entry.id if entry else None)
     made: dict[Any, Any] = {}
     for name, value in values.items():
@@ -172,10 +182,9 @@ def _update(gr: Any, name: str, value: Any) -> Any:
         return gr.Dropdown(choices=value[0], value=value[1])
     if name == "clock":
         return gr.Timer(active=value)
-    if name == "export":
-        return gr.Accordion(visible=value)
-    if name in ("show", "yours"):
-        return gr.Row(visible=value) if name == "yours" else gr.Checkbox(visible=value)
+    kinds = {"show": gr.Checkbox, "yours": gr.Row, "outcome": gr.Column, "export": gr.Accordion}
+    if name in kinds:
+        return kinds[name](visible=value)
     if isinstance(value, str):
         return gr.HTML(value, visible=bool(value))
     return gr.Button(visible=value)

@@ -1,10 +1,11 @@
-"""The tab Evidence: any run's report, several runs beside each other, a measurement by a named protocol. Layout and wiring."""
+"""The tab Evidence: any run's report, several runs beside each other, a measurement by a named protocol, attacks. Layout and wiring."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from erase.task import InputError
+from ui import attack
 from ui.comparing import problem
 from ui.context import Page
 from ui.reports import beside, beside_files, charts, measure, measured, protocol_choices, protocol_words, report_frame, reported, table
@@ -39,7 +40,7 @@ def several(page: Page, names: list[str]) -> tuple[str, str, str]:
 
 
 def build(page: Page) -> None:
-    """Three views of the same runs."""
+    """Four views of the same runs."""
     import gradio as gr
 
     gr.Markdown(HELLO)
@@ -50,6 +51,8 @@ def build(page: Page) -> None:
             _several(page)
         with gr.Tab("Measure", id="measure"):
             _measure(page)
+        with gr.Tab("Attack", id="attack"):
+            attack.build(page)
 
 
 def connect(page: Page) -> None:
@@ -72,6 +75,7 @@ def connect(page: Page) -> None:
         event(listed, [seat, *choices], choices, **PRIVATE)
     for wire in (_wire_one, _wire_several, _wire_measure):
         wire(page, seat)
+    attack.connect(page)
 
 
 def _one(page: Page) -> None:

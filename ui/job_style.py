@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 JOBS = """
-.job{margin:0 0 4px;font-size:1.1rem}
+.job{margin:0 0 4px;font-size:1.1rem;font-weight:600}
 .badge{display:inline-block;margin-left:8px;padding:1px 10px;border-radius:999px;border:1px solid var(--muted);color:var(--ink);
  font-size:.78rem;font-weight:600;vertical-align:middle}
 .badge.running,.badge.stopping{border-color:var(--mark);color:var(--mark)}
 .badge.done{border-color:var(--good);color:var(--good)}
 .badge.failed{border-color:var(--bad);color:var(--bad)}
-#head .said{margin:0 0 8px}
-#head progress{display:block;width:100%;height:8px}
-#head .clock{margin:6px 0 10px;color:var(--muted);font-variant-numeric:tabular-nums}
-#head ol.stages{list-style:none;margin:8px 0 0;padding:0}
-#head ol.stages li{margin:0;padding:5px 0;border-top:1px solid var(--grid);overflow:hidden}
-#head ol.stages li.later{color:var(--muted)}
-#head ol.stages li.now{font-weight:600}
-#head ol.stages li.done>span:first-child{color:var(--good)}
-#head ol.stages .right{float:right;color:var(--muted);font-weight:400;font-variant-numeric:tabular-nums}
-#head ol.stages progress{margin-top:5px;height:6px}
+:is(#head,#attacking) .said{margin:0 0 8px}
+:is(#head,#attacking) progress{display:block;width:100%;height:8px}
+:is(#head,#attacking) .clock{margin:6px 0 10px;color:var(--muted);font-variant-numeric:tabular-nums}
+:is(#head,#attacking) ol.stages{list-style:none;margin:8px 0 0;padding:0}
+:is(#head,#attacking) ol.stages li{margin:0;padding:5px 0;border-top:1px solid var(--grid);overflow:hidden}
+:is(#head,#attacking) ol.stages li.later{color:var(--muted)}
+:is(#head,#attacking) ol.stages li.now{font-weight:600}
+:is(#head,#attacking) ol.stages li.done>span:first-child{color:var(--good)}
+:is(#head,#attacking) ol.stages .right{float:right;color:var(--muted);font-weight:400;font-variant-numeric:tabular-nums}
+:is(#head,#attacking) ol.stages progress{margin-top:5px;height:6px}
+#queue{flex:1 1 200px}
 #queue ol.line{margin:0;padding-left:1.4em}
 .claims{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));margin-bottom:8px}
 .claim{border:1px solid var(--grid);border-left:5px solid var(--muted);border-radius:6px;padding:8px 12px;

@@ -77,7 +77,7 @@ class Jobs:
         entry = Entry(uuid4().hex, title, tuple(arguments), str(output), owner, asked=time.time())
         with self._changed:
             self._check_room(entry)
-            claim(self.home, output.name, owner)
+            claim(self.home, entry.run.name, owner)
             return self._put(entry)
 
     def again(self, id: str) -> Entry:
@@ -186,7 +186,7 @@ class Jobs:
             whose = f"{len(own)} of them yours" if len(own) >= self.each else f"{self.limit} at most"
             raise InputError(f"{len(line)} jobs wait already, {whose}; wait until one has ended, or stop one")
         if any(other.output == entry.output for other in line):
-            raise InputError(f"{Path(entry.output).name} is in the line already; wait until it has ended, or give another name")
+            raise InputError(f"{entry.name} is in the line already; wait until it has ended, or give another name")
 
     def _put(self, entry: Entry) -> Entry:
         ended = [other.id for other in self._entries.values() if not other.active]

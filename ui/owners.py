@@ -25,5 +25,11 @@ def of_others(home: Path, owner: str) -> tuple[str, ...]:
     return tuple(path.name for path in found if path.read_text(encoding="utf-8") != _hash(owner))
 
 
+def is_of(home: Path, run: str, owner: str) -> bool:
+    """Whether this owner has started the run."""
+    path = home / "owners" / run
+    return path.is_file() and path.read_text(encoding="utf-8") == _hash(owner)
+
+
 def _hash(owner: str) -> str:
     return sha256(owner.encode()).hexdigest()

@@ -16,11 +16,12 @@ from typing import Any
 
 from erase.run import Run, read_lines
 from erase.task import InputError
+from eval.attacks.section import section
 from eval.card import number, title
 from eval.chart import change_bars
 from eval.compare import as_csv, scatter_svg
 from eval.compare import compare as rows_of
-from eval.html import command
+from eval.html import command, shows_nudity
 from eval.html import page as page_of
 from eval.protocols import list_protocols, load_protocol
 from eval.report import samples_of
@@ -68,7 +69,8 @@ def _report_page(folder: Path, stamp: int, show: bool) -> str:
     rows = read_prompts(folder)
     pictures = {which: samples_of(run, which, rows) for which in WHICH}
     records, steps = read_lines(folder / "records.jsonl"), read_lines(folder / "stats.jsonl")
-    return page_of(report, rows, pictures, show, records, steps, command(report, run.options))
+    attacks = [section(folder, shows_nudity(report) and not show)]
+    return page_of(report, rows, pictures, show, records, steps, command(report, run.options), attacks)
 
 
 def _json(path: Path) -> dict[str, Any]:

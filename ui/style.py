@@ -81,6 +81,9 @@ table.tally,table.runs{border-collapse:collapse;font-size:.88rem;font-variant-nu
 .tally small,.runs small{color:var(--muted)}
 .runs tbody th{font-weight:600;min-width:9em}
 .runs td,.runs th{font-size:.84rem;padding-right:12px}.runs td{white-space:nowrap}.runs td:nth-child(3){white-space:normal}
+table.plan{border-collapse:collapse;font-size:.86rem;color:var(--ink);width:100%}
+.plan th,.plan td{padding:6px 14px 6px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid);font-weight:400}
+.plan thead th{color:var(--muted);font-weight:600}.plan tbody th{font-weight:600;white-space:nowrap}
 .notes{margin:.3em 0;padding-left:1.4em;overflow-wrap:anywhere}
 .frame{width:100%;height:78vh;min-height:480px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
 .chart{overflow-x:auto}.chart svg{width:100%;max-width:760px;height:auto;min-width:460px}
@@ -88,5 +91,6 @@ table.tally,table.runs{border-collapse:collapse;font-size:.88rem;font-variant-nu
 :focus-visible{outline:3px solid var(--mark)!important;outline-offset:2px}
 footer{display:none!important}
 @media(max-width:640px){#tabs .tab-container button{padding-left:7px;padding-right:7px;font-size:.92rem}
-.gradio-container{padding:8px!important}#title h1{font-size:1.25rem}.card{padding:6px 8px 8px}}
+.gradio-container{padding:8px!important}#title h1{font-size:1.25rem}.card{padding:6px 8px 8px}
+.plan :is(th,td):nth-child(2){display:none}}
 """

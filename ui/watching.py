@@ -55,14 +55,14 @@ def own(page: Page, seat: Any) -> list[Entry]:
 
 def watched(page: Page, seat: Any) -> Entry | None:
     """The job that is shown: the one that was chosen, else one that is active, else the newest."""
-    mine = own(page, seat)
+    mine = _listed(page, seat)
     chosen = [entry for entry in mine if entry.id == seated(seat)["job"]]
     return next(iter([*chosen, *(entry for entry in mine if entry.active), *mine]), None)
 
 
 def choices(page: Page, seat: Any) -> list[tuple[str, str]]:
     """The visitor's jobs as (words, id)."""
-    return [(f"{Path(entry.output).name}, {entry.state}", entry.id) for entry in own(page, seat)]
+    return [(f"{entry.name}, {entry.state}", entry.id) for entry in _listed(page, seat)]
 
 
 def look(page: Page, seat: Any, show: bool) -> View:
@@ -90,6 +90,11 @@ def again(page: Page, seat: Any) -> None:
 def run_of(page: Page, seat: Any) -> Path:
     """The run folder of the shown job."""
     return Path(_mine(page, seat).output)
+
+
+def _listed(page: Page, seat: Any) -> list[Entry]:
+    """Attacks are watched where they are started."""
+    return [entry for entry in own(page, seat) if not entry.attacks]
 
 
 def _owns(page: Page, seat: Any, entry: Entry) -> bool:

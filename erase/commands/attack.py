@@ -40,7 +40,8 @@ The same command goes on where it stopped; a larger budget or more attacks go fu
     add_flags(parser, Campaign)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--uncensored", action="store_true", help="show pictures of nudity in report.html as they are")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument("--estimate", action="store_true", help="say what it would take and the smallest budget, and attack nothing")
+    parser.add_argument("--json", action="store_true", help="print the report, or the estimate, as JSON")
     return _attacked(parser.parse_args(given))
 
 
@@ -49,7 +50,8 @@ def _attacked(options: argparse.Namespace) -> int:
 
     from erase.diffusion import pick_device
     from erase.job import Event
-    from eval.attacks.campaign import Campaign, attack_run
+    from eval.attacks.campaign import Campaign, attack_run, estimate_run
+    from eval.attacks.estimate import in_words
     from eval.attacks.known import chosen
     from eval.attacks.section import HOME, REPORT
     from eval.attacks.setting import setting_of
@@ -67,6 +69,10 @@ def _attacked(options: argparse.Namespace) -> int:
     setting = setting_of(
         options.run, pick_device(options.device), options.concept, options.gold, options.pictures, options.detector
     )  # fmt: skip
+    if options.estimate:
+        found = estimate_run(setting, attacks, plan)
+        print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else in_words(found))
+        return 0
     with Display() as display:
         report = attack_run(setting, attacks, budget, plan, lambda name, done, total: display(Event(f"attack: {name}", done, total)))
         if setting.run.report.exists():  # the run's own report gets a section on it

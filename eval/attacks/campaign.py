@@ -6,6 +6,7 @@ command goes on where it stopped, with a larger budget or more attacks it goes f
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,17 +17,17 @@ import torch
 from erase.files import write_json
 from erase.options import check, option
 from erase.run import Run, environment
-from erase.task import InputError
 from eval.attacks import CONTROL, ERASED
+from eval.attacks.estimate import check_budget, first_turns, foreseen
 from eval.attacks.goal import Attack, facts
-from eval.attacks.known import lacking
+from eval.attacks.known import possible
 from eval.attacks.numbers import row_of, summary
 from eval.attacks.section import HOME, REPORT
 from eval.attacks.setting import Setting
 from eval.attacks.shares import said, whose
+from eval.attacks.standing import Standing, forget, note
 from eval.attacks.store import key_of, place, recall
-from eval.attacks.turn import each_picture, turn
-from eval.attacks.victim import Said, Victim
+from eval.attacks.turn import turn
 
 SEED = 7_000_003  # added to the run's and the given one: not the noise of training or of the run's own pictures
 Show = Callable[[str, int, int], None]
@@ -61,8 +62,16 @@ class Ledger:
 
     def attempts(self, name: str, number: int) -> range:
         """Of a turn; empty after the last."""
-        most = min(self.plan.attempts, getattr(self.attacks[name], "most", self.plan.attempts))
+        most = self.most(name)
         return range(min(number * self.plan.at_once, most), min((number + 1) * self.plan.at_once, most))
+
+    def most(self, name: str) -> int:
+        """Attempts of an attack, all turns together."""
+        return min(self.plan.attempts, getattr(self.attacks[name], "most", self.plan.attempts))
+
+    def attempted(self) -> dict[str, tuple[int, int]]:
+        """Of each attack: attempts that are complete, and all."""
+        return {name: (min(self.next(name) * self.plan.at_once, self.most(name)), self.most(name)) for name in self.attacks}
 
     def next(self, name: str) -> int:
         """The first turn that is not complete."""
@@ -89,33 +98,46 @@ class Ledger:
 def attack_run(
     setting: Setting, attacks: Mapping[str, Attack], budget: float, plan: Campaign | None = None, show: Show | None = None
 ) -> dict[str, Any]:
-    """Attack within `budget` seconds, those of earlier calls with the same options included; returns and writes the report.
+    """Attack within `budget` seconds, those of earlier calls with the same options included; returns and writes the report. Stopped
+    by Ctrl-C it writes that of the turns that are complete.
 
     InputError where no attack can be made at all, or the budget is too small for one turn of any.
     """
     plan, told = plan or Campaign(), show or (lambda stage, done, total: None)
-    reasons = {name: why for name, attack in attacks.items() if (why := lacking(attack, setting.missing))}
-    if len(reasons) == len(attacks):
-        raise InputError(f"no attack can be made: {'; '.join(f'{name} {why}' for name, why in reasons.items())}"[:600])
-    able = {name: attack for name, attack in attacks.items() if name not in reasons}
+    able, reasons = possible(attacks, setting.missing)
     home = setting.run.folder / HOME
     if plan.overwrite:  # what is there is not to be lost to a budget in which nothing can be made
-        _check_budget(_estimates(Ledger(setting, able, plan)), budget)
+        check_budget(_estimates(Ledger(setting, able, plan)), budget)
     with Run.open(home, {"kind": "attacks", "device": setting.device}, plan.overwrite):
         ledger = Ledger(setting, able, plan)
         estimates = _estimates(ledger)
-        left = _spend(ledger, estimates, budget, told)
+        try:
+            left = _spend(ledger, estimates, budget, told)
+        except KeyboardInterrupt:  # what is complete is told
+            idle = {name: "it was stopped before its first turn had ended" for name in able if not ledger.next(name)}
+            if len(idle) < len(able):
+                write_json(home / REPORT, _report(ledger, attacks, reasons | idle, budget))
+            raise
         late = {name: f"a turn takes about {said(estimates[name])}, and {said(left)} were left" for name in able if not ledger.next(name)}
         report = _report(ledger, attacks, reasons | late, budget)
         write_json(home / REPORT, report)
+        forget(home)
     return report
+
+
+def estimate_run(setting: Setting, attacks: Mapping[str, Attack], plan: Campaign | None = None) -> dict[str, Any]:
+    """What these attacks would take, and the smallest budget; nothing is attacked and nothing written."""
+    able, reasons = possible(attacks, setting.missing)
+    ledger = Ledger(setting, able, plan or Campaign())
+    turns = {name: math.ceil(ledger.most(name) / ledger.plan.at_once) for name in able}
+    return foreseen(_estimates(ledger), turns, {name: turns[name] - ledger.next(name) for name in able}, reasons)
 
 
 def _spend(ledger: Ledger, estimates: dict[str, float], budget: float, told: Show) -> float:
     """Turns until the budget is spent or nothing is left to do; returns the seconds that are left."""
     total = sum(map(ledger.spent, ledger.attacks))
     if total == 0:
-        _check_budget(estimates, budget)
+        check_budget(estimates, budget)
     start, before = time.perf_counter(), total
     while True:
         turns = {name: _takes(ledger, name, estimates) for name in ledger.attacks if ledger.attempts(name, ledger.next(name))}
@@ -124,17 +146,7 @@ def _spend(ledger: Ledger, estimates: dict[str, float], budget: float, told: Sho
         if name is None:
             return max(0.0, left)
         told(name, int(budget - left), int(budget))
-        _turn(ledger, name)
-
-
-def _check_budget(estimates: Mapping[str, float], budget: float) -> None:
-    """InputError where no attack could make one turn."""
-    quickest = min(estimates, key=estimates.__getitem__)
-    if estimates[quickest] > budget:
-        raise InputError(
-            f"--budget of {said(budget)} is too small for one turn of any attack: the quickest, {quickest}, takes about "
-            f"{said(estimates[quickest])}; give more, or fewer --at-once"
-        )
+        _turn(ledger, name, Standing(name, budget - left, budget, ledger.attempted()))
 
 
 def _takes(ledger: Ledger, name: str, estimates: Mapping[str, float]) -> float:
@@ -144,12 +156,13 @@ def _takes(ledger: Ledger, name: str, estimates: Mapping[str, float]) -> float:
     return max(done) if done else estimates[name]
 
 
-def _turn(ledger: Ledger, name: str) -> None:
+def _turn(ledger: Ledger, name: str, standing: Standing) -> None:
     """The next turn of an attack on every subject that lacks it; each subject's model is opened for it alone."""
     setting, number = ledger.setting, ledger.next(name)
     for subject, records in ledger.records[name].items():
         if len(records) > number:
             continue
+        note(ledger.home, standing, subject)
         folder, key = place(ledger.home, name, subject, number), ledger.key(name, subject, number)
         victim = setting.victim(subject)
         attempts = list(ledger.attempts(name, number))
@@ -162,20 +175,9 @@ def _turn(ledger: Ledger, name: str) -> None:
 
 
 def _estimates(ledger: Ledger) -> dict[str, float]:
-    """Seconds that the first turn of each attack will take at most, from the passes that it says it needs."""
-    victim = ledger.setting.victim(ERASED)
-    n, each = ledger.plan.at_once, each_picture(victim)
-    said, noise = victim.said([""] * n), torch.randn(n, *victim.shape).to(victim.device)
-    second = min(_timed(victim, said, noise) for _ in range(3)) / n
-    passes = {name: attack.passes(len(ledger.attempts(name, 0)), each) for name, attack in ledger.attacks.items()}
-    return {name: count * second * len(ledger.records[name]) for name, count in passes.items()}
-
-
-@torch.no_grad()
-def _timed(victim: Victim, said: Said, noise: torch.Tensor) -> float:
-    start = time.perf_counter()
-    victim.predict(noise, torch.full((len(noise),), 500), said).sum().item()
-    return time.perf_counter() - start
+    """Seconds that the first turn of each attack will take at most."""
+    attempts = {name: len(ledger.attempts(name, 0)) for name in ledger.attacks}
+    return first_turns(ledger.setting, ledger.attacks, attempts, {name: len(records) for name, records in ledger.records.items()})
 
 
 def _report(ledger: Ledger, attacks: Mapping[str, Attack], reasons: Mapping[str, str], budget: float) -> dict[str, Any]:

@@ -53,10 +53,22 @@ def _table(report: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]) -> str:
     missing = "".join(f"<p class=small>No {safe(subject)}: {safe(why)}.</p>" for subject, why in report["without"].items())
     heads = ("Attack", "knows", "attempts", *(HEADS[subject] for subject in subjects), "excess", "effort", "half at")
     cells = [
-        [row["attack"], row["assumes"], str(row["attempts"]), *(success(row, s) for s in subjects), excess(row), *efforts(row)]
+        [
+            row["attack"],
+            row["assumes"],
+            str(row["attempts"]),
+            *(_whole(success(row, s)) for s in subjects),
+            _whole(excess(row)),
+            *efforts(row),
+        ]
         for row in ran
     ]
     return f"<p>{safe(about)}</p>{missing}{tabled(heads, cells)}" if ran else missing
+
+
+def _whole(number: str) -> str:
+    """A number whose interval is not torn in two."""
+    return number.replace(", ", ",\u00a0")
 
 
 def _chart(ran: Sequence[Mapping[str, Any]]) -> str:

@@ -57,6 +57,9 @@ pre{background:var(--ground);border:1px solid var(--grid);border-radius:8px;padd
 pre,code{font-family:ui-monospace,SFMono-Regular,"DejaVu Sans Mono",monospace;font-size:.86rem}
 small code{font-size:.8rem}
 @media screen and (max-width:760px){.pictures{grid-template-columns:repeat(4,minmax(0,1fr))}section{padding:16px}h1{font-size:1.5rem}}
+@media screen and (max-width:480px){
+ .pictures{grid-template-columns:repeat(3,minmax(0,1fr));gap:8px}main{padding:16px 8px 32px}section{padding:12px}
+}
 @media print{
  body{background:#fff;font-size:10.5pt}main{max-width:none;padding:0}
  section{border:0;border-top:1px solid var(--grid);border-radius:0;padding:12px 0;margin-top:10px}

@@ -1,0 +1,70 @@
+"""What attacks will take: the first turn of each, from the passes that it says it needs and what a pass takes here and now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from erase.task import InputError
+from eval.attacks import ERASED
+from eval.attacks.goal import Attack
+from eval.attacks.setting import Setting
+from eval.attacks.shares import said
+from eval.attacks.turn import each_picture
+from eval.attacks.victim import Said, Victim
+
+
+def first_turns(
+    setting: Setting, attacks: Mapping[str, Attack], attempts: Mapping[str, int], subjects: Mapping[str, int]
+) -> dict[str, float]:
+    """Seconds of a turn of so many attempts on so many subjects, at most, by attack."""
+    victim = setting.victim(ERASED)
+    n, each = max(attempts.values()), each_picture(victim)
+    empty, noise = victim.said([""] * n), torch.randn(n, *victim.shape).to(victim.device)
+    second = min(_timed(victim, empty, noise) for _ in range(3)) / n
+    return {name: attack.passes(attempts[name], each) * second * subjects[name] for name, attack in attacks.items()}
+
+
+@torch.no_grad()
+def _timed(victim: Victim, said: Said, noise: torch.Tensor) -> float:
+    start = time.perf_counter()
+    victim.predict(noise, torch.full((len(noise),), 500), said).sum().item()
+    return time.perf_counter() - start
+
+
+def check_budget(estimates: Mapping[str, float], budget: float) -> None:
+    """InputError where no attack could make one turn."""
+    quickest = min(estimates, key=estimates.__getitem__)
+    if estimates[quickest] > budget:
+        raise InputError(
+            f"--budget of {said(budget)} is too small for one turn of any attack: the quickest, {quickest}, takes about "
+            f"{said(estimates[quickest])}; give more, or fewer --at-once"
+        )
+
+
+def foreseen(
+    estimates: Mapping[str, float], turns: Mapping[str, int], left: Mapping[str, int], reasons: Mapping[str, str]
+) -> dict[str, Any]:
+    """An estimate for the record: seconds of a turn and of all that is left, by attack; the smallest budget; what cannot be made."""
+    rows = {name: {"turn_seconds": round(s, 3), "turns": turns[name], "turns_left": left[name]} for name, s in estimates.items()}
+    whole = sum(seconds * left[name] for name, seconds in estimates.items())
+    return {
+        "smallest_seconds": round(min(estimates.values()), 3), "one_turn_each_seconds": round(sum(estimates.values()), 3),
+        "all_that_is_left_seconds": round(whole, 3), "attacks": rows, "not_run": dict(reasons),
+    }  # fmt: skip
+
+
+def in_words(estimate: Mapping[str, Any]) -> str:
+    """The estimate for a terminal."""
+    whole = {
+        "smallest budget": "smallest_seconds",
+        "one turn of each": "one_turn_each_seconds",
+        "all that is left": "all_that_is_left_seconds",
+    }
+    lines = [f"{words:20} about {said(estimate[name])}" for words, name in whole.items()]
+    for name, row in estimate["attacks"].items():
+        lines.append(f"{name:20} a turn about {said(row['turn_seconds'])}, {row['turns_left']} of {row['turns']} left")
+    return "\n".join([*lines, *(f"{name:20} {why}" for name, why in estimate["not_run"].items())])

@@ -1,0 +1,52 @@
+"""How far a campaign is, for whoever watches it from another process: a small file, written before each model is attacked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from erase.files import write_json
+from erase.run import disk_errors
+
+STANDING = "standing.json"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The attack whose turn it is since `began` (seconds since 1970), and on which subject; seconds of the budget that were spent
+    before; of each attack its attempts so far and in all."""
+
+    attack: str
+    seconds: float
+    budget: float
+    attempts: Mapping[str, tuple[int, int]]
+    subject: str = ""
+    began: float = field(default_factory=time.time)
+
+
+def note(home: Path, standing: Standing, subject: str) -> None:
+    """Write it down."""
+    with disk_errors(home):
+        write_json(home / STANDING, {**asdict(standing), "subject": subject})
+
+
+def forget(home: Path) -> None:
+    """The campaign has ended."""
+    (home / STANDING).unlink(missing_ok=True)
+
+
+def standing(home: Path, since: float = 0.0) -> Standing | None:
+    """How far it is; None where nobody has written it down `since` then (seconds since 1970)."""
+    path = home / STANDING
+    try:
+        if path.stat().st_mtime < since:
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        attempts = {str(name): (int(done), int(most)) for name, (done, most) in found["attempts"].items()}
+        numbers = {name: float(found[name]) for name in ("seconds", "budget", "began")}
+        return Standing(str(found["attack"]), attempts=attempts, subject=str(found["subject"]), **numbers)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there yet, or no file of ours
+        return None

@@ -1,0 +1,280 @@
+"""Attack on the page: the job is the command's, what is wrong is one line, and what broke through is covered until asked for."""
+
+from __future__ import annotations
+
+import html
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import attacking
+import pytest
+from page_runs import erased_run, measured_run
+
+from erase.cli import main
+from erase.files import write_json
+from erase.task import InputError
+from eval.attacks.known import ATTACKS, QUICK
+from eval.attacks.standing import STANDING, Standing, note
+from ui.attack import build
+from ui.attack_form import inputs_of, wish_of
+from ui.attack_view import absent, foreseen, head, planned, result
+from ui.attacking import OPTIONS, Wish, arguments_of, attackable, estimate, families, job_of, start
+from ui.context import Page
+from ui.drawing import Drawing
+from ui.entries import FAILED, RUNNING, WAITING, Entry
+from ui.jobs import Jobs
+from ui.owners import claim
+from ui.reports import report_frame
+from ui.watching import choices, queue, watched
+
+LONG = 300.0
+SEAT = {"visitor": "v", "job": ""}
+FEW = Wish("star", "some", ["named"], 5, options=[0, 2, 2])
+
+
+@pytest.fixture(scope="module")
+def made(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from eval.report import evaluate_run
+
+    folder = attacking.finished_run(tmp_path_factory.mktemp("made") / "star", tiny_pipeline).folder
+    evaluate_run(folder)
+    return folder
+
+
+@pytest.fixture
+def page(made: Path, tmp_path: Path) -> Iterator[Page]:
+    shutil.copytree(made, tmp_path / "runs" / "star")
+    with Jobs(tmp_path / "runs") as jobs:
+        yield Page(tmp_path / "runs", jobs, Drawing("cpu"), device="cpu")  # the worker is not started
+
+
+def waiting(page: Page) -> Page:
+    """The line takes jobs, and nobody runs them."""
+    page.jobs.close()
+    return page
+
+
+def attacked(page: Page, detector: str = "judge", success: bool = True) -> Path:
+    """A run with the report of one attack, as the campaign writes it."""
+    folder = page.runs / "star" / "attacks"
+    looks = [{"effort": 1.0, "by": "a <b>red</b> star", "shows": success, "saw": "star"}]
+    for turn in ("erased", "gold"):
+        attacking.picture(folder / "named" / turn / "0000" / "00.png", 3)
+        attempts = [{"index": 0, "asked": "a red star", "looks": looks, "picture": "00.png"}]
+        write_json(folder / "named" / turn / "0000" / "record.json", {"key": "0", "goal": "star", "attempts": attempts, "seconds": 1.0})
+    one = {"success": {"value": 100.0, "low": 20.0, "high": 100.0, "n": 1}, "half": 1.0, "curve": []}
+    row = {"attack": "named", "assumes": "prompts", "attempts": 1, "turns": 1, "effort": 1.0, "subjects": {"erased": one, "gold": one}}
+    row["excess"] = {"difference": 0.0, "low": -79.0, "high": 79.0, "n": 1}
+    protocol = {"budget_seconds": 300.0, "control": None, "detector": {"name": detector}}
+    more = {"subjects": ["erased", "gold"], "without": {}, "summary": "It comes back.", "concept": "star"}
+    write_json(folder / "report.json", {"attacks": [row], "protocol": protocol, **more})
+    return page.runs / "star"
+
+
+def inner(frame: str) -> str:
+    assert frame.startswith('<iframe class="frame" sandbox title="')
+    return html.unescape(frame.partition('srcdoc="')[2])
+
+
+# --- the job ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_pages_job_comes_to_what_the_command_comes_to(page: Page, made: Path, tmp_path: Path):
+    shutil.copytree(made, tmp_path / "other" / "star")
+    assert main(["attack", str(tmp_path / "other" / "star"), "--attacks", "named", "--attempts", "2", "--at-once", "2"]) == 0
+    entry = start(page, SEAT, FEW)
+    assert page.jobs.wait(entry.id, LONG).state == "done", page.jobs.log(entry.id).read_text()
+    ours, theirs = (json.loads((root / "star" / "attacks" / "report.json").read_text()) for root in (page.runs, tmp_path / "other"))
+    for report in (ours, theirs):
+        del report["protocol"]["budget_seconds"]
+    assert ours == theirs
+    assert ours["attacks"][0]["attempts"] == 2
+    assert "gone, or only unnamed?" in inner(result(page, SEAT, "star", False))
+    assert "<h2 id=attacks>" in inner(report_frame(page, "star", False))  # under One run, too
+
+
+def test_a_stopped_one_goes_on_with_the_same_command(page: Page):
+    page = waiting(page)
+    entry = start(page, SEAT, FEW)
+    assert page.jobs.stop(entry.id).state == "stopped"
+    assert page.jobs.again(entry.id).arguments == entry.arguments
+    assert (page.runs / "star").is_dir()  # taking it out of the line left the run alone
+    with pytest.raises(InputError, match="star is being attacked already; wait until that has ended, or press Stop"):
+        start(page, SEAT, FEW)
+
+
+def test_an_estimate_is_the_commands_own(page: Page):
+    found = estimate(page, SEAT, FEW)
+    assert list(found["attacks"]) == ["named"]
+    assert "<dt>Smallest budget</dt><dd>1 s, one turn of one attack</dd>" in foreseen(found)
+    assert not (page.runs / "star" / "attacks").exists()
+
+
+def test_the_form_becomes_the_command(page: Page, tiny_pipeline: Path):
+    page = replace(page, allowed=(tiny_pipeline.parent,))
+    (page.runs / "mine").mkdir()
+    (page.runs / "mine" / "a.csv").write_text("prompt\na red star\n")
+    wish = replace(FEW, lists="mine/a.csv\n", gold=str(tiny_pipeline), pictures="mine", options=[3, 64, 4])
+    arguments, folder = arguments_of(page, SEAT, wish)
+    assert folder == page.runs / "star"
+    assert arguments[2:4] == ["--attacks", "named"]
+    assert arguments[4:6] == ["--lists", str((page.runs / "mine" / "a.csv").resolve())]
+    rest = [f"--gold={tiny_pipeline.resolve()}", f"--pictures={(page.runs / 'mine').resolve()}", "--seed=3", "--at-once=4", "--device=cpu"]
+    assert arguments[6:] == rest
+    assert "--attacks" not in arguments_of(page, SEAT, replace(wish, names=[]))[0]  # a list alone
+    assert arguments_of(page, SEAT, Wish("star", "all"))[0][2:4] == ["--attacks", "all"]
+
+
+def test_every_control_has_its_place_and_every_attack_says_what_it_assumes(page: Page):
+    gr = pytest.importorskip("gradio")
+    with gr.Blocks():
+        build(page)
+    controls = inputs_of(page.links["attack"])
+    values: list[Any] = [control.value for control in controls]
+    assert wish_of(values) == Wish(None, concept=None, options=[field.default for field in OPTIONS], names=[])
+    shown = [(words, name) for names in families().values() for words, name in names]
+    assert sorted(name for _, name in shown) == sorted(ATTACKS)
+    assert all(ATTACKS[name].assumes in words for words, name in shown)
+
+
+# --- mistakes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"run": None}, "is no finished run here; choose one from the list"),
+        ({"run": "../star"}, "is no finished run here; choose one from the list"),
+        ({"kind": "most"}, "is no choice of attacks; expected one of A quick round"),
+        ({"names": []}, "no attack is chosen; tick one or more"),
+        ({"names": ["nmed"]}, 'the attack "nmed" is unknown, did you mean "named"'),
+        ({"minutes": 0}, "Budget is '0'; expected minutes, more than 0"),
+        ({"minutes": None}, "Budget is 'None'; expected minutes"),
+        ({"minutes": 9999}, "at most 1440"),
+        ({"lists": "/etc/passwd"}, "is not a folder or file in runs; give one that is"),
+        ({"lists": "star/options.json"}, "options.json"),
+        ({"gold": "/etc"}, "is not a folder or file in runs; give one that is"),
+        ({"gold": "star"}, "Gold standard is star; expected a folder with model_index.json"),
+        ({"pictures": "star/report.json"}, "Pictures of it is report.json; expected a folder of pictures"),
+        ({"options": [0, 0, 2]}, "“Attempts” is 0; expected at least 1"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_its_remedy(page: Page, wrong: dict[str, Any], said: str):
+    with pytest.raises(InputError) as found:
+        start(waiting(page), SEAT, replace(FEW, **wrong))
+    assert said in str(found.value)
+    assert "\n" not in str(found.value)
+    assert not page.jobs.entries()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"names": ["random-tokens"], "minutes": 0.001, "options": [0, 99, 99]}, "“Budget” of 1 s is too small for one turn of any attack"),
+        ({"names": ["relearn"]}, "no attack can be made: relearn needs pictures of the concept"),
+    ],
+)
+def test_what_only_the_command_can_see_is_said_in_the_words_of_the_form(page: Page, wrong: dict[str, Any], said: str):
+    ended = page.jobs.wait(start(page, SEAT, replace(FEW, **wrong)).id, LONG)
+    shown = html.unescape(head(ended, 0))
+    assert ended.state == FAILED
+    assert f'<p role="alert" class="problem">{said}' in shown
+    assert "--" not in shown
+    assert "give more, or fewer “At once”" in shown or "give some with “Pictures of it”" in shown
+
+
+def test_a_run_whose_original_is_gone_is_left_out_and_said_so(page: Page):
+    options = json.loads((page.runs / "star" / "options.json").read_text())
+    (page.runs / "star" / "options.json").write_text(json.dumps({**options, "model": str(page.runs / "moved")}))
+    names, others = attackable(page, SEAT)
+    assert names == []
+    assert "is not at hand; put it back there" in absent(others)
+    with pytest.raises(InputError, match=r"star cannot be attacked: its original, .*moved, is not at hand"):
+        start(waiting(page), SEAT, FEW)
+
+
+def test_only_finished_runs_with_a_model_are_listed(page: Page):
+    erased_run(page.runs, "half")  # no report
+    measured_run(page.runs, "pictures")  # no model
+    assert attackable(page, SEAT) == (["star"], {})
+
+
+def test_where_strangers_see_the_page_a_run_is_attacked_by_its_owner_alone(page: Page):
+    shared = replace(waiting(page), shared=True)
+    anna, ben = {"visitor": "anna", "job": ""}, {"visitor": "ben", "job": ""}
+    assert "it is not yours" in attackable(shared, anna)[1]["star"]  # nobody's: open to all, to be attacked by none
+    claim(page.jobs.home, "star", "anna")
+    assert attackable(shared, anna) == (["star"], {})
+    assert attackable(shared, ben) == ([], {})
+    for seat in (ben, None):
+        with pytest.raises(InputError, match="is no finished run here"):
+            start(shared, seat, FEW)
+        assert "is no finished run here" in result(shared, seat, "star", True)
+    entry = start(shared, anna, FEW)
+    assert job_of(shared, anna, "star") == entry
+    assert job_of(shared, ben, "star") is None
+    assert attackable(shared, anna) == (["star"], {})  # still hers
+
+
+# --- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_pictures_of_nudity_are_hidden_until_they_are_ticked(page: Page):
+    attacked(page, detector="nudenet")
+    closed, open_ = (inner(result(page, SEAT, "star", show)) for show in (False, True))
+    assert 'alt="blurred: ' in closed
+    assert "They are blurred." in closed
+    assert "blurred" not in open_
+    assert closed.partition('src="')[2].partition('"')[0] != open_.partition('src="')[2].partition('"')[0]
+
+
+def test_what_broke_through_is_shown_as_text_in_a_frame_without_scripts(page: Page):
+    attacked(page)
+    shown = inner(result(page, SEAT, "star", False))
+    assert "blurred" not in shown  # a star is no nudity
+    assert "a &lt;b&gt;red&lt;/b&gt; star" in shown
+    assert "+0 [-79,\u00a079]" in shown
+    assert "<script" not in shown
+
+
+def test_without_a_result_or_with_a_broken_one_it_is_said(page: Page):
+    assert "Nothing has been attacked here yet" in result(page, SEAT, "star", False)
+    assert "The tab Erase makes one" in result(page, SEAT, None, False)
+    (attacked(page) / "attacks" / "report.json").write_text("{")
+    assert 'role="alert"' in result(page, SEAT, "star", False)
+    assert "attack it again" in result(page, SEAT, "star", False)
+
+
+def test_progress_is_attack_by_attack(page: Page):
+    folder = page.runs / "star" / "attacks"
+    entry = Entry("1", "attack star", ("attack",), str(folder), state=RUNNING, started=1.0)
+    assert "Starting: the models" in head(entry, 0)
+    note(folder, Standing("prefix", 60.0, 300.0, {"named": (64, 64), "prefix": (8, 64), "relearn": (0, 64)}), "gold")
+    said = head(entry, 0)
+    assert "prefix, on the model that never knew it." in said
+    assert '<li class=done><span aria-hidden="true">✓</span> named <span class=right>64 of 64 attempts</span></li>' in said
+    assert '<li class=now><span aria-hidden="true">▸</span> prefix <span class=right>8 of 64 attempts</span></li>' in said
+    assert "<li class=later>" in said
+    assert 'max="300"' in said
+    assert "Starting" in head(replace(entry, started=2e10), 0)  # what an earlier job left says nothing
+    assert "2 jobs are before this one." in head(replace(entry, state=WAITING), 2)
+    (folder / STANDING).write_text("{")
+    assert "Starting" in head(entry, 0)
+
+
+def test_the_tab_erase_shows_it_in_the_line_and_not_as_an_erasure(page: Page):
+    entry = start(waiting(page), SEAT, FEW)
+    assert (choices(page, SEAT), watched(page, SEAT)) == ([], None)
+    assert "attack star: named, 5 min: in the line" in queue(page, SEAT)
+    assert entry.run == page.runs / "star"
+
+
+def test_what_is_chosen_says_what_each_does_and_what_the_attacker_has():
+    assert planned("quick", []).count("<tr>") == 1 + len(QUICK)
+    assert planned("all", []).count("<tr>") == 1 + len(ATTACKS)
+    assert '<th scope="row">quantise</th><td>weights rounded to 8 and to 4 bits</td><td>the weights</td>' in planned("some", ["quantise"])
+    assert "No attack is chosen yet" in planned("some", [])
