@@ -1,0 +1,81 @@
+"""What each option of Scissorhands does to the numbers: the same pictures with and without it, and the interval of the difference.
+
+    python benchmarks/ablation.py --output runs/ablation                    every option, each alone on top of the defaults
+    python benchmarks/ablation.py --output runs/ablation --rows two_sided=true scope=full,trim_scope=cross-attention
+
+The runs are those of `erase-concept bench`, resumable like it, on concepts that settings may be chosen on. Writes ablation.json and
+ablation.md beside the bench's own files: differences in percentage points, picture by picture, with Tango's 95 % interval for pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from host import facts
+
+from erase.bench import slug
+from erase.cli import main as command
+from erase.run import read_lines
+from eval.paired import paired_rates
+
+CONCEPTS = ("green", "star")
+ROWS = (
+    "one_anchor=true", "two_sided=true", "per_layer=true", "project_update=true", "projected=false", "spare=divide", "spare=exclude",
+    "layers=7", "forget_timesteps=0-0.85", "guard=0.1", "gone=0.05", "trimming=false", "fraction=0.02", "forget_weight=2",
+)  # fmt: skip
+ROLES = {"evaluate": "ua", "implicit": "described", "evaluate-retain": "kept"}
+
+
+def outcomes(folders: Sequence[Path]) -> dict[str, list[bool]]:
+    """Of each role's pictures after erasing: as wanted or not, run after run."""
+    rows = [row for folder in folders for row in read_lines(folder / "records.jsonl")]
+    return {name: [row["ok_after"] for row in rows if row["role"] == role] for role, name in ROLES.items()}
+
+
+def differences(base: Sequence[Path], other: Sequence[Path]) -> dict[str, dict[str, float | int]]:
+    """other - base in percentage points by measure; the runs are of the same concepts, prompts and noise, in the same order."""
+    before, after = outcomes(base), outcomes(other)
+    found = {name: paired_rates(before[name], after[name]) for name in ROLES.values()}
+    return {name: p.record() for name, p in found.items()}
+
+
+def table(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """As Markdown, a row an option."""
+    names = list(ROLES.values())
+    lines = [f"| with | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for label, row in rows.items():
+        cells = [f"{row[name]['difference']:+.1f} [{row[name]['low']:+.1f}, {row[name]['high']:+.1f}]" for name in names]
+        lines.append(f"| `{label}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--concepts", nargs="+", default=list(CONCEPTS))
+    parser.add_argument("--base", default="", help="options that all rows share, as option=value,...")
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), help="what each row has beside them")
+    parser.add_argument("--evaluate-count", type=int, default=48)
+    given = parser.parse_args()
+    methods = [_method(given.base), *(_method(",".join(filter(None, (given.base, row)))) for row in given.rows)]
+    words = ["bench", "--output", str(given.output), "--concepts", *given.concepts, "--methods", *methods]
+    if status := command([*words, "--evaluate-count", str(given.evaluate_count)]):
+        raise SystemExit(status)
+    runs = {method: [given.output / "runs" / slug(concept, 0, method) for concept in given.concepts] for method in methods}
+    rows = {row: differences(runs[methods[0]], runs[method]) for row, method in zip(given.rows, methods[1:], strict=True)}
+    about: dict[str, Any] = {"facts": facts(), "base": methods[0], "concepts": given.concepts, "evaluate_count": given.evaluate_count}
+    (given.output / "ablation.json").write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
+    (given.output / "ablation.md").write_text(table(rows), encoding="utf-8")
+    print(f"\n{table(rows)}")
+
+
+def _method(options: str) -> str:
+    return f"scissorhands:{options}" if options else "scissorhands"
+
+
+if __name__ == "__main__":
+    main()
