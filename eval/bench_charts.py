@@ -81,7 +81,7 @@ def curves(rows: Sequence[Row]) -> str:
     for row in rows:
         if curve := row.get("relearn"):
             found = zip(curve["steps"], curve["mean"], curve["std"], strict=True)
-            series[row["label"]] = [Value(float(step), mean, std) for step, mean, std in found]
+            series[row["label"]] = [Value(float(step), mean, std, (0.0, 100.0)) for step, mean, std in found]
     return lines(series, "Relearning: pictures that show the concept", "steps of fine-tuning on the forget set", "%") if series else ""
 
 

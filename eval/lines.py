@@ -14,11 +14,20 @@ DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4")
 
 @dataclass(frozen=True)
 class Value:
-    """One value of a series: mean and standard deviation of y at x."""
+    """One value of a series: mean and standard deviation of y at x, and where y ends: a bar goes no further."""
 
     x: float
     mean: float
     std: float = 0.0
+    ends: tuple[float, float] = (-math.inf, math.inf)
+
+    @property
+    def low(self) -> float:
+        return max(self.mean - self.std, self.ends[0])
+
+    @property
+    def high(self) -> float:
+        return min(self.mean + self.std, self.ends[1])
 
 
 def lines(series: Mapping[str, Sequence[Value]], title: str, x_title: str, y_title: str, logarithmic: bool = False) -> str:
@@ -28,7 +37,7 @@ def lines(series: Mapping[str, Sequence[Value]], title: str, x_title: str, y_tit
         return _svg(760, 60, f"{title}: no finite values", [_text(20, 34, "no finite values", 13, "muted")])
     left, right, top, bottom = 74.0, 560.0, 34.0, 330.0
     x_of = _scale([v.x for v in values], (left, right), logarithmic)
-    y_of = _scale([e for v in values for e in (v.mean - v.std, v.mean + v.std)], (bottom, top))
+    y_of = _scale([e for v in values for e in (v.low, v.high)], (bottom, top))
     width = max(760.0, right + 60 + max(_width(name, 12) for name in series))
     parts = [_element("rect", fill="paper", x=0, y=0, width=width, height=400), _text(left, 18, title, 14, "ink")]
     parts += _axes(sorted({v.x for v in values}), values, x_of, y_of, (left, right, top, bottom))
@@ -57,7 +66,7 @@ def _axes(xs: Sequence[float], values: Sequence[Value], x_of: Scale, y_of: Scale
     parts = []
     for x in xs[:: 1 + len(xs) // 9]:
         parts += [_line(x_of(x), top, x_of(x), bottom, "grid"), _text(x_of(x), bottom + 20, f"{x:g}", 12, "muted", "middle")]
-    low, high = min(v.mean - v.std for v in values), max(v.mean + v.std for v in values)
+    low, high = min(v.low for v in values), max(v.high for v in values)
     for y in _ticks(low, high if high > low else low + 1, 6):
         parts += [_line(left, y_of(y), right, y_of(y), "grid"), _text(left - 8, y_of(y) + 4, f"{y:g}", 12, "muted", "end")]
     return parts
@@ -67,7 +76,7 @@ def _series(name: str, found: Sequence[Value], i: int, x_of: Scale, y_of: Scale,
     shade, dash = SHADES[i % len(SHADES)], DASHES[(i + i // len(SHADES)) % len(DASHES)]  # 25 series before two look alike
     parts = []
     for v in found:
-        parts += [_line(x_of(v.x), y_of(v.mean - v.std), x_of(v.x), y_of(v.mean + v.std), shade, 1)] if v.std else []
+        parts += [_line(x_of(v.x), y_of(v.low), x_of(v.x), y_of(v.high), shade, 1)] if v.std else []
         parts.append(_element("circle", fill=shade, cx=x_of(v.x), cy=y_of(v.mean), r=3.5))
     drawn = " ".join(f"{x_of(v.x):.1f},{y_of(v.mean):.1f}" for v in found)
     style = {"stroke_dasharray": dash} if dash else {}

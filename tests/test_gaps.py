@@ -83,3 +83,22 @@ def test_a_chart_of_lines_places_values_and_says_them() -> None:
     assert circles[1][1] > circles[0][1] > circles[2][1]  # larger values stand higher
     assert "2.00 at 0.01" in str(root.get("aria-label"))
     assert "no finite values" in lines({"gap": [Value(1, float("nan"))]}, "", "", "")
+
+
+def test_a_bar_ends_where_its_values_end() -> None:
+    """A share of 5 % with a deviation of 12 reaches down to nothing and no further."""
+    import xml.etree.ElementTree as tree
+
+    def bar(*ends: tuple[float, float]) -> list[float]:
+        drawn = lines({"back": [Value(1, 5.0, 12.0, *ends), Value(2, 40.0)]}, "", "", "")
+        found = [line for line in tree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}line") if line.get("stroke-width") == "1"]
+        upright = [line for line in found if line.get("x1") == line.get("x2") and "mark" in str(line.attrib)]
+        assert len(upright) == 1
+        dots = sorted(float(c.get("cy", 0)) for c in tree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}circle"))
+        (up, down), at = sorted(float(upright[0].get(side, 0)) for side in ("y1", "y2")), dots[-1]
+        return [at - up, down - at]
+
+    up, down = bar()
+    assert up == pytest.approx(down, abs=0.2)
+    up, down = bar((0.0, 100.0))
+    assert down / up == pytest.approx(5 / 12, abs=0.01)
