@@ -12,7 +12,7 @@ from test_diffusion import made_up, model, rows_of, same, task_of
 from torch import Tensor
 
 from erase.diffusion import Forgetting, StableDiffusion, denoising_target
-from erase.diffusion.tasks import SEEN, aimed
+from erase.diffusion.tasks import aimed
 from erase.latents import Latents
 from erase.methods import make_method
 from erase.task import InputError, generator
@@ -82,7 +82,6 @@ def test_pictures_of_the_concept_are_answered_so_and_those_of_the_anchor_by_the_
     for i in range(3):
         before, b = plain.forget(i), task.forget(i)
         there = b["redirected"]
-        assert bool((b["timesteps"][there] < 600).all())  # where a picture still says what it shows
         assert torch.equal(b["anchor"][there], b["aim"][there])
         assert torch.equal(b["anchor"][~there], before["anchor"][~there])
         assert torch.equal(b["passed"], before["passed"])
@@ -110,19 +109,16 @@ def test_unnamed_pictures_come_under_nothing_and_under_prompts_to_keep_in_equal_
     assert 0.4 < said.count(NONE) / len(said) < 0.6
 
 
-def test_a_share_of_them_is_unnamed_where_a_picture_still_says_what_it_shows(model: StableDiffusion) -> None:
+def test_a_share_of_them_is_unnamed_under_the_same_noise(model: StableDiffusion) -> None:
     latents = made_up()
     plain, task = task_of(model), task_of(model, forgetting=Forgetting(unnamed=0.3))
     said = []
     for i in range(60):
         before, b = plain.forget(i), task.forget(i)
-        rows = rows_of(b, latents.text)
-        own = torch.tensor([row == OWN for row in rows])
-        for name in ("noisy", "timesteps", "target"):
-            assert torch.equal(before[name][own], b[name][own])
-        assert torch.equal(b["timesteps"][~own], (before["timesteps"][~own] * SEEN).long())
+        assert torch.equal(before["noisy"], b["noisy"])
+        assert torch.equal(before["timesteps"], b["timesteps"])
         assert same(plain.retain(i), task.retain(i))
-        said += rows
+        said += rows_of(b, latents.text)
     assert 0.6 < said.count(OWN) / len(said) < 0.8
 
 

@@ -162,13 +162,6 @@ def denoising_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Te
     return target
 
 
-SEEN = 0.6
-"""Share of the noise schedule up to which a picture says what it shows; beyond it the prompt does.
-
-There nothing is forgotten without the concept's name, or prompts to keep would learn to draw the anchor; and what the original says under
-the anchor's prompt is the mean of what the anchor's pictures say, without their noise.
-"""
-
 Draw = Callable[[ImageLatents, Tensor, tuple[object, ...], float], dict[str, Tensor]]
 
 
@@ -195,7 +188,6 @@ def _drawer(
         silent = torch.rand(len(rows), generator=noise_source) < empty
         text_rows = images.text[rows].masked_fill(silent, 0)
         text_rows, named = _unnamed(text_rows, latents.retain.text, how.unnamed, key)
-        timesteps = torch.where(named, timesteps, first + ((timesteps - first) * SEEN).long())
         target = denoising_target(scheduler, clean, noise, timesteps)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         made = {"noisy": noisy, "timesteps": timesteps, "target": target, **said(text_rows)}
@@ -210,7 +202,7 @@ def _drawer(
             there = scheduler.add_noise(images.instead[rows], noise, timesteps)
             made["passed"] = torch.where(_as_pictures(given), there, noisy)
             if how.redirect is not None:
-                made["redirected"] = ~given & (timesteps < SEEN * end)
+                made["redirected"] = ~given
                 made["aim"] = aimed(scheduler, clean, images.instead[rows], noise, timesteps, how.redirect)
         if empty_too:
             made |= said(torch.zeros_like(text_rows), "empty_")
