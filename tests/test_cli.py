@@ -168,6 +168,8 @@ OTHER = {  # option -> another value than its default, as it is typed, and as it
     "retain_target": ("data", "data"),
     "empty_captions": ("0.5", 0.5),
     "spare": ("divide", "divide"),
+    "unnamed": ("0.25", 0.25),
+    "redirect": ("2.5", 2.5),
     "guard": ("0.25", 0.25),
     "gone": ("0.25", 0.25),
 }

@@ -228,12 +228,12 @@ def cache(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         return work.run.latents
 
 
-def outcome(folder: Path, cache: Path, output: Path, values: dict[str, Any]) -> tuple[list[str], dict[str, Tensor]]:
-    """What a run with these options of the method comes to: the retain prompts, and the weights after the stage `erase`."""
+def outcome(folder: Path, cache: Path, output: Path, values: dict[str, Any]) -> tuple[list[str], dict[str, Tensor], tuple[str, ...]]:
+    """What a run with these options of the method comes to: the retain prompts, the weights after the stage `erase`, and the anchors."""
     with Work(Job("star", str(folder), output=str(output)), {**BASE, **values}) as work:
         shutil.copyfile(cache, work.run.latents)
         erase(work)
-        return [p.text for p in prompts_of(work, "retain", 12)], load_file(output / "weights.safetensors")
+        return [p.text for p in prompts_of(work, "retain", 12)], load_file(output / "weights.safetensors"), work.concept.anchors
 
 
 def test_there_is_a_change_for_every_option() -> None:
@@ -250,6 +250,8 @@ def test_every_option_changes_something(tiny_pipeline: Path, cache: Path, tmp_pa
         assert len(set(before[0])) > 6
         assert len(set(after[0])) == 1
         assert len(before[0]) == len(after[0])
+    elif name == "one_anchor":  # it decides what is drawn and read, which here is given
+        assert before[2] == after[2][:1] != after[2]
     else:
         assert not same(before[1], after[1])
 

@@ -23,7 +23,13 @@ def build_form(page: Page, made: dict[str, Any]) -> None:
     made["run"] = gr.Dropdown([], label="Run", info=YOURS if page.shared else WHO, elem_id="attack-run")
     made["absent"] = gr.HTML(apply_default_css=False, visible=False)
     made["concept"] = gr.Dropdown([], label="Concept", info="One of those that the run erased.", visible=False)
-    made["kind"] = gr.Radio([(words, kind) for kind, words in KINDS.items()], value="quick", label=LABELS["attacks"], elem_id="attack-kind")
+    made["kind"] = gr.Radio(
+        [(words, kind) for kind, words in KINDS.items()],
+        value="quick",
+        label=LABELS["attacks"],
+        info="What each does stands beside the form.",
+        elem_id="attack-kind",
+    )
     with gr.Column(visible=False) as made["names"]:
         for family, names in families().items():
             made[family] = gr.CheckboxGroup(names, label=family.capitalize(), info="Name: what the attacker knows.")
