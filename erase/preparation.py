@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from erase.options import option
 from erase.task import InputError
 
 PICTURES = ("forget", "retain")
@@ -63,6 +64,13 @@ class Preparation:
     """Share of forget pictures that comes without its prompt: under none, or under one to keep."""
     redirect: float | None = None
     """Forget pictures are answered with what leads to the anchor's picture, as far as so many times the noise in them."""
+
+
+def one_anchor_option() -> Any:
+    """The field `one_anchor` of a method that forgets towards anchors."""
+    return option(
+        True, "of several anchors take the first alone: what is learned from several lies between them, where the concept itself may be"
+    )
 
 
 def needs(method: Any) -> Preparation:

@@ -444,14 +444,16 @@ def test_without_an_output_a_stopped_run_is_gone_on_with_and_new_ones_are_number
 # --- presets, anchors -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("method", ["scissorhands", "salun", "erasediff", "munba", "concept_ablation"])
 @pytest.mark.parametrize(("given", "expected"), [(None, ["cross"]), ("ring", ["ring"]), ("ring,circle", ["ring", "circle"])])
 def test_whoever_names_several_anchors_means_them_all_and_the_file_s_first_counts_otherwise(
-    tiny_pipeline: Path, given: str | None, expected: list[str]
+    tiny_pipeline: Path, given: str | None, expected: list[str], method: str
 ) -> None:
-    with Work(Job(concept="star", model=str(tiny_pipeline), anchor=given), look=True) as work:
+    job = Job(concept="star", model=str(tiny_pipeline), anchor=given, method=method)
+    with Work(job, look=True) as work:
         assert list(work.concept.anchors) == expected
         assert work.method.one_anchor == (len(expected) == 1)
-    with Work(Job(concept="star", model=str(tiny_pipeline), anchor=given), {"one_anchor": True}, look=True) as work:
+    with Work(job, {"one_anchor": True}, look=True) as work:
         assert list(work.concept.anchors) == expected[:1]
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from erase.denoising import towards
 from erase.options import check, option
+from erase.preparation import one_anchor_option
 from erase.rates import rate_of, rate_option
 from erase.scope import SCOPES
 from erase.task import Step, Task
@@ -27,6 +28,7 @@ class ConceptAblation:
     scope: str = option("cross-attention", f"weights that may change: {', '.join(SCOPES)} or re:PATTERN")
     target: str = option("model", "what is learnt: the original's prediction for the anchor, or the noise", choices=("model", "noise"))
     retain_weight: float = option(1.0, "weight of the training loss on the anchor's own pairs", low=0.0)
+    one_anchor: bool = one_anchor_option()
     steps: int = option(100, "training steps", low=0)
     batch: int = option(16, "pictures of the anchor a step", low=1)
     optimizer: str = option("adam", "how it descends", choices=("adam", "adamw", "adafactor", "sgd"))

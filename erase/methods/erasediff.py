@@ -12,6 +12,7 @@ from torch import Tensor
 
 from erase.optimizers import gradient_of
 from erase.options import check, option
+from erase.preparation import one_anchor_option
 from erase.project import Projected
 from erase.rates import rate_of, rate_option
 from erase.scope import SCOPES
@@ -35,6 +36,7 @@ class EraseDiff:
         choices=("anchor", "random", "noise"),
     )
     anchor_pictures: bool = option(False, "draw pictures of the anchor too and forget on both; not part of the method")
+    one_anchor: bool = one_anchor_option()
     inner_steps: int = option(0, "K: inner steps that find how far U can still fall, where a is eta q; 0: a is eta ||g_u||^2", low=0)
     inner_rate: float = option(0.1, "step size of these, which are plain gradient descent", above=0.0)
     eta: float = option(1.0, "how fast the constraint has to fall", low=0.0)

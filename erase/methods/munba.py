@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from erase.options import check, option
+from erase.preparation import one_anchor_option
 from erase.project import Projected
 from erase.rates import rate_of, rate_option
 from erase.scope import SCOPES
@@ -32,6 +33,7 @@ class MUNBa:
         choices=("anchor", "random"),
     )  # fmt: skip
     anchor_pictures: bool = option(False, "draw pictures of the anchor too and forget on both; not part of the method")
+    one_anchor: bool = one_anchor_option()
     xi: float = option(1e-8, "keeps the solution finite where the gradients are parallel", above=0.0)
     retain_target: str = option(
         "data", "what is kept on retain pictures: the data, as in training, or the original's predictions", choices=("data", "original")

@@ -12,6 +12,7 @@ from torch import Tensor
 from erase.micro import count, fitting
 from erase.optimizers import gradient_of
 from erase.options import check, option
+from erase.preparation import one_anchor_option
 from erase.rates import rate_of, rate_option
 from erase.scope import SCOPES
 from erase.task import Step, Task
@@ -32,6 +33,7 @@ class DiffusionSalUn:
     saliency_batches: int = option(10, "forget batches that the gradient is averaged over", low=1)
     unlearn: str = option("anchor", "what stands in for the concept: the anchor, or a random retain prompt", choices=("anchor", "random"))
     anchor_pictures: bool = option(False, "draw pictures of the anchor too and forget on both; not part of the method")
+    one_anchor: bool = one_anchor_option()
     retain_target: str = option(
         "data", "what is kept on retain pictures: the data, as in training, or the original's predictions", choices=("data", "original")
     )

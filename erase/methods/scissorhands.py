@@ -12,6 +12,7 @@ from erase.guard import Guard, held_out
 from erase.hardening import RELAPSE, SEARCH, against_prompts, relapses, sought
 from erase.micro import count, fitting
 from erase.options import check, option
+from erase.preparation import one_anchor_option
 from erase.rates import rate_of, rate_option
 from erase.repair import repair
 from erase.scope import SCOPES, in_scope, trimmable
@@ -43,9 +44,7 @@ class Scissorhands:
     anchor_pictures: bool = option(
         True, "draw pictures of the anchor too and forget on both: sampling passes there once the concept gives way"
     )
-    one_anchor: bool = option(
-        True, "of several anchors take the first alone: what is learned from several lies between them, where the concept itself may be"
-    )
+    one_anchor: bool = one_anchor_option()
     retain_target: str = option(
         "original",
         "what repair keeps to on retain pictures: the original's predictions, or the data, as in training",
