@@ -61,6 +61,7 @@ OFF: dict[str, Any] = {
     "unnamed": 0.0,
     "redirect": None,
     "one_anchor": False,
+    "cosine": False,
 }
 
 # The table of DESIGN section 3, point by point. 125 steps of 16 are 5 epochs over the 400 pictures of the paper.
@@ -198,6 +199,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "batch": (3, {}),
     "optimizer": ("sgd", {}),
     "learning_rate": (2e-3, {}),
+    "cosine": (True, {}),
     "two_sided": (True, {"unlearn": "ascent", "forget_weight": 1.0}),
     "per_layer": (True, {"unlearn": "ascent", "forget_weight": 0.0}),
     "project_update": (True, {"unlearn": "ascent", "forget_weight": 0.0}),

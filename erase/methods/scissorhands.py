@@ -60,6 +60,7 @@ class Scissorhands:
         choices=("adam", "adamw", "adafactor", "sgd"),
     )
     learning_rate: float | None = rate_option(8e-4, "step size of repair")
+    cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
     two_sided: bool = option(
         False, "also keep the unlearning gradient from hurting what is kept, where the two are opposed (restricted gradient)"
     )
@@ -190,6 +191,7 @@ class Scissorhands:
             per_layer=self.per_layer,
             of_update=self.project_update,
             momentum=self.momentum,
+            cosine=self.cosine,
             unlearn=unlearn,
             guard=guard,
             moved=moved,
