@@ -48,10 +48,11 @@ bench-large: $(READY)
 	for n in 200 860; do $(BIN)/python benchmarks/selection.py --scores $${n}_000_000 --json $(RESULTS)/selection-$${n}m.json || exit 1; done
 	$(BIN)/python benchmarks/whole_job.py --json $(RESULTS)/whole_job.json
 
-# Every preset and every part of the method, over seeds: an hour.
+# Every preset over seeds, every option and every part of the method: two hours.
 bench-quality: $(READY)
-	$(BIN)/python benchmarks/quality.py
-	$(BIN)/python benchmarks/quality.py --ablation
+	$(BIN)/erase-concept bench --concepts star red striped --seeds 3 --evaluate-count 48 --output runs/presets \
+	  --methods scissorhands scissorhands:preset=paper scissorhands:preset=reference
+	$(BIN)/python benchmarks/ablation.py --output runs/ablation --concepts star red striped --rows options parts
 
 # The same on a card, at Stable Diffusion 1.x's size with random weights; the large tables need 80 GB.
 bench-gpu: $(READY)

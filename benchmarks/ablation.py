@@ -1,10 +1,12 @@
-"""What each option of Scissorhands does to the numbers: the same pictures with and without it, and the interval of the difference.
+"""What each option and each part of Scissorhands does to the numbers: the same pictures with and without, the interval of the difference.
 
     python benchmarks/ablation.py --output runs/ablation                    every option, each alone on top of the defaults
+    python benchmarks/ablation.py --output runs/ablation --rows parts       every part of the method, taken away or as it is elsewhere
     python benchmarks/ablation.py --output runs/ablation --rows two_sided=true scope=full,trim_scope=cross-attention
 
 The runs are those of `erase-concept bench`, resumable like it, on concepts that settings may be chosen on. Writes ablation.json and
-ablation.md beside the bench's own files: differences in percentage points, picture by picture, with Tango's 95 % interval for pairs.
+ablation.md beside the bench's own files: differences in percentage points, picture by picture, with Tango's 95 % interval for pairs;
+`attributes` (the rest of what prompts of the concept ask for) is the difference of the means over concepts.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from host import facts
@@ -23,9 +26,15 @@ from erase.run import read_lines
 from eval.paired import paired_rates
 
 CONCEPTS = ("green", "star")
-ROWS = (
-    "one_anchor=true", "two_sided=true", "per_layer=true", "project_update=true", "projected=false", "spare=divide", "spare=exclude",
-    "layers=7", "forget_timesteps=0-0.85", "guard=0.1", "gone=0.05", "trimming=false", "fraction=0.02", "forget_weight=2",
+OPTIONS = (
+    "one_anchor=false", "cosine=true", "two_sided=true", "per_layer=true", "project_update=true", "spare=divide", "spare=exclude",
+    "layers=7", "forget_timesteps=0-0.85", "guard=0.1", "gone=0.05", "fraction=0.02", "forget_weight=2",
+)  # fmt: skip
+PARTS = (
+    "trimming=false", "steps=0", "projected=false", "unlearn=ascent,forget_weight=0.1", "unlearn=ascent,forget_weight=0.1,projected=false",
+    "retain_captions=1", "first_batch_only=true", "retain_target=data", "anchor_pictures=false", "signed=false", "scope=full",
+    "scope=full,trim_scope=cross-attention", "preset=paper", "preset=paper,learning_rate=0.0008", "preset=reference",
+    "preset=reference,learning_rate=0.0008",
 )  # fmt: skip
 ROLES = {"evaluate": "ua", "implicit": "described", "evaluate-retain": "kept"}
 
@@ -40,16 +49,22 @@ def differences(base: Sequence[Path], other: Sequence[Path]) -> dict[str, dict[s
     """other - base in percentage points by measure; the runs are of the same concepts, prompts and noise, in the same order."""
     before, after = outcomes(base), outcomes(other)
     found = {name: paired_rates(before[name], after[name]) for name in ROLES.values()}
-    return {name: p.record() for name, p in found.items()}
+    attributes = fmean(_attributes(run) for run in other) - fmean(_attributes(run) for run in base)
+    return {name: p.record() for name, p in found.items()} | {"attributes": {"difference": round(attributes, 4)}}
+
+
+def _attributes(folder: Path) -> float:
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return float(report["after"]["attributes_kept"]["value"])
 
 
 def table(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """As Markdown, a row an option."""
     names = list(ROLES.values())
-    lines = [f"| with | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    lines = [f"| with | {' | '.join(names)} | attributes |", "|---|" + "---:|" * (len(names) + 1)]
     for label, row in rows.items():
         cells = [f"{row[name]['difference']:+.1f} [{row[name]['low']:+.1f}, {row[name]['high']:+.1f}]" for name in names]
-        lines.append(f"| `{label}` | {' | '.join(cells)} |")
+        lines.append(f"| `{label}` | {' | '.join(cells)} | {row['attributes']['difference']:+.1f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -58,9 +73,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/ablation"))
     parser.add_argument("--concepts", nargs="+", default=list(CONCEPTS))
     parser.add_argument("--base", default="", help="options that all rows share, as option=value,...")
-    parser.add_argument("--rows", nargs="+", default=list(ROWS), help="what each row has beside them")
+    parser.add_argument("--rows", nargs="+", default=["options"], help="what each row has beside them; or options, or parts")
     parser.add_argument("--evaluate-count", type=int, default=48)
     given = parser.parse_args()
+    known = {"options": OPTIONS, "parts": PARTS}
+    given.rows = [row for name in given.rows for row in known.get(name, (name,))]
     methods = [_method(given.base), *(_method(",".join(filter(None, (given.base, row)))) for row in given.rows)]
     words = ["bench", "--output", str(given.output), "--concepts", *given.concepts, "--methods", *methods]
     if status := command([*words, "--evaluate-count", str(given.evaluate_count)]):
