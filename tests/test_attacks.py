@@ -18,7 +18,7 @@ from eval.attacks.completion import Completion, side
 from eval.attacks.direction import Direction, without
 from eval.attacks.errors import levels_of
 from eval.attacks.goal import Goal, noise_of, sources
-from eval.attacks.hard_prompt import HardPrompt, nearest
+from eval.attacks.hard_prompt import HardPrompt, as_the_original
 from eval.attacks.interpolate import Interpolate
 from eval.attacks.inversion import Inversion, captioned, marker, spoken
 from eval.attacks.known import ATTACKS, QUICK, chosen, lacking
@@ -182,12 +182,15 @@ def test_the_descent_never_raises_its_objective_and_lowers_it(tiny_pipeline: Pat
     assert_close(again, losses[-1])  # the text itself has the loss that was reported
 
 
-def test_the_nearest_word_of_a_words_own_vector_is_the_word(tiny_pipeline: Path):
-    victim = attacking.victim(tiny_pipeline)
-    words = vocabulary(victim)
-    tables = [table[numbers] for table, numbers in zip(victim.tables(), words.numbers, strict=True)]
-    rows = torch.tensor([[3, 1, 4], [1, 5, 9]])
-    assert torch.equal(nearest([3.0 * table[rows] for table in tables], tables), rows)
+def test_the_original_answers_as_the_original_where_the_concept_is_named(tiny_pipeline: Path, goal: Goal):
+    victim = attacking.victim(tiny_pipeline, tiny_pipeline)
+    levels = as_the_original(victim, goal, [0, 1], 5, 3)
+    index = torch.arange(2)
+    with torch.no_grad():
+        named = levels.loss(victim, victim.said([goal.of(i).text for i in (0, 1)]), index)
+        swapped = levels.loss(victim, victim.said([goal.of(i).text for i in (1, 0)]), index)
+    assert_close(named, torch.zeros(2), atol=1e-10, rtol=0)
+    assert (swapped > 1e-8).all()
 
 
 def test_a_list_brings_its_prompts_and_seeds(tmp_path: Path, tiny_pipeline: Path, goal: Goal):
