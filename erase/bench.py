@@ -99,7 +99,7 @@ def bench(plan: Bench, folder: Path, measure: Measure, show: Show | None = None,
                     shown(Event(f"{concept.name}, seed {seed}", 0, 0, note=f"{row.label} ({len(cells) + 1} of {total})"))
                     cells.append(_cell(plan, row, replace(job, output=str(place)), concept.name, folder, measure, shown))
                 if given in golds:
-                    cells.append(_gold(plan, golds[given], job, concept, folder, measure, shown))
+                    cells.append(gold_cell(plan, golds[given], job, concept, folder, measure, shown))
     return cells
 
 
@@ -183,7 +183,7 @@ def _cell(plan: Bench, row: Entry, job: Job, concept: str, home: Path, measure: 
     return _tried(work, job, Cell(row.label, concept, job.seed, place))
 
 
-def _gold(plan: Bench, gold: Path, job: Job, concept: Concept, home: Path, measure: Measure, show: Show) -> Cell:
+def gold_cell(plan: Bench, gold: Path, job: Job, concept: Concept, home: Path, measure: Measure, show: Show) -> Cell:
     """The same prompts and seeds drawn by the model that was trained without the concept."""
     place = home / "runs" / slug(concept.name, job.seed, RETRAIN)
     show(Event(f"{concept.name}, seed {job.seed}", 0, 0, note=RETRAIN))

@@ -1,4 +1,4 @@
-"""Run folders that are there already, as the cells of a bench: each says itself what it is. Reads only."""
+"""Run folders that are there already, as the cells of a bench: each says itself what it is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from erase.bench import Cell, unfinished
+from erase.bench import OWN, Bench, Cell, Measure, gold_cell, gold_folder, unfinished
 from erase.changes import changed_bytes
+from erase.concepts import load_concept
 from erase.diffusion import locate
 from erase.files import sha256
+from erase.job import Job, Show
 from erase.methods import METHODS
+from erase.relearning import Relearning
 from erase.run import Run
 from erase.task import InputError
 
@@ -72,6 +75,28 @@ def _same(first: Path, second: Path) -> None:
     options = [Run.read(folder).options for folder in (first, second)]
     if different := [name for name in names if options[0].get(name) != options[1].get(name)]:
         raise InputError(f"{first} and {second} differ in {different[0]}; give runs of one model, drawn in the same way")
+
+
+def golds_beside(
+    cells: Sequence[Cell], golds: Mapping[str, Path], folder: Path, relearning: Relearning, measure: Measure, show: Show
+) -> list[Cell]:
+    """What models that were trained without a concept draw for the prompts of these runs, under `folder`/runs; measured.
+
+    InputError for a concept that none of the runs has, and for a folder that is no model.
+    """
+    names = {cell.concept for cell in cells}
+    if strange := next((name for name in golds if name not in names), None):
+        raise InputError(f"--gold {strange}={golds[strange]} is of none of the runs' concepts; expected one of {', '.join(sorted(names))}")
+    models = {name: gold_folder(path) for name, path in golds.items()}
+    found = []
+    for cell in {(cell.concept, cell.seed): cell for cell in reversed(cells) if cell.concept in golds}.values():
+        options = Run.read(cell.folder).options
+        shared = {item.name: options[item.name] for item in fields(Job) if item.name in options and item.name not in OWN}
+        job = Job(**shared, concept=cell.concept, seed=cell.seed)
+        plan = Bench(job, (cell.concept,), (), (cell.seed,), {}, relearning)
+        concept = load_concept(cell.concept, job.model)
+        found.append(gold_cell(plan, models[cell.concept], job, concept, folder, measure, show))
+    return found
 
 
 def facts_of(cells: Sequence[Cell]) -> dict[str, Any]:

@@ -321,9 +321,21 @@ def test_runs_that_are_there_make_the_same_table(made: Path, capsys: pytest.Capt
     assert drawn == []
 
 
+def test_runs_that_are_there_stand_beside_a_retrained_model_too(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs, gold = [str(run_of(copy, row)) for row in (0, 1)], run_of(copy) / "model"
+    assert main(["bench", *runs, "--gold", f"star={gold}", "--output", str(tmp_path / "out"), "--json"]) == 0
+    found = by_label(json.loads(capsys.readouterr().out))
+    same, other = (row for label, row in found.items() if label.startswith("scissorhands"))
+    assert found["retrain"]["runs"] == 1
+    assert same["average_gap"] == {"mean": 0, "std": 0}
+    assert other["average_gap"]["mean"] > 0
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (lambda a, b: [a, b, "--gold", "heart=./gold"], "--gold heart=gold is of none of the runs' concepts; expected one of star"),
+        (lambda a, b: [a, b, "--gold", "star=./gold"], "gold is not there"),
         (lambda a, b: [a, a], "two rows are named scissorhands:"),
         (lambda a, b: [a, b, "--seeds", "2"], "--seeds is for a bench that makes its runs"),
         (lambda a, b: [a, b, "--guidance", "3"], "--guidance is for a bench that makes its runs"),

@@ -68,7 +68,7 @@ def _made(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, 
     seeds, first = (1 if options.seeds is None else options.seeds), options.first_seed or 0
     if seeds < 1 or first < 0:
         raise InputError(f"--seeds is {seeds} and --first-seed {first}; expected at least 1 and at least 0")
-    gold = dict(_named(text) for text in options.gold)
+    gold = dict(map(_named, options.gold))
     rows = tuple(entries(options.methods or ["all"], METHODS))
     plan = filled(Bench(Job(**shared), tuple(options.concepts), rows, tuple(range(first, first + seeds)), gold, relearning))
     folder = options.output or RUNS / slug("bench", Path(str(plan.job.model)).name, *plan.concepts)
@@ -86,20 +86,21 @@ def _named(text: str) -> tuple[str, Path]:
 def _gathered(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, display: Display) -> Made:
     """A bench of runs that are there already."""
     from erase.bench import relearned
-    from erase.bench_runs import cells_of, facts_of
+    from erase.bench_runs import cells_of, facts_of, golds_beside
     from erase.run import RUNS, Run
 
-    asked = [name for name in ("concepts", "methods", "seeds", "first_seed", "gold") if getattr(options, name)]
+    asked = [name for name in ("concepts", "methods", "seeds", "first_seed") if getattr(options, name)]
     if asked or shared:
         name = [*asked, *shared][0].replace("_", "-")
         raise InputError(f"--{name} is for a bench that makes its runs, and run folders were given; leave one of the two out")
     cells = cells_of(options.runs)
     folder = options.output or RUNS / "bench-runs"
+    golds = golds_beside(cells, dict(map(_named, options.gold)), folder, relearning, partial(measured, display), display)
     for cell in cells:
         if relearning.relearn:
             relearned(Run.read(cell.folder), cell.folder / "model", relearning, display)
         measured(display, cell.folder)
-    return folder, cells, facts_of(cells)
+    return folder, [*cells, *golds], facts_of(cells)
 
 
 def _report(folder: Path, cells: list[Any], facts: dict[str, Any], as_json: bool, words: list[str]) -> int:
