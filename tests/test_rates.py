@@ -39,8 +39,8 @@ def test_a_given_rate_is_what_is_given() -> None:
 def test_all_weights_go_slower_than_some() -> None:
     some, everything = (make_method("scissorhands", scope=scope) for scope in ("cross-attention", "full"))
     assert rate_of(some, matrices(WIDTH)) == 8e-4
-    assert rate_of(everything, matrices(WIDTH)) == 2e-4
-    assert rate_of(everything, matrices(2 * WIDTH)) == pytest.approx(1e-4)
+    assert rate_of(everything, matrices(WIDTH)) == 4e-4
+    assert rate_of(everything, matrices(2 * WIDTH)) == pytest.approx(2e-4)
     assert rate_of(make_method("munba", scope="full"), matrices(WIDTH)) == rate_of(make_method("munba"), matrices(WIDTH))
 
 

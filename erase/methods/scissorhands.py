@@ -59,7 +59,7 @@ class Scissorhands:
         "how repair descends; adafactor holds a third of adam's memory, and its rate is relative to the size of the weights",
         choices=("adam", "adamw", "adafactor", "sgd"),
     )
-    learning_rate: float | None = rate_option(8e-4, "step size of repair", full=2e-4)
+    learning_rate: float | None = rate_option(8e-4, "step size of repair", full=4e-4)
     cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
     two_sided: bool = option(
         False, "also keep the unlearning gradient from hurting what is kept, where the two are opposed (restricted gradient)"
