@@ -41,7 +41,7 @@ class DiffusionSalUn:
     steps: int = option(100, "training steps", low=0)
     batch: int = option(16, "forget pictures a step, and as many retain pictures", low=1)
     optimizer: str = option("adam", "how it descends", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float | None = rate_option(1e-4)
+    learning_rate: float | None = rate_option(4e-4)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},
