@@ -248,6 +248,7 @@ def relearned(run: Run, model: Path, settings: Relearning, show: Show) -> None:
     """Relearning from the run's own forget pictures; InputError where it has none."""
     if not run.forget_images.is_dir():
         raise InputError(f"{run.folder} has no forget pictures of its own to relearn from; leave --relearn out for this run")
+    settings = replace(settings, relearn_rate=settings.relearn_rate or RATES[is_small(model)])
     relearn(run, model, run.forget_images, settings, lambda done, total: show(Event("relearn", done, total)))
 
 

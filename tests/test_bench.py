@@ -24,7 +24,7 @@ from erase.job import Event, Job
 from erase.methods import METHODS
 from erase.methods.scissorhands import Scissorhands
 from erase.pipeline import erase_concept
-from erase.relearning import Relearning
+from erase.relearning import RATES, Relearning
 from erase.run import Run
 from erase.stages import erasing
 from erase.task import InputError, Step, Task
@@ -319,6 +319,12 @@ def test_runs_that_are_there_make_the_same_table(made: Path, capsys: pytest.Capt
     assert {row["method"] for row in found["methods"]} == {"original", "scissorhands"}
     assert set(found["methods"][1]["ua"]) == {"mean", "std"}
     assert drawn == []
+
+
+def test_runs_that_are_there_relearn_at_the_rate_of_their_model(copy: Path, tmp_path: Path) -> None:
+    run = run_of(copy)
+    assert main(["bench", str(run), "--relearn", "2", "--relearn-count", "2", "--output", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads((run / "relearn" / "relearn.json").read_text())["relearn_rate"] == RATES[True]
 
 
 def test_runs_that_are_there_stand_beside_a_retrained_model_too(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
