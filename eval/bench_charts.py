@@ -17,6 +17,7 @@ Table = Mapping[str, Mapping[str, int]]
 CELL, GUTTER = 26, 8  # of a confusion
 SEEDS, PICTURES = "one standard deviation over seeds", "95 % interval of the pictures, for one seed"
 ZOOM = 85.0  # where both are at least this, a second panel looks closer
+NEAR = 30  # pixels: of two points so near, the left one is named on the left
 
 
 def scatter(rows: Sequence[Row], title: str) -> str:
@@ -35,10 +36,10 @@ def scatter(rows: Sequence[Row], title: str) -> str:
     wide = 530.0
     if near:
         closer = [_ends(near, "kept"), _ends(near, "ua")]
-        whole += _panel(near, (600.0, 1006.0, 44.0, 470.0), closer[0], closer[1])
+        whole += _panel(near, (600.0, 1006.0, 44.0, 470.0), closer[0], closer[1], margin=148.0)
         whole += _frame(ends, closer, (74.0, 500.0, 44.0, 470.0))
         whole += [_text(600, 30, "the framed corner, larger", 13, "muted")]
-        wide = 1060.0
+        wide = 1160.0  # names of what is best stand right of it
     key = [
         _text(74, 30, f"a point a method; bars: {SEEDS if _seeds(shown) else PICTURES}", 13, "muted"),
         _mark("front", 80, 536), _text(94, 540, "no other is better in both", 12, "ink"),
@@ -133,7 +134,12 @@ def _frame(ends: Sequence[tuple[float, float]], closer: Sequence[tuple[float, fl
 
 
 def _panel(
-    rows: Sequence[Row], box: Box, x_ends: tuple[float, float], y_ends: tuple[float, float], unnamed: Sequence[Row] = ()
+    rows: Sequence[Row],
+    box: Box,
+    x_ends: tuple[float, float],
+    y_ends: tuple[float, float],
+    unnamed: Sequence[Row] = (),
+    margin: float = 28.0,
 ) -> list[str]:
     """Axes, points and their names; those that a closer look names are not named here."""
     left, right, top, bottom = box
@@ -152,8 +158,11 @@ def _panel(
     for row in rows:
         x, y = x_of(row["kept"]["mean"]), y_of(row["ua"]["mean"])
         parts.append(_mark(RETRAIN if row["label"] in BASELINES else "front" if row.get("front") else "behind", x, y))
-    for row in (row for row in rows if row not in unnamed):
-        parts += _label(row["label"], x_of(row["kept"]["mean"]), y_of(row["ua"]["mean"]), taken, (right + 28, bottom + 16))
+    places = [(x_of(row["kept"]["mean"]), y_of(row["ua"]["mean"])) for row in rows]
+    for (x, y), row in sorted(zip(places, rows, strict=True), key=lambda one: one[0], reverse=True):
+        if row not in unnamed:
+            right_of_it = any(0 < other - x < NEAR and abs(height - y) < NEAR for other, height in places)
+            parts += _label(row["label"], x, y, taken, (right + margin, bottom + 16), left_first=right_of_it)
     return parts
 
 

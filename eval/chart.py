@@ -188,11 +188,11 @@ def _thinned(points: Sequence[tuple[int, float]]) -> list[tuple[float, float]]:
     return [(sum(step for step, _ in part) / len(part), math.fsum(value for _, value in part) / len(part)) for part in parts]
 
 
-def _label(text: str, x: float, y: float, taken: list[Box], frame: tuple[float, float]) -> list[str]:
+def _label(text: str, x: float, y: float, taken: list[Box], frame: tuple[float, float], left_first: bool = False) -> list[str]:
     """Where it hides nothing: right of the point or left of it, else ever further above or below, with a line to the point."""
     wide = _width(text, 12)
     for shift in sorted(range(-600, 601, 15), key=abs):
-        for start in (x + 10, x - 10 - wide):
+        for start in (x - 10 - wide, x + 10) if left_first else (x + 10, x - 10 - wide):
             box = (start, y + shift - 8, start + wide, y + shift + 7)
             inside = box[0] >= 2 and box[2] <= frame[0] - 2 and box[1] >= 2 and box[3] <= frame[1] - 18
             if inside and not any(_overlap(box, other) for other in taken):
