@@ -1,7 +1,7 @@
 """A hard prompt that makes the erased model answer noisy pictures as the original answers them under the concept's prompt.
 
 P4D (Chin et al., ICML 2024, arXiv 2309.06135), with the whole prompt free, as in P4D-N. The search is greedy coordinate descent in
-place of the projected optimisation of the paper (Wen et al., arXiv 2302.03668), which on the embedded model found half as many.
+place of the projected optimisation of the paper (Wen et al., arXiv 2302.03668), which on the embedded model found fewer.
 """
 
 from __future__ import annotations
