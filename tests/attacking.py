@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +13,17 @@ from PIL import Image
 
 from erase.diffusion import open_model
 from erase.run import Run
+from eval.attacks.campaign import Campaign
 from eval.attacks.goal import Goal, Target
+from eval.attacks.inversion import Inversion
+from eval.attacks.named import Named
+from eval.attacks.setting import Setting, setting_of
+from eval.attacks.sight import Sight
 from eval.attacks.victim import Victim
 from eval.detectors import Detection
 
+PLAN = Campaign(attempts=4, at_once=2)
+ATTACKS_HERE = {"named": Named(), "inversion": Inversion(vectors=1, steps=(1, 2), batch=2)}
 TEXTS = ("a red star", "a blue star on a white background", "a dotted star")
 
 
@@ -70,3 +79,19 @@ def finished_run(folder: Path, model: Path) -> Run:
     counts = {"forget_count": 2, "retain_count": 2, "evaluate_count": 4, "sampling_steps": 2, "sampling_batch": 4, "device": "cpu"}
     job = Job("star", str(model), output=str(folder), **counts)
     return Run.read(erase_concept(job, {"steps": 1, "batch": 2, "sensitivity_batches": 1}))
+
+
+def opened(run: Path, gold: Path | None = None, bar: float = 127.0) -> Setting:
+    """A run to be attacked whose pictures of noise count as known ones, before a detector with this bar."""
+    setting = setting_of(run, "cpu", golds={"": gold} if gold else None)
+    targets = setting_of(run, "cpu").goals["control"].targets  # noise: the judge sees no star in any picture of it
+    own = replace(setting.goals["erased"], targets=targets)
+    labels = list(Bright().facts()["labels"]["shape"])  # type: ignore[index]
+    goals = {**setting.goals, "erased": own, "original": own, "gold": own}
+    return replace(setting, sight=Sight(Bright(bar), "shape", "star", labels), goals=goals, missing={})
+
+
+def attempt(index: int, *shows: bool, effort: float = 1.0) -> dict[str, Any]:
+    """A judged attempt with a look for each of `shows`."""
+    looks = [{"effort": effort * (k + 1), "by": "", "shows": shown, "saw": ""} for k, shown in enumerate(shows)]
+    return {"index": index, "asked": "", "looks": looks, "picture": ""}

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import attacking
 import pytest
+from attacking import ATTACKS_HERE, PLAN, attempt, opened
 
 from erase.files import sha256
 from erase.run import Run
 from erase.task import InputError
-from eval.attacks.campaign import Campaign, Ledger, attack_run, estimate_run
-from eval.attacks.inversion import Inversion
+from eval.attacks.campaign import Ledger, attack_run, estimate_run
 from eval.attacks.known import ATTACKS, chosen
 from eval.attacks.named import Named
 from eval.attacks.numbers import curve_of, excess, numbers, row_of
 from eval.attacks.random_tokens import RandomTokens
 from eval.attacks.section import attacks_of, section
-from eval.attacks.setting import Setting, setting_of
+from eval.attacks.setting import setting_of
 from eval.attacks.shares import seconds, whose
 from eval.attacks.sight import Sight, sight_of
 from eval.attacks.standing import Standing, standing
@@ -28,9 +28,6 @@ from eval.attacks.store import place
 from eval.attacks.table import table
 from eval.detectors import Detection
 from eval.measure import Tools
-
-PLAN = Campaign(attempts=4, at_once=2)
-ATTACKS_HERE = {"named": Named(), "inversion": Inversion(vectors=1, steps=(1, 2), batch=2)}
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +39,6 @@ def made(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(made: Path, tmp_path: Path) -> Path:
     shutil.copytree(made, tmp_path / "star")
     return tmp_path / "star"
-
-
-def opened(run: Path, gold: Path | None = None, bar: float = 127.0) -> Setting:
-    setting = setting_of(run, "cpu", gold=gold)
-    targets = setting_of(run, "cpu").goals["control"].targets  # noise: the judge sees no star in any picture of it
-    own = replace(setting.goals["erased"], targets=targets)
-    labels = list(attacking.Bright().facts()["labels"]["shape"])  # type: ignore[index]
-    goals = {**setting.goals, "erased": own, "original": own, "gold": own}
-    return replace(setting, sight=Sight(attacking.Bright(bar), "shape", "star", labels), goals=goals, missing={})
 
 
 def hashes(run: Path) -> dict[str, str]:
@@ -205,7 +193,7 @@ def test_what_is_no_run_and_what_has_no_model_is_refused(run: Path, tmp_path: Pa
     with pytest.raises(InputError, match=r"--concept ring was not erased in .*; expected star"):
         setting_of(run, "cpu", concept="ring")
     with pytest.raises(InputError, match=r"--gold .* is not there"):
-        setting_of(run, "cpu", gold=tmp_path / "none")
+        setting_of(run, "cpu", golds={"": tmp_path / "none"})
     shutil.rmtree(run / "model")
     with pytest.raises(InputError, match="has no model to attack"):
         setting_of(run, "cpu")
@@ -218,11 +206,6 @@ def test_without_a_detector_nothing_can_be_judged(run: Path):
 
 
 # --- counting -------------------------------------------------------------------------------------------------------
-
-
-def attempt(index: int, *shows: bool, effort: float = 1.0) -> dict:
-    looks = [{"effort": effort * (k + 1), "by": "", "shows": shown, "saw": ""} for k, shown in enumerate(shows)]
-    return {"index": index, "asked": "", "looks": looks, "picture": ""}
 
 
 def test_success_counts_an_attempt_once_any_look_shows_it_and_half_is_the_effort_of_half():

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from erase.commands.display import Display, quiet_libraries
 from erase.commands.flags import PROGRAM, Parser, add_flags
 from erase.task import InputError
 
+if TYPE_CHECKING:
+    from eval.attacks.campaign import Campaign
+    from eval.attacks.goal import Attack
+    from eval.attacks.setting import Setting
+
 
 def attack(given: list[str]) -> int:
-    """Attack a finished run, its original, and a model that never knew the concept alike, within a time budget."""
+    """Attack finished runs, their originals, and a model that never knew the concept alike, within a time budget."""
     from eval.attacks.campaign import Campaign
     from eval.attacks.known import ATTACKS, QUICK
 
@@ -20,6 +27,7 @@ def attack(given: list[str]) -> int:
   {PROGRAM} attack runs/heart-demo-scissorhands-1                                    a quick round, 5 minutes
   {PROGRAM} attack runs/heart-demo-scissorhands-1 --attacks all --budget 1h
   {PROGRAM} attack runs/nudity-1 --attacks inversion prefix --budget 2h --lists unlearndiffatk.csv
+  {PROGRAM} attack runs/heart-balanced runs/heart-robust --attacks all        side by side, what they share done once
 
 quick: {", ".join(QUICK)}.
 all:   {", ".join(ATTACKS)}.
@@ -27,13 +35,15 @@ The same command goes on where it stopped; a larger budget or more attacks go fu
     parser = Parser(
         prog=f"{PROGRAM} attack", description=attack.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path, help="a finished run, or an evaluation of a model of somebody else's")
+    parser.add_argument("runs", nargs="+", metavar="run", type=Path, help="finished runs, or evaluations of a model of somebody else's")
     parser.add_argument(
         "--attacks", nargs="+", metavar="NAME", help="quick, all, or names (default: quick, or none where there are --lists)"
     )
     parser.add_argument("--lists", nargs="+", type=Path, default=[], metavar="FILE", help="published prompts: .csv, .tsv or .jsonl files")
-    parser.add_argument("--budget", metavar="TIME", help="time to be shared, as 90s, 10m or 1h (default: 5m for quick, else 30m)")
-    parser.add_argument("--gold", type=Path, metavar="FOLDER", help="a model that was trained without the concept")
+    parser.add_argument("--budget", metavar="TIME", help="time a run, to be shared, as 90s, 10m or 1h (default: 5m for quick, else 30m)")
+    parser.add_argument(
+        "--gold", nargs="+", default=[], metavar="FOLDER", help="a model that was trained without the concept; of several as CONCEPT=FOLDER"
+    )
     parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="pictures of the concept (default: the original's, of the run)")
     parser.add_argument("--concept", help="which concept, where the run erased several")
     parser.add_argument("--detector", help="judge, nudenet, imagenet, clip, or your own as file.py:function (default: the concept's)")
@@ -49,40 +59,103 @@ def _attacked(options: argparse.Namespace) -> int:
     from dataclasses import fields
 
     from erase.diffusion import pick_device
-    from erase.job import Event
-    from eval.attacks.campaign import Campaign, attack_run, estimate_run
-    from eval.attacks.estimate import in_words
+    from eval.attacks.campaign import Campaign
     from eval.attacks.known import chosen
-    from eval.attacks.section import HOME, REPORT
-    from eval.attacks.setting import setting_of
+    from eval.attacks.setting import golds_of, setting_of
     from eval.attacks.shares import seconds
-    from eval.attacks.table import table
-    from eval.report import evaluate_run
 
     names = options.attacks or ([] if options.lists else ["quick"])
     budget = seconds(options.budget or ("5m" if names == ["quick"] else "30m"))
     attacks = chosen([name for text in names for name in text.split(",") if name], options.lists)
     if not attacks:
         raise InputError("--attacks names none; give quick, all, or names")
+    if len({run.resolve() for run in options.runs}) < len(options.runs):
+        raise InputError(f"a run is given twice among {', '.join(map(str, options.runs))}; give each once")
     plan = Campaign(**{item.name: value for item in fields(Campaign) if (value := getattr(options, item.name)) is not None})
     quiet_libraries()
-    setting = setting_of(
-        options.run, pick_device(options.device), options.concept, options.gold, options.pictures, options.detector
-    )  # fmt: skip
+    device, golds = pick_device(options.device), golds_of(options.gold)
+    settings = [setting_of(run, device, options.concept, golds, options.pictures, options.detector) for run in options.runs]
+    _check_concepts(settings, golds, options.pictures)
+    labels = _labels(settings)
     if options.estimate:
-        found = estimate_run(setting, attacks, plan)
-        print(json.dumps(found, indent=1, ensure_ascii=False) if options.json else in_words(found))
-        return 0
+        return _foreseen(settings, attacks, plan, options.json)
+    return _made(settings, labels, attacks, budget, plan, options)
+
+
+def _check_concepts(settings: list[Setting], golds: Mapping[str, Path], pictures: Path | None) -> None:
+    """InputError where what is given for one concept meets runs of several, or of another."""
+    names = list(dict.fromkeys(setting.concept for setting in settings))
+    if strange := next((name for name in golds if name and name not in names), None):
+        raise InputError(f"--gold {strange}={golds[strange]} is of none of the runs' concepts; expected {' or '.join(names)}")
+    given = {"--gold": golds.get(""), "--pictures": pictures}
+    if len(names) > 1 and (flag := next((flag for flag, path in given.items() if path), None)):
+        remedy = "CONCEPT=FOLDER for each" if flag == "--gold" else "the runs of one concept"
+        raise InputError(f"{flag} {given[flag]} is of one concept, and the runs are of {', '.join(names)}; give {remedy}")
+
+
+def _labels(settings: list[Setting]) -> dict[Path, str]:
+    """What made each run, as a bench names it, or the name of somebody else's model. InputError for two of one label, concept and seed."""
+    from erase.bench_runs import label_of
+
+    found: dict[tuple[str, str, int], Path] = {}
+    for setting in settings:
+        options, folder = setting.run.options, setting.run.folder
+        label = label_of(options) if "method_options" in options else Path(str(options["erased"])).name
+        seed = int(options["seed"] or 0)
+        if first := found.get((label, setting.concept, seed)):
+            raise InputError(f"{first} and {folder} are both {label} of {setting.concept}, seed {seed}; give one of them")
+        found[label, setting.concept, seed] = folder
+    return {folder: label for (label, _, _), folder in found.items()}
+
+
+def _foreseen(settings: list[Setting], attacks: Mapping[str, Attack], plan: Campaign, as_json: bool) -> int:
+    """What each run would take."""
+    from eval.attacks.campaign import estimate_run
+    from eval.attacks.estimate import in_words
+
+    found = [estimate_run(setting, attacks, plan) for setting in settings]
+    several = len(settings) > 1
+    if as_json:
+        print(json.dumps(found if several else found[0], indent=1, ensure_ascii=False))
+    else:
+        heads = [f"{setting.run.folder}\n" if several else "" for setting in settings]
+        print("\n\n".join(head + in_words(one) for head, one in zip(heads, found, strict=True)))
+    return 0
+
+
+def _made(
+    settings: list[Setting],
+    labels: Mapping[Path, str],
+    attacks: Mapping[str, Attack],
+    budget: float,
+    plan: Campaign,
+    options: argparse.Namespace,
+) -> int:
+    """The attacks, run after run, each lent what those before it have done on the same models."""
+    from erase.job import Event
+    from eval.attacks.campaign import attack_run
+    from eval.attacks.section import HOME, REPORT
+    from eval.attacks.table import table
+    from eval.attacks.together import tables, together
+    from eval.report import evaluate_run
+
+    folders, reports = list(labels), []
     with Display() as display:
-        report = attack_run(setting, attacks, budget, plan, lambda name, done, total: display(Event(f"attack: {name}", done, total)))
-        if setting.run.report.exists():  # the run's own report gets a section on it
-            evaluate_run(options.run, uncensored=options.uncensored)
-    home = options.run / HOME
-    print(
-        json.dumps(report, indent=1, ensure_ascii=False)
-        if options.json
-        else f"{table(report)}\n\nreport    {_page(options.run, home / REPORT)}"
-    )
+        for k, setting in enumerate(settings):
+            which = f" {k + 1}/{len(settings)}" if len(settings) > 1 else ""
+
+            def show(name: str, done: int, total: int, which: str = which) -> None:
+                display(Event(f"attack{which}: {name}", done, total))
+
+            reports.append(attack_run(setting, attacks, budget, plan, show, [folder for folder in folders if folder != folders[k]]))
+            if setting.run.report.exists():  # the run's own report gets a section on it
+                evaluate_run(folders[k], uncensored=options.uncensored)
+    found, text = (together(labels), tables) if len(folders) > 1 else (reports[0], table)
+    if options.json:
+        print(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        pages = "\n".join(f"report    {_page(folder, folder / HOME / REPORT)}" for folder in folders)
+        print(f"{text(found)}\n\n{pages}")
     return 0
 
 

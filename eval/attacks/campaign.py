@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from eval.attacks.section import HOME, REPORT
 from eval.attacks.setting import Setting
 from eval.attacks.shares import said, whose
 from eval.attacks.standing import Standing, forget, note
-from eval.attacks.store import key_of, place, recall
+from eval.attacks.store import borrowed, key_of, place, recall
 from eval.attacks.turn import turn
 
 SEED = 7_000_003  # added to the run's and the given one: not the noise of training or of the run's own pictures
@@ -47,11 +48,13 @@ class Campaign:
 
 
 class Ledger:
-    """What has been done and what it took: seconds by attack, records by attack and subject."""
+    """What has been done and what it took: seconds by attack, records by attack and subject. What runs `beside` have done on the
+    same models, the original's and the gold standard's turns above all, is copied from there.
+    """
 
-    def __init__(self, setting: Setting, attacks: Mapping[str, Attack], plan: Campaign) -> None:
+    def __init__(self, setting: Setting, attacks: Mapping[str, Attack], plan: Campaign, beside: Sequence[Path] = ()) -> None:
         self.setting, self.attacks, self.plan = setting, attacks, plan
-        self.home = setting.run.folder / HOME
+        self.home, self.beside = setting.run.folder / HOME, [folder / HOME for folder in beside]
         self.seed = SEED + int(setting.run.options["seed"] or 0) + 1_000_003 * plan.seed
         self._keys = {subject: setting.key(subject) for subject in setting.subjects}
         self.records: dict[str, dict[str, list[dict[str, Any]]]] = {
@@ -89,17 +92,23 @@ class Ledger:
         for subject, records in self.records[name].items():
             while self.attempts(name, len(records)):
                 number = len(records)
-                record = recall(place(self.home, name, subject, number), self.key(name, subject, number))
+                here, key = place(self.home, name, subject, number), self.key(name, subject, number)
+                record = recall(here, key) or borrowed(here, (place(home, name, subject, number) for home in self.beside), key)
                 if record is None:
                     break
                 records.append(record)
 
 
 def attack_run(
-    setting: Setting, attacks: Mapping[str, Attack], budget: float, plan: Campaign | None = None, show: Show | None = None
+    setting: Setting,
+    attacks: Mapping[str, Attack],
+    budget: float,
+    plan: Campaign | None = None,
+    show: Show | None = None,
+    beside: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Attack within `budget` seconds, those of earlier calls with the same options included; returns and writes the report. Stopped
-    by Ctrl-C it writes that of the turns that are complete.
+    by Ctrl-C it writes that of the turns that are complete. Turns on the same models that runs `beside` have are not made again.
 
     InputError where no attack can be made at all, or the budget is too small for one turn of any.
     """
@@ -109,7 +118,7 @@ def attack_run(
     if plan.overwrite:  # what is there is not to be lost to a budget in which nothing can be made
         check_budget(_estimates(Ledger(setting, able, plan)), budget)
     with Run.open(home, {"kind": "attacks", "device": setting.device}, plan.overwrite):
-        ledger = Ledger(setting, able, plan)
+        ledger = Ledger(setting, able, plan, beside)
         estimates = _estimates(ledger)
         try:
             left = _spend(ledger, estimates, budget, told)

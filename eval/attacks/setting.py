@@ -41,6 +41,11 @@ class Setting:
     missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def concept(self) -> str:
+        """Its name."""
+        return self.goals[ERASED].name
+
+    @property
     def subjects(self) -> list[str]:
         """Those that there are, in their order."""
         return [subject for subject in SUBJECTS if subject in self.models and subject in self.goals]
@@ -69,11 +74,14 @@ def setting_of(
     folder: Path,
     device: str,
     concept: str | None = None,
-    gold: Path | None = None,
+    golds: Mapping[str, Path] | None = None,
     pictures: Path | None = None,
     detector: str | None = None,
 ) -> Setting:
-    """A finished run, or an evaluation of somebody else's model. InputError for an unfinished one or an unknown concept."""
+    """A finished run, or an evaluation of somebody else's model; `golds` as `golds_of` says.
+
+    InputError for an unfinished one or an unknown concept.
+    """
     run = Run.read(folder)
     options = run.options
     if "sampling" not in options or options.get("folders"):
@@ -82,7 +90,7 @@ def setting_of(
     own = concept_of(record)
     asked = {**(options.get("asked") or {}), **({"detector": detector} if detector else {})}
     sight = sight_of(record, tools_of({**options, "concept_file": record, "asked": asked}, device=device))
-    models, missing = _models(folder, options, own, gold)
+    models, missing = _models(folder, options, own, golds or {})
     rows = [row for row in read_lines(folder / "samples" / "prompts.jsonl") if row.get("concept", own.name) == own.name]
     goal, why = _goal(run, own, rows, sight, pictures)
     goals = dict.fromkeys((ORIGINAL, ERASED, GOLD), goal)
@@ -96,6 +104,15 @@ def setting_of(
     return Setting(run, goals, models, sight, device, missing | ({"pictures": why} if why else {}))
 
 
+def golds_of(given: Sequence[str]) -> dict[str, Path]:
+    """Models that never knew a concept, from FOLDER (of whichever it is: under "") or CONCEPT=FOLDER."""
+    pairs = [("", "", text) if Path(text).expanduser().is_dir() or "=" not in text else text.partition("=") for text in given]
+    golds = {name: Path(path).expanduser() for name, _, path in pairs}
+    if len(golds) < len(pairs):
+        raise InputError(f"--gold {' '.join(given)} gives one concept two models; expected one each, as CONCEPT=FOLDER")
+    return golds
+
+
 def _concept(folder: Path, options: Mapping[str, Any], name: str | None) -> dict[str, Any]:
     """The run's concept; one of them where it has several."""
     several = {record["name"]: record for record in options.get("concepts") or [options["concept_file"]]}
@@ -106,7 +123,9 @@ def _concept(folder: Path, options: Mapping[str, Any], name: str | None) -> dict
     return dict(several[name or next(iter(several))])
 
 
-def _models(folder: Path, options: Mapping[str, Any], concept: Concept, gold: Path | None) -> tuple[dict[str, Path], dict[str, str]]:
+def _models(
+    folder: Path, options: Mapping[str, Any], concept: Concept, golds: Mapping[str, Path]
+) -> tuple[dict[str, Path], dict[str, str]]:
     """Folders of the subjects' models, and why one is not there."""
     models, missing = {}, {}
     try:
@@ -118,6 +137,7 @@ def _models(folder: Path, options: Mapping[str, Any], concept: Concept, gold: Pa
         raise InputError(f"{folder} has no model to attack; give the run's command again, it goes on where it stopped")
     models[ERASED] = Path(erased)
     shipped = gold_path(concept.name) if options["model"] == "demo" else None
+    gold = golds.get(concept.name, golds.get(""))
     if gold is not None:
         models[GOLD] = _gold(gold)
     elif shipped is not None and shipped.is_dir():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,21 @@ def recall(folder: Path, key: str) -> dict[str, Any] | None:
         return None
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record if record.get("key") == key else None
+
+
+def borrowed(folder: Path, others: Iterable[Path], key: str) -> dict[str, Any] | None:
+    """A turn that one of the other places has is copied here; None where none of them has it."""
+    for other in others:
+        record = recall(other, key)
+        if record is not None:
+            part = folder.with_name(f".{folder.name}.part")
+            with disk_errors(folder):
+                for old in (part, folder):
+                    shutil.rmtree(old, ignore_errors=True)
+                shutil.copytree(other, part)
+                part.rename(folder)
+            return record
+    return None
 
 
 def recorded(folder: Path) -> dict[str, Any]:
