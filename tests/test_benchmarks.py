@@ -9,11 +9,12 @@ import argparse
 import importlib
 import json
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 
 from erase.project import project
 from erase.repair import repair
@@ -263,10 +264,50 @@ def test_aims_are_met_or_missed_by_the_figures_beside_them(script):
     assert script("bench").targets({"methods": [{"label": "scissorhands"}]})[0][1] is False
 
 
+@pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
+def test_who_answers_rightly_sees_without_error_and_who_answers_nothing_sees_the_noise(kind, script, tmp_path, monkeypatch):
+    seen, latents = script("seen"), torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    schedule = DDPMScheduler(prediction_type=kind)
+
+    class Model:
+        size = 64
+
+        def __init__(self, right: bool) -> None:
+            self.right = right
+
+        def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+            return latents
+
+        def embed(self, prompts: list[str]) -> torch.Tensor:
+            return torch.zeros(len(prompts), 1, 1)
+
+        def noise_scheduler(self) -> DDPMScheduler:
+            return schedule
+
+        def unet(self) -> Any:
+            def answer(noisy: torch.Tensor, times: torch.Tensor, encoder_hidden_states: torch.Tensor) -> Any:
+                share = schedule.alphas_cumprod[times[0]]
+                noise = (noisy - share.sqrt() * latents) / (1 - share).sqrt()
+                said = noise if kind == "epsilon" else share.sqrt() * noise - (1 - share).sqrt() * latents
+                return SimpleNamespace(sample=said if self.right else torch.zeros_like(said))
+
+            return answer
+
+    picture = SimpleNamespace(path=tmp_path / "a.png", prompt="a star")
+    monkeypatch.setattr(seen, "read_images", lambda folder: [picture, picture])
+    monkeypatch.setattr(seen, "load_pixels", lambda paths, size: None)
+    monkeypatch.setattr(seen, "open_model", lambda folder, *rest: Model(folder.name == "right"))
+    assert max(seen.errors(Path("right"), tmp_path, 2)) < 1e-8
+    wrong = seen.errors(Path("wrong"), tmp_path, 2)
+    shares = [float(schedule.alphas_cumprod[t]) for t in seen.TIMESTEPS]
+    noise = [(1 - share) / share if kind == "epsilon" else 1 - share for share in shares]  # of latents of variance 1, all that is left
+    assert wrong == pytest.approx(noise, rel=0.2)
+
+
 def test_every_script_is_measured_here_or_by_hand(script):
     """A new script needs a line above; these are too long, or only share what others use."""
     by_hand = {
-        "ablation", "bench", "classify", "demo_quality", "erasing", "evaluation", "scenes_quality", "whole_job", "visitors",
+        "ablation", "bench", "classify", "demo_quality", "erasing", "evaluation", "scenes_quality", "seen", "whole_job", "visitors",
     }  # fmt: skip
     shared = {"host", "models", "fresh", "published", "floor", "visiting"}
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == set(TIMED) | {"gpu_step", "cost"} | by_hand | shared
