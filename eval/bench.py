@@ -71,6 +71,7 @@ def report(lines: Sequence[Line], protocol: Mapping[str, Any]) -> dict[str, Any]
         "average_gap": MEANINGS["average_gap"],
         "front": "complete rows than which no other is better in both ua and kept",
     }
+    rows = [row for row in rows if row["label"] != RETRAIN or row["runs"] or row["failures"]]  # else it stands with its own concepts
     front = [row["label"] for row in front_of(rows)]
     for row in rows:
         row["front"] = row["label"] in front
@@ -113,10 +114,10 @@ def beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 
 def ranked(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Methods: the nearest to the retrained model first, or where there is none, those with the best of their worse half."""
+    """Methods: the nearest to the retrained model first, or where a concept has none, those with the best of their worse half."""
 
     def place(row: Mapping[str, Any]) -> tuple[float, ...]:
-        if "average_gap" in row:
+        if "average_gap" in row and "gap_over" not in row:
             return (-row["runs"], row["average_gap"]["mean"])
         return (-row["runs"], -min((row[name]["mean"] for name in ("ua", "kept") if name in row), default=-math.inf))
 
@@ -185,7 +186,9 @@ def _gaps(one: Line, lines: Sequence[Line]) -> dict[str, float]:
 def _row(
     label: str, lines: Sequence[Line], numbers: Mapping[tuple[str, str, int], Mapping[str, float]], concepts: Sequence[str]
 ) -> dict[str, Any]:
-    """Means and deviations of one row over these concepts."""
+    """Means and deviations of one row over these concepts; distances to the retrained model over those that have one (`gap_over`,
+    where these are not all).
+    """
     mine = [one for one in lines if one["label"] == label and one["concept"] in concepts]
     seeds = sorted({one["seed"] for one in mine})
     complete = [seed for seed in seeds if all((label, concept, seed) in numbers for concept in concepts)]
@@ -194,10 +197,13 @@ def _row(
     row["failures"] = [{name: one[name] for name in ("concept", "seed", "failure")} for one in mine if one.get("failure")]
     if not complete:
         return row
+    beside = [concept for concept in concepts if all((RETRAIN, concept, seed) in numbers for seed in complete)]
+    row |= {"gap_over": beside} if 0 < len(beside) < len(concepts) else {}
     names = dict.fromkeys(name for (its, _, _), found in numbers.items() if its == label for name in found)
     for name in names:
-        values = [[numbers[label, concept, seed].get(name) for concept in concepts] for seed in complete]
-        if all(value is not None for of_seed in values for value in of_seed):
+        over = beside if name.startswith("gap_") or name in ("average_gap", "frechet_gold") else concepts
+        values = [[numbers[label, concept, seed].get(name) for concept in over] for seed in complete]
+        if over and all(value is not None for of_seed in values for value in of_seed):
             row[name] = spread([math.fsum(of_seed) / len(of_seed) for of_seed in values])  # type: ignore[arg-type]
     if len(concepts) > 1:
         row["worst"] = _worst(label, numbers, concepts, complete)

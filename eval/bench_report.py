@@ -125,8 +125,10 @@ def _gaps(report: Report) -> str:
         return ""
     words = (
         "The retrained model never saw the concept in training: the one thing that forgetting can be held against. "
-        "Points between it and each method, concept by concept and seed by seed, then averaged."
+        "Points between it and each method, concept by concept and seed by seed, then averaged"
     )
+    partly = next((row["gap_over"] for row in report["methods"] if "gap_over" in row), None)
+    words += f" over the concepts that have one: {safe(', '.join(partly))}." if partly else "."
     return titled("Distance to the retrained model", f"<p>{words}</p>{_table(cells)}")
 
 

@@ -76,9 +76,10 @@ def sentences(report: Report) -> list[str]:
     front = [row["label"] for row in ranked(rows) if row.get("front")]
     if front:
         said.append(f"No other row is better in both forgetting (ua) and keeping: {', '.join(front)}.")
-    near = [row for row in ranked(rows) if "average_gap" in row]
+    near = sorted((row for row in ranked(rows) if "average_gap" in row), key=lambda row: (-row["runs"], row["average_gap"]["mean"]))
     if near:
-        said.append(f"Nearest to the retrained model: {near[0]['label']}, {near[0]['average_gap']['mean']:.1f} points on average.")
+        only = f" (there is one for {', '.join(near[0]['gap_over'])})" if "gap_over" in near[0] else ""
+        said.append(f"Nearest to the retrained model{only}: {near[0]['label']}, {near[0]['average_gap']['mean']:.1f} points on average.")
     able = [row for row in ranked(rows) if "relearned" in row and row.get("kept", {"mean": 0})["mean"] >= KEEPS]
     if slow := sorted(able, key=lambda row: row["relearned"]["mean"]):
         last = slow[0]["relearn"]["steps"][-1]

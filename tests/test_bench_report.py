@@ -128,6 +128,23 @@ def test_relearning_counts_the_steps_until_half_of_the_pictures_are_back() -> No
     assert by_label(report([half], PROTOCOL))["a"]["relearn_steps"]["mean"] == 5
 
 
+def test_gaps_are_over_the_concepts_that_have_a_retrained_model_and_say_so() -> None:
+    found = report([one for one in lines() if (one["label"], one["concept"]) != ("retrain", "star")], PROTOCOL)
+    rows = by_label(found)
+    assert "retrain" not in rows  # its numbers are those of red alone, which stand with red
+    assert [row["label"] for row in found["concepts"] if row["concept"] == "red"][:2] == ["original", "retrain"]
+    assert rows["careful"]["gap_cra"]["mean"] == 10
+    assert rows["careful"]["cra"]["mean"] == 95
+    assert rows["careful"]["average_gap"]["mean"] == pytest.approx((9 + 9 + 0 + 10 + 10) / 5)
+    assert rows["careful"]["gap_over"] == ["red"]
+    assert rows["late"]["gap_over"] == ["red"]  # of the seed on which it came through
+    assert "Nearest to the retrained model (there is one for red): careful, 7.6 points on average." in sentences(found)
+    assert "over the concepts that have one: red." in page(found, {"scatter.svg": "", "relearn.svg": ""}, {}, {})
+    assert ranked(rows.values())[0]["label"] == "careful"
+    whole = by_label(report(lines(), PROTOCOL))
+    assert not [row for row in whole.values() if "gap_over" in row]
+
+
 def test_confusions_add_up_over_seeds() -> None:
     found = confusions(lines())
     assert found["star"]["careful"] == {"star": {"ring": 12, "star": 4}, "ring": {"ring": 14, "cross": 2}}
