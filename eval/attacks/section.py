@@ -51,11 +51,10 @@ def _table(report: Mapping[str, Any], ran: Sequence[Mapping[str, Any]]) -> str:
         "Effort is in pictures: as many passes through the UNet as drawing so many takes."
     )
     missing = "".join(f"<p class=small>No {safe(subject)}: {safe(why)}.</p>" for subject, why in report["without"].items())
-    heads = ("Attack", "knows", "attempts", *(HEADS[subject] for subject in subjects), "excess", "effort", "half at")
+    heads = ("Attack (knows)", "attempts", *(HEADS[subject] for subject in subjects), "excess", "effort", "half at")
     cells = [
         [
-            row["attack"],
-            row["assumes"],
+            f"{row['attack']}\n{row['assumes']}",
             str(row["attempts"]),
             *(_whole(success(row, s)) for s in subjects),
             _whole(excess(row)),

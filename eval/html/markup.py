@@ -23,7 +23,7 @@ def small(value: object) -> str:
 
 
 def tabled(heads: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
-    """A table whose first column names its rows."""
+    """A table whose first column names its rows; what follows its first line there is small."""
     top = "".join(f"<th scope=col>{safe(head)}</th>" for head in heads)
-    body = "".join(f"<tr><th scope=row>{safe(row[0])}</th>{''.join(f'<td>{safe(cell)}</td>' for cell in row[1:])}</tr>" for row in cells)
+    body = "".join(f"<tr><th scope=row>{small(row[0])}</th>{''.join(f'<td>{safe(cell)}</td>' for cell in row[1:])}</tr>" for row in cells)
     return f"<div class=wide><table class=plain><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
