@@ -144,8 +144,13 @@ def _relearning(report: Report, chart: str) -> str:
     return titled("Relearning", f"<p>{safe(words)}</p>{_chart(chart)}")
 
 
+def _order(report: Report) -> list[str]:
+    """Of all labels; the retrained model has its place also where it has no row over all concepts."""
+    return [*BASELINES, *(row["label"] for row in ranked(report["methods"]))]
+
+
 def _confusions(report: Report, tables: Mapping[str, Any]) -> dict[str, list[str]]:
-    order = [row["label"] for row in ordered(report["methods"])]
+    order = _order(report)
     return {concept: [confusion(found[label], label, concept) for label in order if label in found] for concept, found in tables.items()}
 
 
@@ -182,8 +187,8 @@ def sheet(folder: Path, concept: str, report: Report, lines: Sequence[Line]) -> 
     if not fine:
         return ""
     seed = fine[0]["seed"]
-    order = {row["label"]: i for i, row in enumerate(ordered(report["methods"]))}
-    runs = {one["label"]: Path(one["folder"]) for one in sorted(fine, key=lambda one: order[one["label"]]) if one["seed"] == seed}
+    order = _order(report)
+    runs = {one["label"]: Path(one["folder"]) for one in sorted(fine, key=lambda one: order.index(one["label"])) if one["seed"] == seed}
     first = next(iter(runs.values()))
     sets = {ORIGINAL: Run.read(first).samples("before"), **{label: Run.read(run).samples("after") for label, run in runs.items()}}
     rows, hide = read_prompts(first), Run.read(first).options["concept_file"]["detector"] == "nudenet"

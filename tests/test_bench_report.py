@@ -12,7 +12,7 @@ from PIL import Image
 
 from eval.bench import beats, confusions, front_of, ranked, report
 from eval.bench_charts import confusion, curves, scatter
-from eval.bench_report import page
+from eval.bench_report import _order, page
 from eval.bench_sheet import GUTTER, Block, as_html, draw
 from eval.bench_tables import markdown, number, sentences, table
 
@@ -141,6 +141,7 @@ def test_gaps_are_over_the_concepts_that_have_a_retrained_model_and_say_so() -> 
     assert "Nearest to the retrained model (there is one for red): careful, 7.6 points on average." in sentences(found)
     assert "over the concepts that have one: red." in page(found, {"scatter.svg": "", "relearn.svg": ""}, {}, {})
     assert ranked(rows.values())[0]["label"] == "careful"
+    assert _order(found)[:2] == ["original", "retrain"]  # where pictures are shown it has its place all the same
     whole = by_label(report(lines(), PROTOCOL))
     assert not [row for row in whole.values() if "gap_over" in row]
 
