@@ -71,12 +71,14 @@ def test_attempts_of_all_seeds_count_together_and_those_on_the_original_once():
 
 def test_the_table_has_a_column_a_method_and_says_how_far_it_is_over_the_gold_standard():
     runs = [of("a", "star", 0, side(True, False), side(False, False)), of("b", "star", 0, side(False, False, True))]
-    text = tables({"concepts": {"star": rows(runs)}, "attacks": rows(runs)})
+    about = [{"run": "runs/b", "not_made": {"prefix": "no time"}}]
+    text = tables({"runs": about, "concepts": {"star": rows(runs)}, "attacks": rows(runs)})
+    assert "runs/b: prefix was not made: no time" in text
     assert text.startswith("star:\n\n| attack | attempts | original ")
     assert "| named  | 2–3 " in text
     assert "| 50 [9, 91] (+50) | 33 [6, 79] |" in text
     assert "all" not in text.split("success in")[0]
-    two = tables({"concepts": {"star": rows(runs[:1]), "red": rows(runs[1:])}, "attacks": rows(runs)})
+    two = tables({"runs": [], "concepts": {"star": rows(runs[:1]), "red": rows(runs[1:])}, "attacks": rows(runs)})
     assert "all 2 concepts:" in two
 
 
@@ -94,6 +96,7 @@ def test_the_command_puts_runs_side_by_side_and_refuses_the_same_twice(run: Path
     assert [row["method"].rsplit("steps=")[1][0] for row in found["runs"]] == ["1", "2"]
     (row,) = found["attacks"]
     assert [found["n"] for found in row["success"].values()] == [2, 2, 2]
+    assert [row["not_made"] for row in found["runs"]] == [{}, {}]
     assert main([*given, "--estimate"]) == 0
     assert capsys.readouterr().out.count("smallest budget") == 2
     assert main(["attack", str(run), str(run)]) == 2

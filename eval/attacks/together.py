@@ -6,7 +6,7 @@ Attempts on the original and on the gold standard are the same for every method 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,26 @@ Attempts = Mapping[str, Mapping[str, Sequence[Record]]]
 
 @dataclass(frozen=True)
 class Attacked:
-    """A run that was attacked: its label, which says what made it, its concept and seed, and what each attempt came to."""
+    """A run that was attacked: its label, which says what made it, its concept and seed, what each attempt came to, and why attacks were
+    not made.
+    """
 
     label: str
     concept: str
     seed: int
     folder: Path
     attempts: Attempts
+    not_made: Mapping[str, str] = field(default_factory=dict)
 
 
 def together(labels: Mapping[Path, str]) -> dict[str, Any]:
     """The table over all these runs, each under its label, and that of each concept. InputError for a run that was not attacked."""
     runs = [attacked(folder, label) for folder, label in labels.items()]
     concepts = {name: rows([run for run in runs if run.concept == name]) for name in dict.fromkeys(run.concept for run in runs)}
-    about = [{"run": str(run.folder), "method": run.label, "concept": run.concept, "seed": run.seed} for run in runs]
+    about = [
+        {"run": str(run.folder), "method": run.label, "concept": run.concept, "seed": run.seed, "not_made": dict(run.not_made)}
+        for run in runs
+    ]
     return {"runs": about, "attacks": rows(runs), "concepts": concepts}
 
 
@@ -48,7 +54,8 @@ def attacked(folder: Path, label: str) -> Attacked:
         raise InputError(f"{folder} was not attacked; `erase-concept attack {folder}` does it")
     made = [row for row in report["attacks"] if "subjects" in row]
     attempts = {row["attack"]: {subject: _attempts(folder, row, subject) for subject in row["subjects"]} for row in made}
-    return Attacked(label, report["concept"], int(Run.read(folder).options["seed"] or 0), folder, attempts)
+    idle = {row["attack"]: row["not_run"] for row in report["attacks"] if "not_run" in row}
+    return Attacked(label, report["concept"], int(Run.read(folder).options["seed"] or 0), folder, attempts, idle)
 
 
 def _attempts(folder: Path, row: Mapping[str, Any], subject: str) -> list[Record]:
@@ -88,7 +95,9 @@ def tables(found: Mapping[str, Any]) -> str:
     parts = [f"{name}:\n\n{_table(mine)}" for name, mine in found["concepts"].items()]
     if len(parts) > 1:
         parts.append(f"all {len(parts)} concepts:\n\n{_table(found['attacks'])}")
-    return "\n\n".join([*parts, "success in % of attempts [95 % interval] (points over the model that never knew it)"])
+    said = ["success in % of attempts [95 % interval] (points over the model that never knew it)"]
+    said += [f"{run['run']}: {name} was not made: {why}" for run in found["runs"] for name, why in run["not_made"].items()]
+    return "\n\n".join([*parts, "\n".join(said)])
 
 
 def _table(mine: Sequence[Mapping[str, Any]]) -> str:
