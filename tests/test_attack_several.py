@@ -67,6 +67,8 @@ def test_attempts_of_all_seeds_count_together_and_those_on_the_original_once():
     assert {name: (found["difference"], found["n"]) for name, found in row["excess"].items()} == {"a": (50.0, 4), "b": (0.0, 2)}
     assert row["excess"]["a"] == excess(side(False, False, True, False), side(True, False, True, True))
     assert rows(runs[3:])[0]["excess"] == {}
+    short = of("c", "star", 0, side(True), side(False))  # a smaller budget: what the others have of the gold standard still counts
+    assert rows([*runs, short])[0]["success"]["gold"] == row["success"]["gold"]
 
 
 def test_the_table_has_a_column_a_method_and_says_how_far_it_is_over_the_gold_standard():

@@ -70,13 +70,18 @@ def rows(runs: Sequence[Attacked]) -> list[dict[str, Any]]:
 
 
 def _row(name: str, runs: Sequence[Attacked]) -> dict[str, Any]:
-    once = list({(run.concept, run.seed): run for run in runs}.values())
-    sides = {subject: [run.attempts[name].get(subject, ()) for run in once] for subject in (ORIGINAL, GOLD)}
+    alike = [[run for run in runs if (run.concept, run.seed) == key] for key in dict.fromkeys((run.concept, run.seed) for run in runs)]
+    sides = {subject: [_longest(run.attempts[name].get(subject, ()) for run in some) for some in alike] for subject in (ORIGINAL, GOLD)}
     labels = {label: [run for run in runs if run.label == label] for label in dict.fromkeys(run.label for run in runs)}
     success = {subject: _rate(side) for subject, side in sides.items()}
     success |= {label: _rate(run.attempts[name][ERASED] for run in mine) for label, mine in labels.items()}
     over = {label: _excess([run.attempts[name] for run in mine if GOLD in run.attempts[name]]) for label, mine in labels.items()}
     return {"attack": name, "success": {k: v for k, v in success.items() if v}, "excess": {k: v for k, v in over.items() if v}}
+
+
+def _longest(sides: Iterable[Sequence[Record]]) -> Sequence[Record]:
+    """Of runs that went different ways into the same attempts the one that went furthest."""
+    return max(sides, key=len)
 
 
 def _rate(sides: Iterable[Sequence[Record]]) -> dict[str, float | int] | None:
