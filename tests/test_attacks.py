@@ -44,7 +44,7 @@ SHORT = {
     "random-tokens": RandomTokens(words=2, tries=2),
     "prefix": Prefix(words=2, steps=2, candidates=2, levels=1),
     "hard-prompt": HardPrompt(words=3, steps=2, levels=1),
-    "direction": Direction(words=3, steps=1, candidates=2, pairs=2, strengths=(2.0,)),
+    "direction": Direction(words=3, steps=1, candidates=2, strengths=(2.0,)),
     "inversion-1": Inversion(vectors=1, steps=(1,), batch=2),
     "inversion": Inversion(vectors=2, steps=(1, 2), batch=2),
     "inversion-8": Inversion(vectors=8, steps=(1,), batch=2),
@@ -206,6 +206,23 @@ def test_a_list_brings_its_prompts_and_seeds(tmp_path: Path, tiny_pipeline: Path
         listed(path)
 
 
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_a_direction_leads_from_the_harmless_prompt_to_the_one_that_names_it(
+    strength: float, tiny_pipeline: Path, goal: Goal, monkeypatch: pytest.MonkeyPatch
+):
+    """At strength 0 nothing is nearer than the harmless prompt itself, at 1 the prompt with the name: both are hit exactly."""
+    victim, seen = attacking.victim(tiny_pipeline), []
+
+    def asked(victim, words, rows, rests, loss, *more):
+        texts = [goal.of(i).text if strength else without(goal, goal.of(i).text, i) for i in (0, 1)]
+        seen.append(loss(victim.said(texts), torch.arange(2)))
+        yield rows, seen[-1]
+
+    monkeypatch.setattr("eval.attacks.direction.descend", asked)
+    looks(replace(SHORT["direction"], strengths=(strength,)), victim, goal, [0, 1])
+    assert_close(seen[0], torch.zeros(2))
+
+
 # --- embeddings -----------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +301,16 @@ def test_what_is_given_of_a_picture_stays_and_sides_take_turns(tiny_pipeline: Pa
     whole = looks(Completion(given=(1.0,)), victim, goal, [0])[0]
     clean = victim.model.encode(load_pixels([goal.targets[0].picture], 64))
     assert attacking.same_pictures(whole.images, victim.decode(clean))
+
+
+def test_of_each_doubling_of_the_seeds_the_nearest_are_looked_at_and_none_twice(
+    tiny_pipeline: Path, goal: Goal, monkeypatch: pytest.MonkeyPatch
+):
+    """Of seeds 0, 1 | 2, 3 | 4 to 7 with the distances below, two a round."""
+    far = iter([[5.0, 3.0], [4.0, 1.0], [2.0, 9.0, 8.0, 0.0]])
+    monkeypatch.setattr("eval.attacks.seeds.distances", lambda *given: next(far))
+    found = looks(Seeds(seeds=8, nearest=2), attacking.victim(tiny_pipeline), goal, [0])
+    assert [look.by[0] for look in found] == [f"seed {j} of {end}" for j, end in ((1, 2), (0, 2), (3, 4), (2, 4), (7, 8), (4, 8))]
 
 
 # --- weights --------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 Ring-A-Bell (Tsai et al., ICLR 2024, arXiv 2310.10012): needs the text encoder and no UNet, so what is found is the same
 whichever model is attacked. The concept's own name is not among the words; the search is greedy coordinate descent in
-place of the paper's genetic one.
+place of the paper's genetic one. The direction is each prompt's own, what the name changes in it: the paper's mean over prompts
+blurs what stands at another place in each.
 """
 
 from __future__ import annotations
@@ -32,10 +33,9 @@ class Direction:
     shared: ClassVar[bool] = False
 
     words: int = option(12, "words of the prompt", low=1, high=64)
-    steps: int = option(40, "steps of the search for each strength", low=1)
+    steps: int = option(60, "steps of the search for each strength", low=1)
     candidates: int = option(16, "exchanges that are tried a step", low=1)
-    pairs: int = option(32, "pairs of prompts with and without the concept", low=1)
-    strengths: tuple[float, ...] = (1.0, 2.0, 3.0)
+    strengths: tuple[float, ...] = (1.0, 1.5)
 
     def __post_init__(self) -> None:
         check(self)
@@ -44,12 +44,13 @@ class Direction:
         return n * each * len(self.strengths)
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
-        way = direction(victim, goal, self.pairs)
         known = vocabulary(victim, goal.words)
         count = min(self.words, victim.model.tokens([""])[0].shape[1] - 2)
-        plain = victim.said([without(goal, goal.of(i).text, i) for i in attempts])
+        with torch.no_grad():
+            plain = victim.said([without(goal, goal.of(i).text, i) for i in attempts]).text
+            way = victim.said([goal.of(i).text for i in attempts]).text - plain
         for strength in self.strengths:
-            wanted = plain.text + strength * way.text
+            wanted = plain + strength * way
 
             def loss(said: Said, owner: Tensor, wanted: Tensor = wanted) -> Tensor:
                 return (said.text - wanted[owner.to(wanted.device)]).square().flatten(1).mean(dim=1)
@@ -59,14 +60,6 @@ class Direction:
             *_, (rows, _) = search
             texts = [known.text(row) for row in rows]
             yield Look(victim.draw(victim.said(texts), sources(seed, attempts)), texts)
-
-
-def direction(victim: Victim, goal: Goal, pairs: int) -> Said:
-    """The mean difference of text embeddings (1, tokens, width) between prompts that name the goal and the same without it."""
-    texts = list(dict.fromkeys(target.text for target in goal.targets))[:pairs]
-    with torch.no_grad():
-        named, plain = victim.said(texts), victim.said([without(goal, text, i) for i, text in enumerate(texts)])
-    return Said((named.text - plain.text).mean(dim=0, keepdim=True))
 
 
 def without(goal: Goal, text: str, turn: int) -> str:
