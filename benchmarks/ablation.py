@@ -3,10 +3,13 @@
     python benchmarks/ablation.py --output runs/ablation                    every option, each alone on top of the defaults
     python benchmarks/ablation.py --output runs/ablation --rows parts       every part of the method, taken away or as it is elsewhere
     python benchmarks/ablation.py --output runs/ablation --rows two_sided=true scope=full,trim_scope=cross-attention
+    python benchmarks/ablation.py --output runs/robust --base preset=robust --rows robust --attacks partial inversion relearn
 
 The runs are those of `erase-concept bench`, resumable like it, on concepts that settings may be chosen on. Writes ablation.json and
 ablation.md beside the bench's own files: differences in percentage points, picture by picture, with Tango's 95 % interval for pairs;
-`attributes` (the rest of what prompts of the concept ask for) is the difference of the means over concepts.
+`attributes` (the rest of what prompts of the concept ask for) is the difference of the means over concepts. With --attacks every run is
+attacked with these, and a second table has the share of attempts in which each brings the concept back, all concepts together, and how
+many times as long as the base erasing took.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ from host import facts
 from erase.bench import slug
 from erase.cli import main as command
 from erase.run import read_lines
+from eval.attacks import ERASED
+from eval.attacks.numbers import succeeded
+from eval.attacks.together import attacked
+from eval.intervals import rate
 from eval.paired import paired_rates
 
 CONCEPTS = ("green", "star")
@@ -35,6 +42,10 @@ PARTS = (
     "retain_captions=1", "first_batch_only=true", "retain_target=data", "anchor_pictures=false", "signed=false", "scope=full",
     "scope=full,trim_scope=cross-attention", "preset=paper", "preset=paper,learning_rate=0.0008", "preset=reference",
     "preset=reference,learning_rate=0.0008",
+)  # fmt: skip
+ROBUST = (
+    "cosine=false", "steps=100", "unnamed=0", "redirect=none", "scope=cross-attention,unnamed=0,redirect=none", "adversarial=2",
+    "relapse=2",
 )  # fmt: skip
 ROLES = {"evaluate": "ua", "implicit": "described", "evaluate-retain": "kept"}
 
@@ -58,6 +69,27 @@ def _attributes(folder: Path) -> float:
     return float(report["after"]["attributes_kept"]["value"])
 
 
+def attacks_on(folders: Sequence[Path]) -> dict[str, Any]:
+    """Of runs that were attacked: the share of attempts that bring the concept back, by attack, all runs together."""
+    runs = [attacked(folder, "").attempts for folder in folders]
+    return {name: rate([succeeded(one) for run in runs for one in run[name][ERASED]]).record() for name in runs[0]}
+
+
+def seconds(folders: Sequence[Path]) -> float:
+    """That erasing took, all runs together."""
+    return sum(json.loads((folder / "stages.json").read_text(encoding="utf-8"))["erase"]["seconds"] for folder in folders)
+
+
+def attack_table(found: Mapping[str, Mapping[str, Any]], times: Mapping[str, float]) -> str:
+    """As Markdown, a row an option, the base first."""
+    names = list(next(iter(found.values())))
+    lines = [f"| with | erasing takes | {' | '.join(f'`{name}`' for name in names)} |", "|---|---:|" + "---:|" * len(names)]
+    for label, row in found.items():
+        cells = [f"{row[name]['value']:.0f} [{row[name]['low']:.0f}, {row[name]['high']:.0f}]" for name in names]
+        lines.append(f"| `{label}` | {times[label]:.1f} × | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def table(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """As Markdown, a row an option."""
     names = list(ROLES.values())
@@ -75,8 +107,10 @@ def main() -> None:
     parser.add_argument("--base", default="", help="options that all rows share, as option=value,...")
     parser.add_argument("--rows", nargs="+", default=["options"], help="what each row has beside them; or options, or parts")
     parser.add_argument("--evaluate-count", type=int, default=48)
+    parser.add_argument("--attacks", nargs="+", metavar="NAME", help="attack every run with these")
+    parser.add_argument("--attempts", type=int, default=16, help="of each attack on each run")
     given = parser.parse_args()
-    known = {"options": OPTIONS, "parts": PARTS}
+    known = {"options": OPTIONS, "parts": PARTS, "robust": ROBUST}
     given.rows = [row for name in given.rows for row in known.get(name, (name,))]
     methods = [_method(given.base), *(_method(",".join(filter(None, (given.base, row)))) for row in given.rows)]
     words = ["bench", "--output", str(given.output), "--concepts", *given.concepts, "--methods", *methods]
@@ -85,9 +119,20 @@ def main() -> None:
     runs = {method: [given.output / "runs" / slug(concept, 0, method) for concept in given.concepts] for method in methods}
     rows = {row: differences(runs[methods[0]], runs[method]) for row, method in zip(given.rows, methods[1:], strict=True)}
     about: dict[str, Any] = {"facts": facts(), "base": methods[0], "concepts": given.concepts, "evaluate_count": given.evaluate_count}
-    (given.output / "ablation.json").write_text(json.dumps(about | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
-    (given.output / "ablation.md").write_text(table(rows), encoding="utf-8")
-    print(f"\n{table(rows)}")
+    found, text = {"rows": rows}, table(rows)
+    if given.attacks:
+        every = [str(folder) for folders in runs.values() for folder in folders]
+        words = ["attack", *every, "--attacks", *given.attacks, "--attempts", str(given.attempts), "--budget", "100h"]
+        if status := command(words):
+            raise SystemExit(status)
+        labels = dict(zip(methods, (methods[0], *given.rows), strict=True))
+        times = {labels[method]: round(seconds(runs[method]) / seconds(runs[methods[0]]), 3) for method in methods}
+        broken = {labels[method]: attacks_on(runs[method]) for method in methods}
+        about |= {"attempts": given.attempts}
+        found, text = found | {"times_as_long": times, "attacks": broken}, f"{text}\n{attack_table(broken, times)}"
+    (given.output / "ablation.json").write_text(json.dumps(about | found, indent=1) + "\n", encoding="utf-8")
+    (given.output / "ablation.md").write_text(text, encoding="utf-8")
+    print(f"\n{text}")
 
 
 def _method(options: str) -> str:

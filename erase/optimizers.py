@@ -14,21 +14,35 @@ from erase.task import Batch, Diverged, InputError, Loss
 
 # optimizer -> bytes a weight of its state, and of what it holds for a moment while it updates all weights at once.
 STATE_BYTES = {"adam": (8, 4), "adamw": (8, 4), "adafactor": (1, 0), "sgd": (4, 4)}
+MULTIPLE = "multiple"  # in a group of weights: its rate in multiples of the optimizer's
 
 
-def make_optimizer(name: str, weights: Sequence[Tensor], rate: float, momentum: float = 0.9, decay: float = 0.0) -> torch.optim.Optimizer:
-    """The optimizer by name; InputError for another name."""
+def make_optimizer(
+    name: str, weights: Sequence[Tensor], rate: float, momentum: float = 0.9, decay: float = 0.0, multiples: Sequence[float] | None = None
+) -> torch.optim.Optimizer:
+    """The optimizer by name, each weight's rate a multiple of `rate`, 1 by default; InputError for another name."""
     # foreach holds temporaries as large as all weights; on a card there is a kernel that holds none.
     how: dict[str, Any] = {"fused": True} if all(weight.is_cuda for weight in weights) else {"foreach": True}
+    many = multiples or [1.0] * len(weights)
+    groups = [
+        {"params": [weight for weight, own in zip(weights, many, strict=True) if own == multiple], "lr": rate * multiple, MULTIPLE: multiple}
+        for multiple in dict.fromkeys(many)
+    ]
     if name == "adam":
-        return torch.optim.Adam(weights, lr=rate, weight_decay=decay, **how)
+        return torch.optim.Adam(groups, weight_decay=decay, **how)
     if name == "adamw":
-        return torch.optim.AdamW(weights, lr=rate, weight_decay=decay, **how)
+        return torch.optim.AdamW(groups, weight_decay=decay, **how)
     if name == "sgd":
-        return torch.optim.SGD(weights, lr=rate, momentum=momentum, weight_decay=decay, **how)
+        return torch.optim.SGD(groups, momentum=momentum, weight_decay=decay, **how)
     if name == "adafactor":
-        return torch.optim.Adafactor(weights, lr=rate, weight_decay=decay, foreach=False)
+        return torch.optim.Adafactor(groups, weight_decay=decay, foreach=False)
     raise InputError(f"optimizer {name!r} is unknown: give adam, adamw, adafactor or sgd")
+
+
+def set_rate(update: torch.optim.Optimizer, rate: float) -> None:
+    """Of every weight its multiple of `rate`."""
+    for group in update.param_groups:
+        group["lr"] = rate * group[MULTIPLE]
 
 
 def gradient_of(

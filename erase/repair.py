@@ -14,7 +14,7 @@ from torch import Tensor
 
 from erase.guard import Guard
 from erase.micro import count, fitting
-from erase.optimizers import finite, gradient_of, make_optimizer, put_back, restore, snapshot_of
+from erase.optimizers import finite, gradient_of, make_optimizer, put_back, restore, set_rate, snapshot_of
 from erase.project import project, project_update
 from erase.task import Batch, Diverged, Loss, Step, Task
 
@@ -37,6 +37,7 @@ def repair(
     momentum: float = 0.9,
     weight_decay: float = 0.0,
     cosine: bool = False,
+    multiples: Mapping[str, float] | None = None,
     guard: Guard | None = None,
     moved: Moved | None = None,
     resume: Mapping[str, Tensor] | None = None,
@@ -45,7 +46,7 @@ def repair(
 
     Step i, from 1, sees forget and retain batches i - 1.
     `optimizer` is adam, adamw, adafactor or sgd, and `momentum` is for the last. With `cosine` the rate falls to 0 along
-    half a cosine. `unlearn` stands in for the task's own. Modules stay in the mode in which the task has them. A step's
+    half a cosine; a weight named in `multiples` has so many times it. `unlearn` stands in for the task's own. Modules stay in the mode in which the task has them. A step's
     `snapshot` holds the state at the time it is called; with an earlier one as `resume` the run goes on bit for bit as if
     it had not stopped.
 
@@ -62,7 +63,8 @@ def repair(
     Diverged, before anything is changed, when a loss or gradient is not finite.
     """
     network, weights, descend = task.network, list(task.weights.values()), unlearn or task.unlearn
-    update = make_optimizer(optimizer, weights, learning_rate, momentum, weight_decay)
+    own = [(multiples or {}).get(name, 1.0) for name in task.weights]
+    update = make_optimizer(optimizer, weights, learning_rate, momentum, weight_decay, own)
     done, micro = restore(network, task.weights, update, resume) if resume else (0, 0)
     micro = micro or task.micro_batch or 0
     moved = moved or (lambda number, micro: nullcontext())
@@ -119,7 +121,7 @@ def _take_step(
     """The optimizer's step from the gradient g; given g_u, without its part along g_u if that would raise U. How much that was, by rate."""
     for weight, gradient in zip(weights, g, strict=True):
         weight.grad = gradient
-    update.param_groups[0]["lr"] = rate
+    set_rate(update, rate)
     before = [weight.detach().clone() for weight in weights] if g_u is not None else []
     update.step()
     update.zero_grad(set_to_none=True)

@@ -170,6 +170,7 @@ OTHER = {  # option -> another value than its default, as it is typed, and as it
     "spare": ("divide", "divide"),
     "unnamed": ("0.25", 0.25),
     "redirect": ("2.5", 2.5),
+    "cross_attention_rate": ("2.5", 2.5),
     "guard": ("0.25", 0.25),
     "gone": ("0.25", 0.25),
 }

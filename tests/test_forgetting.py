@@ -90,6 +90,20 @@ def test_pictures_of_the_concept_are_answered_so_and_those_of_the_anchor_by_the_
     assert 0 < turned < 12
 
 
+def test_under_more_noise_than_picture_the_named_keep_the_anchors_answer_and_the_unnamed_are_led(model: StableDiffusion) -> None:
+    latents, how = with_pictures_of_the_anchor(), Forgetting(redirect=2.0, unnamed=0.5)
+    task = task_of(model, latents=latents, anchored=8, forgetting=how, kind="epsilon")
+    seen = set()
+    for i in range(8):
+        b = task.forget(i)
+        hidden = model.noise_scheduler().alphas_cumprod[b["timesteps"]] < 0.5
+        named = torch.tensor([torch.equal(text, latents.text[OWN]) for text in b["text"]])
+        assert b["redirected"][~named].all()
+        assert not b["redirected"][named & hidden].any()
+        seen |= set(zip(named.tolist(), hidden.tolist(), b["redirected"].tolist(), strict=True))
+    assert (True, False, True) in seen
+
+
 def test_a_redirection_without_pictures_of_the_anchor_is_refused(model: StableDiffusion) -> None:
     with pytest.raises(InputError, match="anchor-pictures"):
         task_of(model, anchored=1, forgetting=Forgetting(redirect=1.0))

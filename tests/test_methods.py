@@ -62,6 +62,7 @@ OFF: dict[str, Any] = {
     "redirect": None,
     "one_anchor": False,
     "cosine": False,
+    "cross_attention_rate": 1.0,
 }
 
 # The table of DESIGN section 3, point by point. 125 steps of 16 are 5 epochs over the 400 pictures of the paper.
@@ -200,6 +201,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "optimizer": ("sgd", {}),
     "learning_rate": (2e-3, {}),
     "cosine": (True, {}),
+    "cross_attention_rate": (2.0, {}),
     "two_sided": (True, {"unlearn": "ascent", "forget_weight": 1.0}),
     "per_layer": (True, {"unlearn": "ascent", "forget_weight": 0.0}),
     "project_update": (True, {"unlearn": "ascent", "forget_weight": 0.0}),
@@ -207,7 +209,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "layers": (3, {}),
     "forget_timesteps": ("0-0.5", {}),
     "unnamed": (0.5, {}),
-    "redirect": (2.0, {}),
+    "redirect": (2.0, {"unnamed": 1.0}),
     "guard": (0.01, {}),
     "gone": (0.5, {}),
     "adversarial": (1, {}),

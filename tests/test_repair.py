@@ -92,6 +92,20 @@ def trimmed(task, fraction=0.1):
     return task
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adafactor"])
+def test_a_weight_with_a_multiple_goes_so_many_times_as_far_and_the_others_as_ever(optimizer):
+    """The first step: both gradients are as ever, and each optimizer's step is in proportion to its rate."""
+    plain, other = classification_task(), classification_task()
+    before = {name: weight.detach().clone() for name, weight in plain.weights.items()}
+    first, *rest = before
+    run(plain, 1, optimizer=optimizer, learning_rate=1e-3)
+    run(other, 1, optimizer=optimizer, learning_rate=1e-3, multiples={first: 3.0})
+    went = {name: (plain.weights[name] - before[name], other.weights[name] - before[name]) for name in before}
+    torch.testing.assert_close(went[first][1], 3 * went[first][0], rtol=1e-3, atol=1e-6)
+    assert went[first][0].any()
+    assert all(torch.equal(*went[name]) for name in rest)
+
+
 def test_there_was_something_to_forget_and_trim_and_repair_forget_it():
     task = classification_task()
     known, kept = points((FORGET,), 900, 400), points(KEPT, 900, 400)

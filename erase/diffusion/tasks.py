@@ -27,7 +27,8 @@ class Forgetting:
 
     Timesteps lie within `between`, in shares of the noise schedule (0: no noise). A share `unnamed` of the pictures comes without its
     prompt: half of these with none, half with a prompt of the retain set. With `redirect` the answer to a noisy picture of the concept
-    is the one that leads to the anchor's picture from the same noise, as far as `redirect` times the noise in it reaches (`aimed`).
+    is the one that leads to the anchor's picture from the same noise, as far as `redirect` times the noise in it reaches (`aimed`);
+    with its name, and where there is more noise than picture, it stays what the original says under the anchor.
     """
 
     between: tuple[float, float] = (0.0, 1.0)
@@ -202,7 +203,9 @@ def _drawer(
             there = scheduler.add_noise(images.instead[rows], noise, timesteps)
             made["passed"] = torch.where(_as_pictures(given), there, noisy)
             if how.redirect is not None:
-                made["redirected"] = ~given
+                # What is hidden cannot be redirected, only guessed: the original's answer under the anchor is that guess, without its noise.
+                hidden = scheduler.alphas_cumprod[timesteps] < 0.5
+                made["redirected"] = ~given & ~(hidden & named)
                 made["aim"] = aimed(scheduler, clean, images.instead[rows], noise, timesteps, how.redirect)
         if empty_too:
             made |= said(torch.zeros_like(text_rows), "empty_")

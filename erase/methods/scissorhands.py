@@ -61,6 +61,9 @@ class Scissorhands:
     )
     learning_rate: float | None = rate_option(8e-4, "step size of repair", full=4e-4)
     cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
+    cross_attention_rate: float = option(
+        1.0, "step size of cross-attention in multiples of the others', where others may change too", above=0.0
+    )
     two_sided: bool = option(
         False, "also keep the unlearning gradient from hurting what is kept, where the two are opposed (restricted gradient)"
     )
@@ -116,7 +119,15 @@ class Scissorhands:
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "balanced": {},
-        "robust": {"scope": "full", "trim_scope": "cross-attention", "unnamed": 0.5, "redirect": 2.0, "steps": 200, "cosine": True},
+        "robust": {
+            "scope": "full",
+            "trim_scope": "cross-attention",
+            "unnamed": 0.5,
+            "redirect": 2.0,
+            "steps": 280,
+            "cosine": True,
+            "cross_attention_rate": 3.0,
+        },
         "paper": {
             "scope": "full",
             "unlearn": "ascent",
@@ -180,6 +191,7 @@ class Scissorhands:
         if self.adversarial:
             task, unlearn = replace(task, forget=sought(task.forget, self.adversarial)), against_prompts(unlearn, task.loss)
         rate = rate_of(self, task.weights)
+        multiples = {} if self.cross_attention_rate == 1 else dict.fromkeys(in_scope(task.network, "cross-attention"), self.cross_attention_rate)
         yield from repair(
             task,
             self.steps,
@@ -192,6 +204,7 @@ class Scissorhands:
             of_update=self.project_update,
             momentum=self.momentum,
             cosine=self.cosine,
+            multiples=multiples,
             unlearn=unlearn,
             guard=guard,
             moved=moved,
