@@ -20,6 +20,9 @@ from erase.micro import pieces
 from erase.processes import average
 from erase.task import Batch, Batches, InputError, Loss, Task, generator
 
+HIDDEN = 3.0
+"""Times as much noise as picture, from where on hardly anything of the picture shows. At 1 a colour still does, and came back."""
+
 
 @dataclass(frozen=True)
 class Forgetting:
@@ -28,7 +31,7 @@ class Forgetting:
     Timesteps lie within `between`, in shares of the noise schedule (0: no noise). A share `unnamed` of the pictures comes without its
     prompt: half of these with none, half with a prompt of the retain set. With `redirect` the answer to a noisy picture of the concept
     is the one that leads to the anchor's picture from the same noise, as far as `redirect` times the noise in it reaches (`aimed`);
-    with its name, and where there is more noise than picture, it stays what the original says under the anchor.
+    with its name, and where the noise is more than `HIDDEN` times the picture, it stays what the original says under the anchor.
     """
 
     between: tuple[float, float] = (0.0, 1.0)
@@ -204,7 +207,7 @@ def _drawer(
             made["passed"] = torch.where(_as_pictures(given), there, noisy)
             if how.redirect is not None:
                 # What is hidden cannot be redirected, only guessed: the original's answer under the anchor is that guess, without its noise.
-                hidden = scheduler.alphas_cumprod[timesteps] < 0.5
+                hidden = scheduler.alphas_cumprod[timesteps] * (1 + HIDDEN**2) < 1
                 made["redirected"] = ~given & ~(hidden & named)
                 made["aim"] = aimed(scheduler, clean, images.instead[rows], noise, timesteps, how.redirect)
         if empty_too:
