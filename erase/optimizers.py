@@ -24,10 +24,8 @@ def make_optimizer(
     # foreach holds temporaries as large as all weights; on a card there is a kernel that holds none.
     how: dict[str, Any] = {"fused": True} if all(weight.is_cuda for weight in weights) else {"foreach": True}
     many = multiples or [1.0] * len(weights)
-    groups = [
-        {"params": [weight for weight, own in zip(weights, many, strict=True) if own == multiple], "lr": rate * multiple, MULTIPLE: multiple}
-        for multiple in dict.fromkeys(many)
-    ]
+    alike = {multiple: [weight for weight, own in zip(weights, many, strict=True) if own == multiple] for multiple in many}
+    groups = [{"params": mine, "lr": rate * multiple, MULTIPLE: multiple} for multiple, mine in alike.items()]
     if name == "adam":
         return torch.optim.Adam(groups, weight_decay=decay, **how)
     if name == "adamw":

@@ -46,9 +46,9 @@ def repair(
 
     Step i, from 1, sees forget and retain batches i - 1.
     `optimizer` is adam, adamw, adafactor or sgd, and `momentum` is for the last. With `cosine` the rate falls to 0 along
-    half a cosine; a weight named in `multiples` has so many times it. `unlearn` stands in for the task's own. Modules stay in the mode in which the task has them. A step's
-    `snapshot` holds the state at the time it is called; with an earlier one as `resume` the run goes on bit for bit as if
-    it had not stopped.
+    half a cosine; a weight named in `multiples` has so many times it. `unlearn` stands in for the task's own. Modules stay in
+    the mode in which the task has them. A step's `snapshot` holds the state at the time it is called; with an earlier one as
+    `resume` the run goes on bit for bit as if it had not stopped.
 
     `task.micro_batch` examples go through the network at once, all of a batch by default; the gradient is that of the whole
     batch either way, up to rounding (but for batch norms in training mode, which see the pieces). When the device runs out of

@@ -206,7 +206,7 @@ def _drawer(
             there = scheduler.add_noise(images.instead[rows], noise, timesteps)
             made["passed"] = torch.where(_as_pictures(given), there, noisy)
             if how.redirect is not None:
-                # What is hidden cannot be redirected, only guessed: the original's answer under the anchor is that guess, without its noise.
+                # What is hidden can only be guessed: the original's answer under the anchor is that, without the chance of one picture.
                 hidden = scheduler.alphas_cumprod[timesteps] * (1 + HIDDEN**2) < 1
                 made["redirected"] = ~given & ~(hidden & named)
                 made["aim"] = aimed(scheduler, clean, images.instead[rows], noise, timesteps, how.redirect)

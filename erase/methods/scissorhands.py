@@ -191,7 +191,6 @@ class Scissorhands:
         if self.adversarial:
             task, unlearn = replace(task, forget=sought(task.forget, self.adversarial)), against_prompts(unlearn, task.loss)
         rate = rate_of(self, task.weights)
-        multiples = {} if self.cross_attention_rate == 1 else dict.fromkeys(in_scope(task.network, "cross-attention"), self.cross_attention_rate)
         yield from repair(
             task,
             self.steps,
@@ -204,12 +203,17 @@ class Scissorhands:
             of_update=self.project_update,
             momentum=self.momentum,
             cosine=self.cosine,
-            multiples=multiples,
+            multiples=self.multiples(task),
             unlearn=unlearn,
             guard=guard,
             moved=moved,
             resume=resume,
         )
+
+    def multiples(self, task: Task) -> dict[str, float]:
+        """Weights whose rate is not that of the others."""
+        named = {} if self.cross_attention_rate == 1 else in_scope(task.network, "cross-attention")
+        return dict.fromkeys(named, self.cross_attention_rate)
 
     def watch(self, task: Task, unlearn: Loss) -> Guard | None:
         """The guard, where it is asked for."""
