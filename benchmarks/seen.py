@@ -1,6 +1,6 @@
 """Does a model still see the concept in a picture of it under noise? The error of what it denoises, by how much noise there is.
 
-    python benchmarks/seen.py RUN RUN ... [--gold CONCEPT=DIR ...]
+    python benchmarks/seen.py RUN RUN ... [--gold CONCEPT=FOLDER ...]
 
 The pictures are those that the first run of a concept forgot, under their own prompts, with the same noise for every model: the original,
 the gold standard if one is named, and what each run made. The error is the mean square of what is seen behind the noise minus what is
@@ -19,6 +19,7 @@ from host import Record, facts, parser, publish
 
 from erase.bench import gold_folder
 from erase.bench_runs import label_of
+from erase.commands.flags import golds_of
 from erase.diffusion import locate, open_model
 from erase.images import load_pixels, read_images
 from erase.run import Run
@@ -72,10 +73,10 @@ def models_of(runs: Sequence[Path], golds: Mapping[str, Path]) -> dict[str, dict
 def main() -> None:
     given = parser(__doc__, device=False)
     given.add_argument("runs", nargs="+", type=Path)
-    given.add_argument("--gold", nargs="+", default=[], metavar="CONCEPT=DIR", help="models that were trained without a concept")
+    given.add_argument("--gold", nargs="+", default=[], metavar="CONCEPT=FOLDER", help="models that were trained without a concept")
     given.add_argument("--count", type=int, default=32, help="pictures")
     options = given.parse_args()
-    golds = {name: Path(path) for name, _, path in (text.partition("=") for text in options.gold)}
+    golds = golds_of(options.gold)
     pictures = {str(Run.read(run).options["concept"]): run / "images" / "forget" for run in reversed(options.runs)}
     found = {
         concept: {name: errors(folder, pictures[concept], options.count) for name, folder in models.items()}

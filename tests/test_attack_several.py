@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from attacking import ATTACKS_HERE, PLAN, attempt, finished_run, opened
 
+from erase.commands.flags import golds_of
 from erase.task import InputError
 from eval.attacks.campaign import attack_run
 from eval.attacks.numbers import excess
-from eval.attacks.setting import golds_of, setting_of
+from eval.attacks.setting import setting_of
 from eval.attacks.together import Attacked, rows, tables
 from eval.attacks.turn import turn as _turn
 
@@ -109,7 +110,7 @@ def test_a_gold_standard_is_of_the_concept_that_it_is_given_for(run: Path, tiny_
     from erase.cli import main
 
     assert golds_of([f"star={tiny_pipeline}", "red=b"]) == {"star": tiny_pipeline, "red": Path("b")}
-    assert golds_of([str(tiny_pipeline)]) == {"": tiny_pipeline}
+    assert golds_of([str(tiny_pipeline)], bare=True) == {"": tiny_pipeline}
     assert setting_of(run, "cpu", golds={"star": tiny_pipeline}).models["gold"] == tiny_pipeline
     with pytest.raises(InputError, match="gives one concept two models"):
         golds_of(["star=a", "star=b"])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erase.commands.display import Display, quiet_libraries
-from erase.commands.flags import PROGRAM, Parser, add_flags
+from erase.commands.flags import PROGRAM, Parser, add_flags, golds_of
 from erase.task import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _attacked(options: argparse.Namespace) -> int:
     from erase.diffusion import pick_device
     from eval.attacks.campaign import Campaign
     from eval.attacks.known import chosen
-    from eval.attacks.setting import golds_of, setting_of
+    from eval.attacks.setting import setting_of
     from eval.attacks.shares import seconds
 
     names = options.attacks or ([] if options.lists else ["quick"])
@@ -73,7 +73,7 @@ def _attacked(options: argparse.Namespace) -> int:
         raise InputError(f"a run is given twice among {', '.join(map(str, options.runs))}; give each once")
     plan = Campaign(**{item.name: value for item in fields(Campaign) if (value := getattr(options, item.name)) is not None})
     quiet_libraries()
-    device, golds = pick_device(options.device), golds_of(options.gold)
+    device, golds = pick_device(options.device), golds_of(options.gold, bare=True)
     settings = [setting_of(run, device, options.concept, golds, options.pictures, options.detector) for run in options.runs]
     _check_concepts(settings, golds, options.pictures)
     labels = _labels(settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from erase.commands.display import Display
-from erase.commands.flags import PROGRAM, Parser, add_flags
+from erase.commands.flags import PROGRAM, Parser, add_flags, golds_of
 from erase.commands.measuring import measured
 from erase.task import InputError
 
@@ -38,7 +38,11 @@ A row is a method, or METHOD:option=value,... The same command goes on where it 
     parser.add_argument("--seeds", type=int, help="how often everything is repeated (default: 1)")
     parser.add_argument("--first-seed", type=int, help="the first of these seeds (default: 0)")
     parser.add_argument(
-        "--gold", nargs="+", default=[], metavar="CONCEPT=DIR", help="models that were trained without a concept: what the others aim for"
+        "--gold",
+        nargs="+",
+        default=[],
+        metavar="CONCEPT=FOLDER",
+        help="models trained without a concept: what the others aim for",
     )
     parser.add_argument("--output", type=Path, help="folder of the bench; by default runs/bench-<model>-<concepts>")
     parser.add_argument("--overwrite", action="store_true", help="start anew in a folder that holds another bench")
@@ -68,19 +72,12 @@ def _made(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, 
     seeds, first = (1 if options.seeds is None else options.seeds), options.first_seed or 0
     if seeds < 1 or first < 0:
         raise InputError(f"--seeds is {seeds} and --first-seed {first}; expected at least 1 and at least 0")
-    gold = dict(map(_named, options.gold))
+    gold = golds_of(options.gold)
     rows = tuple(entries(options.methods or ["all"], METHODS))
     plan = filled(Bench(Job(**shared), tuple(options.concepts), rows, tuple(range(first, first + seeds)), gold, relearning))
     folder = options.output or RUNS / slug("bench", Path(str(plan.job.model)).name, *plan.concepts)
     cells = run_all(plan, folder, partial(measured, display), display, options.overwrite)
     return folder, cells, facts(plan)
-
-
-def _named(text: str) -> tuple[str, Path]:
-    name, equals, path = text.partition("=")
-    if not equals or not name or not path:
-        raise InputError(f"--gold {text} is no CONCEPT=DIR; expected e.g. heart=./without-heart")
-    return name, Path(path).expanduser()
 
 
 def _gathered(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, display: Display) -> Made:
@@ -95,7 +92,7 @@ def _gathered(options: argparse.Namespace, shared: dict[str, Any], relearning: A
         raise InputError(f"--{name} is for a bench that makes its runs, and run folders were given; leave one of the two out")
     cells = cells_of(options.runs)
     folder = options.output or RUNS / "bench-runs"
-    golds = golds_beside(cells, dict(map(_named, options.gold)), folder, relearning, partial(measured, display), display)
+    golds = golds_beside(cells, golds_of(options.gold), folder, relearning, partial(measured, display), display)
     for cell in cells:
         if relearning.relearn:
             relearned(Run.read(cell.folder), cell.folder / "model", relearning, display)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, NoReturn
 
 from erase.task import InputError
@@ -49,3 +50,17 @@ def chosen_method(given: Sequence[str]) -> Any:
     early = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     early.add_argument("--method", default="scissorhands")
     return method_class(early.parse_known_args(list(given))[0].method)
+
+
+def golds_of(given: Sequence[str], bare: bool = False) -> dict[str, Path]:
+    """Models that were trained without a concept, from CONCEPT=FOLDER; where `bare` also from FOLDER, of whichever concept: under "".
+
+    InputError for another form, and for two models of one concept.
+    """
+    pairs = [("", "=", text) if bare and (Path(text).expanduser().is_dir() or "=" not in text) else text.partition("=") for text in given]
+    if wrong := next((text for text, (name, _, path) in zip(given, pairs, strict=True) if not path or not (name or bare)), None):
+        raise InputError(f"--gold {wrong} is no CONCEPT=FOLDER; expected e.g. heart=./without-heart")
+    found = {name: Path(path).expanduser() for name, _, path in pairs}
+    if len(found) < len(pairs):
+        raise InputError(f"--gold {' '.join(given)} gives one concept two models; expected one each, as CONCEPT=FOLDER")
+    return found

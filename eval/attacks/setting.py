@@ -78,7 +78,7 @@ def setting_of(
     pictures: Path | None = None,
     detector: str | None = None,
 ) -> Setting:
-    """A finished run, or an evaluation of somebody else's model; `golds` as `golds_of` says.
+    """A finished run, or an evaluation of somebody else's model; `golds` by concept, under "" of whichever it is.
 
     InputError for an unfinished one or an unknown concept.
     """
@@ -102,15 +102,6 @@ def setting_of(
     if not goal.others:
         missing["others"] = "the run has no pictures of prompts to keep"
     return Setting(run, goals, models, sight, device, missing | ({"pictures": why} if why else {}))
-
-
-def golds_of(given: Sequence[str]) -> dict[str, Path]:
-    """Models that never knew a concept, from FOLDER (of whichever it is: under "") or CONCEPT=FOLDER."""
-    pairs = [("", "", text) if Path(text).expanduser().is_dir() or "=" not in text else text.partition("=") for text in given]
-    golds = {name: Path(path).expanduser() for name, _, path in pairs}
-    if len(golds) < len(pairs):
-        raise InputError(f"--gold {' '.join(given)} gives one concept two models; expected one each, as CONCEPT=FOLDER")
-    return golds
 
 
 def _concept(folder: Path, options: Mapping[str, Any], name: str | None) -> dict[str, Any]:
