@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--evaluate-count", type=int, default=320, help="pictures that name the concept, and as many that do not")
     parser.add_argument("--relearn", type=int, default=100, help="steps of relearning: as many as the default takes to erase")
-    parser.add_argument("--gold", nargs="+", default=[], help="CONCEPT=DIR of models that were trained without it")
+    parser.add_argument("--gold", nargs="+", default=[], help="CONCEPT=FOLDER of models that were trained without it")
     given = parser.parse_args()
     words = ["bench", "--model", "demo", "--output", str(given.output), "--seeds", str(given.seeds)]
     words += ["--evaluate-count", str(given.evaluate_count), "--relearn", str(given.relearn), "--concepts", *given.concepts]

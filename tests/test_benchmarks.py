@@ -304,6 +304,27 @@ def test_who_answers_rightly_sees_without_error_and_who_answers_nothing_sees_the
     assert wrong == pytest.approx(noise, rel=0.2)
 
 
+def test_what_breaks_through_is_counted_over_all_runs_of_an_option(script, tmp_path, monkeypatch):
+    ablation = script("ablation")
+    shown = {"green": [True, False, False, False], "star": [True, True, True, False]}
+
+    def attacked(folder: Path, label: str) -> Any:
+        attempts = [{"looks": [{"shows": False}, {"shows": one}]} for one in shown[folder.name]]
+        return SimpleNamespace(attempts={"partial": {"erased": attempts, "original": []}})
+
+    for name, seconds in (("green", 20), ("star", 40)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "stages.json").write_text(json.dumps({"erase": {"seconds": seconds}}))
+    monkeypatch.setattr(ablation, "attacked", attacked)
+    folders = [tmp_path / name for name in shown]
+    found = ablation.attacks_on(folders)
+    assert (found["partial"]["value"], found["partial"]["n"]) == (50.0, 8)
+    assert ablation.seconds(folders) == 60
+    table = ablation.attack_table({"base": found, "steps=50": found}, {"base": 1.0, "steps=50": 0.5})
+    assert table.splitlines()[0] == "| with | erasing takes | `partial` |"
+    assert table.splitlines()[-1].startswith("| `steps=50` | 0.5 × | 50 [")
+
+
 def test_every_script_is_measured_here_or_by_hand(script):
     """A new script needs a line above; these are too long, or only share what others use."""
     by_hand = {
