@@ -43,10 +43,7 @@ PARTS = (
     "scope=full,trim_scope=cross-attention", "preset=paper", "preset=paper,learning_rate=0.0008", "preset=reference",
     "preset=reference,learning_rate=0.0008",
 )  # fmt: skip
-ROBUST = (
-    "cosine=false", "steps=100", "unnamed=0", "redirect=none", "scope=cross-attention,unnamed=0,redirect=none", "adversarial=2",
-    "relapse=2",
-)  # fmt: skip
+ROBUST = ("unnamed=0", "redirect=none", "cross_attention_rate=1", "cosine=false", "adversarial=4", "relapse=4")
 ROLES = {"evaluate": "ua", "implicit": "described", "evaluate-retain": "kept"}
 
 
