@@ -6,7 +6,8 @@ The command line, the web page and the record of a run are all made from them.
 from __future__ import annotations
 
 import math
-from dataclasses import field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, field, fields
 from typing import Any
 
 from erase.task import InputError
@@ -20,9 +21,20 @@ def option(
     high: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] = (),
+    late: bool = False,
 ) -> Any:
-    """A dataclass field with its help and what it may be: low <= value <= high, value > above, or one of choices."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "above": above, "choices": choices})
+    """A dataclass field with its help and what it may be: low <= value <= high, value > above, or one of choices.
+
+    `late`: younger than runs that people have. Its default changes nothing, and is not told of a run (`told`), so that these go on.
+    """
+    rules = {"low": low, "high": high, "above": above, "choices": choices}
+    return field(default=default, metadata={"help": help, **rules, "late": late})
+
+
+def told(options: Any, preset: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataclass of options for the record of a run: all but the `late` ones at defaults that the preset leaves as they are."""
+    late = {item.name: item.default for item in fields(options) if item.metadata.get("late") and item.name not in preset}
+    return {name: value for name, value in asdict(options).items() if name not in late or value != late[name]}
 
 
 def check(options: Any) -> None:

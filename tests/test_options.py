@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import pytest
 
 from erase.methods import METHODS
-from erase.options import check, option
+from erase.options import check, option, told
 from erase.pipeline import Job
 from erase.task import InputError
 
@@ -61,3 +61,16 @@ def test_every_field_is_an_option_with_help_and_its_default_is_allowed(options: 
         assert item.metadata["help"].strip(), item.name
         if item.default is not None and item.metadata["choices"]:
             assert item.default in item.metadata["choices"]
+
+
+def test_a_late_option_is_told_of_a_run_only_where_it_says_something():
+    """So a run that was begun without it goes on; where the preset has another value, the default says something."""
+
+    @dataclass(frozen=True)
+    class Grown:
+        steps: int = option(3, "steps")
+        slope: float = option(1.0, "younger", late=True)
+
+    assert told(Grown(), {}) == told(Grown(slope=1.0), {"steps": 4}) == {"steps": 3}
+    assert told(Grown(slope=2.0), {}) == {"steps": 3, "slope": 2.0}
+    assert told(Grown(), {"slope": 2.0}) == {"steps": 3, "slope": 1.0}

@@ -16,6 +16,7 @@ from erase.diffusion.memory import Need, Question, free_bytes, plan
 from erase.export import weight_hashes
 from erase.job import DEFAULTS, Event, Job, Show, config_of, is_small, peak_bytes, scheduler_of, size_of
 from erase.methods import METHODS, make_method, method_class
+from erase.options import told
 from erase.preparation import PICTURES, Preparation, needs
 from erase.processes import agree, join, processes, wait
 from erase.run import RUNS, Run, differences, disk_errors, list_runs, next_run_folder
@@ -81,11 +82,11 @@ class Work:
         aside += [name for name in ("prediction_type", "size") if getattr(self.job, name) is None]
         aside += ["stay_gone"] * (not self.earlier)
         given = {k: v for k, v in asdict(self.job).items() if k not in aside}
-        settings = asdict(self.method)
         chosen: dict[str, Any] = {"concept_file": asdict(self.concept)}
         if len(self.whole) > 1:
             chosen |= {"concepts": [asdict(concept) for concept in self.whole], "earlier": self.earlier}
-        chosen |= {"method_options": settings, "weights": weight_hashes(self.folder)}
+        preset = getattr(self.method, "presets", {}).get(self.job.preset, {})
+        chosen |= {"method_options": told(self.method, preset), "weights": weight_hashes(self.folder)}
         sampling = {"scheduler": scheduler_of(self.folder), "steps": self.job.sampling_steps, "guidance": self.job.guidance}
         sampling |= {"size": self.job.size or size_of(self.folder), "batch": self.job.sampling_batch}
         return {**given, **chosen, "sampling": sampling}
