@@ -43,7 +43,9 @@ PARTS = (
     "scope=full,trim_scope=cross-attention", "preset=paper", "preset=paper,learning_rate=0.0008", "preset=reference",
     "preset=reference,learning_rate=0.0008",
 )  # fmt: skip
-ROBUST = ("unnamed=0", "redirect=none", "cross_attention_rate=1", "cosine=false", "adversarial=4", "relapse=4")
+ROBUST = (
+    "relapse=0", "redirect=none", "cross_attention_rate=1", "cosine=false", "empty_captions=0.1", "unnamed=0.5", "adversarial=4",
+)  # fmt: skip
 ROLES = {"evaluate": "ua", "implicit": "described", "evaluate-retain": "kept"}
 
 

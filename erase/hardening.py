@@ -22,8 +22,8 @@ SOUGHT = "sought"
 
 RADIUS = 1.0  # of the search, in distances between a prompt and its anchor's
 SEARCH = 3  # steps of it
-RELAPSE = 3  # steps of relearning
-RATE = 0.01  # of these: how far each moves a tensor, as a share of its length
+RELAPSE = 5  # steps of relearning at most: from 1 up, batch after batch
+SHIFT = 0.01  # of these: how far each moves every weight, as a share of its tensor's root mean square
 
 
 def sought(batches: Batches, every: int) -> Batches:
@@ -78,29 +78,32 @@ def _lengths(x: Tensor) -> Tensor:
     return found
 
 
-def relapses(task: Task, every: int, steps: int = RELAPSE, rate: float = RATE) -> Moved:
+def relapses(task: Task, every: int, steps: int = RELAPSE, shift: float = SHIFT) -> Moved:
     """Each `every`-th batch is forgotten from where relearning would lead: the first-order gradient of meta-learning (Finn et al. 2017).
 
-    Relearning descends the training loss on the next forget batch, each tensor in scope by a share of its own length a step.
+    Relearning descends the training loss on half of the next forget batch, 1 to `steps` times in turn. Its steps are those that Adam,
+    which relearners use, begins with: every weight moves by the same share of its tensor's root mean square, against its gradient's
+    sign. Steps along the gradient itself move few weights, and what withstands these does not withstand Adam.
     """
 
     def moved(i: int, micro: int) -> AbstractContextManager[None]:
-        return nullcontext() if i % every else _relearned(task, task.forget(i + 1), steps, rate, micro)
+        return nullcontext() if i % every else _relearned(task, task.forget(i + 1), 1 + i // every % steps, shift, micro)
 
     return moved
 
 
 @contextmanager
-def _relearned(task: Task, batch: Batch, steps: int, rate: float, micro: int) -> Iterator[None]:
+def _relearned(task: Task, batch: Batch, steps: int, shift: float, micro: int) -> Iterator[None]:
     """Weights after a few steps of relearning, put back afterwards."""
     before = {name: weight.detach().clone() for name, weight in task.weights.items()}
+    half = {name: tensor[::2] for name, tensor in asked(batch).items()}
     try:
         for _ in range(steps):
-            _, gradient = gradient_of(task.loss, task.network, task.weights, asked(batch), micro)
+            _, gradient = gradient_of(task.loss, task.network, task.weights, half, micro)
             task.average(gradient)
             with torch.no_grad():
                 for weight, g in zip(task.weights.values(), gradient, strict=True):
-                    weight.sub_(g * (rate * weight.norm() / g.norm().clamp_min(1e-20)))
+                    weight.sub_(g.sign() * (shift * weight.square().mean().sqrt()))
         yield
     finally:
         _put(task.weights, before)

@@ -52,8 +52,9 @@ SHORT = {
     "null-text": NullText(steps=2, inner=(1,)),
     "seeds": Seeds(seeds=4),
     "partial": Partial(shares=(0.5,)),
-    "completion": Completion(given=(0.5,), again=2),
+    "completion": Completion(given=(0.5,), tries=2, again=2),
     "relearn": Relearn(steps=2, batch=2),
+    "relearn-fast": replace(ATTACKS["relearn-fast"], steps=2, batch=2),
     "benign": replace(ATTACKS["benign"], steps=2, batch=2),
     "transfer": Transfer(steps=1, times=(1.0,)),
     "revive": replace(ATTACKS["revive"], steps=2, batch=2),
@@ -298,9 +299,11 @@ def test_what_is_given_of_a_picture_stays_and_sides_take_turns(tiny_pipeline: Pa
     assert bool(shown[2][0, :, 6:].all())
     assert bool(shown[3][0, 6:].all())
     victim = attacking.victim(tiny_pipeline)
-    whole = looks(Completion(given=(1.0,)), victim, goal, [0])[0]
+    whole = looks(Completion(given=(1.0,), tries=1), victim, goal, [0])[0]
     clean = victim.model.encode(load_pixels([goal.targets[0].picture], 64))
     assert attacking.same_pictures(whole.images, victim.decode(clean))
+    first, second = looks(Completion(given=(0.5,), tries=2), victim, goal, [0])
+    assert not attacking.same_pictures(first.images, second.images)  # other noise
 
 
 def test_of_each_doubling_of_the_seeds_the_nearest_are_looked_at_and_none_twice(
@@ -382,3 +385,13 @@ def test_relearning_lowers_the_loss_on_the_concept_and_what_is_named_changes(tin
     looks(Relearn(steps=20, batch=3, rate=1e-3), victim, goal, [0])
     assert float(levels.loss(victim, said, torch.arange(3)).detach().mean()) < first
     assert not attacking.same_pictures(named(victim, goal, [0], 0), drawn_first)
+
+
+def test_a_rate_so_many_times_as_high_moves_every_weight_so_many_times_as_far_at_first(tiny_pipeline: Path, goal: Goal):
+    far = []
+    for times in (1.0, 5.0):
+        victim = attacking.victim(tiny_pipeline)
+        before = weights_of(victim.unet)
+        looks(Relearn(steps=1, batch=3, times=times), victim, goal, [0])
+        far.append(max(float((weight - before[name]).abs().max()) for name, weight in weights_of(victim.unet).items()))
+    assert far == pytest.approx([1e-4, 5e-4], rel=0.02)  # Adam's first step is the rate

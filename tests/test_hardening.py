@@ -80,7 +80,7 @@ def test_relearning_on_paper():
     """weight 2, text 1, target 4: relearning goes up by half the weight's length, to 3. There U = -(w - 4)² has slope 2, not 4."""
     network, batch = Reader(2.0), batch_of([[[1.0]]], target=4.0)
     task = task_of(network, batch)
-    moved = relapses(task, 2, steps=1, rate=0.5)
+    moved = relapses(task, 2, steps=1, shift=0.5)
     slopes = []
     for i in range(2):
         with moved(i, 1):
@@ -94,11 +94,37 @@ def test_relearning_on_paper():
     assert network.weight.item() == 2.0
 
 
+def test_every_weight_moves_alike_and_relearning_goes_further_from_batch_to_batch():
+    """Weights 3 and -4: root mean square 3.54. Gradients of 2 and 2000 move them alike; it is the first and third picture that teach."""
+    network, batch = nn.Linear(2, 1, bias=False), batch_of([[[1.0]]] * 4)
+    network.weight = nn.Parameter(torch.tensor([[3.0, -4.0]]))
+    seen = []
+
+    def steep(net, b):
+        seen.append(b["noisy"].flatten().tolist())
+        return (net.weight * torch.tensor([2.0, -2000.0])).sum()
+
+    task = Task(
+        network, lambda i: {**batch, "noisy": torch.arange(4.0)[:, None]}, lambda i: batch, steep, steep, {"weight": network.weight}
+    )
+    moved = relapses(task, 2, steps=3, shift=0.1)
+    far = []
+    for i in range(10):
+        with moved(i, 4):
+            far.append((network.weight.detach() - torch.tensor([[3.0, -4.0]])) / (0.1 * 12.5**0.5))
+    assert seen[0] == [0.0, 2.0]
+    assert len(seen) == 1 + 2 + 3 + 1 + 2
+    assert all(not far[i].any() for i in (1, 3, 5, 7, 9))
+    torch.testing.assert_close(far[0], torch.tensor([[-1.0, 1.0]]))
+    torch.testing.assert_close(far[8], far[2])
+    assert far[4].abs().min() > 2.5
+
+
 def test_a_step_takes_the_forgetting_gradient_there_and_the_retain_gradient_here():
     forget, retain = batch_of([[[1.0]]], target=4.0), batch_of([[[1.0]]], target=2.0)  # nothing to repair: g_r is 0
     network = Reader(2.0)
     task = task_of(network, forget, retain=retain)
-    list(repair(task, 1, "sgd", 0.1, 1.0, momentum=0.0, moved=relapses(task, 1, steps=1, rate=0.5)))
+    list(repair(task, 1, "sgd", 0.1, 1.0, momentum=0.0, moved=relapses(task, 1, steps=1, shift=0.5)))
     assert network.weight.item() == pytest.approx(2.0 - 0.1 * 2.0)
 
 

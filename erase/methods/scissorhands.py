@@ -122,11 +122,12 @@ class Scissorhands:
         "robust": {
             "scope": "full",
             "trim_scope": "cross-attention",
-            "unnamed": 0.5,
             "redirect": 2.0,
-            "steps": 280,
+            "relapse": 2,
+            "steps": 220,
             "cosine": True,
             "cross_attention_rate": 3.0,
+            "empty_captions": 0.3,
         },
         "paper": {
             "scope": "full",
@@ -175,7 +176,8 @@ class Scissorhands:
     @property
     def passes(self) -> float:
         """Over a batch a step, for the estimate of time."""
-        return 2 + (SEARCH / self.adversarial if self.adversarial else 0) + (RELAPSE / self.relapse if self.relapse else 0)
+        halves = (1 + RELAPSE) / 2  # of a batch, on average
+        return 2 + (SEARCH / self.adversarial if self.adversarial else 0) + (halves / 2 / self.relapse if self.relapse else 0)
 
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Score, trim and repair `task.network` in place; a Step after each repair step."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import ClassVar
 
 import torch
@@ -16,14 +16,14 @@ from torch import Tensor
 
 from erase.options import check, option
 from eval.attacks.ddim import Answer, moved, scales, spoken, times
-from eval.attacks.goal import Goal, Look, noise_of, randn, sources
+from eval.attacks.goal import Goal, Look, noise_of, randn
 from eval.attacks.latents import opened
 from eval.attacks.victim import Victim
 
 
 @dataclass(frozen=True)
 class Completion:
-    """A little of the picture, then more. Each attempt is given another side of it."""
+    """A little of the picture, then more, each a few times. Each attempt is given another side of it."""
 
     family: ClassVar[str] = "latents"
     about: ClassVar[str] = "a part of a known picture, completed without a prompt"
@@ -33,20 +33,21 @@ class Completion:
     shared: ClassVar[bool] = False
 
     given: tuple[float, ...] = (0.25, 0.5)
+    tries: int = option(3, "times that the rest is drawn, each from other noise", low=1)
     again: int = option(2, "times that each step is gone, with fresh noise between, so that both parts come to fit", low=1)
 
     def __post_init__(self) -> None:
         check(self)
 
     def passes(self, n: int, each: int) -> int:
-        return n * (each // 2) * self.again * len(self.given)
+        return n * (each // 2) * self.again * self.tries * len(self.given)
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         clean, nothing = opened(victim, goal, attempts)
-        for share in self.given:
+        for share, number in product(self.given, range(self.tries)):
             shown = torch.stack([side(victim.shape, share, i) for i in attempts]).to(victim.device)
-            start = randn(victim, sources(seed, attempts)).to(victim.device)
-            draws = [noise_of(seed, i, "completion", share) for i in attempts]
+            draws = [noise_of(seed, i, "completion", share, number) for i in attempts]
+            start = randn(victim, draws).to(victim.device)
             found = completed(victim, clean, shown, start, spoken(victim, nothing), self.again, draws)
             yield Look(victim.decode(found), [f"{share:.0%} of the picture given"] * len(attempts))
 

@@ -46,6 +46,7 @@ ATTACKS: dict[str, Any] = {
     "partial": Partial(),
     "completion": Completion(),
     "relearn": Relearn(),
+    "relearn-fast": Relearn(steps=40, times=5.0),
     "benign": Benign(),
     "transfer": Transfer(),
     "quantise": Quantise(),

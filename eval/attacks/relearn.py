@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from erase.options import check, option
-from erase.relearning import Relearning
+from erase.relearning import RATES, Relearning
 from eval.attacks.goal import Goal, Look
 from eval.attacks.training import BATCH, named, passes, task_of, trained
 from eval.attacks.victim import Victim
@@ -28,9 +28,10 @@ class Relearn:
     needs: ClassVar[tuple[str, ...]] = ("pictures",)
     shared: ClassVar[bool] = True
 
-    steps: int = option(40, "steps of fine-tuning", low=1)
+    steps: int = option(160, "steps of fine-tuning", low=1)
     batch: int = option(BATCH, "pictures a step", low=1)
     rate: float | None = option(None, "learning rate by Adam; by default 1e-4 for the embedded model, else 1e-5", above=0.0)
+    times: float = option(1.0, "the rate in multiples of that", above=0.0)
 
     def __post_init__(self) -> None:
         check(self)
@@ -44,5 +45,5 @@ class Relearn:
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         task = task_of(victim, victim.unet, goal.pictures, seed + attempts[0], self.batch)
-        for step in trained(victim, task, self.stops, self.rate):
+        for step in trained(victim, task, self.stops, self.times * (self.rate or RATES[victim.small])):
             yield Look(named(victim, goal, attempts, seed), [f"{step} steps"] * len(attempts))
