@@ -58,6 +58,20 @@ def test_a_comparison_of_ones_own(address):
             assert sum(name.endswith(".png") for name in archive.namelist()) >= 8
 
 
+def test_a_prompt_that_is_written_while_the_page_proposes_one_is_drawn(address):
+    with opened(address) as tab:
+        tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
+        unfold(tab, "How it is drawn")
+        with late(tab, lambda inputs: inputs[1:2] == [[]]):
+            tab.locator("#models .token-remove").first.click()
+            tab.locator("#prompt textarea").fill("a dotted blue ring")
+        steps = '#tab-compare input[aria-label="number input for Steps"]'
+        tab.wait_for_function(f"document.querySelector('{steps}').value == '25'", timeout=SOON)
+        assert tab.locator("#prompt textarea").input_value() == "a dotted blue ring"
+        tab.locator("#draw").click()
+        tab.locator('#grid img[alt*="dotted"]').nth(3).wait_for(timeout=SOON)
+
+
 def test_a_press_before_the_form_has_followed_a_choice_is_for_what_was_chosen(address, runs):
     with opened(address) as tab:
         go(tab, "Erase")
