@@ -68,7 +68,9 @@ def test_a_prompt_that_is_written_while_the_page_proposes_one_is_drawn(address):
         steps = '#tab-compare input[aria-label="number input for Steps"]'
         tab.wait_for_function(f"document.querySelector('{steps}').value == '25'", timeout=SOON)
         assert tab.locator("#prompt textarea").input_value() == "a dotted blue ring"
-        tab.locator("#draw").click()
+        with late(tab, lambda inputs: "a dotted blue ring" in inputs):
+            tab.locator("#draw").click()
+            tab.locator("#status", has_text="Taken").wait_for(timeout=SOON)
         tab.locator('#grid img[alt*="dotted"]').nth(3).wait_for(timeout=SOON)
 
 

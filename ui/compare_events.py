@@ -10,7 +10,7 @@ from typing import Any
 
 from erase.task import InputError
 from ui.choices import OWN
-from ui.comparing import Asked, Shown, again, compare, files, problem, slider
+from ui.comparing import TAKEN, Asked, Shown, again, compare, files, problem, slider
 from ui.context import Page
 from ui.suggest import default_prompt, first, settings_for, surprise_for
 from ui.watching import sight
@@ -53,6 +53,7 @@ def wire(page: Page, form: dict[str, Any], out: dict[str, Any], seat: Any) -> No
 
     changed = [*form.values(), *out.values()]
     page.links["compare.draw"] = {"fn": drawn, "inputs": inputs, "outputs": changed, "concurrency_limit": None, **PRIVATE}
+    form["draw"].click(None, None, form["status"], js=TAKEN)
     for event in (form["draw"].click, form["prompt"].submit):
         event(**page.links["compare.draw"])
     page.links["blocks"].load(opened, inputs, changed, concurrency_limit=None, **PRIVATE)
