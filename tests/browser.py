@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SMALL = {"forget-count": "8", "retain-count": "8", "evaluate-count": "4", "sampling-steps": "2", "preview-every": "1"}
 SOON, LATE = 180_000, 300_000  # milliseconds until something surely has happened, on a busy machine too
 LEFT = re.compile("BodyStreamBuffer was aborted|Connection errored out")  # what a document says of its streams when it is left
+JOIN = re.compile("/queue/join")  # where the browser says that a control was used
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -68,6 +69,25 @@ def opened(address: str, size: dict[str, int] = WIDE, scheme: str = "light") -> 
         yield tab
         browser.close()
         assert not wrong, wrong
+
+
+@contextmanager
+def late(tab: Any, picked: Callable[[list[Any]], bool]) -> Iterator[None]:
+    """A slow machine: what is asked with inputs that are `picked` is done by the server, and the browser hears of it at the end."""
+    held = []
+
+    def hold(route: Any) -> None:
+        if picked(route.request.post_data_json["data"]):
+            held.append((route, route.fetch()))
+        else:
+            route.continue_()
+
+    tab.route(JOIN, hold)
+    yield
+    assert held, "nothing was asked"
+    for route, answer in held:
+        route.fulfill(response=answer)
+    tab.unroute(JOIN)
 
 
 def go(tab: Any, name: str) -> None:

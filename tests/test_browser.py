@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import LATE, PHONE, SOON, WIDE, chromium, enter, few, findings, go, opened, served, unfold, until
+from browser import JOIN, LATE, PHONE, SOON, WIDE, chromium, enter, few, findings, go, late, opened, served, unfold, until
 from page_runs import erased_run
 
 from erase.run import Run
@@ -55,6 +56,38 @@ def test_a_comparison_of_ones_own(address):
             tab.locator("#files a").first.click()
         with zipfile.ZipFile(download.value.path()) as archive:
             assert sum(name.endswith(".png") for name in archive.namelist()) >= 8
+
+
+def test_a_prompt_that_is_written_while_the_page_proposes_one_is_drawn(address):
+    with opened(address) as tab:
+        tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
+        unfold(tab, "How it is drawn")
+        with late(tab, lambda inputs: inputs[1:2] == [[]]):
+            tab.locator("#models .token-remove").first.click()
+            tab.locator("#prompt textarea").fill("a dotted blue ring")
+        steps = '#tab-compare input[aria-label="number input for Steps"]'
+        tab.wait_for_function(f"document.querySelector('{steps}').value == '25'", timeout=SOON)
+        assert tab.locator("#prompt textarea").input_value() == "a dotted blue ring"
+        with late(tab, lambda inputs: "a dotted blue ring" in inputs):
+            tab.locator("#draw").click()
+            tab.locator("#status", has_text="Taken").wait_for(timeout=SOON)
+        tab.locator('#grid img[alt*="dotted"]').nth(3).wait_for(timeout=SOON)
+
+
+def test_a_press_before_the_form_has_followed_a_choice_is_for_what_was_chosen(address, runs):
+    with opened(address) as tab:
+        go(tab, "Erase")
+        with late(tab, lambda inputs: inputs[0] == "heart"):
+            enter(tab, "#erase-concept", "heart")
+            with tab.expect_response(JOIN):
+                tab.locator("#start").click()
+        tab.locator("#head .badge.running, #erase-problem .problem").first.wait_for(timeout=SOON)
+        assert tab.locator("#erase-problem .problem").count() == 0
+        tab.locator("#job-stop").click()
+        until(tab, "stopped", LATE)
+    (job,) = (job for job in json.loads((runs / ".ui" / "queue.json").read_text()) if job["title"] == "heart from demo")
+    flags = [flag.partition("=")[0] for flag in job["arguments"]]
+    assert flags == ["--concept", "--model", "--method", "--preset", "--device", "--preview-every", "--output"]
 
 
 @pytest.mark.slow

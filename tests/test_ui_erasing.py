@@ -17,7 +17,7 @@ from erase.concepts import load_concept, read_concept
 from erase.job import Job
 from erase.task import InputError
 from ui.context import Page
-from ui.erase_form import NAMED, about, filled, wish_of
+from ui.erase_form import about, filled, wish_of
 from ui.erasing import FIRST, OWN, SETTINGS, Wish, command_of, concept_for, concepts, start, visible
 from ui.exporting import KEPT, export
 from ui.forms import form
@@ -44,7 +44,7 @@ def wish(page: Page, concept: str = "star", model: str = OWN, preset: str = "bal
     """The form as it is filled for a concept, with some values changed."""
     shown = dict(zip(STEPS, filled(page, concept, model, "scissorhands", preset), strict=True)) | values
     return Wish(
-        concept, model, "scissorhands", preset, values=[shown[name] for name in STEPS], filled_for=("scissorhands", preset, concept)
+        concept, model, "scissorhands", preset, values=[shown[name] for name in STEPS], filled_for=(concept, model, "scissorhands", preset)
     )
 
 
@@ -85,7 +85,7 @@ def test_several_concepts_are_one_job(page):
     assert "red" in said
     assert set(shown.values()) == {""}
     assert "red" in some
-    emptied = replace(wish(page, "star + red"), texts=shown, shown_for=("star + red", OWN))
+    emptied = replace(wish(page, "star + red"), texts=shown)
     assert parsed(command_of(page, emptied)[1])["concept"] == "star + red"
     with pytest.raises(InputError, match="are the same concept"):
         command_of(page, Wish("star + star"))
@@ -95,11 +95,9 @@ def test_several_concepts_are_one_job(page):
 
 def test_edited_prompts_are_a_concept_file(page):
     shown = texts(load_concept("star")) | {"anchors": "cross"}
-    asked = replace(wish(page), texts=shown, shown_for=("star", OWN))
+    asked = replace(wish(page), texts=shown)
     path = Path(parsed(command_of(page, asked)[1])["concept"])
     assert (path.parent, read_concept(path).anchors) == (page.runs.resolve() / ".ui" / "concepts", ("cross",))
-    late = replace(wish(page, "red"), texts=shown, shown_for=("star", OWN))  # the prompts on the page are still the star's
-    assert parsed(command_of(page, late)[1])["concept"] == "red"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +134,7 @@ def test_wrong_settings_too(page, given, said):
 
 
 def test_a_retrained_model_must_lie_where_the_page_may_read(page):
-    named = {"method": "retrain", "shown_for": ("star", OWN), "filled_for": ("retrain", "balanced", "star")}
+    named = {"method": "retrain", "filled_for": ("star", OWN, "retrain", "balanced")}
     with pytest.raises(InputError, match="not a folder or file in"):
         command_of(page, Wish("star", OWN, values=["/etc"], **named))
     folder = page.runs / "gold"
@@ -151,9 +149,20 @@ def test_strangers_open_only_the_models_of_the_page(page):
     assert concept_for(page, "nudity", OWN)[1] == "CompVis/stable-diffusion-v1-4"
 
 
-def test_a_form_that_is_still_being_filled_does_not_start(page):
-    with pytest.raises(InputError, match="just changed"):
-        command_of(page, replace(wish(page), preset="paper"))
+@pytest.mark.parametrize(
+    ("chosen", "named"),
+    [
+        ({"concept": "red"}, ("red", "scissorhands", "robust")),
+        ({"preset": "paper"}, (".toml", "scissorhands", "paper")),  # the prompts are still those of the concept
+        ({"method": "salun"}, (".toml", "salun", "balanced")),  # which has no robust
+    ],
+)
+def test_what_the_form_still_holds_of_another_choice_is_left_out(page, chosen, named):
+    shown = texts(load_concept("star")) | {"anchors": "cross"}
+    found = parsed(command_of(page, replace(wish(page, preset="robust", steps=3), texts=shown, **chosen))[1])
+    concept, method, preset = named
+    assert found.pop("concept").endswith(concept)
+    assert found == {"model": "demo", "method": method, "preset": preset, "device": "cpu"}
 
 
 def test_a_job_that_starts_has_a_folder_of_its_own(page):
@@ -215,11 +224,10 @@ def test_two_browsers_have_two_names():
 
 
 def test_the_form_as_it_is_sent_is_the_wish(page):
-    given = ["star", OWN, "scissorhands", "balanced", ["star", OWN], ["scissorhands", "balanced", "star"]]
+    given = ["star", OWN, "scissorhands", "balanced", ["star", OWN, "scissorhands", "balanced"]]
     shown = texts(load_concept("star"))
     found = wish_of((*given, *shown.values(), *settings(), *filled(page, "star", OWN, "scissorhands", "balanced")))
-    assert len(NAMED) == len(given)
-    assert (found.texts, found.shown_for, list(found.settings)) == (shown, ("star", OWN), settings())
+    assert (found.texts, list(found.filled_for), list(found.settings)) == (shown, given[-1], settings())
     assert parsed(command_of(page, found)[1])["concept"] == "star"
 
 

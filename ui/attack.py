@@ -10,7 +10,7 @@ from erase.task import InputError
 from ui.attack_form import PRIVATE, build_form, inputs_of, wire_form, wish_of
 from ui.attack_view import absent, foreseen, head, planned, result, stamp
 from ui.attacking import attackable, concepts_of, estimate, job_of, start
-from ui.comparing import problem
+from ui.comparing import TAKEN, problem
 from ui.context import Page
 from ui.entries import FAILED, RUNNING, STOPPED, WAITING, Entry
 
@@ -108,6 +108,7 @@ def connect(page: Page) -> None:
     made["run"].input(another, now, out, **PRIVATE)
     made["show"].input(shown, now, out, **PRIVATE)
     made["clock"].tick(shown, now, out, concurrency_limit=None, **PRIVATE)
+    made["start"].click(None, None, made["problem"], js=TAKEN)
     made["start"].click(started, [seat, made["show"], made["seen"], *inputs_of(made)], out, **PRIVATE)
     made["ask"].click(asked, [seat, *inputs_of(made)], made["estimate"], concurrency_limit=None, **PRIVATE)
     made["stop"].click(pressed(page.jobs.stop), now, out, **PRIVATE)

@@ -101,5 +101,6 @@ def results() -> dict[str, Any]:
         out["reset"] = gr.Button("Count anew", size="sm")
     out["key"] = gr.State("")
     out["tally"] = gr.State({})
-    out["auto"] = gr.State("")  # the prompt that the page has put there, which it may replace
+    out["offer"] = gr.Textbox(visible=False)  # the prompt that the page proposes
+    out["auto"] = gr.Textbox(visible=False)  # the one that it has put there, which it may replace
     return out

@@ -10,11 +10,13 @@ from typing import Any
 
 from erase.task import InputError
 from ui.choices import OWN
-from ui.comparing import Asked, Shown, again, compare, files, problem, slider
+from ui.comparing import TAKEN, Asked, Shown, again, compare, files, problem, slider
 from ui.context import Page
 from ui.suggest import default_prompt, first, settings_for, surprise_for
 from ui.watching import sight
 
+# In the browser, at the moment that a proposal comes: what the visitor has written since it was asked for stays.
+OFFERED = "(prompt, auto, offer) => prompt === '' || prompt === auto ? [offer, offer] : [prompt, auto]"
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}  # no event is an endpoint of an API
 
 
@@ -34,7 +36,7 @@ def wire(page: Page, form: dict[str, Any], out: dict[str, Any], seat: Any) -> No
         mine = sight(page, seat_now)
         opening, known, quick = await asyncio.to_thread(first, mine)
         offered = settings_for(mine, list(opening.models), OWN)[2]
-        said = {form[name]: getattr(opening, name) for name in ("prompt", "steps", "guidance")} | {out["auto"]: opening.prompt}
+        said = {form[name]: getattr(opening, name) for name in ("steps", "guidance")} | {out["offer"]: opening.prompt}
         said[out["nothing"]] = gr.Column(visible=not known)
         said |= {
             form["models"]: gr.Dropdown(choices=known, value=list(opening.models)),
@@ -51,6 +53,7 @@ def wire(page: Page, form: dict[str, Any], out: dict[str, Any], seat: Any) -> No
 
     changed = [*form.values(), *out.values()]
     page.links["compare.draw"] = {"fn": drawn, "inputs": inputs, "outputs": changed, "concurrency_limit": None, **PRIVATE}
+    form["draw"].click(None, None, form["status"], js=TAKEN)
     for event in (form["draw"].click, form["prompt"].submit):
         event(**page.links["compare.draw"])
     page.links["blocks"].load(opened, inputs, changed, concurrency_limit=None, **PRIVATE)
@@ -78,12 +81,9 @@ def wire_form(page: Page, form: dict[str, Any], out: dict[str, Any], seat: Any) 
     """What one control does to others, and what shows again without being drawn again."""
     import gradio as gr
 
-    def chosen(seat_now: Any, models: list[str], concept: str, prompt: str, auto: str) -> dict[Any, Any]:
+    def chosen(seat_now: Any, models: list[str], concept: str) -> tuple[Any, ...]:
         steps, guidance, offered = settings_for(sight(page, seat_now), models, concept)
-        said = {form["steps"]: steps, form["guidance"]: guidance, form["example"]: gr.Dropdown(choices=offered, value=None)}
-        if prompt in ("", auto) and offered:
-            said |= dict.fromkeys((form["prompt"], out["auto"]), default_prompt(offered))
-        return said
+        return steps, guidance, gr.Dropdown(choices=offered, value=None), default_prompt(offered) if offered else gr.skip()
 
     def surprised(seat_now: Any, models: list[str], concept: str) -> str:
         return surprise_for(sight(page, seat_now), models, concept)
@@ -105,10 +105,8 @@ def wire_form(page: Page, form: dict[str, Any], out: dict[str, Any], seat: Any) 
         return slider(held.order, held.pictures, pair, show)
 
     for event in (form["models"].change, form["concept"].input):
-        event(
-            chosen, [seat, form["models"], form["concept"], form["prompt"], out["auto"]],
-            [form["steps"], form["guidance"], form["example"], form["prompt"], out["auto"]], **PRIVATE,
-        )  # fmt: skip
+        event(chosen, [seat, form["models"], form["concept"]], [form["steps"], form["guidance"], form["example"], out["offer"]], **PRIVATE)
+    out["offer"].change(None, [form["prompt"], out["auto"], out["offer"]], [form["prompt"], out["auto"]], js=OFFERED)
     form["example"].input(lambda text: text or gr.skip(), form["example"], form["prompt"], **PRIVATE)
     form["surprise"].click(surprised, [seat, form["models"], form["concept"]], form["prompt"], **PRIVATE)
     three = [out["key"], form["show"], out["pair"]]

@@ -25,6 +25,7 @@ from ui.tally import Tally, counted, tally_table
 
 EVERY = 0.1  # seconds between looks at a ticket
 NEWS = 1.0  # seconds after which a visitor hears of it again, even if nothing has changed
+TAKEN = "() => '<p role=\"status\">Taken …</p>'"  # said by the browser itself, at once: a busy server may be slow to answer a press
 
 
 @dataclass(frozen=True)

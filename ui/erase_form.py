@@ -17,7 +17,7 @@ from ui.forms import Field, as_shown, control, form, preset_values, presets
 from ui.prompts import TEXTS, examples, texts
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-NAMED = ("concept", "model", "method", "preset", "shown_for", "filled_for")
+CHOICES = ("concept", "model", "method", "preset")
 
 # --- handlers ---------------------------------------------------------------------------------------------------------
 
@@ -95,7 +95,8 @@ def build_form(page: Page) -> dict[str, Any]:
             controls = _pairs(some_fields, [PREVIEW.get(field.name, field.default) for field in some_fields])
             settings |= {field.name: component for field, component in zip(some_fields, controls, strict=True)}
     made["settings"] = [settings[field.name] for field in SETTINGS]
-    made["shown_for"], made["filled_for"] = gr.State((FIRST, OWN)), gr.State(("scissorhands", names[0], FIRST))
+    # A component, not a State: it must come with a press as the browser had it, as the controls do.
+    made["filled_for"] = gr.JSON([FIRST, OWN, "scissorhands", names[0]], visible=False)
     made["estimate"] = gr.HTML(elem_id="estimate")
     with gr.Row():
         made["ask"] = gr.Button("Estimate", elem_id="ask")
@@ -122,54 +123,51 @@ def wire_form(page: Page, made: dict[str, Any]) -> None:
     """What one control of the form does to others."""
     import gradio as gr
 
-    def chosen(concept: str, model: str, method: str, preset: str) -> list[Any]:
-        said, shown, some = about(page, concept, model)
+    def follow(concept: str, model: str, method: str, preset: str, filled_for: list[str]) -> dict[Any, Any]:
+        said: dict[Any, Any] = {}
+        if filled_for[:2] != [concept, model]:
+            said[made["about"]], shown, said[made["examples"]] = about(page, concept, model)
+            said |= zip(made["texts"], shown.values(), strict=True)
+        if filled_for[2] != method:
+            names = presets(method)
+            preset = names[0]
+            said[made["preset"]] = gr.Dropdown(choices=names, value=preset)
+            said |= {group: gr.Column(visible=name == method) for name, group in made["groups"].items()}
         values = filled(page, concept, model, method, preset)
-        return [said, some, (concept, model), (method, preset, concept), *shown.values(), *_filling(made, method, values)]
+        shown_as = [as_shown(field, value) for field, value in zip(form(METHODS[method]), values, strict=True)]
+        return said | dict(zip(made["forms"][method], shown_as, strict=True)) | {made["filled_for"]: [concept, model, method, preset]}
 
-    def another(concept: str, model: str, method: str) -> list[Any]:
-        names = presets(method)
-        values = filled(page, concept, model, method, names[0])
-        shown = [gr.Column(visible=name == method) for name in METHODS]
-        return [gr.Dropdown(choices=names, value=names[0]), (method, names[0], concept), *shown, *_filling(made, method, values)]
-
-    def preset(concept: str, model: str, method: str, name: str) -> list[Any]:
-        return [(method, name, concept), *_filling(made, method, filled(page, concept, model, method, name))]
-
-    fields = [component for name in METHODS for component in made["forms"][name]]
-    now = [made[name] for name in ("concept", "model", "method", "preset")]
-    after = [made[name] for name in ("about", "examples", "shown_for", "filled_for")]
-    for name in ("concept", "model"):
-        made[name].change(chosen, now, [*after, *made["texts"], *fields], trigger_mode="always_last", **PRIVATE)
-    made["method"].change(another, now[:3], [made["preset"], made["filled_for"], *made["groups"].values(), *fields], **PRIVATE)
-    made["preset"].input(preset, now, [made["filled_for"], *fields], trigger_mode="always_last", **PRIVATE)
+    concept, model, method, preset = now = [made[name] for name in CHOICES]
+    named = [made[name] for name in ("about", "examples", "preset", "filled_for")]
+    out = [*named, *made["texts"], *made["groups"].values(), *_fields(made)]
+    # One listener: the last answer is of the last choice, whichever control it was.
+    gr.on(
+        [concept.change, model.change, method.change, preset.input], follow, [*now, made["filled_for"]], out,
+        trigger_mode="always_last", **PRIVATE,
+    )  # fmt: skip
 
 
-def _filling(made: dict[str, Any], method: str, values: list[Any]) -> list[Any]:
-    """An update for every control of every method: those of this one are filled."""
-    import gradio as gr
-
-    shown = [as_shown(field, value) for field, value in zip(form(METHODS[method]), values, strict=True)]
-    return [value for name in METHODS for value in (shown if name == method else [gr.skip()] * len(made["forms"][name]))]
+def _fields(made: dict[str, Any]) -> list[Any]:
+    """The controls of every method."""
+    return [component for name in METHODS for component in made["forms"][name]]
 
 
 def inputs_of(made: dict[str, Any]) -> list[Any]:
     """Every control of the form, in the order that wish_of reads."""
-    fields = [component for name in METHODS for component in made["forms"][name]]
-    return [*(made[name] for name in NAMED), *made["texts"], *made["settings"], *fields]
+    return [*(made[name] for name in (*CHOICES, "filled_for")), *made["texts"], *made["settings"], *_fields(made)]
 
 
 def wish_of(given: tuple[Any, ...]) -> Wish:
     """The controls as they stand."""
-    named, rest = dict(zip(NAMED, given, strict=False)), list(given[len(NAMED) :])
+    (*chosen, filled_for), rest = given[: len(CHOICES) + 1], list(given[len(CHOICES) + 1 :])
+    named = {name: str(value or "") for name, value in zip(CHOICES, chosen, strict=True)}
     texts_now, settings, values = rest[: len(TEXTS)], rest[len(TEXTS) : len(TEXTS) + len(SETTINGS)], rest[len(TEXTS) + len(SETTINGS) :]
     held, start = {}, 0
     for name in METHODS:
         count = len(form(METHODS[name]))
         held[name], start = values[start : start + count], start + count
-    method = str(named["method"])
+    method = named["method"]
     if method not in held:
         raise InputError(f"the method {method!r} is unknown; expected one of {', '.join(METHODS)}")
     shown = dict(zip(TEXTS, map(str, texts_now), strict=True))
-    known = {name: tuple(value) if isinstance(value, list | tuple) else str(value or "") for name, value in named.items()}
-    return Wish(**known, texts=shown, values=held[method], settings=settings)
+    return Wish(**named, texts=shown, values=held[method], filled_for=tuple(str(value or "") for value in filled_for), settings=settings)

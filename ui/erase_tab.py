@@ -9,7 +9,7 @@ from typing import Any
 from erase.task import InputError
 from ui.amounts import estimated, size
 from ui.choices import erased_runs
-from ui.comparing import problem
+from ui.comparing import TAKEN, problem
 from ui.context import Page
 from ui.erase_form import PRIVATE, build_form, inputs_of, wire_form, wish_of
 from ui.erasing import estimate, start
@@ -131,6 +131,7 @@ def _wire_job(page: Page, made: dict[str, Any], out: dict[str, Any], seat: Any) 
     everything = [*(out[name] for name in out if name not in ("format", "dtype", "pack", "packed", "file")), seat, made["problem"]]
     page.links["blocks"].load(opened, [seat, out["show"]], everything, **PRIVATE)
     out["clock"].tick(shown, [seat, out["show"], out["seen"]], everything, concurrency_limit=None, **PRIVATE)
+    made["start"].click(None, None, made["problem"], js=TAKEN)
     made["start"].click(started, [seat, out["show"], *inputs_of(made)], everything, **PRIVATE)
     made["ask"].click(asked, [seat, *inputs_of(made)], made["estimate"], concurrency_limit=None, **PRIVATE)
     out["stop"].click(pressed(stop), [seat, out["show"]], everything, **PRIVATE)

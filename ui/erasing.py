@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from erase.several import JOINT, Concepts, load_concepts, settings_of, together
 from erase.task import InputError
 from ui.context import Page
 from ui.entries import Entry
-from ui.forms import Field, changed, flags, form, preset_values
+from ui.forms import Field, changed, flags, form, preset_values, presets
 from ui.processes import command
 from ui.prompts import edited
 
@@ -37,14 +37,14 @@ SECONDS = 120.0  # that an estimate may take
 
 @dataclass(frozen=True)
 class Wish:
-    """The controls as they stand. `texts`: the prompts as shown for `shown_for`; `values` the method's form as filled for `filled_for`."""
+    """The controls as they stand. `texts` and `values`, the prompts and the method's form, are as filled for `filled_for`: concept, model,
+    method and preset."""
 
     concept: str
     model: str = OWN
     method: str = "scissorhands"
     preset: str = "balanced"
     texts: Mapping[str, str] = field(default_factory=dict)
-    shown_for: tuple[str, ...] = ()
     values: Sequence[Any] = ()
     filled_for: tuple[str, ...] = ()
     settings: Sequence[Any] = ()
@@ -82,21 +82,30 @@ def _written(page: Page, text: str) -> str:
 
 def command_of(page: Page, wish: Wish) -> tuple[str, list[str]]:
     """What the job erases, and its flags without its folder; InputError for the first thing that is wrong with the form."""
+    wish = _followed(wish)
     found, model = concept_for(page, wish.concept, wish.model)
     text = _written(page, wish.concept)
-    if wish.texts and wish.shown_for == (wish.concept, wish.model) and len(found) == 1:
+    if wish.texts and len(found) == 1:
         text = str(edited(found[0], wish.texts, page.runs.resolve() / ".ui" / "concepts") or text)
     filled = preset_values(wish.method, wish.preset, settings_of(found))
     values: dict[str, Any] = {}
     if wish.values:
-        if wish.filled_for != (wish.method, wish.preset, wish.concept):
-            raise InputError("the form has just changed; look at it, and press again")
         values = changed(form(METHODS[wish.method]), wish.values, filled)
         values = {name: str(page.inside(str(value))) if name in METHOD_PATHS else value for name, value in values.items()}
     settings = _settings(page, wish.settings)
     named = {"concept": text, "model": model, "method": wish.method, "preset": wish.preset, "device": page.device}
     _checked(named, filled | values, settings)
     return together(found), flags(named | settings | values)
+
+
+def _followed(wish: Wish) -> Wish:
+    """A press may come before the form has followed a choice: what it then still holds was filled in for another, and is about to go."""
+    now = (wish.concept, wish.model, wish.method, wish.preset)
+    if wish.filled_for == now:
+        return wish
+    texts = wish.texts if wish.filled_for[:2] == now[:2] else {}
+    preset = wish.preset if wish.filled_for[2:3] in ((), (wish.method,)) else presets(wish.method)[0]
+    return replace(wish, texts=texts, values=(), preset=preset)
 
 
 def _settings(page: Page, given: Sequence[Any]) -> dict[str, Any]:
