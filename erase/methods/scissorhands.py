@@ -124,7 +124,7 @@ class Scissorhands:
             "trim_scope": "cross-attention",
             "redirect": 2.0,
             "relapse": 2,
-            "steps": 220,
+            "steps": 230,
             "cosine": True,
             "cross_attention_rate": 3.0,
             "empty_captions": 0.3,
