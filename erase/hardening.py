@@ -23,7 +23,7 @@ SOUGHT = "sought"
 RADIUS = 1.0  # of the search, in distances between a prompt and its anchor's
 SEARCH = 3  # steps of it
 RELAPSE = 5  # steps of relearning at most: from 1 up, batch after batch
-SHIFT = 0.009  # of these: how far each moves every weight, as a share of its tensor's root mean square
+SHIFT = 0.0075  # of these: how far each moves every weight, as a share of its tensor's root mean square
 
 
 def sought(batches: Batches, every: int) -> Batches:
