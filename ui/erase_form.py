@@ -124,6 +124,8 @@ def wire_form(page: Page, made: dict[str, Any]) -> None:
     import gradio as gr
 
     def follow(concept: str, model: str, method: str, preset: str, filled_for: list[str]) -> dict[Any, Any]:
+        if filled_for == [concept, model, method, preset]:  # as after a choice that was taken back: what was written since stays
+            return {made["filled_for"]: gr.skip()}
         said: dict[Any, Any] = {}
         if filled_for[:2] != [concept, model]:
             said[made["about"]], shown, said[made["examples"]] = about(page, concept, model)
