@@ -44,7 +44,8 @@ PARTS = (
     "preset=reference,learning_rate=0.0008",
 )  # fmt: skip
 ROBUST = (
-    "relapse=0", "redirect=none", "cross_attention_rate=1", "cosine=false", "empty_captions=0.1", "unnamed=0.5", "adversarial=4",
+    "relapse=0", "redirect=none", "trimming=false", "cross_attention_rate=1", "cosine=false", "empty_captions=0.1", "unnamed=0.5",
+    "adversarial=4",
 )  # fmt: skip
 ROLES = {"evaluate": "ua", "implicit": "described", "evaluate-retain": "kept"}
 
