@@ -4,9 +4,9 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# A version known to work, installed only where the environment has none. Another one, or another build: make TORCH=torch demo.
-# On Linux the plain package brings several GB for NVIDIA cards; without such a card, install torch's CPU build into $(VENV) first.
-TORCH ?= torch==2.13.0 torchvision==0.28.0
+# torch and torchvision, always installed together: each torchvision is built for one torch. What is in $(VENV) already is kept.
+# Other versions, or a build for the CPU alone: make TORCH="torch==... torchvision==... --index-url ..." demo (see README).
+TORCH ?= torch torchvision
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -70,9 +70,9 @@ clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The second install leaves torch alone, for pip upgrades only what does not fit.
+# The second install leaves torch and torchvision alone: pip upgrades only what does not meet a requirement.
 $(READY): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip show --quiet torch || $(BIN)/python -m pip install $(TORCH)
+	$(BIN)/python -c "import torch, torchvision" 2>/dev/null || $(BIN)/python -m pip install $(TORCH)
 	$(BIN)/python -m pip install --editable ".[eval,classify,nudity,ui,dev]"
 	touch $@

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from erase.images import SUFFIXES, open_picture
 from erase.task import Batch, InputError, generator
-from erase.vision import torchvision
+from erase.torchvision_compat import torchvision
 
 PUBLISHED = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN"}
 NAMES = ("digits", "shapes", *PUBLISHED)

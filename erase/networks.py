@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from erase.task import InputError, generator
-from erase.vision import torchvision
+from erase.torchvision_compat import torchvision
 
 SMALL = 64  # pixels up to which a ResNet begins with a small kernel and no pooling, as for CIFAR (He et al. 2016)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from erase.files import sha256
 from erase.task import InputError
-from erase.vision import REMEDY, torchvision
+from erase.torchvision_compat import REMEDY, torchvision
 
 __all__ = ["REMEDY", "Weights", "read_weights", "torchvision"]
 

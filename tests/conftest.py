@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny_pipeline import build, build_family
 
-from erase.operators import declare_operators
+from erase.torchvision_compat import check_torchvision
 
-declare_operators()
+check_torchvision()
 torch.set_num_threads(1)
 
 

@@ -118,7 +118,7 @@ def test_an_unknown_name() -> None:
 
 def test_cifar_is_read_as_torchvision_lays_it_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The published files are not here; torchvision's reader is, and it reads files of the same kind."""
-    from erase.vision import torchvision
+    from erase.torchvision_compat import torchvision
 
     kind = torchvision().datasets.CIFAR10
     base = tmp_path / kind.base_folder
@@ -143,7 +143,7 @@ def test_cifar_is_read_as_torchvision_lays_it_out(tmp_path: Path, monkeypatch: p
 def test_published_files_that_are_others_are_not_opened_and_without_network_one_line_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from erase.vision import torchvision
+    from erase.torchvision_compat import torchvision
 
     base = tmp_path / "cifar-10-batches-py"
     base.mkdir()

@@ -16,9 +16,10 @@ PACKAGES = ("erase", "eval", "ui")
 
 # From the ground up: a module imports only from rows above its own, also inside functions.
 LEVELS: list[tuple[str, ...]] = [
-    ("erase.task", "erase.operators", "erase.demo", "erase.demo.world"),
+    ("erase.task", "erase.demo", "erase.demo.world"),
     (
         "erase.files",
+        "erase.torchvision_compat",
         "erase.options",
         "erase.micro",
         "erase.processes",
@@ -49,7 +50,7 @@ LEVELS: list[tuple[str, ...]] = [
     ("erase.concepts.free",),
     ("erase.concepts.loading",),
     ("erase.concepts",),
-    ("erase.several", "erase.vision", "erase.guard", "erase.demo.clutter", "erase.classifier", "erase.trained", "erase.tuning"),
+    ("erase.several", "erase.guard", "erase.demo.clutter", "erase.classifier", "erase.trained", "erase.tuning"),
     ("erase.bounds", "erase.repair", "erase.images", "erase.export", "erase.layouts"),
     ("erase.data", "erase.networks", "erase.hardening"),
     ("erase.requests",),
@@ -145,7 +146,7 @@ DOORS: dict[str, set[str]] = {
     "gradio": {f"ui.{name}" for name in ("page", "style", "compare", "compare_events", "evidence", "attack", "attack_form")}
     | {f"ui.{name}" for name in ("forms", "erase_form", "erase_tab", "inside")},
     "nudenet": {"eval.nudity"},
-    "torchvision": {"erase.vision"},
+    "torchvision": {"erase.torchvision_compat"},
     "sklearn": {"erase.data", "eval.membership"},
     "open_clip": {"eval.clip", "erase.demo.clip"},
     "torchmetrics": {"eval.drift", "eval.inception"},
@@ -239,8 +240,8 @@ def test_the_engine_knows_neither_evaluation_nor_page(name):
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] == "eval"])
 def test_evaluation_knows_no_method_and_no_pipeline(name):
-    rooms = ("erase.task", "erase.files", "erase.options", "erase.operators", "erase.concepts", "erase.images", "erase.run", "erase.demo")
-    rooms += ("erase.data", "erase.requests", "erase.vision", "erase.several")
+    rooms = ("erase.task", "erase.files", "erase.options", "erase.torchvision_compat", "erase.concepts", "erase.images", "erase.run")
+    rooms += ("erase.demo", "erase.data", "erase.requests", "erase.several")
     drawing = ("erase.diffusion", "erase.export", "erase.processes") if name == "eval.evaluate" else ()  # the one that draws
     if name.startswith("eval.attacks"):  # they draw, train and change weights, and know no method either
         drawing = ("erase.diffusion", "erase.export", "erase.latents", "erase.relearning", "erase.scope", "erase.trim")

@@ -1,11 +1,8 @@
-"""torchvision comes in also beside a torch that it was not built for, and weights are what was published or are refused."""
+"""Weights are what was published, or are refused."""
 
 from __future__ import annotations
 
-import builtins
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,34 +11,7 @@ import torch
 
 from erase.files import sha256, write_tensors
 from erase.task import InputError
-from eval.vision import read_weights, torchvision
-
-ROOT = Path(__file__).resolve().parents[1]
-LATE = """
-import sys
-try:
-    import torchvision as first  # as a library does that knows nothing of ours
-except RuntimeError:
-    pass
-from erase.operators import _declared
-from eval.vision import torchvision
-module = torchvision()
-assert torchvision() is module is sys.modules["torchvision"]
-assert module.models.resnet50 and module.ops and module.transforms
-print(len(_declared), module.extension._has_ops())
-"""
-LIGHT = """
-import sys
-import eval.clip, eval.imagenet, eval.inception, eval.vision
-print(*(name for name in ("torchvision", "open_clip", "torchmetrics", "torch_fidelity", "timm") if name in sys.modules))
-"""
-
-
-def said(code: str) -> list[str]:
-    """The words that a fresh Python prints."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+from eval.vision import read_weights
 
 
 @pytest.fixture
@@ -51,46 +21,6 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "any.pth"
     torch.save({"weight": torch.arange(6.0)}, path)
     return path.rename(tmp_path / f"net-2015-{sha256(path)[:8]}.pth")
-
-
-# --- torchvision ----------------------------------------------------------------------------------------------------
-
-
-def test_operators_are_declared_only_where_their_own_library_does_not_load() -> None:
-    """Also after another library's import of torchvision has failed halfway."""
-    declared, compiled = said(LATE)
-    assert (declared, compiled) in (("1", "False"), ("0", "True"))
-
-
-def test_importing_our_files_imports_no_library() -> None:
-    assert said(LIGHT) == []
-
-
-def test_its_networks_and_transforms_work() -> None:
-    from torchvision import models
-
-    assert models is torchvision().models
-    with torch.no_grad():
-        assert torchvision().models.alexnet(weights=None).eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
-
-
-def test_without_torchvision_one_line_helps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision", None)
-    with pytest.raises(InputError, match=r'torchvision is not installed; .*pip install "erase-concept\[eval\]"'):
-        torchvision()
-
-
-def test_another_failure_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def broken(name: str, *rest: Any) -> Any:
-        if name == "torchvision":
-            raise RuntimeError("something else")
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", broken)
-    with pytest.raises(RuntimeError, match="something else"):
-        torchvision()
 
 
 # --- weights --------------------------------------------------------------------------------------------------------

@@ -13,9 +13,9 @@ def quiet_libraries() -> None:
     """Warnings of the libraries about themselves do not belong between our lines."""
     import warnings
 
-    from erase.operators import declare_operators
+    from erase.torchvision_compat import check_torchvision
 
-    declare_operators()
+    check_torchvision()
     import diffusers
     import huggingface_hub
     import transformers

@@ -21,7 +21,7 @@ from erase.demo import clip_path, pipeline_path, world
 from erase.demo.fitting import Plan, fit, to_model
 from erase.demo.train import pictures
 from erase.files import write_json, write_tensors
-from erase.operators import declare_operators
+from erase.torchvision_compat import check_torchvision
 
 CONFIG: dict[str, Any] = {
     "embed_dim": 64,
@@ -34,7 +34,7 @@ BATCH = 128
 
 def train_clip(plan: Plan, folder: Path, steps: int = 1500) -> Path:
     """Train, or go on training, and write `folder`/demo_clip."""
-    declare_operators()
+    check_torchvision()
     import open_clip
     from transformers import CLIPTokenizer
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from erase.demo import world
-from erase.operators import declare_operators
+from erase.torchvision_compat import check_torchvision
 
-declare_operators()  # before diffusers and transformers are imported
+check_torchvision()  # before diffusers and transformers are imported
 
 LATENT_CHANNELS = 8
 TOKENS = 32

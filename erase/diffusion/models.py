@@ -16,11 +16,11 @@ from erase.demo import DEMO, EMBEDDED
 from erase.diffusion.stable import DTYPES, StableDiffusion, first_line
 from erase.diffusion.xl import StableDiffusionXL
 from erase.export import check_model_folder
-from erase.operators import declare_operators
 from erase.task import InputError
+from erase.torchvision_compat import check_torchvision
 from erase.unpack import unpacked
 
-declare_operators()  # before diffusers is imported anywhere
+check_torchvision()  # before diffusers is imported anywhere
 
 WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (StableDiffusion, StableDiffusionXL)}
 

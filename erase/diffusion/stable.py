@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from erase.export import variant_of
 from erase.micro import out_of_memory
-from erase.operators import declare_operators
 from erase.task import InputError, generator
+from erase.torchvision_compat import check_torchvision
 
-declare_operators()  # before diffusers is imported anywhere
+check_torchvision()  # before diffusers is imported anywhere
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
