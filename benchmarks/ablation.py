@@ -24,13 +24,13 @@ from typing import Any
 from host import facts
 
 from erase.bench import slug
-from erase.cli import main as command
 from erase.run import read_lines
 from eval.attacks import ERASED
 from eval.attacks.numbers import succeeded
 from eval.attacks.together import attacked
 from eval.intervals import rate
 from eval.paired import paired_rates
+from ui.cli.main import main as command
 
 CONCEPTS = ("green", "star")
 OPTIONS = (

@@ -16,7 +16,7 @@ from typing import Any
 
 from host import facts
 
-from erase.cli import main as command
+from ui.cli.main import main as command
 
 CONCEPTS = ("heart", "ring", "blue", "purple", "dotted", "checkered")  # the defaults were chosen on star, red and striped
 OURS, RIVAL = "scissorhands", "salun"

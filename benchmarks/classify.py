@@ -21,10 +21,10 @@ from typing import Any
 from host import facts
 
 from erase.classify import ABLATION
-from erase.cli import main as command
 from eval.classify import ranked
 from eval.classify_report import _number, markdown
 from eval.lines import Value, lines
+from ui.cli.main import main as command
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from host import Record, facts, parser, publish
 
 from erase.bench import gold_folder
 from erase.bench_runs import label_of
-from erase.commands.flags import golds_of
 from erase.diffusion import locate, open_model
 from erase.images import load_pixels, read_images
 from erase.run import Run
+from ui.cli.flags import golds_of
 
 TIMESTEPS = (50, 200, 400, 600, 800)  # of 1,000
 

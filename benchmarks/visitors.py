@@ -144,7 +144,7 @@ def run(options: Namespace) -> Record:
     begun = facts()
     with tempfile.TemporaryDirectory() as scratch:
         runs = Path(scratch)
-        job = [sys.executable, "-m", "erase.cli", "--concept", "star", "--output", str(runs / "star-1"), *SMALL]
+        job = [sys.executable, "-m", "erase", "--concept", "star", "--output", str(runs / "star-1"), *SMALL]
         subprocess.run(job, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         start = time.monotonic()
         with served(runs) as (address, pid):

@@ -52,7 +52,7 @@ def measure(options: argparse.Namespace, others: list[str]) -> Record:
         made = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         small = [word for pair in SMALL.items() if pair[0] not in others for word in pair]
         asked = ["--concept", options.concept, *small, *others]
-        command = [sys.executable, "-m", "erase.cli", *asked, "--model", str(model), "--output", str(run), "--device", options.device]
+        command = [sys.executable, "-m", "erase", *asked, "--model", str(model), "--output", str(run), "--device", options.device]
         start = time.perf_counter()
         done = subprocess.run(command, capture_output=True, text=True)
         spent = time.perf_counter() - start

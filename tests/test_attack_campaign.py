@@ -299,8 +299,8 @@ def test_nothing_that_broke_through_is_said(run: Path, tiny_pipeline: Path):
 
 
 def test_the_command_attacks_a_run_and_its_report_gets_a_section(run: Path, capsys: pytest.CaptureFixture[str]):
-    from erase.cli import main
     from eval.report import evaluate_run
+    from ui.cli.main import main
 
     evaluate_run(run)
     assert "<h2 id=attacks>" not in (run / "report.html").read_text()

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from attacking import ATTACKS_HERE, PLAN, attempt, finished_run, opened
 
-from erase.commands.flags import golds_of
 from erase.task import InputError
 from eval.attacks.campaign import attack_run
 from eval.attacks.numbers import excess
 from eval.attacks.setting import setting_of
 from eval.attacks.together import Attacked, rows, tables
 from eval.attacks.turn import turn as _turn
+from ui.cli.flags import golds_of
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_the_table_has_a_column_a_method_and_says_how_far_it_is_over_the_gold_st
 
 
 def test_the_command_puts_runs_side_by_side_and_refuses_the_same_twice(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    from erase.cli import main
+    from ui.cli.main import main
 
     shutil.copytree(run, twin := tmp_path / "twin")
     given = ["attack", str(run), str(twin), "--attacks", "named", "--attempts", "2", "--budget", "5m"]
@@ -107,7 +107,7 @@ def test_the_command_puts_runs_side_by_side_and_refuses_the_same_twice(run: Path
 
 
 def test_a_gold_standard_is_of_the_concept_that_it_is_given_for(run: Path, tiny_pipeline: Path, capsys: pytest.CaptureFixture[str]):
-    from erase.cli import main
+    from ui.cli.main import main
 
     assert golds_of([f"star={tiny_pipeline}", "red=b"]) == {"star": tiny_pipeline, "red": Path("b")}
     assert golds_of([str(tiny_pipeline)], bare=True) == {"": tiny_pipeline}

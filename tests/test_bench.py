@@ -16,7 +16,6 @@ from torch import Tensor
 from erase.bench import Bench, Cell, bench, filled, one_line
 from erase.bench_runs import cells_of, label_of
 from erase.changes import changed_bytes
-from erase.cli import main
 from erase.diffusion import StableDiffusion
 from erase.entries import entries
 from erase.files import sha256
@@ -33,6 +32,7 @@ from eval.bench_line import lines_of_cells
 from eval.bench_report import write
 from eval.bench_tables import sentences
 from eval.report import evaluate_run
+from ui.cli.main import main
 
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 4, "sampling_steps": 2, "sampling_batch": 4, "device": "cpu"}
 SMALL = "steps=4,batch=2,sensitivity_batches=2"

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from erase.cli import main
 from erase.data import Data, Samples
 from erase.requests import Case, make_case
 from eval.classify import measurement, ranked, report
 from eval.classify_report import curves, markdown, page, sentences, table, write
 from eval.membership import svc_membership
+from ui.cli.main import main
 
 
 class Lookup(nn.Module):

@@ -23,10 +23,6 @@ from safetensors.torch import load_file
 from test_tools import no_network
 
 import eval.judge
-from erase import commands
-from erase.cli import main
-from erase.commands import COMMANDS
-from erase.commands.display import Display
 from erase.demo.judge import Judge
 from erase.export import read_provenance
 from erase.files import sha256, write_tensors
@@ -37,6 +33,9 @@ from erase.run import Run, read_lines
 from erase.stages import STAGES
 from erase.task import Step
 from erase.tensorfile import metadata
+from ui import cli as commands
+from ui.cli.display import Display
+from ui.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 SMALL = shlex.split(
@@ -127,7 +126,7 @@ def test_json_is_the_report_of_the_contract_and_nothing_else(
 def test_a_fresh_process_is_quiet_too(tiny_pipeline: Path, tmp_path: Path) -> None:
     """Libraries like to speak when they are imported and when they load something."""
     made = subprocess.run(
-        [sys.executable, "-m", "erase.cli", *star(tiny_pipeline, tmp_path / "run", "--concept", str(unmeasured(tmp_path)))],
+        [sys.executable, "-m", "erase", *star(tiny_pipeline, tmp_path / "run", "--concept", str(unmeasured(tmp_path)))],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert made.stderr == ""
@@ -185,7 +184,7 @@ def test_every_option_has_a_flag_and_what_is_given_arrives(name: str, monkeypatc
         arrived.update({**vars(job), **values})
         return 0
 
-    monkeypatch.setattr("erase.commands.erase._run", run)
+    monkeypatch.setattr("ui.cli.erase._run", run)
     item = next(item for options in (Job, Scissorhands) for item in fields(options) if item.name == name)
     flag, kind = f"--{name.replace('_', '-')}", str(item.type).split(" |")[0]
     if kind == "bool":
@@ -201,7 +200,7 @@ def test_every_option_has_a_flag_and_what_is_given_arrives(name: str, monkeypatc
 
 def test_what_is_not_given_is_left_to_the_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     arrived: list[Any] = []
-    monkeypatch.setattr("erase.commands.erase._run", lambda *arguments: arrived.append(arguments) or 0)
+    monkeypatch.setattr("ui.cli.erase._run", lambda *arguments: arrived.append(arguments) or 0)
     assert main(["--concept", "star", "--preset", "paper"]) == 0
     assert arrived == [(Job("star", preset="paper"), {}, False)]
 
@@ -612,7 +611,7 @@ def test_two_processes_on_one_folder_are_one_too_many(tiny_pipeline: Path, finis
 
 def test_a_mistake_in_a_fresh_process_is_one_line_too(tmp_path: Path) -> None:
     made = subprocess.run(
-        [sys.executable, "-m", "erase.cli", "--concept", "star", "--model", "nowhere"],
+        [sys.executable, "-m", "erase", "--concept", "star", "--model", "nowhere"],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert (made.returncode, made.stdout, len(made.stderr.splitlines())) == (2, "", 1)

@@ -131,7 +131,7 @@ def test_one_command_takes_a_concept_out_that_was_there_and_leaves_the_rest(tmp_
     """The command as it is, with fewer pictures than by default; in a process of its own, with as many threads as it likes."""
     run = tmp_path / "star"
     made = subprocess.run(
-        [sys.executable, "-m", "erase.cli", "--concept", "star", "--output", str(run), "--json", *COUNTS],
+        [sys.executable, "-m", "erase", "--concept", "star", "--output", str(run), "--json", *COUNTS],
         cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr

@@ -16,12 +16,11 @@ from typing import Any
 import pytest
 
 import erase
-from erase.cli import main
-from erase.commands import COMMANDS
 from erase.methods import METHODS, make_method
 from erase.pipeline import DEFAULTS, Job
 from erase.run import Run
 from eval.accuracy import MEANINGS
+from ui.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

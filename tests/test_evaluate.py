@@ -20,7 +20,6 @@ from test_clip import build as build_clip
 from test_tools import no_network
 from tiny_pipeline import build
 
-from erase.cli import main
 from erase.concepts import load_concept
 from erase.demo.world import render, scenes
 from erase.diffusion import StableDiffusion
@@ -32,6 +31,7 @@ from eval.clip import Clip
 from eval.evaluate import Evaluation, evaluate, processes
 from eval.judge import Judge
 from eval.protocols import protocols_folder
+from ui.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 COUNT = 4  # and so 4 that name the concept, 2 that describe it, 4 of others
@@ -576,7 +576,7 @@ def launched(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """As `accelerate launch` does."""
     start = ["-m", "torch.distributed.run", "--nproc_per_node", str(count), "-m"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, *start, "erase.cli", "evaluate", *arguments]
+    command = [sys.executable, *start, "erase", "evaluate", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 

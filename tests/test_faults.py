@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from erase.cli import main
 from erase.estimate import estimate
 from erase.export import check_model_folder
 from erase.files import write_json
 from erase.job import Job
 from erase.task import InputError
+from ui.cli.main import main
 
 ARGUMENTS = ["--concept", "star", "--forget-count", "2", "--retain-count", "2", "--evaluate-count", "2", "--sampling-steps", "1"]
 
@@ -70,7 +70,7 @@ def test_a_device_that_fails_is_told_in_one_line(
     def fails(*_: object) -> int:
         raise error
 
-    monkeypatch.setattr("erase.commands.erase._run", fails)
+    monkeypatch.setattr("ui.cli.erase._run", fails)
     assert main(ARGUMENTS) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
@@ -81,7 +81,7 @@ def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> N
     def fails(*_: object) -> int:
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr("erase.commands.erase._run", fails)
+    monkeypatch.setattr("ui.cli.erase._run", fails)
     with pytest.raises(RuntimeError, match="a mistake of ours"):
         main(ARGUMENTS)
 

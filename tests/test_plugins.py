@@ -12,12 +12,12 @@ import pytest
 from test_pipeline import erased, job
 
 from erase import methods
-from erase.cli import main
 from erase.methods import METHODS, make_method, method_class
 from erase.pipeline import erase_concept
 from erase.plugins import Methods
 from erase.run import Run
 from erase.task import InputError
+from ui.cli.main import main
 
 NUDGE = '''
 """Nudge: every weight a little towards zero."""

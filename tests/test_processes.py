@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from erase.cli import main
 from erase.processes import agree, average, processes, wait
 from erase.run import Run
+from ui.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -69,7 +69,7 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path, more: list[str], ha
     whole batches, rounding differs, and Adam magnifies that where a gradient is next to nothing.
     """
     arguments = [*SMALL, *more]
-    two = launched(2, "-m", "erase.cli", *arguments, "--output", str(tmp_path / "2"))
+    two = launched(2, "-m", "erase", *arguments, "--output", str(tmp_path / "2"))
     assert two.returncode == 0, two.stderr
     assert main([*arguments, "--micro-batch", half, "--output", str(tmp_path / "1")]) == 0
     one, other = (load_file(tmp_path / n / "weights.safetensors") for n in "12")

@@ -81,7 +81,7 @@ def test_it_draws_things_in_number_and_place(plain: Any) -> None:
 def test_one_command_takes_a_shape_out_and_leaves_what_stands_beside_it(tmp_path: Path) -> None:
     run = tmp_path / "star"
     made = subprocess.run(
-        [sys.executable, "-m", "erase.cli", "--model", "scenes", "--concept", "star", "--output", str(run), "--json", *COUNTS],
+        [sys.executable, "-m", "erase", "--model", "scenes", "--concept", "star", "--output", str(run), "--json", *COUNTS],
         cwd=ROOT, capture_output=True, text=True, timeout=3600, check=False,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr

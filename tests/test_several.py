@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from test_pipeline import COUNTS, METHOD, Stop, results, stop_at
 
-from erase.cli import main
 from erase.concepts import load_concept, naming, prompts
 from erase.export import read_provenance
 from erase.images import read_images
@@ -34,6 +33,7 @@ from erase.several import (
 )
 from erase.task import InputError
 from eval.report import evaluate_run, table
+from ui.cli.main import main
 
 BOTH = load_concepts("star + red", "demo")
 APART = all_apart(BOTH)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from erase.cli import main
 from erase.job import Job
 from erase.run import Run
 from erase.stages.erasing import CHECKPOINT_EVERY
 from erase.sweep import Sweep, flags, space_of, sweep
 from erase.task import InputError
 from eval.sweep import scatter_svg, table, trials, worth
+from ui.cli.main import main
 
 SPACE = {"fraction": ("0.001", "0.005", "0.01"), "forget_weight": ("0.5", "1")}
 SMALL = {"forget_count": 4, "retain_count": 6, "evaluate_count": 4, "sampling_steps": 1, "sampling_batch": 6}

@@ -59,7 +59,7 @@ def test_there_is_a_fault_to_report(mismatched: Path) -> None:
     ],
 )
 def test_every_command_that_draws_says_in_one_line_how_to_mend_a_mismatched_pair(command: list[str], mismatched: Path) -> None:
-    done = run(mismatched, "-m", "erase.cli", *command)
+    done = run(mismatched, "-m", "erase", *command)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert f"does not load beside torch {torch.__version__}" in done.stderr
@@ -68,7 +68,7 @@ def test_every_command_that_draws_says_in_one_line_how_to_mend_a_mismatched_pair
 
 
 def test_commands_that_draw_nothing_do_not_mind(mismatched: Path) -> None:
-    done = run(mismatched, "-m", "erase.cli", "concepts", "star", "--count", "1")
+    done = run(mismatched, "-m", "erase", "concepts", "star", "--count", "1")
     assert done.returncode == 0, done.stderr
 
 

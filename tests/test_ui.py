@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from erase.cli import main
+from ui.cli.main import main
 from ui.page import opened
 
 pytest.importorskip("gradio")

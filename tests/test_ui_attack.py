@@ -14,7 +14,6 @@ import attacking
 import pytest
 from page_runs import erased_run, measured_run
 
-from erase.cli import main
 from erase.files import write_json
 from erase.task import InputError
 from eval.attacks.known import ATTACKS, QUICK
@@ -23,6 +22,7 @@ from ui.attack import build
 from ui.attack_form import inputs_of, wish_of
 from ui.attack_view import absent, foreseen, head, planned, result
 from ui.attacking import OPTIONS, Wish, arguments_of, attackable, estimate, families, job_of, start
+from ui.cli.main import main
 from ui.context import Page
 from ui.drawing import Drawing
 from ui.entries import FAILED, RUNNING, WAITING, Entry

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from page_runs import erased_run
 
-from erase.commands.flags import add_flags, chosen_method
 from erase.concepts import load_concept, read_concept
 from erase.job import Job
 from erase.task import InputError
+from ui.cli.flags import add_flags, chosen_method
 from ui.context import Page
 from ui.erase_form import about, filled, wish_of
 from ui.erasing import FIRST, OWN, SETTINGS, Wish, command_of, concept_for, concepts, start, visible

@@ -25,7 +25,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a page that a script has started in the background ignores it
     threading.Thread(target=_watch, daemon=True).start()
     sys.argv[0] = "erase-concept"
-    runpy.run_module("erase.cli", run_name="__main__", alter_sys=True)
+    runpy.run_module("erase", run_name="__main__", alter_sys=True)
 
 
 def _watch() -> None:

@@ -38,7 +38,7 @@ def interrupt(process: Process | None) -> None:
 
 def command(arguments: Sequence[str], seconds: float) -> tuple[int, str, str]:
     """Run a short command to its end: its exit status, what it printed, and what it said last on the error stream."""
-    line = [sys.executable, "-m", "erase.cli", *arguments]
+    line = [sys.executable, "-m", "erase", *arguments]
     try:
         with SHORT:
             done = subprocess.run(line, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False)

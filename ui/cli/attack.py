@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from erase.commands.display import Display, quiet_libraries
-from erase.commands.flags import PROGRAM, Parser, add_flags, golds_of
 from erase.task import InputError
+from ui.cli.display import Display, quiet_libraries
+from ui.cli.flags import PROGRAM, Parser, add_flags, golds_of
 
 if TYPE_CHECKING:
     from eval.attacks.campaign import Campaign

@@ -6,8 +6,8 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from erase.commands.flags import Parser, add_flags, chosen_method
 from erase.task import InputError
+from ui.cli.flags import Parser, add_flags, chosen_method
 
 
 def main_job(program: str, given: list[str], description: str, epilog: str) -> tuple[Any, dict[str, Any], bool]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from erase.commands.flags import PROGRAM, Parser
-from erase.commands.printing import print_rows
+from ui.cli.display import print_rows
+from ui.cli.flags import PROGRAM, Parser
 
 
 def protocols(given: list[str]) -> int:

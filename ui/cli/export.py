@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from erase.commands.flags import PROGRAM, Parser
 from erase.task import InputError
+from ui.cli.flags import PROGRAM, Parser
 
 
 def export(given: list[str]) -> int:

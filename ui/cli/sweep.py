@@ -9,10 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from erase.commands.display import Display
-from erase.commands.flags import PROGRAM, Parser, add_flags
-from erase.commands.measuring import measured
 from erase.task import InputError
+from ui.cli.display import Display, measured
+from ui.cli.flags import PROGRAM, Parser, add_flags
 
 
 def sweep(given: list[str]) -> int:

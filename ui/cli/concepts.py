@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from erase.commands.flags import PROGRAM, Parser
-from erase.commands.printing import print_rows
 from erase.task import InputError
+from ui.cli.display import print_rows
+from ui.cli.flags import PROGRAM, Parser
 
 
 def concepts(given: list[str]) -> int:

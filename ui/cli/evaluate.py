@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from erase.commands.display import Display, quiet_libraries
-from erase.commands.flags import PROGRAM, Parser, add_flags
-from erase.commands.printing import results
 from erase.task import InputError
+from ui.cli.display import Display, quiet_libraries, results
+from ui.cli.flags import PROGRAM, Parser, add_flags
 
 
 def evaluate(given: list[str]) -> int:

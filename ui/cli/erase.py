@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from erase.commands import COMMANDS
-from erase.commands.display import Display
-from erase.commands.flags import PROGRAM
-from erase.commands.job import main_job
-from erase.commands.printing import results
+from ui.cli.display import Display, results
+from ui.cli.flags import PROGRAM
+from ui.cli.job_flags import main_job
+from ui.cli.main import COMMANDS
 
 
 def erase(given: list[str]) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from erase.commands.display import quiet_libraries
-from erase.commands.flags import PROGRAM
-from erase.commands.job import main_job
+from ui.cli.display import quiet_libraries
+from ui.cli.flags import PROGRAM
+from ui.cli.job_flags import main_job
 
 
 def estimate(given: list[str]) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from erase.commands.display import Display, quiet_libraries
-from erase.commands.flags import PROGRAM, Parser
 from erase.task import InputError
+from ui.cli.display import Display, quiet_libraries
+from ui.cli.flags import PROGRAM, Parser
 
 
 def generate(given: list[str]) -> int:

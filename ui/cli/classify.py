@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from erase.commands.display import Display
-from erase.commands.flags import PROGRAM, Parser, add_flags
 from erase.task import InputError
+from ui.cli.display import Display
+from ui.cli.flags import PROGRAM, Parser, add_flags
 
 
 def classify(given: list[str]) -> int:

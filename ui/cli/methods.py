@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from erase.commands.flags import PROGRAM, Parser, shown
+from ui.cli.flags import PROGRAM, Parser, shown
 
 
 def methods(given: list[str]) -> int:

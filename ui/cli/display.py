@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -87,3 +89,26 @@ class Display:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+
+def measured(display: Display, folder: Path) -> None:
+    """report.json of a run, where it is not there or older than the pictures."""
+    from erase.job import Event
+    from eval.report import evaluate_run
+
+    made, told = folder / "samples" / "after" / "manifest.jsonl", folder / "report.json"
+    if not told.is_file() or told.stat().st_mtime < made.stat().st_mtime:
+        evaluate_run(folder, lambda done, total: display(Event("measure", done, total)))
+
+
+def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
+    for row in [{key: key for key in widths}, *rows]:
+        print("  ".join(f"{row[key]!s:{width}}" for key, width in widths.items()).rstrip())
+
+
+def results(folder: Path) -> str:
+    return f"pictures  {folder / 'comparison.png'}\nreport    {folder / 'report.html'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from erase.commands.flags import PROGRAM, Parser
+from ui.cli.flags import PROGRAM, Parser
 
 
 def compare(given: list[str]) -> int:

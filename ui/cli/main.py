@@ -6,11 +6,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from erase.commands import COMMANDS, command
-from erase.commands.flags import PROGRAM
 from erase.task import Diverged, InputError
+from ui.cli.flags import PROGRAM
+
+COMMANDS = (
+    "concepts",
+    "methods",
+    "estimate",
+    "generate",
+    "evaluate",
+    "attack",
+    "export",
+    "compare",
+    "bench",
+    "sweep",
+    "classify",
+    "protocols",
+    "ui",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +72,12 @@ def device_error(error: BaseException) -> str | None:
     if "CUDA" in str(error) or type(error).__name__ == "AcceleratorError":
         return f"the card failed ({first}); {resumed}; if it fails again, check the driver, or give --device cpu"
     return None
+
+
+def command(name: str) -> Callable[[list[str]], int]:
+    """A command by name, or `erase`, the main job."""
+    found: Callable[[list[str]], int] = getattr(import_module(f"ui.cli.{name}"), name)
+    return found
 
 
 def _fail(error: object, status: int) -> int:

@@ -6,8 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from erase.commands.flags import PROGRAM, Parser
 from erase.task import InputError
+from ui.cli.flags import PROGRAM, Parser
 
 
 def ui(given: list[str]) -> int:

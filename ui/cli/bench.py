@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from erase.commands.display import Display
-from erase.commands.flags import PROGRAM, Parser, add_flags, golds_of
-from erase.commands.measuring import measured
 from erase.task import InputError
+from ui.cli.display import Display, measured
+from ui.cli.flags import PROGRAM, Parser, add_flags, golds_of
 
 Made = tuple[Path, list[Any], dict[str, Any]]  # folder, cells, and what the protocol says of the rows
 
