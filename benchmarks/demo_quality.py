@@ -20,9 +20,10 @@ import torch
 from host import facts, parser, publish
 from PIL import Image
 
-from erase.demo import GUIDANCE, STEPS, gold_path, judge_path, pipeline_path, world
-from erase.demo.fitting import to_model
-from erase.demo.judge import load_judge
+from erase.demo import GUIDANCE, STEPS, gold_path, judge_path, pipeline_path
+from erase.demo.shapes import world
+from erase.demo.shapes.judge import load_judge
+from erase.demo.training.loop import to_model
 from erase.diffusion import StableDiffusion
 from erase.images import load_pixels, make_images
 from eval.intervals import rate
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     given = options.parse_args(argv)
     folder = gold_path(given.without) / "pipeline" if given.without else pipeline_path()
     if not folder.is_dir():
-        options.error(f"no model without {given.without!r} is shipped; `python -m erase.demo.train --without` makes one")
+        options.error(f"no model without {given.without!r} is shipped; `python -m erase.demo.shapes.train --without` makes one")
     judge, model = load_judge(judge_path()), StableDiffusion(folder)
 
     fresh = list(world.scenes(1000, seed=10_000_019))

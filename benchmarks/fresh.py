@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from erase.diffusion import StableDiffusion, denoising_target, numbered
+from erase.diffusion.latents import ImageLatents
 from erase.images import Picture, load_pixels
-from erase.latents import ImageLatents
 from erase.task import Batches, generator
 
 

@@ -21,7 +21,8 @@ from host import Record, alternate, facts, parser, publish, rows, summary
 from models import SIZES, open_size
 from PIL import Image
 
-from erase.demo import GUIDANCE, STEPS, world
+from erase.demo import GUIDANCE, STEPS
+from erase.demo.shapes import world
 from erase.diffusion import DTYPES, StableDiffusion
 from erase.images import make_images
 from erase.task import generator

@@ -22,8 +22,8 @@ from models import SIZES, open_size
 from published import FORGET_WEIGHT, LEARNING_RATE, SEED, Pictures
 
 from erase.diffusion import DTYPES, StableDiffusion, diffusion_task
-from erase.diffusion.tasks import with_prediction
-from erase.latents import Latents, cache_latents, read_latents
+from erase.diffusion.latents import Latents, cache_latents, read_latents
+from erase.diffusion.task import with_prediction
 from erase.repair import repair
 from erase.scope import open_scope
 from erase.task import Task

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from erase.demo import networks, pipeline_path, world
+from erase.demo import networks, pipeline_path
+from erase.demo.shapes import world
 from erase.diffusion import StableDiffusion, predict
 from erase.files import sha256
 from erase.images import Picture

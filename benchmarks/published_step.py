@@ -29,7 +29,7 @@ from published import FORGET_WEIGHT, LEARNING_RATE, SEED, Pictures, make_publish
 from torch import nn
 
 from erase.diffusion import DTYPES, StableDiffusion, diffusion_task
-from erase.latents import cache_latents, read_latents
+from erase.diffusion.latents import cache_latents, read_latents
 from erase.project import project
 from erase.repair import repair
 from erase.scope import open_scope

@@ -20,10 +20,11 @@ import torch
 from host import facts, parser, publish
 from PIL import Image, ImageDraw
 
-from erase.demo import GUIDANCE, SCENES, STEPS, judge_path, pipeline_path, scenes
-from erase.demo.fitting import to_model
-from erase.demo.scene_judge import exactly, load_scene_judge
-from erase.demo.world import NAMED, SIZE
+from erase.demo import GUIDANCE, SCENES, STEPS, judge_path, pipeline_path
+from erase.demo.scenes import world as scenes
+from erase.demo.scenes.judge import exactly, load_scene_judge
+from erase.demo.shapes.world import NAMED, SIZE
+from erase.demo.training.loop import to_model
 from erase.diffusion import StableDiffusion
 from erase.images import make_images, open_picture
 from eval.accuracy import Judged, judged_by

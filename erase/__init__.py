@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from erase.concepts import Concept, load_concept
-    from erase.loaders import unlearn
+    from erase.dataloaders import unlearn
+    from erase.errors import Diverged, InputError
     from erase.methods import CLASSIFIER_METHODS, METHODS, make_method
     from erase.pipeline import Job, erase_concept
     from erase.project import project
     from erase.repair import repair
     from erase.sensitivity import connection_sensitivity
-    from erase.task import Diverged, InputError, Step, Task
+    from erase.task import Step, Task
     from erase.trim import trim
 
 __all__ = [
@@ -46,8 +47,8 @@ _MODULES = {
     "CLASSIFIER_METHODS": "erase.methods",
     "METHODS": "erase.methods",
     "Concept": "erase.concepts",
-    "Diverged": "erase.task",
-    "InputError": "erase.task",
+    "Diverged": "erase.errors",
+    "InputError": "erase.errors",
     "Job": "erase.pipeline",
     "Step": "erase.task",
     "Task": "erase.task",
@@ -58,7 +59,7 @@ _MODULES = {
     "project": "erase.project",
     "repair": "erase.repair",
     "trim": "erase.trim",
-    "unlearn": "erase.loaders",
+    "unlearn": "erase.dataloaders",
 }
 
 

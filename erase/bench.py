@@ -16,23 +16,22 @@ from typing import Any
 
 import torch
 
-from erase.changes import changed_bytes
+from erase.checkpoints.diff import changed_bytes
+from erase.checkpoints.folder import check_model_folder, is_small, scheduler_of, size_of, weight_hashes
 from erase.concepts import Concept, load_concept
 from erase.demo import gold_path
 from erase.demo.worlds import WORLDS
 from erase.diffusion import locate, open_model, pick_device
-from erase.entries import RETRAIN, Entry
-from erase.export import check_model_folder, weight_hashes
-from erase.job import DEFAULTS, Event, Job, Show, is_small, scheduler_of, size_of
+from erase.errors import InputError
+from erase.methods.spec import RETRAIN, Entry
 from erase.pipeline import erase_concept
+from erase.pipeline.drawing import before, draw
+from erase.pipeline.image_sets import make, prompts_of
+from erase.pipeline.job import DEFAULTS, STAGES, Event, Job, Show
+from erase.pipeline.session import Work
 from erase.processes import processes
 from erase.relearning import RATES, Relearning, has_relearned, relearn
 from erase.run import Run
-from erase.stages import STAGES
-from erase.stages.pictures import before, draw
-from erase.stages.sets import make, prompts_of
-from erase.stages.work import Work
-from erase.task import InputError
 
 ASIDE = ("concept", "method", "preset", "anchor", "output", "seed", "overwrite", "micro_batch", "checkpointing", "preview_every")
 # Fields of Job that a bench has no use for: it names these itself, or they are of one concept.
@@ -104,9 +103,11 @@ def bench(plan: Bench, folder: Path, measure: Measure, show: Show | None = None,
 
 
 def gold_folder(path: Path) -> Path:
-    """A pipeline folder, or what `erase.demo.train` leaves around one; checked."""
+    """A pipeline folder, or what `erase.demo.shapes.train` leaves around one; checked."""
     if not path.is_dir():
-        raise InputError(f"--gold {path} is not there; expected a pipeline folder, or what `python -m erase.demo.train --without` leaves")
+        raise InputError(
+            f"--gold {path} is not there; expected a pipeline folder, or one that `python -m erase.demo.shapes.train --without` made"
+        )
     folder = path / "pipeline" if (path / "pipeline").is_dir() else path
     check_model_folder(folder)
     return folder

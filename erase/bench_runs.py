@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from erase.bench import OWN, Bench, Cell, Measure, gold_cell, gold_folder, unfinished
-from erase.changes import changed_bytes
+from erase.checkpoints.diff import changed_bytes
 from erase.concepts import load_concept
 from erase.diffusion import locate
+from erase.errors import InputError
 from erase.files import sha256
-from erase.job import Job, Show
 from erase.methods import METHODS
+from erase.pipeline.job import Job, Show
 from erase.relearning import Relearning
 from erase.run import Run
-from erase.task import InputError
 
 
 def cells_of(folders: Sequence[Path]) -> list[Cell]:

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from erase.entries import BALANCED, RETRAIN, Entry
-from erase.entries import entries as rows_of
+from erase.errors import InputError
 from erase.grids import GRIDS
 from erase.methods import CLASSIFIER_METHODS
+from erase.methods.spec import BALANCED, RETRAIN, Entry
+from erase.methods.spec import entries as rows_of
 from erase.options import check, option
-from erase.task import InputError
 
 # Of each data set: the network, how original and retrained network are trained (the paper's settings for the published
 # ones), and the size of a batch.

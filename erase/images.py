@@ -18,9 +18,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from erase.errors import InputError
 from erase.files import sha256, written
 from erase.run import append_lines, disk_errors, lines_of, read_lines
-from erase.task import InputError, generator
+from erase.task import generator
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 COLUMNS = (("file", "prompt"), ("file_name", "text"))  # ours, and that of Hugging Face image folders

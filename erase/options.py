@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, field, fields
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
 
 
 def option(

@@ -17,14 +17,15 @@ from typing import Any
 import torch
 
 from erase.diffusion import StableDiffusion, diffusion_task, open_model
+from erase.diffusion.latents import cache_latents, read_latents
+from erase.errors import Diverged
 from erase.files import write_json
 from erase.images import Picture, make_images, read_images
-from erase.latents import cache_latents, read_latents
-from erase.micro import count, pieces
 from erase.options import check, option
 from erase.run import Run, disk_errors, read_lines
 from erase.scope import open_scope
-from erase.task import Diverged, Task
+from erase.task import Task
+from erase.training.micro_batches import count, pieces
 
 FIRST = 5  # steps to the first pictures; from there on twice as many
 SEED = 3_000_017  # added to the run's: not the batches and the noise of its repair

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erase.guard import Guard
-from erase.micro import count, fitting
-from erase.optimizers import finite, gradient_of, make_optimizer, put_back, restore, set_rate, snapshot_of
+from erase.errors import Diverged
 from erase.project import project, project_update
-from erase.task import Batch, Diverged, Loss, Step, Task
+from erase.task import Batch, Loss, Step, Task
+from erase.training.guard import Guard
+from erase.training.micro_batches import count, fitting
+from erase.training.optimizers import finite, gradient_of, make_optimizer, put_back, restore, set_rate, snapshot_of
 
 Moved = Callable[[int, int], AbstractContextManager[None]]
 """Number of a forget batch, micro-batch -> a context in which the weights are where forgetting is to look at them."""

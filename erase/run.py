@@ -21,8 +21,8 @@ import filelock
 import torch
 from safetensors import SafetensorError
 
+from erase.errors import InputError
 from erase.files import write_json, written
-from erase.task import InputError
 
 RUNS = Path("runs")  # where run folders are made that no --output names
 PACKAGES = ("erase-concept", "torch", "diffusers", "transformers", "safetensors")

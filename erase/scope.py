@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from erase.task import InputError
+from erase.errors import InputError
 
 _TABLE = {
     "full": (r".", "every weight of the network"),

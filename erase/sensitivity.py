@@ -8,8 +8,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from erase.micro import count, pieces
-from erase.task import Batch, Diverged, InputError, Loss
+from erase.errors import Diverged, InputError
+from erase.task import Batch, Loss
+from erase.training.micro_batches import count, pieces
+from erase.training.modes import evaluated
 
 Average = Callable[[Sequence[Tensor]], None]
 
@@ -83,18 +85,6 @@ def _swept(
     for total in sums.values():
         total.div_(number)
     return sums, number
-
-
-@contextmanager
-def evaluated(network: nn.Module) -> Iterator[None]:
-    """Eval mode within; every module's own flag back afterwards."""
-    flags = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, flag in flags:
-            module.training = flag
 
 
 def _add_magnitudes(sums: Mapping[str, Tensor], weights: Mapping[str, nn.Parameter], average: Average) -> None:

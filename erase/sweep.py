@@ -15,12 +15,12 @@ from typing import Any
 
 from erase.bench import Bench, Cell, Measure, _cell, _options, filled, slug
 from erase.concepts import load_concept
-from erase.entries import Entry, entry
-from erase.job import Event, Job, Show
+from erase.errors import InputError
 from erase.methods import METHODS
+from erase.methods.spec import Entry, entry
+from erase.pipeline.job import Event, Job, Show
 from erase.processes import processes
 from erase.run import Run
-from erase.task import InputError
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -1,6 +1,6 @@
 """What a method sees: a network, numbered batches to forget and to retain, two losses, and the weights it may change.
 
-Nothing here knows diffusion or classification; `erase.diffusion` and `erase.classifier` build Tasks.
+Nothing here knows diffusion or classification; `erase.diffusion` and `erase.classifiers.task` build Tasks.
 """
 
 from __future__ import annotations
@@ -20,18 +20,6 @@ Batches = Callable[[int], Batch]
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 """A differentiable scalar: the mean over the batch."""
-
-
-class InputError(ValueError):
-    """The user's mistake, in one line: what was given, what was expected, what to do. Ends a command with status 2."""
-
-
-class Diverged(ArithmeticError):
-    """A loss or gradient stopped being finite; the network is as it was before that step."""
-
-    def __init__(self, step: int, what: str) -> None:
-        super().__init__(f"{what} is not finite at step {step}")
-        self.step = step
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from erase.task import InputError
+from erase.errors import InputError
 
 REMEDY = 'pip install "erase-concept[eval]"'
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from erase.task import InputError
+from erase.errors import InputError
 
 CHUNK = 1 << 17
 """Scores looked at in one go: temporaries stay within about 35 bytes times this, 5 MiB, and mostly at half of it."""

@@ -17,19 +17,20 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from erase.classifier import ClassifierTask, classifier_task
+from erase.classifiers.datasets import Data, crop_and_mirror, load_data
+from erase.classifiers.forget_sets import Case, make_case, requested
+from erase.classifiers.networks import build_network
+from erase.classifiers.saved_networks import read_facts, read_network, train, write_network
+from erase.classifiers.task import ClassifierTask, classifier_task
 from erase.classify import Classify
-from erase.data import Data, crop_and_mirror, load_data
 from erase.diffusion import pick_device
-from erase.entries import Entry
+from erase.errors import Diverged, InputError
 from erase.files import sha256, write_tensors
-from erase.job import Event, Show
 from erase.methods import CLASSIFIER_METHODS, make_method
-from erase.networks import build_network
-from erase.requests import Case, make_case, requested
+from erase.methods.spec import Entry
+from erase.pipeline.job import Event, Show
 from erase.run import RUNS, Run, append_lines, disk_errors, next_run_folder, read_lines
-from erase.task import Diverged, InputError
-from erase.trained import Clock, Memory, read_facts, read_network, train, write_network
+from erase.training.meters import Clock, Memory
 
 ORIGINAL, RETRAIN = "original", "retrain"
 

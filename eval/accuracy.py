@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from eval import things
 from eval.detectors import SHOWN, Detection, hint, most_likely
 from eval.intervals import Metric, mean_share, rate

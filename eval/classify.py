@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from erase.data import Samples
-from erase.requests import Case
+from erase.classifiers.datasets import Samples
+from erase.classifiers.forget_sets import Case
 from erase.run import read_lines
 from erase.task import generator
 from eval.gaps import COMPARED, average_gap, gap_of_means, spread, tow

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from erase.errors import InputError
 from PIL import Image
 from torch import Tensor, nn
 
 from erase.files import sha256
 from erase.run import package_version
-from erase.task import InputError
 from eval.detectors import Detection, hint
 from eval.vision import REMEDY, torchvision
 

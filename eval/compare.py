@@ -14,8 +14,9 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.run import flat, read_lines
-from erase.task import InputError
 from eval.card import change, measures, number
 from eval.chart import Point, scatter
 from eval.paired import paired_rates

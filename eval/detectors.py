@@ -20,11 +20,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, Protocol
 
+from erase.errors import InputError
 from PIL import Image
 
 from erase.files import sha256
 from erase.run import package_version
-from erase.task import InputError
 
 BUILT_IN = {
     "judge": "eval.judge:Judge",

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from erase.errors import InputError
 from torch import Tensor, nn
 
 from erase.files import sha256
 from erase.run import package_version
-from erase.task import InputError
 
 ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision publishes it under its own hash
 SMALLEST_SSIM, SMALLEST_LPIPS = 11, 32  # pixels: the window of the one; what the other's pooling leaves a pixel of

@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from erase.checkpoints.folder import weight_hashes
+from erase.errors import InputError
 
 from erase.concepts import Concept, load_concept, naming
+from erase.concepts.several import Concepts, all_apart, evaluation_rows, load_concepts, together
 from erase.diffusion import StableDiffusion, locate, open_model, pick_device
-from erase.export import weight_hashes
 from erase.files import written
 from erase.images import Picture, make_images, open_picture, picture_paths, read_images
 from erase.options import check, option
 from erase.processes import join, processes, wait
 from erase.run import Run, lines_of
-from erase.several import Concepts, all_apart, evaluation_rows, load_concepts, together
-from erase.task import InputError, generator
+from erase.task import generator
 from eval.accuracy import asked_words
 from eval.measure import Tools, measuring
 from eval.measured import prepare

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from erase.errors import InputError
 from torch import Tensor
 
-from erase.task import InputError
 from eval.intervals import CONFIDENCE, Metric, student_quantile
 
 METHOD = f"{100 * CONFIDENCE:g} %: infinitesimal jackknife over the sample of pictures: how far other pictures would move it, not its bias"

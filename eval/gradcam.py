@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from erase.errors import InputError
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
-from erase.data import Samples
+from erase.classifiers.datasets import Samples
 from erase.files import written
 from erase.run import disk_errors
-from erase.task import InputError
 
 SIDE, GAP, GUTTER, HEAD = 96, 6, 130, 40  # of a cell, between cells, for names on the left, for headings
 SHOWN = 4  # samples of a kind

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from erase.errors import InputError
 from PIL import Image
 from torch import Tensor, nn
 
 from erase.run import package_version
-from erase.task import InputError
 from eval.detectors import Detection
 from eval.vision import read_weights, torchvision
 

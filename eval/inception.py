@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from erase.errors import InputError
 from PIL import Image
 from torch import Tensor, nn
 
 from erase.run import package_version
-from erase.task import InputError
 from eval.vision import REMEDY, read_weights, torchvision
 
 DIMENSION = 2048

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from erase.errors import InputError
 from PIL import Image
 from torch import Tensor
 
 from erase.demo import judge_path
-from erase.demo.judge import load_judge
-from erase.demo.world import DOMAINS, SIZE
+from erase.demo.shapes.judge import load_judge
+from erase.demo.shapes.world import DOMAINS, SIZE
 from erase.files import sha256
 from erase.images import _to_tensor, open_picture
 from erase.run import package_version
-from erase.task import InputError
 from eval.detectors import Detection
 
 LABELS = {domain: list(members) for domain, members in DOMAINS.items()}

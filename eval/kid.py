@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from erase.errors import InputError
 from torch import Tensor
 
-from erase.task import InputError, generator
+from erase.task import generator
 from eval.intervals import CONFIDENCE, Metric, student_quantile
 
 LIMIT = 2000

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from erase.errors import InputError
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from erase.task import InputError, generator
+from erase.task import generator
 
 MEMBERS = 10_000
 OFFLINE = 0.3  # a in p(x) = ((1 + a) p_out(x) + 1 - a) / 2, the paper's value for CIFAR-10

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from erase.errors import InputError
 from numpy.typing import NDArray
 from PIL import Image
 
 from erase.files import sha256
 from erase.run import package_version
-from erase.task import InputError
 from eval.detectors import Detection, check_known
 
 NINE = (

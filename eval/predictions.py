@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from erase.data import Samples
+from erase.classifiers.datasets import Samples
 
 CHUNK = 500  # samples at a time
 

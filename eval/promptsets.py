@@ -15,9 +15,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TextIO
 
+from erase.errors import InputError
+
 from erase.concepts import Concept, prompts
 from erase.files import sha256
-from erase.task import InputError
 from eval.protocols import SLOT, Protocol, hint
 from eval.samples import ROLES, Row
 

@@ -16,9 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.concepts import DETECTORS, prompts_folder
 from erase.files import sha256
-from erase.task import InputError
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from erase.data import Samples
+from erase.classifiers.datasets import Samples
 from erase.task import generator
 from eval.predictions import accuracy, logits
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
 from PIL import Image, ImageFilter
 
+from erase.concepts.several import JOINT
 from erase.files import sha256, write_json, written
 from erase.images import Picture, open_picture, read_images
 from erase.run import Run, disk_errors, lines_of, package_version
-from erase.several import JOINT
-from erase.task import InputError
 from eval.accuracy import MEANINGS as ACCURACY
 from eval.attacks.section import attacks_of, section
 from eval.frechet import METHOD as FRECHET

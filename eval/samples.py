@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.images import Picture, read_images
 from erase.run import read_lines
-from erase.task import InputError
 
 WHICH = ("before", "after")
 ROLES = ("evaluate", "implicit", "evaluate-retain")

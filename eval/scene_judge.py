@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from erase.errors import InputError
 from PIL import Image
 
 from erase.demo import judge_path
-from erase.demo.scene_judge import CELL, THRESHOLD, load_scene_judge
-from erase.demo.world import SIZE
+from erase.demo.scenes.judge import CELL, THRESHOLD, load_scene_judge
+from erase.demo.shapes.world import SIZE
 from erase.files import sha256
 from erase.images import _to_tensor
 from erase.run import package_version
-from erase.task import InputError
 from eval.detectors import Detection
 from eval.things import LABELS
 

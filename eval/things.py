@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from erase.demo.scenes import COUNTS, DOMAINS, OPPOSITE, RELATIONS, relation
+from erase.demo.scenes.world import COUNTS, DOMAINS, OPPOSITE, RELATIONS, relation
 from eval.detectors import Detection
 
 OTHER = "other_"

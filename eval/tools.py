@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from erase.errors import InputError
+
 from erase.concepts import JUDGES
 from erase.demo import DEMO, SCENES, clip_path
-from erase.task import InputError
 from eval.detectors import Detector, check_labels, detector_for, make_detector, told_apart
 from eval.measure import Clip, Extractor, Tools
 from eval.protocols import COMPARED, DETECTED, OWN, Protocol, load_protocol

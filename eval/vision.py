@@ -12,10 +12,10 @@ from http.client import HTTPException
 from pathlib import Path
 
 import torch
+from erase.errors import InputError
 from torch import Tensor
 
 from erase.files import sha256
-from erase.task import InputError
 from erase.torchvision_compat import REMEDY, torchvision
 
 __all__ = ["REMEDY", "Weights", "read_weights", "torchvision"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from erase.errors import InputError
 
-from erase.task import InputError
 from eval.accuracy import MEANINGS, TOGETHER, Judged, became, change, fine, judged, metrics, outcomes, share
 
 LABELS = {"shape": ["circle", "star", "cross"], "colour": ["red", "blue"], "style": ["solid", "dotted"]}

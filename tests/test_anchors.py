@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from erase.errors import InputError
 from torch import Tensor
 
-from erase.anchors import Candidate, _compare, choose_anchors, neighbours, propose, vocabulary_candidates
 from erase.concepts import Concept, load_concept, prompts
-from erase.demo import world
+from erase.demo.shapes import world
 from erase.diffusion import StableDiffusion
-from erase.task import InputError, generator
+from erase.pipeline.anchor_search import Candidate, _compare, choose_anchors, neighbours, propose, vocabulary_candidates
+from erase.task import generator
 
 STEPS, GUIDANCE = 1, 2.0
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import attacking
 import pytest
 from attacking import ATTACKS_HERE, PLAN, attempt, opened
+from erase.errors import InputError
 
 from erase.files import sha256
 from erase.run import Run
-from erase.task import InputError
 from eval.attacks.campaign import Ledger, attack_run, estimate_run
 from eval.attacks.known import ATTACKS, chosen
 from eval.attacks.named import Named

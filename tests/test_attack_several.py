@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from attacking import ATTACKS_HERE, PLAN, attempt, finished_run, opened
+from erase.errors import InputError
 
-from erase.task import InputError
 from eval.attacks.campaign import attack_run
 from eval.attacks.numbers import excess
 from eval.attacks.setting import setting_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from erase.demo import pipeline_path
-from erase.demo.world import render, sample_scene
+from erase.demo.shapes.world import render, sample_scene
 from erase.diffusion import open_model
 from eval.attacks.goal import Goal, Target
 from eval.attacks.inversion import Inversion

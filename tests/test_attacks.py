@@ -8,11 +8,11 @@ from pathlib import Path
 import attacking
 import pytest
 import torch
+from erase.errors import InputError
 from torch.testing import assert_close
 
 from erase.diffusion import open_model
 from erase.images import load_pixels
-from erase.task import InputError
 from eval.attacks import ddim
 from eval.attacks.completion import Completion, side
 from eval.attacks.direction import Direction, without

@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from erase.errors import InputError
 from test_clip import build as build_clip
 from torch import Tensor
 
 from erase.bench import Bench, Cell, bench, filled, one_line
 from erase.bench_runs import cells_of, label_of
-from erase.changes import changed_bytes
+from erase.checkpoints.diff import changed_bytes
 from erase.diffusion import StableDiffusion
-from erase.entries import entries
 from erase.files import sha256
-from erase.job import Event, Job
 from erase.methods import METHODS
-from erase.methods.scissorhands import Scissorhands
-from erase.pipeline import erase_concept
+from erase.methods.diffusion.scissorhands import Scissorhands
+from erase.methods.spec import entries
+from erase.pipeline import erase_concept, erasing
+from erase.pipeline.job import Event, Job
 from erase.relearning import RATES, Relearning
 from erase.run import Run
-from erase.stages import erasing
-from erase.task import InputError, Step, Task
+from erase.task import Step, Task
 from eval.bench import protocol_of, ranked, report
 from eval.bench_line import lines_of_cells
 from eval.bench_report import write

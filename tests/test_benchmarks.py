@@ -121,7 +121,7 @@ def measured(script, tmp_path) -> dict[str, Any]:
     model = script("models").open_size("demo")
     given = script("published").Pictures(tmp_path, 3, 3, model.size)
     path = tmp_path / "latents.safetensors"
-    from erase.latents import cache_latents
+    from erase.diffusion.latents import cache_latents
 
     cache_latents(path, given.forget, given.anchors, given.retain, model.embed, model.encode, model.size)
     return {"model": model, "given": given, "latents": path}
@@ -155,7 +155,7 @@ def test_joining_on_the_host_is_the_projection_in_closed_form(script):
 
 def test_encoding_anew_gives_what_the_cache_holds(script, measured):
     options, cache = few(), script("latents_cache")
-    from erase.latents import read_latents
+    from erase.diffusion.latents import read_latents
 
     cached = cache.make_cached(measured["model"], read_latents(measured["latents"]), options)
     fresh = cache.make_fresh(measured["model"], cached, measured["given"], options)

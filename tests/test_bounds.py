@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from toys import CLASSES, copied, same
 from toys_classifier import Rows, build, samples, split, toy_task, whole
 
-from erase import bounds
-from erase.bounds import BOUND, LOST, Aim, aim, expected_losses
-from erase.classifier import classifier_task
+from erase.classifiers.task import classifier_task
 from erase.methods import CLASSIFIER_METHODS, make_method
+from erase.methods.classifiers import forget_bounds as bounds
+from erase.methods.classifiers.forget_bounds import BOUND, LOST, Aim, aim, expected_losses
 
 
 def scissorhands(**values):

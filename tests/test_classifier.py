@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from erase.errors import InputError
 from torch import nn
 from torch.nn import functional as F
 from toys import CLASSES, copied, same
 from toys_classifier import INPUTS, Rows, build, samples, split, toy_task, whole
 
-from erase.classifier import (
+from erase.classifiers.task import (
     absent,
     alongside,
     ascent,
@@ -20,7 +21,6 @@ from erase.classifier import (
     running_statistics,
 )
 from erase.sensitivity import connection_sensitivity
-from erase.task import InputError
 
 
 def test_a_batch_is_the_same_whenever_it_is_asked_for():

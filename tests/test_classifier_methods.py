@@ -6,18 +6,19 @@ from functools import partial
 
 import pytest
 import torch
+from erase.errors import Diverged, InputError
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
 from toys import CLASSES, copied, same
 from toys_classifier import INPUTS, Rows, build, right, samples, split, toy_task, whole
 
-from erase.classifier import alongside, classifier_task
+from erase.classifiers.task import alongside, classifier_task
 from erase.methods import CLASSIFIER_METHODS, make_method
-from erase.methods.boundary_expand import expanded, find_head, shadow
-from erase.methods.influence import Influence, solve
-from erase.methods.scissorhands_classifier import late
-from erase.task import Diverged, InputError, Step
+from erase.methods.classifiers.boundary_expand import expanded, find_head, shadow
+from erase.methods.classifiers.influence import Influence, solve
+from erase.methods.classifiers.scissorhands import late
+from erase.task import Step
 
 SMALL = {"epochs": 2}
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from erase.data import Data, Samples
-from erase.requests import Case, make_case
+from erase.classifiers.datasets import Data, Samples
+from erase.classifiers.forget_sets import Case, make_case
 from eval.classify import measurement, ranked, report
 from eval.classify_report import curves, markdown, page, sentences, table, write
 from eval.membership import svc_membership

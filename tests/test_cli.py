@@ -18,21 +18,21 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from erase.checkpoints.folder import read_provenance
 from PIL import Image
 from safetensors.torch import load_file
 from test_tools import no_network
 
 import eval.judge
-from erase.demo.judge import Judge
-from erase.export import read_provenance
+from erase.checkpoints.safetensors_file import metadata
+from erase.checkpoints.to_single_file import pack
+from erase.demo.shapes.judge import Judge
 from erase.files import sha256, write_tensors
-from erase.methods.scissorhands import Scissorhands
-from erase.pack import pack
+from erase.methods.diffusion.scissorhands import Scissorhands
 from erase.pipeline import Event, Job
+from erase.pipeline.job import STAGES
 from erase.run import Run, read_lines
-from erase.stages import STAGES
 from erase.task import Step
-from erase.tensorfile import metadata
 from ui import cli as commands
 from ui.cli.display import Display
 from ui.cli.main import COMMANDS, main

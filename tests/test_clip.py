@@ -11,12 +11,12 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 
 from erase.demo import pipeline_path
-from erase.demo.world import render, scenes
+from erase.demo.shapes.world import render, scenes
 from erase.files import sha256, write_tensors
-from erase.task import InputError
 from eval.clip import FILES, Clip, ZeroShot
 from eval.detectors import Detection, make_detector, most_likely
 from eval.vision import torchvision

@@ -10,9 +10,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+from erase.errors import InputError
 
 from erase.run import lines_of
-from erase.task import InputError
 from eval.compare import as_csv, as_json, as_table, compare, paired_runs, scatter_svg
 from eval.intervals import rate
 from eval.paired import paired_rates

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from erase.demo import networks, scenes
-from erase.demo.composing import FLOOR, captioned, step_weights
-from erase.demo.parsing import QUESTIONS, UNSAID, Reader, answers, reading_loss
-from erase.demo.scenes import COLOURS, SHAPES, Scene, Thing
-from erase.demo.world import IMPLIED, NAMED, OMITTED
+from erase.demo import networks
+from erase.demo.scenes import world as scenes
+from erase.demo.scenes.networks import FLOOR, captioned, step_weights
+from erase.demo.scenes.text_probe import QUESTIONS, UNSAID, Reader, answers, reading_loss
+from erase.demo.scenes.world import COLOURS, SHAPES, Scene, Thing
+from erase.demo.shapes.world import IMPLIED, NAMED, OMITTED
 
 STAR, RING = Thing("star", "red", 18, 32, 13), Thing("ring", "blue", 46, 30, 13)
 NAMES = {"shape": NAMED, "colour": NAMED}

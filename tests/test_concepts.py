@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
+from erase.errors import InputError
 
 from erase.concepts import (
     DEMO,
@@ -29,11 +30,10 @@ from erase.concepts import (
     with_anchors,
 )
 from erase.concepts.files import read_raw
-from erase.concepts.free import embedded_concept
-from erase.concepts.prompting import balanced
-from erase.demo import world
+from erase.concepts.free_text import embedded_concept
+from erase.concepts.templates import balanced
+from erase.demo.shapes import world
 from erase.demo.worlds import WORLDS
-from erase.task import InputError
 
 
 def names(items: list[Concept]) -> list[str]:

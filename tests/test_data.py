@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 
-from erase.data import crop_and_mirror, few, load_data
-from erase.demo.clutter import CLASSES, picture
-from erase.task import InputError, generator
+from erase.classifiers.datasets import crop_and_mirror, few, load_data
+from erase.demo.shapes.clutter import CLASSES, picture
+from erase.task import generator
 
 
 def paint(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (20, 20)) -> None:

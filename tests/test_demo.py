@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from erase.checkpoints.folder import read_provenance
 from safetensors.torch import load_file
 from torch import Tensor
 
-from erase.demo import GUIDANCE, STEPS, gold_path, judge_path, pipeline_path, world
-from erase.demo.judge import Judge, load_judge
+from erase.demo import GUIDANCE, STEPS, gold_path, judge_path, pipeline_path
+from erase.demo.shapes import world
+from erase.demo.shapes.judge import Judge, load_judge
 from erase.diffusion import StableDiffusion
-from erase.export import read_provenance
 from erase.images import load_pixels, make_images
 
 ROOT = Path(__file__).parent.parent

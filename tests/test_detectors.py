@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from erase.errors import InputError
 from PIL import Image
 
 from erase.concepts import DETECTORS, list_concepts, load_concept
-from erase.demo.world import render, scenes
+from erase.demo.shapes.world import render, scenes
 from erase.files import sha256
 from erase.run import package_version
-from erase.task import InputError
 from eval.detectors import BUILT_IN, Detection, Detector, check_known, check_labels, detector_for, make_detector, most_likely, told_apart
 from eval.judge import Judge
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from erase.errors import InputError
 from safetensors.torch import load_file
 from test_pipeline import Stop, _often, alike, erased, job, stop_at  # noqa: F401 (a fixture)
 from tiny_pipeline import build
@@ -18,26 +19,26 @@ from toys import Product, copied, regression, same
 
 from erase.concepts import prompts_folder
 from erase.demo import pipeline_path
-from erase.denoising import asked, towards
 from erase.diffusion import StableDiffusion, denoising_target, diffusion_task
+from erase.diffusion.batches import asked, towards
+from erase.diffusion.latents import ImageLatents, Latents
 from erase.diffusion.memory import SLACK, Question, plan
-from erase.disk import disk_need
-from erase.estimate import estimate
 from erase.images import read_images
-from erase.latents import ImageLatents, Latents
 from erase.methods import METHODS, make_method
-from erase.methods.erasediff import constrained, gained, scrambled
-from erase.methods.esd import turned
-from erase.methods.munba import bargained
-from erase.methods.uce import UCE, shared
-from erase.optimizers import gradient_of
+from erase.methods.diffusion.erasediff import constrained, gained, scrambled
+from erase.methods.diffusion.esd import turned
+from erase.methods.diffusion.munba import bargained
+from erase.methods.diffusion.uce import UCE, shared
+from erase.methods.requirements import needs
 from erase.pipeline import Job, erase_concept
-from erase.preparation import needs
+from erase.pipeline.disk import disk_need
+from erase.pipeline.estimate import estimate
+from erase.pipeline.session import Work
 from erase.run import Run
 from erase.scope import in_scope, open_scope
-from erase.stages.work import Work
-from erase.task import InputError, Step, Task, generator
-from erase.tuning import Moment, Side, products, tune, weighted
+from erase.task import Step, Task, generator
+from erase.training.optimizers import gradient_of
+from erase.training.two_loss_loop import Moment, Side, products, tune, weighted
 
 OURS = [name for name in METHODS if name not in ("scissorhands", "retrain")]
 SHORT: dict[str, dict[str, Any]] = {
@@ -587,7 +588,7 @@ def test_retraining_says_what_is_missing_and_how_to_make_it(tiny_pipeline: Path,
         said[name] = str(caught.value)
         assert "\n" not in said[name]
         assert not (tmp_path / name).exists()
-    assert f"erase.demo.train --without circle --base {pipeline_path().parent} --output DIR" in said["none"]
+    assert f"erase.demo.shapes.train --without circle --base {pipeline_path().parent} --output DIR" in said["none"]
     assert "out of reach" in said["real"]
     assert "no is not there" in said["gone"]
     assert "was trained without 'star', not without 'ring'" in said["other"]

@@ -9,17 +9,18 @@ from typing import Any
 
 import pytest
 import torch
+from erase.checkpoints.folder import check_model_folder
+from erase.errors import InputError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from erase.anchors import _compare
 from erase.diffusion import StableDiffusion, StableDiffusionXL, added, diffusion_task, open_model, predict
-from erase.export import check_model_folder
+from erase.diffusion.latents import Latents, cache_latents, read_latents
 from erase.images import Picture, make_images
-from erase.latents import Latents, cache_latents, read_latents
 from erase.pipeline import Job, erase_concept
+from erase.pipeline.anchor_search import _compare
 from erase.scope import open_scope
-from erase.task import InputError, generator
+from erase.task import generator
 
 PROMPTS = ["a red star", "", "a blue ring on a plain ground"]
 BATCH = 4

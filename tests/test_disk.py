@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from erase.errors import InputError
 
-from erase import disk
 from erase.demo import pipeline_path
-from erase.disk import disk_need, enough_disk
-from erase.job import Job
 from erase.methods import make_method
-from erase.pipeline import erase_concept
-from erase.preparation import needs
-from erase.task import InputError
+from erase.methods.requirements import needs
+from erase.pipeline import disk, erase_concept
+from erase.pipeline.disk import disk_need, enough_disk
+from erase.pipeline.job import Job
 
 SMALL = {"forget_count": 8, "retain_count": 8, "evaluate_count": 4, "sampling_steps": 1, "guidance": 1.0, "sampling_batch": 8}
 

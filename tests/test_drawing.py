@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 
 from erase.diffusion import StableDiffusion, open_model
 from erase.images import load_pixels
-from erase.job import Job
 from erase.pipeline import erase_concept
+from erase.pipeline.job import Job
 from erase.run import read_lines
-from erase.task import InputError, generator
+from erase.task import generator
 
 PROMPTS = ["a red star", "a ring", "a blue square", "a cross", "a green star"]
 

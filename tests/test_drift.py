@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from scipy import ndimage
 from torch import Tensor
 
 from erase.files import sha256, write_tensors
-from erase.task import InputError
 from eval.drift import Lpips, ssim, ssim_facts
 
 

@@ -15,18 +15,18 @@ from typing import Any
 
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 from test_clip import build as build_clip
 from test_tools import no_network
 from tiny_pipeline import build
 
+from erase.checkpoints.to_single_file import pack
 from erase.concepts import load_concept
-from erase.demo.world import render, scenes
+from erase.demo.shapes.world import render, scenes
 from erase.diffusion import StableDiffusion
 from erase.images import MANIFEST, make_images, read_images
-from erase.pack import pack
 from erase.run import Run, read_lines
-from erase.task import InputError
 from eval.clip import Clip
 from eval.evaluate import Evaluation, evaluate, processes
 from eval.judge import Judge

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from erase.checkpoints.folder import check_model_folder
+from erase.errors import InputError
 
-from erase.estimate import estimate
-from erase.export import check_model_folder
 from erase.files import write_json
-from erase.job import Job
-from erase.task import InputError
+from erase.pipeline.estimate import estimate
+from erase.pipeline.job import Job
 from ui.cli.main import main
 
 ARGUMENTS = ["--concept", "star", "--forget-count", "2", "--retain-count", "2", "--evaluate-count", "2", "--sampling-steps", "1"]
@@ -110,5 +110,5 @@ def test_an_estimate_makes_nothing_and_says_what_would_not_fit(
     assert not list(tmp_path.iterdir())
     few, many = (Job(concept="star", model=str(tiny_pipeline), device="cpu", forget_count=n, retain_count=2) for n in (10, 100_000))
     assert estimate(many)["disk_bytes"] > 100 * estimate(few)["disk_bytes"]
-    monkeypatch.setattr("erase.stages.work.free_bytes", lambda device: 1000)
+    monkeypatch.setattr("erase.pipeline.session.free_bytes", lambda device: 1000)
     assert "repair needs about" in estimate(few)["memory"]

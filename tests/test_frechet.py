@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from scipy import linalg
 from torch import Tensor
 
 from erase.files import write_tensors
-from erase.task import InputError
 from eval.frechet import Frechet, Moments, frechet, frechet_distance, influences, name_of
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from toys import build_classifier, copied, points, same
 
-from erase.data import Samples
+from erase.classifiers.datasets import Samples
 from eval.gaps import average_gap, gap_of_means, spread, tow
 from eval.lines import Value, lines
 from eval.predictions import accuracy, confidence, logits

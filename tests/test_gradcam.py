@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 from torch import nn
 from toys import copied, same
 
-from erase.data import Samples
-from erase.networks import build_network
-from erase.task import InputError
+from erase.classifiers.datasets import Samples
+from erase.classifiers.networks import build_network
 from eval.gradcam import GAP, SIDE, Column, gradcam, sheet
 
 

@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from erase.demo import networks, pipeline_path, scenes
-from erase.demo.grow import begin, grow, keep_words
-from erase.demo.train import Denoiser
+from erase.demo import networks, pipeline_path
+from erase.demo.scenes import world as scenes
+from erase.demo.shapes.train import Denoiser
+from erase.demo.training.grow import begin, grow, keep_words
 
 CAPTIONS = ["a red star on a white background", "a drawing of a green shape like a box", ""]
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from erase.errors import InputError
 from test_repair import copied, run
 from toys import FORGET, classification_task, cross_entropy, points, same
 
-from erase.guard import BATCHES, EVERY, Guard, held_out
-from erase.methods.scissorhands import Scissorhands
+from erase.methods.diffusion.scissorhands import Scissorhands
 from erase.repair import repair
-from erase.task import InputError
+from erase.training.guard import BATCHES, EVERY, Guard, held_out
 
 KEPT = tuple(c for c in range(4) if c != FORGET)
 

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from erase.errors import InputError
 from torch import nn
 from toys import same
 
-from erase.hardening import SOUGHT, against_prompts, found_text, relapses, sought
-from erase.micro import pieces
+from erase.methods.diffusion.adversarial import SOUGHT, against_prompts, found_text, relapses, sought
 from erase.repair import repair
-from erase.task import InputError, Task
+from erase.task import Task
+from erase.training.micro_batches import pieces
 
 
 class Reader(nn.Module):

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 from torch import nn
 
 from erase.concepts import load_concept
-from erase.demo.world import render, scenes
+from erase.demo.shapes.world import render, scenes
 from erase.files import sha256, write_tensors
 from erase.run import package_version
-from erase.task import InputError
 from eval.detectors import check_labels, make_detector, most_likely
 from eval.imagenet import Imagenet, told_apart
 from eval.vision import torchvision

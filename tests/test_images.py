@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 
 from erase.images import Picture, load_pixels, make_images, open_picture, read_images
-from erase.task import InputError
 
 PROMPTS = [f"a red shape, number {i}" for i in range(10)]
 

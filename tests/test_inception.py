@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 from torch import Tensor, nn
 
-from erase.demo.world import render, scenes
+from erase.demo.shapes.world import render, scenes
 from erase.files import sha256, write_tensors
-from erase.task import InputError
 from eval.frechet import name_of
 from eval.inception import DIMENSION, Inception
 from eval.vision import torchvision

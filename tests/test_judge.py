@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 
 from erase.demo import judge_path
-from erase.demo.judge import load_judge
-from erase.demo.world import DOMAINS, render, scenes
+from erase.demo.shapes.judge import load_judge
+from erase.demo.shapes.world import DOMAINS, render, scenes
 from erase.images import load_pixels
-from erase.task import InputError
 from eval.detectors import check_labels, most_likely
 from eval.judge import LABELS, Judge, facts, judge_pictures
 

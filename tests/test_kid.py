@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from torch import Tensor
 
-from erase.task import InputError
 from eval.intervals import Metric
 from eval.kid import Kid, Sample, kept, kid, shared
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 from torch import Tensor
 
 from erase.diffusion import StableDiffusion
+from erase.diffusion.latents import ImageLatents, Latents, cache_latents, hold_out, read_latents
 from erase.images import Picture, load_pixels, read_images
-from erase.latents import ImageLatents, Latents, cache_latents, hold_out, read_latents
-from erase.task import InputError
 
 SIZE = 64
 FORGET = ["a star", "a red star", "a star"]

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from erase.configs import configs
-from erase.families import FAMILIES, to_file, to_folder
-from erase.tensorfile import Lazy, lazy_tensors
+from erase.checkpoints.configs import configs
+from erase.checkpoints.families import FAMILIES, to_file, to_folder
+from erase.checkpoints.safetensors_file import Lazy, lazy_tensors
 
 WIDTHS = {"sd1": (768, 12, 12), "sd2": (1024, 16, 23), "sdxl": (768, 12, 12)}  # of the first text encoder: width, heads, layers
 TENSORS = {

@@ -17,8 +17,8 @@ from toys import CLASSES, copied, same
 from toys_classifier import INPUTS, _original, build, samples, split
 
 from erase import CLASSIFIER_METHODS, InputError, unlearn
-from erase.classifier import classifier_task
-from erase.loaders import read_loader
+from erase.classifiers.task import classifier_task
+from erase.dataloaders import read_loader
 from erase.methods import make_method
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 from test_clip import build
 from torch import Tensor
 
-from erase.demo.world import render, scenes
+from erase.demo.shapes.world import render, scenes
 from erase.files import write_tensors
 from erase.images import Picture, make_images, open_picture
-from erase.task import InputError
 from eval.clip import Clip
 from eval.detectors import Detection
 from eval.drift import Lpips, ssim

@@ -9,21 +9,22 @@ from typing import Any
 
 import pytest
 import torch
+from erase.errors import InputError
 from safetensors.torch import load_file
 from torch import Tensor
 from toys import FORGET, accuracy, classification_task, copied, cross_entropy, points, same
 
 from erase.diffusion import StableDiffusion, diffusion_task
-from erase.latents import ImageLatents, Latents
+from erase.diffusion.latents import ImageLatents, Latents
 from erase.methods import METHODS, make_method
-from erase.methods.scissorhands import Scissorhands, ascent
+from erase.methods.diffusion.scissorhands import Scissorhands, ascent
 from erase.pipeline import Job
+from erase.pipeline.drawing import images, latents
+from erase.pipeline.erasing import erase
+from erase.pipeline.image_sets import prompts_of
+from erase.pipeline.session import Work
 from erase.scope import in_scope, open_scope, trimmable
-from erase.stages.erasing import erase
-from erase.stages.pictures import images, latents
-from erase.stages.sets import prompts_of
-from erase.stages.work import Work
-from erase.task import InputError, Task, generator
+from erase.task import Task, generator
 
 KEPT = tuple(c for c in range(4) if c != FORGET)
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from toys import FORGET, accuracy, classification_task, copied, cross_entropy, points, same
 
-from erase.micro import fitting, out_of_memory, pieces
 from erase.repair import repair
 from erase.sensitivity import connection_sensitivity
+from erase.training.micro_batches import fitting, out_of_memory, pieces
 
 
 def test_pieces_are_the_batch_in_order_with_their_shares():

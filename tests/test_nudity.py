@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage
+from erase.errors import InputError
 from PIL import Image
 
-from erase.demo.world import render, scenes
+from erase.demo.shapes.world import render, scenes
 from erase.files import sha256
 from erase.images import open_picture
 from erase.run import package_version
-from erase.task import InputError
 from eval.detectors import Detection
 from eval.nudity import ANY, FLOOR, LABELS, NINE, NudeNet, added, counts
 

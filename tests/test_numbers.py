@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from scipy import stats
 from torch import Tensor
 
-from erase.task import InputError
 from eval.frechet import Moments, frechet, frechet_distance
 from eval.kid import Sample, kid
 from eval.numbers import Seen, distances, numbers, to_reference

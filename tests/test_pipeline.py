@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from erase.checkpoints.folder import read_provenance
+from erase.errors import Diverged, InputError
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -24,14 +26,13 @@ from tiny_pipeline import build
 from torch import Tensor
 from toys import same
 
-from erase.export import read_provenance
 from erase.images import read_images
-from erase.pipeline import Event, Job, erase_concept
+from erase.pipeline import Event, Job, anchor, erase_concept, erasing
+from erase.pipeline.job import STAGES
+from erase.pipeline.session import Work
 from erase.run import Run, read_lines
 from erase.scope import SCOPES
-from erase.stages import STAGES, anchor, erasing
-from erase.stages.work import Work
-from erase.task import Diverged, InputError, generator
+from erase.task import generator
 
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 4, "sampling_steps": 2, "sampling_batch": 4}
 METHOD = {"steps": 4, "batch": 2, "sensitivity_batches": 2, "learning_rate": 1e-3}
@@ -266,9 +267,9 @@ KILLED = """
 import os, signal, sys
 import torch
 import diffusers, transformers  # once, and not in every child
-import erase.export
+import erase.checkpoints.export
 from erase.pipeline import Job, erase_concept
-from erase.stages import erasing
+from erase.pipeline import erasing
 
 torch.set_num_threads(1)
 erasing.CHECKPOINT_EVERY = 2
@@ -283,7 +284,7 @@ def child(point):
         if point == (event.stage, event.done) and not event.note:
             die()
     if point == "in the middle of the export":
-        erase.export.write_card = die
+        erase.checkpoints.export.write_card = die
     try:
         erase_concept(job, method, show)
         os._exit(0)

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from erase.errors import InputError
 from test_pipeline import erased, job
 
 from erase import methods
 from erase.methods import METHODS, make_method, method_class
+from erase.methods.plugins import Methods
 from erase.pipeline import erase_concept
-from erase.plugins import Methods
 from erase.run import Run
-from erase.task import InputError
 from ui.cli.main import main
 
 NUDGE = '''

@@ -11,7 +11,7 @@ from PIL import Image
 
 from erase.files import sha256
 from erase.images import make_images, read_images
-from erase.pool import link_images, set_name
+from erase.pipeline.shared_images import link_images, set_name
 
 WITH = {"weights": {"unet": "ab"}, "sampling": {"steps": 2}}
 

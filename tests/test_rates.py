@@ -10,8 +10,8 @@ from diffusers import UNet2DConditionModel
 
 from erase.demo import judge_path
 from erase.methods import METHODS, make_method
-from erase.rates import WIDTH, rate_of
 from erase.scope import in_scope
+from erase.training.learning_rates import WIDTH, rate_of
 
 
 def matrices(*inputs: int) -> dict[str, torch.Tensor]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from erase.errors import Diverged, InputError
 
 from erase.files import sha256
 from erase.pipeline import Job, erase_concept
 from erase.relearning import Relearning, has_relearned, place, relearn
 from erase.run import Run
-from erase.task import Diverged, InputError
 
 SETTINGS = Relearning(relearn=6, relearn_count=4, relearn_rate=1e-3, relearn_batch=2)
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from erase.errors import Diverged, InputError
 from torch import nn
 from toys import FORGET, Product, accuracy, classification_task, copied, cross_entropy, points, regression, same
 
@@ -11,7 +12,7 @@ from erase.project import project
 from erase.repair import repair
 from erase.scope import trimmable
 from erase.sensitivity import connection_sensitivity
-from erase.task import Diverged, InputError, Task, generator
+from erase.task import Task, generator
 from erase.trim import trim
 
 OPTIMIZERS = [

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from erase.errors import InputError
 from PIL import Image
 
-from erase.demo import judge_path, pipeline_path, scenes
-from erase.demo.scene_judge import APART, CELL, GRID, Found, SceneJudge, decode, exactly, judging_loss, load_scene_judge, targets
-from erase.demo.scenes import COLOURS, SHAPES, Thing
-from erase.task import InputError
+from erase.demo import judge_path, pipeline_path
+from erase.demo.scenes import world as scenes
+from erase.demo.scenes.judge import APART, CELL, GRID, Found, SceneJudge, decode, exactly, judging_loss, load_scene_judge, targets
+from erase.demo.scenes.world import COLOURS, SHAPES, Thing
 from eval.detectors import make_detector
 from eval.things import LABELS
 

@@ -10,9 +10,10 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from erase.demo import scenes, world
-from erase.demo.scenes import COUNTS, DOMAINS, MARGIN, OPPOSITE, RELATIONS, Scene, Thing, relation
-from erase.demo.world import IMPLIED, NAMED, OMITTED, RGB, SIZE
+from erase.demo.scenes import world as scenes
+from erase.demo.scenes.world import COUNTS, DOMAINS, MARGIN, OPPOSITE, RELATIONS, Scene, Thing, relation
+from erase.demo.shapes import world
+from erase.demo.shapes.world import IMPLIED, NAMED, OMITTED, RGB, SIZE
 from erase.demo.worlds import WORLDS, spoken
 
 SOME = list(scenes.scenes(400, seed=11))

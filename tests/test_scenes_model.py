@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from erase.checkpoints.folder import read_provenance
 
-from erase.demo import judge_path, pipeline_path, scenes
+from erase.demo import judge_path, pipeline_path
+from erase.demo.scenes import world as scenes
 from erase.diffusion import locate
-from erase.export import read_provenance
 from eval.accuracy import judged_by, metrics
 from eval.detectors import make_detector
 from eval.things import LABELS

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from erase.errors import InputError
 from torch import nn
 
 from erase.demo.networks import build_unet
 from erase.scope import SCOPE_HELP, SCOPES, in_scope, open_scope, trimmable
-from erase.task import InputError
 
 
 @pytest.fixture(scope="module")

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from erase.errors import InputError
 
-from erase.selection import best_layers, candidates, in_modules, layer_scores, shares, spare
-from erase.task import InputError
+from erase.methods.diffusion.layer_selection import best_layers, candidates, in_modules, layer_scores, spare
+from erase.methods.requirements import shares
 
 FORGET = {"a": torch.tensor([4.0, 1.0, 0.5]), "b": torch.tensor([[2.0]])}
 RETAIN = {"a": torch.tensor([1.0, 3.0, 0.5]), "b": torch.tensor([[3.5]])}

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from erase.errors import Diverged, InputError
 from torch import nn
 from toys import CLASSES, FORGET, Product, build_classifier, classification_task, copied, cross_entropy, points, regression, same
 
 from erase.sensitivity import connection_sensitivity
-from erase.task import Diverged, InputError
 
 
 def scalar(x, y):

@@ -10,28 +10,28 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from erase.checkpoints.folder import read_provenance
+from erase.concepts.record import concept_of
+from erase.errors import InputError
+from erase.pipeline.earlier_run import model_of
 from test_pipeline import COUNTS, METHOD, Stop, results, stop_at
 
 from erase.concepts import load_concept, naming, prompts
-from erase.export import read_provenance
-from erase.images import read_images
-from erase.pipeline import Job, erase_concept
-from erase.run import Run, read_lines
-from erase.several import (
+from erase.concepts.several import (
     all_apart,
     also_earlier,
     apart,
-    concept_of,
     evaluation_rows,
     forget_prompts,
     load_concepts,
-    model_of,
     own_anchors,
     retain_prompts,
     settings_of,
     together,
 )
-from erase.task import InputError
+from erase.images import read_images
+from erase.pipeline import Job, erase_concept
+from erase.run import Run, read_lines
 from eval.report import evaluate_run, table
 from ui.cli.main import main
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from erase.demo.world import render, sample_scene
+from erase.demo.shapes.world import render, sample_scene
 from eval.sheet import MARGIN, Column, Group, comparison, draw, scaled, wrapped
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from erase.errors import InputError
 
-from erase.job import Job
+from erase.pipeline.erasing import CHECKPOINT_EVERY
+from erase.pipeline.job import Job
 from erase.run import Run
-from erase.stages.erasing import CHECKPOINT_EVERY
 from erase.sweep import Sweep, flags, space_of, sweep
-from erase.task import InputError
 from eval.sweep import scatter_svg, table, trials, worth
 from ui.cli.main import main
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from erase.demo import scenes
-from erase.demo.scenes import relation
+from erase.demo.scenes import world as scenes
+from erase.demo.scenes.world import relation
 from eval.accuracy import MEANINGS, Judged, became, fine, judged_by, metrics, outcomes
 from eval.attacks.sight import Sight
 from eval.detectors import Detection

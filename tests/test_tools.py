@@ -9,11 +9,11 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
+from erase.errors import InputError
 from test_clip import build
 
 from erase.concepts import load_concept
 from erase.files import write_tensors
-from erase.task import InputError
 from eval.clip import FILES, Clip, ZeroShot
 from eval.detectors import Own
 from eval.judge import Judge

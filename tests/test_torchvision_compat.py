@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from erase.errors import InputError
 
-from erase.task import InputError
 from erase.torchvision_compat import check_torchvision, torchvision
 
 ROOT = Path(__file__).parent.parent

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from erase.demo import judge_path, pipeline_path
-from erase.demo.fitting import PLANS, Plan, fit
 from erase.demo.networks import build_tokenizer
-from erase.demo.scene_judge import load_scene_judge
-from erase.demo.train import main, pictures, train
+from erase.demo.scenes.judge import load_scene_judge
+from erase.demo.shapes.train import main, pictures, train
+from erase.demo.training.loop import PLANS, Plan, fit
 
 
 def regression(folder: Path, stop_at: int | None = None) -> Tensor:
@@ -82,7 +82,7 @@ def tiny_scenes(folder: Path, stop_at: int | None = None) -> Path:
     if stop_at is None:
         return train(plan, folder, judge_path().parent)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("erase.demo.train_scenes.fit", lambda name, net, loss, *rest: fit(name, net, stopping(loss, stop_at), *rest, every=1))
+        patch.setattr("erase.demo.scenes.train.fit", lambda name, net, loss, *rest: fit(name, net, stopping(loss, stop_at), *rest, every=1))
         with pytest.raises(KeyboardInterrupt):
             train(plan, folder, judge_path().parent)
     return train(plan, folder, judge_path().parent)

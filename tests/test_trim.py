@@ -5,9 +5,10 @@ import math
 
 import pytest
 import torch
+from erase.errors import InputError
 from torch import nn
 
-from erase.task import InputError, generator
+from erase.task import generator
 from erase.trim import fraction_to_k, reinitialise, top_k_mask, trim
 
 module = importlib.import_module("erase.trim")  # `erase.trim` by dots is the function

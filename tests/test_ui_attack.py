@@ -12,10 +12,10 @@ from typing import Any
 
 import attacking
 import pytest
+from erase.errors import InputError
 from page_runs import erased_run, measured_run
 
 from erase.files import write_json
-from erase.task import InputError
 from eval.attacks.known import ATTACKS, QUICK
 from eval.attacks.standing import STANDING, Standing, note
 from ui.attack import build

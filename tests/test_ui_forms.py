@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import pytest
+from erase.errors import InputError
 
 from erase.methods import METHODS, make_method
 from erase.options import option
 from erase.pipeline import Job
-from erase.task import InputError
 from ui.forms import UNSET, changed, control, flags, form, preset_values, presets, typed
 
 

@@ -9,10 +9,10 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from erase.errors import InputError
 from page_runs import erased_run, measured_run
 
 from erase.run import append_lines
-from erase.task import InputError
 from ui.context import Page
 from ui.inside import HEADS, NONE, OLD, inside_of, known
 from ui.plots import METRICS, shown, unet_map

@@ -11,9 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from erase.errors import InputError
 
 from erase.run import Run, list_runs
-from erase.task import InputError
 from ui.entries import DONE, FAILED, RUNNING, STOPPED, WAITING, read_entries
 from ui.jobs import Jobs
 from ui.processes import PACKAGES, command, environment, last_line

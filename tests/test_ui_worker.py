@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from erase.errors import InputError
 
 from erase.concepts import load_concept
 from erase.diffusion import open_model
 from erase.images import make_images
-from erase.task import InputError
 from ui.drawing import Drawing
 from ui.orders import Order
 from ui.studio import Stopped, Studio

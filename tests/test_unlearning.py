@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 import torch
+from erase.errors import InputError
+from erase.training.meters import Clock
 from safetensors import safe_open
 from torch import nn
 
+from erase.classifiers.forget_sets import Case
+from erase.classifiers.networks import build_network
+from erase.classifiers.saved_networks import read_facts, read_network, write_network
 from erase.classify import ABLATION, DEFAULTS, Classify, entries, tried
 from erase.grids import GRIDS, SETTINGS
 from erase.methods import CLASSIFIER_METHODS
-from erase.networks import build_network
-from erase.requests import Case
-from erase.task import InputError
-from erase.trained import Clock, read_facts, read_network, write_network
 from erase.unlearning import export_model, model_path, networks, results, unlearn_all
 from eval.predictions import accuracy, logits
 
@@ -62,7 +63,7 @@ class Stop(Exception):
 
 def test_training_goes_on_where_it_was_killed_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = unlearn_all(job(tmp_path / "whole"), [], weigh)
-    monkeypatch.setattr("erase.trained.SAVED", 0.0)
+    monkeypatch.setattr("erase.classifiers.saved_networks.SAVED", 0.0)
 
     def kill(event: Any) -> None:
         if event.stage.startswith("train") and event.done == 5:

@@ -10,13 +10,13 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
+from erase.errors import InputError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from erase.checkpoints.from_single_file import cache_folder, find_tokenizer
+from erase.checkpoints.to_single_file import pack
 from erase.diffusion import locate
-from erase.pack import pack
-from erase.task import InputError
-from erase.unpack import cache_folder, find_tokenizer
 
 UNET = "model.diffusion_model."
 State = dict[str, Tensor]
@@ -70,8 +70,8 @@ def test_a_file_is_unpacked_once_and_needs_no_tokenizer_again(family_folders: di
 
 
 def test_where_it_comes_from_is_in_the_metadata(family_folders: dict[str, Path], files: dict[str, Path]) -> None:
+    from erase.checkpoints.safetensors_file import metadata
     from erase.files import sha256
-    from erase.tensorfile import metadata
 
     made = locate(str(files["sd1"]), str(family_folders["sd1"]))
     facts = metadata(made / "unet/diffusion_pytorch_model.safetensors")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from erase.errors import InputError
 
 from erase.files import sha256, write_tensors
-from erase.task import InputError
 from eval.vision import read_weights
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from erase.demo import world
-from erase.demo.world import BACKGROUNDS, COLOURS, DOMAINS, IMPLIED, NAMED, OMITTED, ORDERS, RGB, SHAPES, SIZE, STYLES, Scene
+from erase.demo.shapes import world
+from erase.demo.shapes.world import BACKGROUNDS, COLOURS, DOMAINS, IMPLIED, NAMED, OMITTED, ORDERS, RGB, SHAPES, SIZE, STYLES, Scene
 
 CENTRED = Scene("square", "red", "solid", "white", x=32.0, y=32.0, radius=24.0, period=10.0)
 CONCEPTS = [member for members in DOMAINS.values() for member in members]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from toys import CLASSES, points
 
-from erase.classifier import ClassifierTask, classifier_task
+from erase.classifiers.task import ClassifierTask, classifier_task
 from erase.methods import CLASSIFIER_METHODS, make_method
 from erase.task import Batch, generator
 

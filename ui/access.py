@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
 from PIL import Image
 
 from erase.concepts import EMBEDDED
 from erase.images import SUFFIXES, open_picture
-from erase.task import InputError
 
 UPLOAD_BYTES = 20 * 2**20
 UPLOAD_PIXELS = 40_000_000  # a picture of a few kilobytes can claim to be of gigabytes

@@ -13,7 +13,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from eval.attacks.known import ATTACKS, QUICK
 from eval.attacks.section import HOME, REPORT, section
 from eval.attacks.standing import Standing, standing

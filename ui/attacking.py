@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.concepts import EMBEDDED
 from erase.run import Run
-from erase.task import InputError
 from eval.attacks.campaign import Campaign
 from eval.attacks.goal import FAMILIES
 from eval.attacks.known import ATTACKS, chosen

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import fields, replace
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.choices import OWN
 from ui.comparing import TAKEN, Asked, Shown, again, compare, files, problem, slider
 from ui.context import Page

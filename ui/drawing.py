@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.orders import Drawn, Look, Order, Ticket
 from ui.processes import environment
 

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from erase.errors import InputError
+
 from erase.files import write_json
-from erase.task import InputError
 
 WAITING, RUNNING, STOPPING, STOPPED, FAILED, DONE = "waiting", "running", "stopping", "stopped", "failed", "done"
 ACTIVE = (WAITING, RUNNING, STOPPING)

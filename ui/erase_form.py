@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.concepts import EMBEDDED
+from erase.concepts.several import settings_of
 from erase.methods import METHODS
-from erase.several import settings_of
-from erase.task import InputError
 from ui.comparing import problem
 from ui.context import Page
 from ui.erasing import FIRST, OWN, PREVIEW, SETTINGS, Wish, concept_for, concepts, visible

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.amounts import estimated, size
 from ui.choices import erased_runs
 from ui.comparing import TAKEN, problem

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.concepts import DEMO, Concept, list_concepts
-from erase.job import Job
+from erase.concepts.several import JOINT, Concepts, load_concepts, settings_of, together
 from erase.methods import METHODS, make_method
+from erase.pipeline.job import Job
 from erase.run import disk_errors, next_run_folder
-from erase.several import JOINT, Concepts, load_concepts, settings_of, together
-from erase.task import InputError
 from ui.context import Page
 from ui.entries import Entry
 from ui.forms import Field, changed, flags, form, preset_values, presets

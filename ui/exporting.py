@@ -8,9 +8,10 @@ import zipfile
 from pathlib import Path
 from uuid import uuid4
 
+from erase.errors import InputError
+
 from erase.files import written
 from erase.run import disk_errors
-from erase.task import InputError
 from ui.processes import command
 
 FORMATS = {

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.methods import METHODS, make_method
-from erase.task import InputError
 
 UNSET = "(by default)"
 EMPTY = "by default"

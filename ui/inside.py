@@ -7,8 +7,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.run import Run
-from erase.task import InputError
 from eval.chart import curve
 from ui.choices import visible_runs
 from ui.comparing import problem

@@ -16,9 +16,9 @@ from typing import Any
 from uuid import uuid4
 
 import filelock
+from erase.errors import InputError
 
 from erase.run import disk_errors
-from erase.task import InputError
 from ui.entries import DONE, FAILED, RUNNING, STOPPED, STOPPING, WAITING, Entry, read_entries, write_entries
 from ui.owners import claim
 from ui.processes import GRACE, Process, interrupt, last_line, start

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.options import check, option
-from erase.task import InputError
 
 LETTERS = 1000  # of a prompt; text encoders read fewer
 MODELS = 6  # of one order, the original among them

@@ -11,7 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.access import UPLOAD_BYTES, check_address, guard, loopback
 from ui.context import Page
 from ui.door import Door

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.run import Run, read_lines
-from erase.task import InputError
 
 STAGES = {
     "images": "Pictures to forget and to keep",

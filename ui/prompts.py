@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.concepts import Concept, prompts, read_concept
 from erase.files import written
 from erase.run import disk_errors
-from erase.task import InputError
 
 LONGEST = 400  # letters of a prompt
 MOST = 400  # prompts of a kind

@@ -14,8 +14,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.run import Run, read_lines
-from erase.task import InputError
 from eval.attacks.section import section
 from eval.card import number, title
 from eval.chart import change_bars

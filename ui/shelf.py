@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.keep import archive, png, sheet
 from ui.orders import Drawn, Order
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from erase.checkpoints.folder import is_small
+from erase.errors import InputError
 from PIL import Image
 
-from erase.job import is_small
-from erase.task import InputError, generator
+from erase.task import generator
 
 PICTURES = 64 * 2**20  # bytes of pictures that are remembered
 DETECTORS = 3  # kept loaded

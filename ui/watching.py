@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.files import written
-from erase.task import InputError
 from ui.context import Page
 from ui.entries import RUNNING, Entry
 from ui.live import View, line, view

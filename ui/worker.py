@@ -16,7 +16,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.studio import Stopped, Studio
 
 Orders = queue.Queue[Mapping[str, Any]]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from erase.concepts.anchors import anchors_for, chosen_anchor, neutral_candidates, with_anchors
 from erase.concepts.concept import DETECTORS, JUDGES, ROLES, Concept, Prompt, words_fit
+from erase.concepts.english import naming, slots_of
 from erase.concepts.files import KEYS, list_concepts, prompts_folder, read_concept
-from erase.concepts.loading import load_concept
+from erase.concepts.load import load_concept
 from erase.concepts.prompt_csv import read_prompt_csv
-from erase.concepts.prompting import captions, prompts
-from erase.concepts.wording import naming, slots_of
+from erase.concepts.templates import captions, prompts
 from erase.demo import DEMO, EMBEDDED
 
 __all__ = [

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from zlib import crc32
 
-from erase.concepts.checks import check_meaning
 from erase.concepts.concept import Concept, words_fit
-from erase.concepts.prompting import prompts
-from erase.concepts.wording import bare, naming, plural, slots_of
+from erase.concepts.english import bare, naming, plural, slots_of
+from erase.concepts.templates import prompts
+from erase.concepts.validation import check_meaning
 from erase.demo.worlds import WORLDS
-from erase.task import InputError
+from erase.errors import InputError
 
 _NEUTRAL = {
     "shape": ("shape", "thing", "object"),

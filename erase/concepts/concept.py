@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from erase.concepts.wording import slots_of
+from erase.concepts.english import slots_of
 
 JUDGES = ("judge", "scenes")  # detectors of the embedded worlds, which see every domain of their pictures
 DETECTORS = (*JUDGES, "nudenet", "imagenet", "clip")

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from erase.concepts.checks import check
 from erase.concepts.concept import Concept
-from erase.concepts.wording import hint
+from erase.concepts.english import hint
+from erase.concepts.validation import check
 from erase.demo.worlds import WORLDS
-from erase.task import InputError
+from erase.errors import InputError
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from erase.concepts.concept import ROLES, Prompt
-from erase.concepts.wording import hint
-from erase.task import InputError
+from erase.concepts.english import hint
+from erase.errors import InputError
 
 
 def read_prompt_csv(path: Path) -> list[Prompt]:

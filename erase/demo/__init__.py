@@ -9,7 +9,7 @@ EMBEDDED = (DEMO, SCENES)
 
 
 def _weights(model: str) -> Path:
-    return Path(__file__).parent / ("weights" if model == DEMO else f"weights-{model}")
+    return Path(__file__).parent / ("shapes" if model == DEMO else model) / "weights"
 
 
 def pipeline_path(model: str = DEMO) -> Path:
@@ -24,7 +24,7 @@ def gold_path(concept: str, model: str = DEMO) -> Path:
 
 def clip_path() -> Path:
     """A small CLIP of this world, a folder in open_clip's format, for CLIP scores and features."""
-    return Path(__file__).parent / "weights" / "demo_clip"
+    return _weights(DEMO) / "demo_clip"
 
 
 def judge_path(model: str = DEMO) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from erase.demo import world
+from erase.demo.shapes import world
 from erase.torchvision_compat import check_torchvision
 
 check_torchvision()  # before diffusers and transformers are imported

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from erase.demo import scenes, world
+from erase.demo.scenes import world as scenes
+from erase.demo.shapes import world
 
 
 @dataclass(frozen=True)

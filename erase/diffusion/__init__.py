@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from erase.diffusion.models import locate, open_model, pick_device
-from erase.diffusion.stable import DTYPES, StableDiffusion
-from erase.diffusion.tasks import Forgetting, added, denoising_target, diffusion_task, numbered, predict
-from erase.diffusion.xl import StableDiffusionXL
+from erase.diffusion.stable_diffusion import DTYPES, StableDiffusion
+from erase.diffusion.stable_diffusion_xl import StableDiffusionXL
+from erase.diffusion.task import Forgetting, added, denoising_target, diffusion_task, numbered, predict
 
 __all__ = [
     "DTYPES", "Forgetting", "StableDiffusion", "StableDiffusionXL", "added", "denoising_target", "diffusion_task", "locate", "numbered",

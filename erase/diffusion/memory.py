@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from erase.export import weight_files
-from erase.optimizers import STATE_BYTES
+from erase.checkpoints.folder import weight_files
+from erase.checkpoints.safetensors_file import header
+from erase.errors import InputError
 from erase.scope import in_scope
-from erase.task import InputError
-from erase.tensorfile import header
+from erase.training.optimizers import STATE_BYTES
 
 SLACK = 1.1  # what allocators and kernels take beside the tensors
 FLOAT = 4  # bytes: weights are trained in float32, and so are their gradients

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from erase.checkpoints.folder import check_model_folder
+from erase.checkpoints.from_single_file import unpacked
 from erase.demo import DEMO, EMBEDDED
-from erase.diffusion.stable import DTYPES, StableDiffusion, first_line
-from erase.diffusion.xl import StableDiffusionXL
-from erase.export import check_model_folder
-from erase.task import InputError
+from erase.diffusion.stable_diffusion import DTYPES, StableDiffusion, first_line
+from erase.diffusion.stable_diffusion_xl import StableDiffusionXL
+from erase.errors import InputError
 from erase.torchvision_compat import check_torchvision
-from erase.unpack import unpacked
 
 check_torchvision()  # before diffusers is imported anywhere
 

@@ -7,29 +7,29 @@ from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
-from erase.methods.boundary_expand import BoundaryExpand
-from erase.methods.boundary_shrink import BoundaryShrink
-from erase.methods.concept_ablation import ConceptAblation
-from erase.methods.erasediff import EraseDiff
-from erase.methods.esd import ESD
-from erase.methods.fine_tune import FineTune
-from erase.methods.fine_tune_diffusion import DiffusionFineTune
-from erase.methods.gradient_ascent import GradientAscent
-from erase.methods.gradient_ascent_diffusion import DiffusionGradientAscent
-from erase.methods.influence import Influence
-from erase.methods.l1_sparse import L1Sparse
-from erase.methods.munba import MUNBa
-from erase.methods.random_label import RandomLabel
-from erase.methods.random_label_diffusion import DiffusionRandomLabel
-from erase.methods.retrain import Retrain
-from erase.methods.retrain_diffusion import DiffusionRetrain
-from erase.methods.salun import SalUn
-from erase.methods.salun_diffusion import DiffusionSalUn
-from erase.methods.scissorhands import Scissorhands
-from erase.methods.scissorhands_classifier import ClassifierScissorhands
-from erase.methods.uce import UCE
-from erase.plugins import Methods
-from erase.task import InputError
+from erase.errors import InputError
+from erase.methods.classifiers.boundary_expand import BoundaryExpand
+from erase.methods.classifiers.boundary_shrink import BoundaryShrink
+from erase.methods.classifiers.fine_tune import FineTune
+from erase.methods.classifiers.gradient_ascent import GradientAscent
+from erase.methods.classifiers.influence import Influence
+from erase.methods.classifiers.l1_sparse import L1Sparse
+from erase.methods.classifiers.random_label import RandomLabel
+from erase.methods.classifiers.retrain import Retrain
+from erase.methods.classifiers.salun import SalUn
+from erase.methods.classifiers.scissorhands import ClassifierScissorhands
+from erase.methods.diffusion.concept_ablation import ConceptAblation
+from erase.methods.diffusion.erasediff import EraseDiff
+from erase.methods.diffusion.esd import ESD
+from erase.methods.diffusion.fine_tune import DiffusionFineTune
+from erase.methods.diffusion.gradient_ascent import DiffusionGradientAscent
+from erase.methods.diffusion.munba import MUNBa
+from erase.methods.diffusion.random_label import DiffusionRandomLabel
+from erase.methods.diffusion.retrain import DiffusionRetrain
+from erase.methods.diffusion.salun import DiffusionSalUn
+from erase.methods.diffusion.scissorhands import Scissorhands
+from erase.methods.diffusion.uce import UCE
+from erase.methods.plugins import Methods
 
 METHODS = Methods(
     {

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from erase.errors import InputError
 
-from erase.task import InputError
 from eval.attacks import ERASED
 from eval.attacks.goal import Attack
 from eval.attacks.setting import Setting

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from eval.attacks.benign import Benign
 from eval.attacks.completion import Completion
 from eval.attacks.direction import Direction

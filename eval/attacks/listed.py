@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from erase.errors import InputError
 
-from erase.task import InputError
 from eval.attacks.goal import Goal, Look, noise_of
 from eval.attacks.victim import Victim
 from eval.promptsets import columns_of, read_prompt_set, seed_column

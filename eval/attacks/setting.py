@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from erase.checkpoints.folder import check_model_folder, weight_hashes
 from erase.concepts import Concept
+from erase.concepts.record import concept_of
 from erase.demo import gold_path
 from erase.diffusion import StableDiffusion, locate, open_model
-from erase.export import check_model_folder, weight_hashes
+from erase.errors import InputError
 from erase.files import sha256
 from erase.images import open_picture, read_images
 from erase.run import Run, read_lines
-from erase.several import concept_of
-from erase.task import InputError
 from eval.attacks import CONTROL, ERASED, GOLD, ORIGINAL, SUBJECTS
 from eval.attacks.goal import Goal, Target
 from eval.attacks.sight import Sight, sight_of
@@ -141,7 +141,9 @@ def _models(
 def _gold(path: Path) -> Path:
     """A pipeline folder, or what training leaves around one; InputError for anything else."""
     if not path.is_dir():
-        raise InputError(f"--gold {path} is not there; expected a pipeline folder, or what `python -m erase.demo.train --without` leaves")
+        raise InputError(
+            f"--gold {path} is not there; expected a pipeline folder, or one that `python -m erase.demo.shapes.train --without` made"
+        )
     folder = path / "pipeline" if (path / "pipeline").is_dir() else path
     check_model_folder(folder)
     return folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from erase.task import InputError
+from erase.errors import InputError
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from erase.errors import InputError
 from PIL import Image
 
-from erase.task import InputError
 from eval.detectors import Detection, Detector, check_known
 from eval.measure import Tools
 from eval.things import lists_things, thing

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from erase.errors import InputError
+
 from erase.run import Run
-from erase.task import InputError
 from eval.attacks import ERASED, GOLD, ORIGINAL
 from eval.attacks.numbers import Record, excess, succeeded
 from eval.attacks.section import HEADS, HOME, attacks_of

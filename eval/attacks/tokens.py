@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from erase.errors import InputError
 from torch import Tensor
 
 from erase.concepts import naming
-from erase.task import InputError
 from eval.attacks.victim import Said, Victim
 
 BEST = 32  # tokens of each place that the gradient likes most: candidates are drawn from these

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from erase.diffusion import diffusion_task
-from erase.latents import ImageLatents, Latents
+from erase.diffusion.latents import ImageLatents, Latents
 from erase.relearning import RATES, SEED, descend
 from erase.scope import open_scope
 from erase.task import Task

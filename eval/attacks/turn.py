@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from erase.errors import InputError
 from PIL import Image
 
-from erase.task import InputError
 from eval.attacks.goal import Attack, Goal
 from eval.attacks.sight import Sight
 from eval.attacks.store import keep, picture_name

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from erase.errors import InputError
 from torch import Tensor, nn
 
-from erase.task import InputError
 from erase.trim import fraction_to_k, top_k_mask
 
 Weights = dict[str, Tensor]

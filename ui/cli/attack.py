@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.cli.display import Display, quiet_libraries
 from ui.cli.flags import PROGRAM, Parser, add_flags, golds_of
 
@@ -132,7 +133,7 @@ def _made(
     options: argparse.Namespace,
 ) -> int:
     """The attacks, run after run, each lent what those before it have done on the same models."""
-    from erase.job import Event
+    from erase.pipeline.job import Event
     from eval.attacks.campaign import attack_run
     from eval.attacks.section import HOME, REPORT
     from eval.attacks.table import table

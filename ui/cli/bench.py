@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.cli.display import Display, measured
 from ui.cli.flags import PROGRAM, Parser, add_flags, golds_of
 
@@ -18,8 +19,8 @@ Made = tuple[Path, list[Any], dict[str, Any]]  # folder, cells, and what the pro
 def bench(given: list[str]) -> int:
     """Put methods side by side on the same model, prompts and seeds, and beside a model that was trained without the concept."""
     from erase.bench import OWN
-    from erase.job import Job
     from erase.methods import METHODS
+    from erase.pipeline.job import Job
     from erase.relearning import Relearning
 
     examples = f"""examples:
@@ -61,9 +62,9 @@ def _made(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, 
     """A bench with runs of its own."""
     from erase.bench import Bench, facts, filled, slug
     from erase.bench import bench as run_all
-    from erase.entries import entries
-    from erase.job import Job
     from erase.methods import METHODS
+    from erase.methods.spec import entries
+    from erase.pipeline.job import Job
     from erase.run import RUNS
 
     if not options.concepts:

@@ -7,16 +7,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.cli.display import Display
 from ui.cli.flags import PROGRAM, Parser, add_flags
 
 
 def classify(given: list[str]) -> int:
     """Unlearn in classifiers: every method beside retraining, over seeds, as one table."""
+    from erase.classifiers.forget_sets import FORMS
     from erase.classify import ABLATION, Classify, entries
     from erase.methods import CLASSIFIER_METHODS
-    from erase.requests import FORMS
 
     examples = f"""examples:
   {PROGRAM} classify --dataset digits --train-samples 100 --forget random:10%        minutes on a CPU

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.cli.display import print_rows
 from ui.cli.flags import PROGRAM, Parser
 

@@ -93,7 +93,7 @@ class Display:
 
 def measured(display: Display, folder: Path) -> None:
     """report.json of a run, where it is not there or older than the pictures."""
-    from erase.job import Event
+    from erase.pipeline.job import Event
     from eval.report import evaluate_run
 
     made, told = folder / "samples" / "after" / "manifest.jsonl", folder / "report.json"

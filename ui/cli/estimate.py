@@ -11,8 +11,8 @@ from ui.cli.job_flags import main_job
 
 def estimate(given: list[str]) -> int:
     """Say what a job would take in time, memory and disk, without starting it; takes the flags of the main job."""
-    from erase.estimate import estimate as estimated
-    from erase.estimate import lines
+    from erase.pipeline.estimate import estimate as estimated
+    from erase.pipeline.estimate import lines
 
     example = f"example: {PROGRAM} estimate --concept nudity --device cuda --dtype bfloat16"
     job, values, as_json = main_job(f"{PROGRAM} estimate", given, str(estimate.__doc__), example)

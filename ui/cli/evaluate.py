@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.cli.display import Display, quiet_libraries, results
 from ui.cli.flags import PROGRAM, Parser, add_flags
 
@@ -33,7 +34,7 @@ def evaluate(given: list[str]) -> int:
     job = Evaluation(**{name: value for name, value in values.items() if value is not None})
     if not job.model and job.before is None:
         raise InputError("nothing to measure; give a run folder, a model, or two folders of pictures with --before and --after")
-    from erase.job import Event
+    from erase.pipeline.job import Event
 
     quiet_libraries()
     with Display() as display:

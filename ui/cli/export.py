@@ -6,13 +6,14 @@ import argparse
 import json
 from pathlib import Path
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.cli.flags import PROGRAM, Parser
 
 
 def export(given: list[str]) -> int:
     """Write a finished run's model, or any model, for others: a folder, one file in the original layout, or the UNet alone."""
-    from erase.pack import DTYPES, FORMATS, pack
+    from erase.checkpoints.to_single_file import DTYPES, FORMATS, pack
 
     examples = f"""examples:
   {PROGRAM} export runs/nudity-1 --format single-file --dtype float16 --output model.safetensors
@@ -41,7 +42,7 @@ Masks and scores of weights are not exported: knowing which weights were touched
     pack(folder, options.output, options.format, options.dtype)
     print(f"{options.format} in {options.output}")
     if options.push_to_hub:
-        from erase.hub import push
+        from erase.checkpoints.hub import push
 
         print(f"published at {push(options.output, options.push_to_hub, card, options.public)}")
     return 0
@@ -58,7 +59,9 @@ def _model_of(run: Path) -> Path | None:
 
 def _card(run: Path, folder: Path, output: Path, form: str) -> str:
     """The model card of what is published, with the numbers of the run where they are there."""
-    from erase.export import model_card, read_provenance
+    from erase.checkpoints.folder import read_provenance
+    from erase.checkpoints.model_card import model_card
+
     from eval.card import card
 
     made = read_provenance(folder)

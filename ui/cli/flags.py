@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
-from erase.task import InputError
+from erase.errors import InputError
 
 PROGRAM = "erase-concept"
 

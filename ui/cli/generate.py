@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.cli.display import Display, quiet_libraries
 from ui.cli.flags import PROGRAM, Parser
 
@@ -41,7 +42,7 @@ def generate(given: list[str]) -> int:
         options.steps or (STEPS if small else 50), options.guidance if options.guidance is not None else GUIDANCE if small else 7.5
     )
     texts = [text for text in options.prompt for _ in range(options.count)]
-    from erase.job import Event
+    from erase.pipeline.job import Event
 
     with Display() as display:
         made = make_images(options.output, texts, options.seed, sample, 16 if small else 4, lambda d, n: display(Event("pictures", d, n)))

@@ -6,14 +6,15 @@ import argparse
 from dataclasses import fields
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.cli.flags import Parser, add_flags, chosen_method
 
 
 def main_job(program: str, given: list[str], description: str, epilog: str) -> tuple[Any, dict[str, Any], bool]:
     """What the flags of the main job say: the job, the options of the method, and whether to print JSON."""
-    from erase.job import Job
-    from erase.several import JOINT
+    from erase.concepts.several import JOINT
+    from erase.pipeline.job import Job
 
     parser = Parser(
         prog=program, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, description=description, epilog=epilog

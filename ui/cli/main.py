@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from erase.task import Diverged, InputError
+from erase.errors import Diverged, InputError
+
 from ui.cli.flags import PROGRAM
 
 COMMANDS = (
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def device_error(error: BaseException) -> str | None:
     """What happened to the device and what to do; None for an error that is not the device's."""
-    from erase.micro import out_of_memory
+    from erase.training.micro_batches import out_of_memory
 
     first = next(iter(str(error).splitlines()), type(error).__name__)[:160]
     resumed = "what is done is kept, and the same command goes on where it stopped"

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.cli.display import Display, measured
 from ui.cli.flags import PROGRAM, Parser, add_flags
 
@@ -17,7 +18,7 @@ from ui.cli.flags import PROGRAM, Parser, add_flags
 def sweep(given: list[str]) -> int:
     """Try settings of a method on a few concepts, and say which one forgets and keeps best. The same command goes on where it stopped."""
     from erase.bench import OWN
-    from erase.job import Job
+    from erase.pipeline.job import Job
     from erase.run import RUNS
     from erase.sweep import Sweep, space_of
 

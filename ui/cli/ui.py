@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from erase.task import InputError
+from erase.errors import InputError
+
 from ui.cli.flags import PROGRAM, Parser
 
 

@@ -1,0 +1,227 @@
+"""Labelled pictures: data sets by name or folder, split once and for all into training, validation and test samples.
+
+Knows no network and no request. Everything is in memory, as uint8 where it was; a batch is float32 in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from erase.errors import InputError
+from erase.images import SUFFIXES, open_picture
+from erase.task import Batch, generator
+from erase.torchvision_compat import torchvision
+
+PUBLISHED = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN"}
+NAMES = ("digits", "shapes", *PUBLISHED)
+PARTS = ("train", "val", "test")
+REMEDY = 'pip install "erase-concept[classify]"'
+SHAPES_COUNTS = (800, 400, 1200)  # training, validation and test samples of `shapes`: 20, 10 and 30 a class
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures (n, channels, height, width), uint8 or float in [-1, 1]; their classes (n,) int64; and a name for each."""
+
+    x: Tensor
+    y: Tensor
+    ids: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, rows: Tensor) -> Samples:
+        """The samples in these rows (int64), in this order."""
+        return Samples(self.x[rows], self.y[rows], tuple(self.ids[row] for row in rows.tolist()))
+
+    def batch(self, rows: Tensor) -> Batch:
+        """x as float32 in [-1, 1] and y, of these rows."""
+        x = self.x[rows]
+        return {"x": x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x.float(), "y": self.y[rows]}
+
+    def to(self, device: str) -> Samples:
+        """The same on a device."""
+        return replace(self, x=self.x.to(device), y=self.y.to(device))
+
+    def all(self) -> Batch:
+        """Every sample in one batch."""
+        return self.batch(torch.arange(len(self)))
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set: what is trained on, what settings are chosen on, what is reported on, and the names of the classes."""
+
+    name: str
+    train: Samples
+    validation: Samples
+    test: Samples
+    classes: tuple[str, ...]
+
+    @property
+    def channels(self) -> int:
+        return int(self.train.x.shape[1])
+
+    @property
+    def size(self) -> int:
+        """Height of a picture."""
+        return int(self.train.x.shape[2])
+
+    def to(self, device: str) -> Data:
+        """The same on a device."""
+        return replace(self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device))
+
+
+def crop_and_mirror(x: Tensor, random: torch.Generator) -> Tensor:
+    """Each picture shifted by up to an eighth of its side, the border black, and half of them mirrored (as for CIFAR)."""
+    n, _, height, width = x.shape
+    reach = max(1, height // 8)
+    shifts = torch.randint(0, 2 * reach + 1, (n, 2), generator=random).to(x.device)
+    flips = (torch.rand(n, generator=random) < 0.5).to(x.device)
+    padded = torch.nn.functional.pad(x, [reach] * 4, value=-1.0)
+    columns = torch.arange(width, device=x.device).expand(n, width)
+    columns = torch.where(flips[:, None], columns.flip(1), columns) + shifts[:, 1:]
+    rows = torch.arange(height, device=x.device) + shifts[:, :1]
+    return padded[torch.arange(n, device=x.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def load_data(name: str, folder: Path | None = None, train_samples: int | None = None, size: int = 64) -> Data:
+    """One of NAMES, or a folder of class folders, which may stand in train/, test/ and val/.
+
+    Splits do not depend on any seed, so that nothing is ever tuned on what is reported. `folder` is where torchvision
+    keeps its files; what is missing there is fetched. `train_samples`: that many of the training samples, each class by
+    its share. `size`: of the pictures of a folder, the middle square resized.
+    """
+    if name == "digits":
+        data = _digits()
+    elif name == "shapes":
+        data = _shapes()
+    elif name in PUBLISHED:
+        data = _published(name, folder or Path("data"))
+    elif Path(name).is_dir():
+        data = _folder(Path(name), size)
+    else:
+        raise InputError(f"--dataset {name!r} is neither {', '.join(NAMES)} nor a folder; give a name, or a folder of class folders")
+    if train_samples is None:
+        return data
+    if not 0 < train_samples <= len(data.train):
+        raise InputError(f"--train-samples is {train_samples}; {name} has {len(data.train)} training samples: give 1 to that many")
+    return replace(data, train=data.train[few(data.train.y, train_samples)])
+
+
+def few(y: Tensor, count: int) -> Tensor:
+    """`count` rows, each class by its share as far as whole numbers go, in the order of the rows."""
+    order = torch.randperm(len(y), generator=generator("few"))
+    # The place of each sample within its class, as a share of the class: the lowest shares are an even draw.
+    place = torch.zeros(len(y), dtype=torch.float64)
+    for label in y.unique().tolist():
+        mine = order[y[order] == label]
+        place[mine] = (torch.arange(len(mine), dtype=torch.float64) + 0.5) / len(mine)
+    return torch.argsort(place + 1e-9 * order.argsort(), stable=True)[:count].sort().values
+
+
+def _split(x: Tensor, y: Tensor, ids: Sequence[str], name: str, classes: Sequence[str], test: int, validation: int) -> Data:
+    """`test` and `validation` samples set apart, the same ones always."""
+    order = torch.randperm(len(y), generator=generator("split", name))
+    whole = Samples(x, y, tuple(ids))
+    rows = order[:test], order[test : test + validation], order[test + validation :]
+    held, chosen, rest = (whole[part.sort().values] for part in rows)
+    return Data(name, rest, chosen, held, tuple(classes))
+
+
+def _digits() -> Data:
+    """1,797 handwritten digits of 8 by 8 pixels (Alpaydin and Kaynak 1998), which scikit-learn brings along."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise InputError(f"--dataset digits comes with scikit-learn, which is not installed: {REMEDY}") from error
+    found: Any = load_digits()
+    x = torch.from_numpy(found.images).float()[:, None] / 8 - 1
+    return _split(x, torch.from_numpy(found.target).long(), [str(i) for i in range(len(x))], "digits", list("0123456789"), 600, 300)
+
+
+def _shapes() -> Data:
+    """The embedded world's shapes and colours, 40 classes of 32 pixels, with another shape beside and noise: 20 samples a class."""
+    from erase.demo.shapes.clutter import CLASSES, cluttered
+
+    x, y = cluttered(sum(SHAPES_COUNTS))
+    whole = Samples(torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(y), tuple(map(str, range(len(y)))))
+    ends = np.cumsum(SHAPES_COUNTS)
+    train, chosen, held = (whole[torch.arange(end - count, end)] for count, end in zip(SHAPES_COUNTS, ends.tolist(), strict=True))
+    return Data("shapes", train, chosen, held, CLASSES)
+
+
+def _published(name: str, folder: Path) -> Data:
+    """CIFAR-10, CIFAR-100 or SVHN, whose files torchvision checks by hash; a tenth of the training samples is for validation."""
+    first, held = (_fetched(name, folder, part) for part in ("train", "test"))
+    x, y, classes = first
+    data = _split(x, y, [str(i) for i in range(len(y))], name, classes, 0, len(y) // 10)
+    return replace(data, test=Samples(*held[:2], tuple(f"test/{i}" for i in range(len(held[1])))))
+
+
+def _fetched(name: str, folder: Path, part: str) -> tuple[Tensor, Tensor, list[str]]:
+    kind = getattr(torchvision().datasets, PUBLISHED[name])
+    which = {"split": part} if name == "svhn" else {"train": part == "train"}
+    try:
+        try:
+            found = kind(str(folder), **which)
+        except RuntimeError:  # not there, or not whole
+            found = kind(str(folder), **which, download=True)
+    except ImportError as error:
+        raise InputError(f"--dataset {name} needs {error.name}, which is not installed: {REMEDY}") from error
+    except (OSError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(
+            f"--dataset {name} is not in {folder} and cannot be fetched ({reason}); put its files there, --data names it"
+        ) from error
+    x = torch.from_numpy(np.asarray(found.data))
+    y = torch.as_tensor(np.asarray(found.labels if name == "svhn" else found.targets)).long()
+    return x if name == "svhn" else x.permute(0, 3, 1, 2).contiguous(), y, list(getattr(found, "classes", "0123456789"))
+
+
+def _folder(folder: Path, size: int) -> Data:
+    """Pictures in class folders; without test/ a fifth of each class is for test, without val/ a tenth of the rest for validation."""
+    split = {part: folder / part for part in PARTS if (folder / part).is_dir()}
+    if split and "train" not in split:
+        raise InputError(f"{folder} has {', '.join(split)} but no train; expected train/CLASS/PICTURE, and test and val if there are any")
+    classes = sorted(path.name for path in (split.get("train", folder)).iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(classes) < 2:
+        raise InputError(f"{split.get('train', folder)} has {len(classes)} class folders; expected at least two, each with its pictures")
+    found = {part: _read(path, folder, classes, size) for part, path in (split or {"train": folder}).items()}
+    train = found["train"]
+    for part, share in (("test", 5), ("val", 10)):
+        if part not in found:
+            apart = few(train.y, max(1, len(train) // share))
+            kept = torch.ones(len(train), dtype=torch.bool)
+            kept[apart] = False
+            found[part], train = train[apart], train[kept.nonzero()[:, 0]]
+    return Data(folder.resolve().name, train, found["val"], found["test"], tuple(classes))
+
+
+def _read(part: Path, root: Path, classes: Sequence[str], size: int) -> Samples:
+    strange = sorted(path.name for path in part.iterdir() if path.is_dir() and path.name not in classes and not path.name.startswith("."))
+    if strange:
+        raise InputError(f"{part} has classes that the training samples lack: {', '.join(strange[:3])}; add them there or remove them")
+    found = [
+        (path, label) for label, name in enumerate(classes) for path in sorted((part / name).glob("*")) if path.suffix.lower() in SUFFIXES
+    ]
+    empty = [name for label, name in enumerate(classes) if label not in {label for _, label in found}] if part.name not in PARTS[1:] else []
+    if empty or not found:
+        raise InputError(f"{part} has no pictures for {', '.join(empty[:3]) or 'any class'}; expected {', '.join(sorted(SUFFIXES))}")
+    pixels = np.stack([_square(path, size) for path, _ in found])
+    ids = tuple(path.relative_to(root).as_posix() for path, _ in found)
+    return Samples(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor([label for _, label in found]), ids)
+
+
+def _square(path: Path, size: int) -> Any:
+    """The middle square of a picture, (size, size, 3) uint8."""
+    from PIL import ImageOps
+
+    return np.asarray(ImageOps.fit(open_picture(path), (size, size)))

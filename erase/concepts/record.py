@@ -1,0 +1,17 @@
+"""A concept as it is recorded in options.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from erase.concepts import (
+    Concept,
+)
+
+
+def concept_of(record: Mapping[str, Any]) -> Concept:
+    """A concept from options.json, where tuples became lists."""
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+    values["vocabulary"] = {slot: tuple(words) for slot, words in record.get("vocabulary", {}).items()}
+    return Concept(**values)

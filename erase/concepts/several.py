@@ -1,0 +1,206 @@
+"""Several concepts in one job, at once or one after another: each made to know of the others, and one list of prompts for all.
+
+A job of one concept goes through here too, and comes out as if this file were not there. Nothing here knows a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+from erase.concepts import (
+    JUDGES,
+    Concept,
+    Prompt,
+    anchors_for,
+    chosen_anchor,
+    load_concept,
+    naming,
+    prompts,
+    slots_of,
+    words_fit,
+)
+from erase.errors import InputError
+
+JOINT = " + "
+"""Between the names of concepts that are erased together."""
+
+Concepts = tuple[Concept, ...]
+Row = dict[str, Any]
+
+
+# --- which concepts -------------------------------------------------------------------------------------------------
+
+
+def load_concepts(text: str, model: str | None = None) -> Concepts:
+    """One concept, or several with ` + ` between them, as `load_concept` finds each. InputError where they do not go together."""
+    found = tuple(load_concept(part, model) for part in text.split(JOINT))
+    for one, other in combinations(found, 2):
+        if one.name == other.name or any(naming(one.words).search(word) for word in other.words):
+            raise InputError(f'--concept "{one.name}" and --concept "{other.name}" are the same concept; give each once')
+        if model is None and one.model != other.model:
+            what = f"{one.name} is meant for {one.model} and {other.name} for {other.model}"
+            raise InputError(f"{what}; say with --model where both are to be removed from")
+        if one.detector != other.detector:
+            what = f"{one.name} is seen by the detector {one.detector} and {other.name} by {other.detector}"
+            raise InputError(f"{what}; erase them one after another: the second from the first run's folder, with --model RUN")
+    return found
+
+
+def together(concepts: Sequence[Concept]) -> str:
+    """What they are called in a report."""
+    return JOINT.join(concept.name for concept in concepts)
+
+
+def settings_of(concepts: Sequence[Concept]) -> dict[str, Any]:
+    """What the files recommend for the method; InputError where two recommend different values for one option."""
+    found: dict[str, Any] = {}
+    for concept in concepts:
+        for name, value in concept.settings.items():
+            if found.setdefault(name, value) != value:
+                flag = f"--{name.replace('_', '-')}"
+                raise InputError(
+                    f"{together(concepts)} recommend different values for {flag}: {found[name]} and {value}; give {flag} yourself"
+                )
+    return found
+
+
+def also_earlier(now: Concepts, earlier: Concepts) -> Concepts:
+    """Those of the earlier concepts that are not erased anew; InputError where one is part of another."""
+    kept = tuple(concept for concept in earlier if concept.name not in {c.name for c in now})
+    for one in kept:
+        for other in now:
+            if any(naming(one.words).search(word) for word in other.words) or any(naming(other.words).search(word) for word in one.words):
+                raise InputError(f"{other.name} is a part of {one.name}, which is gone from this model already; give --no-stay-gone")
+    return kept
+
+
+# --- each knows of the others ---------------------------------------------------------------------------------------
+
+
+def apart(concept: Concept, others: Sequence[Concept]) -> Concept:
+    """The concept with none of the others in its vocabulary, its anchors and its prompts to keep and to evaluate.
+
+    For the judge no prompt to keep may leave open what is to be gone: prompts without a place for it are dropped.
+    """
+    if not others:
+        return concept
+    names = naming([word for other in others for word in other.words])
+    vocabulary = {slot: tuple(w for w in words if not names.search(w)) for slot, words in concept.vocabulary.items()}
+    open_to = {other.domain for other in others if other.domain in vocabulary} if concept.detector in JUDGES else set()
+
+    def kept(templates: Sequence[str], closed: set[str]) -> tuple[str, ...]:
+        fit = [t for t in templates if not names.search(t) and closed <= slots_of(t) and all(vocabulary.get(s, True) for s in slots_of(t))]
+        return tuple(fit)
+
+    changed = replace(
+        concept,
+        vocabulary=vocabulary,
+        anchors=tuple(a for a in concept.anchors if not names.search(a)),
+        anchor_prompts=tuple(a for a in concept.anchor_prompts if not names.search(a)),
+        retain=kept(concept.retain, open_to),
+        evaluate=kept(concept.evaluate, set()),
+        implicit=kept(concept.implicit, set()),
+        evaluate_retain=kept(concept.evaluate_retain, open_to),
+    )
+    for role in ("retain", "evaluate", "evaluate_retain"):
+        if not getattr(changed, role):
+            raise InputError(f"every prompt ({role}) of {concept.name} concerns {together(others)} too; erase them one after another")
+    return changed
+
+
+def all_apart(concepts: Concepts) -> Concepts:
+    """Every concept, apart from the others."""
+    return tuple(apart(c, [o for o in concepts if o is not c]) for c in concepts)
+
+
+# --- prompts --------------------------------------------------------------------------------------------------------
+
+
+def forget_prompts(concepts: Concepts, whole: Concepts, count: int, seed: int = 0) -> list[Prompt]:
+    """`count` prompts of each concept, taking turns, each with the one prompt that takes its place, if there are anchors.
+
+    `whole` are the concepts as their files have them. A prompt of one concept may name another ("a red star"): then each of
+    them gives way to an anchor of its own. Where another has whole prompts for anchors, no prompt names both.
+    """
+    if len(concepts) == 1:
+        found = prompts(concepts[0], "forget", count, seed)
+        return [replace(p, anchors=_chosen(concepts, concepts[0], p.text, p.anchors)) for p in found]
+    lists = []
+    for i, concept in enumerate(concepts):
+        closed = [o for o in concepts if o is not concept and not words_fit(o)]
+        mine = replace(concept, vocabulary=whole[i].vocabulary, forget=whole[i].forget)
+        drawn = (p for p in prompts(mine, "forget", 4 * count, seed) if not any(naming(o.words).search(p.text) for o in closed))
+        lists.append([replace(p, anchors=_chosen(concepts, concept, p.text, p.anchors)) for p, _ in zip(drawn, range(count), strict=False)])
+    return _in_turn(lists)
+
+
+def own_anchors(concepts: Concepts, caption: str) -> tuple[str, ...]:
+    """The prompt that takes the place of a user's own caption."""
+    concept = next((c for c in concepts if naming(c.words).search(caption)), concepts[0])
+    return _chosen(concepts, concept, caption, anchors_for(concept, caption))
+
+
+def _chosen(concepts: Concepts, concept: Concept, text: str, anchors: Sequence[str]) -> tuple[str, ...]:
+    """The anchor of a prompt, with every other concept that it names replaced by one of its own."""
+    if not anchors:
+        return ()
+    anchor = chosen_anchor(concept, text, anchors)
+    for other in concepts:
+        if other is not concept and other.anchors:
+            word = chosen_anchor(other, text, other.anchors).replace("\\", r"\\")
+            anchor = naming(other.words).sub(word, anchor)
+    return (anchor,)
+
+
+def retain_prompts(concepts: Concepts, count: int, seed: int = 0) -> list[Prompt]:
+    """`count` prompts in all that name none of the concepts, from each of them in turn."""
+    if len(concepts) == 1:
+        return prompts(concepts[0], "retain", count, seed)
+    share = -(-count // len(concepts))
+    return _in_turn([prompts(c, "retain", share, seed) for c in concepts])[:count]
+
+
+def evaluation_rows(concepts: Concepts, whole: Concepts, count: int, seed: int = 0) -> list[Row]:
+    """The evaluation prompts: `count` that name each concept, half as many that mean it, and `count` that are to survive.
+
+    Of several concepts each row says whose it is (`concept`) and in which domains the concept is to be missed (`means`); half
+    of `count` more name two at once, where one concept's vocabulary has the other.
+    """
+    if len(concepts) == 1:
+        shares = (("evaluate", count), ("implicit", count // 2), ("evaluate-retain", count))
+        return [_row(p) for role, share in shares for p in prompts(concepts[0], role, share, seed)]
+    rows: list[Row] = []
+    for role, share in (("evaluate", count), ("implicit", count // 2)):
+        for c in concepts:
+            rows += [_row(p) | {"concept": c.name, "means": [c.domain]} for p in prompts(c, role, share, seed)]
+    for one, other in _meeting(concepts, whole):
+        domains = [one.domain, other.domain]
+        rows += [_row(p) | {"concept": together((one, other)), "means": domains} for p in prompts(one, "evaluate", count // 2, seed)]
+    kept = _in_turn([prompts(c, "evaluate-retain", -(-count // len(concepts)), seed) for c in concepts])[:count]
+    return rows + [_row(p) for p in kept]
+
+
+def _meeting(concepts: Concepts, whole: Concepts) -> Iterator[tuple[Concept, Concept]]:
+    """Pairs that one prompt can name, the first with nothing but the second where its vocabulary has it."""
+    for i, j in combinations(range(len(concepts)), 2):
+        for a, b in ((i, j), (j, i)):
+            one, other = concepts[a], concepts[b]
+            slot, names = other.domain, naming(other.words)
+            words = tuple(word for word in whole[a].vocabulary.get(slot, ()) if names.fullmatch(word))
+            templates = tuple(t for t in one.evaluate if slot in slots_of(t))
+            if words and templates:
+                yield replace(one, vocabulary={**one.vocabulary, slot: words}, evaluate=templates), other
+                break
+
+
+def _row(prompt: Prompt) -> Row:
+    return {"text": prompt.text, "role": prompt.role, "attributes": dict(prompt.attributes)}
+
+
+def _in_turn(lists: Sequence[Sequence[Prompt]]) -> list[Prompt]:
+    longest = max(map(len, lists), default=0)
+    mixed = [prompts[i] for i in range(longest) for prompts in lists if i < len(prompts)]
+    return [replace(p, index=i) for i, p in enumerate(mixed)]

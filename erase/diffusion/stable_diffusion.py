@@ -1,0 +1,234 @@
+"""Stable Diffusion 1.x and 2.x: pictures, embeddings and latents of a pipeline folder.
+
+The narrow door between diffusers and everything else: prompts are embedded, pictures encoded and sampled here and
+nowhere else. Parts are loaded when needed and can be dropped (`free`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from erase.checkpoints.folder import variant_of
+from erase.errors import InputError
+from erase.task import generator
+from erase.torchvision_compat import check_torchvision
+from erase.training.micro_batches import out_of_memory
+
+check_torchvision()  # before diffusers is imported anywhere
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line of at most 200 characters."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+class StableDiffusion:
+    """A pipeline folder on a device. State: whichever of its parts are loaded."""
+
+    CLASS: ClassVar[str] = "StableDiffusionPipeline"
+    OPTIONS: ClassVar[dict[str, Any]] = {"safety_checker": None, "requires_safety_checker": False}
+    PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder")
+    UPCAST: ClassVar[bool] = False  # whether an autoencoder that says of itself that it overflows in float16 is believed
+
+    def __init__(self, folder: Path, device: str = "cpu", dtype: str = "float32", size: int | None = None) -> None:
+        self.folder, self.device, self.dtype = folder, device, DTYPES[dtype]
+        self.name = str(folder)
+        self._size = size
+        self._unet: nn.Module | None = None
+        self._pipeline: Any = None
+        self._placed: tuple[str, ...] = ()
+
+    def of(self, unet: nn.Module) -> StableDiffusion:
+        """The same with another network in place of its UNet: one that is being repaired, which stays where and as it is."""
+        self._unet = unet
+        return self
+
+    @property
+    def pipeline(self) -> Any:
+        """The whole pipeline, loaded on first use, every part in the one dtype, on the host."""
+        if self._pipeline is None:
+            import diffusers
+
+            with self._readable():
+                self._pipeline = getattr(diffusers, self.CLASS).from_pretrained(
+                    self.folder, torch_dtype=self.dtype, variant=variant_of(self.folder), use_safetensors=True, local_files_only=True,
+                    **self.OPTIONS, **({} if self._unet is None else {"unet": self._unet}),
+                )  # fmt: skip
+            self._pipeline.set_progress_bar_config(disable=True)
+            for part in self._own_parts():
+                getattr(self._pipeline, part).requires_grad_(False).eval()
+            if self.UPCAST and self.dtype == torch.float16 and self._pipeline.vae.config.force_upcast:
+                self._pipeline.vae.to(torch.float32)
+            if not self.device.startswith("cpu"):
+                self._pipeline.vae.enable_slicing()  # decoding takes more memory than all of denoising, and no time to speak of
+        return self._pipeline
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """What loaders raise at a file that is torn or of another model, in one line."""
+        try:
+            yield
+        except (OSError, ValueError, SafetensorError) as error:
+            raise InputError(f"{self.folder} does not load as a pipeline ({first_line(error)}); is it complete?") from error
+
+    def place(self, *parts: str) -> None:
+        """These parts on the device, the others on the host: only drawing needs them together."""
+        pipeline = self.pipeline
+        if parts != self._placed:
+            for part in sorted(self._own_parts(), key=lambda part: part in parts):  # what leaves makes room first
+                getattr(pipeline, part).to(self.device if part in parts else "cpu")
+            self._placed = parts
+            self._give_back()
+
+    def _own_parts(self) -> list[str]:
+        return [part for part in self.PARTS if part != "unet" or self._unet is None]
+
+    def _give_back(self) -> None:
+        """What torch keeps of a card for later, to the card."""
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def free(self) -> None:
+        """Forget the loaded parts, so that repair has the memory to itself."""
+        self._pipeline, self._placed = None, ()
+        self._give_back()
+
+    @property
+    def size(self) -> int:
+        """Side of the pictures in pixels: as asked for, or that of those it was trained on."""
+        return self._size or int(self.pipeline.unet.config.sample_size * self.pipeline.vae_scale_factor)
+
+    @property
+    def scheduler_name(self) -> str:
+        return type(self.pipeline.scheduler).__name__
+
+    def sampler(
+        self, steps: int, guidance: float, scheduler: str | None = None
+    ) -> Callable[[list[str], list[torch.Generator]], list[Image.Image]]:
+        """prompts, generators -> pictures; with the pipeline's own scheduler, or another class of diffusers by name."""
+        if scheduler is not None and scheduler != self.scheduler_name:
+            import diffusers
+
+            kind = getattr(diffusers, scheduler, None)
+            if kind is None or not hasattr(kind, "from_config"):
+                raise InputError(f"the sampler {scheduler!r} is unknown to diffusers; expected a scheduler's name, as LMSDiscreteScheduler")
+            self.pipeline.scheduler = kind.from_config(self.pipeline.scheduler.config)
+
+        def sample(prompts: list[str], generators: list[torch.Generator]) -> list[Image.Image]:
+            states = [source.get_state() for source in generators]
+            try:
+                return self._draw(prompts, generators, steps, guidance)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or len(prompts) == 1:
+                    raise
+            self._give_back()
+            for source, state in zip(generators, states, strict=True):
+                source.set_state(state)
+            half = len(prompts) // 2
+            return sample(prompts[:half], generators[:half]) + sample(prompts[half:], generators[half:])
+
+        return sample
+
+    @torch.inference_mode()
+    def _draw(self, prompts: list[str], generators: list[torch.Generator], steps: int, guidance: float) -> list[Image.Image]:
+        self.place(*self.PARTS)
+        half = self.dtype != torch.float32
+        made = self.pipeline(
+            prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators, height=self.size, width=self.size,
+            output_type="latent" if half else "pil",
+        ).images  # fmt: skip
+        images: list[Image.Image] = self._decode(made) if half else made
+        return images
+
+    def _decode(self, latents: Tensor) -> list[Image.Image]:
+        """Latents as the pipeline leaves them -> pictures; in float32 from where on the autoencoder overflows in half precision."""
+        if not latents.isfinite().all():
+            raise InputError(f"the UNet overflows in {self.dtype} and draws nothing; give --dtype bfloat16 or float32")
+        vae = self.pipeline.vae
+        latents = latents / vae.config.scaling_factor
+        pixels = self._finite(lambda: vae.decode(latents.to(vae.dtype), return_dict=False)[0])
+        images: list[Image.Image] = self.pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
+        return images
+
+    def _finite(self, work: Callable[[], Tensor]) -> Tensor:
+        """What the autoencoder makes; once that is not finite in half precision, it works in float32."""
+        made = work()
+        if not made.isfinite().all() and self.pipeline.vae.dtype != torch.float32:
+            warnings.warn(f"the autoencoder overflows in {self.dtype}: it works in float32 from here on", stacklevel=2)
+            self.pipeline.vae.to(torch.float32)
+            made = work()
+        return made
+
+    @torch.no_grad()
+    def embed(self, prompts: list[str]) -> Tensor:
+        """Text embeddings (n, tokens, width) as the UNet reads them, float32 on the CPU."""
+        self.place("text_encoder")
+        return self.read(self.tokens(prompts))[0].cpu()
+
+    def coders(self) -> list[tuple[Any, Any]]:
+        """Each text encoder with its tokenizer before it."""
+        return [(self.pipeline.tokenizer, self.pipeline.text_encoder)]
+
+    def tokens(self, prompts: list[str]) -> list[Tensor]:
+        """The numbers (n, tokens) that each text encoder reads, on the CPU."""
+        return [
+            tokenizer(prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt").input_ids
+            for tokenizer, _ in self.coders()
+        ]
+
+    def read(self, tokens: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Text embeddings of such numbers and, in families whose UNet reads them, pooled ones; float32 on the device.
+
+        The text encoders must be placed. Gradients reach what a hook puts in the place of token embeddings.
+        """
+        text: Tensor = self.coders()[0][1](tokens[0].to(self.device))[0].float()
+        return text, None
+
+    def pool(self, prompts: list[str]) -> Tensor | None:
+        """Pooled text embeddings, for families whose UNet reads them beside the text."""
+        return None
+
+    def time_ids(self) -> Tensor | None:
+        """What the UNet is told of the picture's size, in families where it is told."""
+        return None
+
+    @torch.no_grad()
+    def encode(self, pixels: Tensor, first: int = 0) -> Tensor:
+        """Pictures (n, 3, s, s) in [-1, 1] -> scaled latents, float32 on the CPU; drawn from the posterior, seeded by number."""
+        self.place("vae")
+        vae = self.pipeline.vae
+
+        def encoded() -> Tensor:
+            posterior = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist
+            return torch.stack([posterior.mean.float().cpu(), posterior.std.float().cpu()])
+
+        mean, spread = self._finite(encoded)
+        noise = torch.stack([torch.randn(mean.shape[1:], generator=generator("latent", first + i)) for i in range(len(pixels))])
+        latents: Tensor = (mean + spread * noise) * float(vae.config.scaling_factor)
+        return latents
+
+    def unet(self) -> nn.Module:
+        """The UNet alone, in float32, whatever the file holds: repair needs the small updates. Evaluation mode."""
+        from diffusers import UNet2DConditionModel
+
+        where: dict[str, Any] = {"variant": variant_of(self.folder), "use_safetensors": True, "local_files_only": True}
+        with self._readable():
+            unet = UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32, **where)
+        return unet.to(self.device).eval()  # type: ignore[no-any-return]
+
+    def noise_scheduler(self) -> Any:
+        """The forward process of training, with the folder's own betas and prediction type."""
+        from diffusers import DDPMScheduler
+
+        return DDPMScheduler.from_pretrained(self.folder, subfolder="scheduler", local_files_only=True)

@@ -1,0 +1,77 @@
+"""Where to cut: weights that keeping needs are not trimmed, layers that it needs stay as they are, and when in the schedule.
+
+Knows tensors by name, no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from erase.errors import InputError
+
+Scores = dict[str, Tensor]
+
+
+@torch.no_grad()
+def spare(forget: Mapping[str, Tensor], retain: Mapping[str, Tensor], how: str) -> Scores:
+    """Scores of weights that forgetting needs and keeping does not, after SFR-on (Huang et al., NeurIPS 2024, arXiv 2409.19732).
+
+    SFR-on lets those weights move whose Fisher information over the forget set is at least that over the retain set. With
+    connection sensitivities s_f and s_r in its place,
+
+        exclude:  s_f where s_f >= s_r, else 0: a weight that keeping leans on more is no candidate at all;
+        divide:   s_f / (s_r + mean s_r): no candidate is barred, but each counts by how much more forgetting leans on it.
+
+    The mean, over all tensors, stands there because a ratio of two noisy numbers near zero may be anything.
+    """
+    if how == "exclude":
+        return {name: torch.where(s >= retain[name], s, 0.0) for name, s in forget.items()}
+    if how != "divide":
+        raise InputError(f"--spare {how!r} is unknown: give none, divide or exclude")
+    sums = [s.sum(dtype=torch.float32).cpu() for s in retain.values()]
+    mean = float(torch.stack(sums).sum()) / sum(s.numel() for s in retain.values())
+    if not mean:  # the retain loss leans on nothing: nothing is to be spared
+        return dict(forget)
+    return {name: s / (retain[name] + mean) for name, s in forget.items()}
+
+
+def candidates(scores: Mapping[str, Tensor]) -> int:
+    """How many weights have a score at all."""
+    return sum(int(s.count_nonzero()) for s in scores.values())
+
+
+@torch.no_grad()
+def layer_scores(forget: Mapping[str, Tensor], retain: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, float]:
+    """Module -> ||g_f|| / ||w|| · (1 - cos(g_f, g_r)), from mean gradients over the forget and the retain set.
+
+    SLUG (Cai et al., ICML 2025, arXiv 2407.11867) looks for the layer with the largest first factor, how much the concept
+    leans on it, and the smallest cosine, how little keeping is moved along with it, on a Pareto front. Their product ranks
+    layers where several are wanted. The weights of one module count together; a module that is all zero scores 0.
+    """
+    found: dict[str, Tensor] = {}
+    for name, w in weights.items():
+        f, r, w = (t.detach().flatten().to(torch.promote_types(t.dtype, torch.float32)) for t in (forget[name], retain[name], w))
+        sums = torch.stack([x.dot(y) for x, y in ((f, f), (r, r), (w, w), (f, r))]).cpu()
+        module = name.rpartition(".")[0] or name
+        found[module] = found.get(module, torch.zeros(4)) + sums
+    scores = {}
+    for module, (ff, rr, ww, fr) in ((module, sums.double().tolist()) for module, sums in found.items()):
+        aligned = fr / (ff * rr) ** 0.5 if ff * rr else 0.0
+        scores[module] = (ff / ww) ** 0.5 * (1 - aligned) if ww else 0.0
+    return scores
+
+
+def best_layers(scores: Mapping[str, float], count: int) -> list[str]:
+    """The `count` modules with the largest scores, of equals the first; InputError where there are fewer."""
+    if count > len(scores):
+        raise InputError(f"--layers is {count}, but the scope has {len(scores)} layers; give at most that many, or a larger --scope")
+    return sorted(scores, key=lambda module: -scores[module])[:count]
+
+
+def in_modules(names: list[str], modules: list[str]) -> list[str]:
+    """The parameters that belong to these modules themselves."""
+    return [name for name in names if (name.rpartition(".")[0] or name) in modules]
+

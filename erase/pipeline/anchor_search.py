@@ -1,0 +1,153 @@
+"""Which concept should take the erased one's place? Candidates are proposed, tested on a few pictures, and chosen.
+
+The anchor decides the result. It must not itself draw the concept (a generic word draws every member of its domain, the
+concept among them) and it should leave the rest of the picture alone. Both are asked of the model itself: the text
+encoder proposes neighbours, and the denoiser, used as a classifier (Li et al. 2023, arXiv 2303.16203), tells whether a
+picture is better explained by the concept's prompt than by the anchor's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from erase.concepts import Concept, neutral_candidates, prompts, with_anchors
+from erase.demo.worlds import WORLDS
+from erase.diffusion import StableDiffusion, denoising_target, predict
+from erase.errors import InputError
+from erase.task import generator
+
+NAMED = "named in the concept's vocabulary"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A word that might replace the concept, and what a few pictures said of it.
+
+    `shows` is the share of its pictures that the concept's prompt explains at least as well (0: never shows it);
+    `distance` is how far its predictions lie from the concept's on the same noise, in units of the noise.
+    """
+
+    word: str
+    source: str
+    shows: float
+    distance: float
+    chosen: bool = False
+
+    def record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def neighbours(concept: Concept, model: StableDiffusion, count: int = 8) -> list[str]:
+    """Whole words of the model's vocabulary whose embeddings in the concept's own prompt lie nearest to the concept's."""
+    tokenizer, text_encoder = model.pipeline.tokenizer, model.pipeline.text_encoder
+    words = {word[:-4] for word in tokenizer.get_vocab() if re.fullmatch(r"[a-z]{3,}</w>", word)}
+    if concept.model in WORLDS:  # its vocabulary is small enough that most tokens are only ends of words
+        words &= set(WORLDS[concept.model].words())
+    table = text_encoder.get_input_embeddings().weight.detach().float()
+    own = tokenizer(concept.words[0], add_special_tokens=False).input_ids
+    ids = {word: tokenizer.convert_tokens_to_ids(f"{word}</w>") for word in words - _parts(concept)}
+    near = torch.nn.functional.cosine_similarity(table[list(ids.values())], table[own].mean(0, keepdim=True))
+    short = [list(ids)[i] for i in near.argsort(descending=True)[: 6 * count].tolist()]
+    template = next((t for t in concept.forget if re.fullmatch(r"[^{}]*\{concept\}[^{}]*", t)), "a {concept}")
+    said = model.embed([template.replace("{concept}", word) for word in [concept.words[0], *short]])
+    closeness = torch.nn.functional.cosine_similarity(said[1:].flatten(1), said[:1].flatten(1))
+    return [short[i] for i in closeness.argsort(descending=True)[:count].tolist()]
+
+
+def _parts(concept: Concept) -> set[str]:
+    return {part for word in concept.words for part in re.split(r"\W+", word.lower())}
+
+
+def vocabulary_candidates(concept: Concept) -> list[str]:
+    """Other members of the concept's domain that its own file names."""
+    return [word for word in concept.vocabulary.get(concept.domain, ()) if word not in concept.words]
+
+
+def propose(concept: Concept, model: StableDiffusion, limit: int = 10) -> dict[str, str]:
+    """Candidate -> where it comes from, most specific first."""
+    found = dict.fromkeys(vocabulary_candidates(concept), NAMED)
+    if len(found) < 4:
+        found = {
+            **found,
+            **{word: "neighbour of the concept by text embedding" for word in neighbours(concept, model) if word not in found},
+        }
+    found = dict(list(found.items())[: limit - 2])
+    generic = [word for word in neutral_candidates(concept) if word not in found][:2]
+    return {**found, **dict.fromkeys(generic, "generic word")}
+
+
+def choose_anchors(
+    concept: Concept,
+    model: StableDiffusion,
+    unet: torch.nn.Module,
+    steps: int,
+    guidance: float,
+    seed: int = 0,
+    share: int = 3,
+    pictures: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Concept, list[Candidate]]:
+    """The concept with its anchors set, and the evidence: of the candidates that never show the concept, the nearest `share`.
+
+    Members of its own domain go before words that merely lie near: "a covered circle" draws something, but nothing in particular.
+    """
+    sample = model.sampler(steps, guidance)
+    named = prompts(concept, "forget", pictures, seed)
+    proposed = propose(concept, model)
+    tested = []
+    for done, (word, source) in enumerate(proposed.items()):
+        swapped = prompts(with_anchors(concept, [word]), "forget", pictures, seed)
+        drawn = sample([p.anchors[0] for p in swapped], [generator(seed, "anchor", i) for i in range(pictures)])
+        latents = model.encode(_pixels(drawn))
+        shows, distance = _compare(unet, model, latents, [p.text for p in named], [p.anchors[0] for p in swapped], seed)
+        tested.append(Candidate(word, source, shows, distance))
+        if progress is not None:
+            progress(done + 1, len(proposed))
+    clear = sorted((c for c in tested if c.shows == 0), key=lambda c: (c.source != NAMED, c.distance))[:share]
+    if not clear:
+        tried = ", ".join(proposed) or "none"
+        raise InputError(
+            f"no anchor was found for {concept.name!r}: every candidate may draw it (tried {tried}); name one with --anchor WORD"
+        )
+    words = [c.word for c in clear]
+    return with_anchors(concept, words), [Candidate(c.word, c.source, c.shows, c.distance, c.word in words) for c in tested]
+
+
+def _pixels(images: Sequence[Any]) -> Tensor:
+    import numpy as np
+
+    return torch.stack([torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 127.5 - 1 for image in images])
+
+
+@torch.no_grad()
+def _compare(
+    unet: torch.nn.Module, model: StableDiffusion, latents: Tensor, named: list[str], anchored: list[str], seed: int, draws: int = 8
+) -> tuple[float, float]:
+    """Share of the anchor's pictures that the concept explains at least as well, and the distance of the two predictions."""
+    scheduler = model.noise_scheduler()
+    device = next(unet.parameters()).device
+    texts = [(model.embed(prompts).to(device), _beside(model, prompts, device)) for prompts in (named, anchored)]
+    errors, distance = torch.zeros(2, len(latents)), 0.0
+    for draw in range(draws):
+        noise = torch.randn(latents.shape, generator=generator(seed, "classify", draw))
+        # Timesteps spread over the middle, where prompts matter most.
+        t = torch.full((len(latents),), int(scheduler.config.num_train_timesteps * (0.2 + 0.6 * (draw + 0.5) / draws)))
+        noisy, target = scheduler.add_noise(latents, noise, t).to(device), denoising_target(scheduler, latents, noise, t).to(device)
+        seen = [predict(unet, noisy, t.to(device), text, torch.float32, beside) for text, beside in texts]
+        errors += torch.stack([(p - target).pow(2).mean((1, 2, 3)).cpu() for p in seen])
+        distance += float((seen[0] - seen[1]).pow(2).mean()) / draws
+    return float((errors[0] <= errors[1]).float().mean()), distance**0.5
+
+
+def _beside(model: StableDiffusion, prompts: list[str], device: torch.device) -> dict[str, Tensor] | None:
+    """What SDXL reads beside the text."""
+    pooled, time_ids = model.pool(prompts), model.time_ids()
+    if pooled is None or time_ids is None:
+        return None
+    return {"text_embeds": pooled.to(device), "time_ids": time_ids.expand(len(prompts), -1).to(device)}

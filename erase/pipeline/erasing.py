@@ -1,0 +1,132 @@
+"""The stage `erase`: the method on the cached latents, with checkpoints, previews and a record of every tensor."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from erase.checkpoints.folder import weight_files
+from erase.concepts import prompts
+from erase.diffusion import DTYPES, Forgetting, diffusion_task, open_model
+from erase.diffusion.latents import hold_out, read_latents
+from erase.diffusion.memory import Need
+from erase.files import write_json, write_tensors, written
+from erase.methods.requirements import shares
+from erase.pipeline.job import Event
+from erase.pipeline.session import Work, edits
+from erase.processes import wait
+from erase.run import lines_of
+from erase.scope import open_scope
+from erase.task import Task, generator
+from erase.training.guard import BATCHES
+from erase.training.learning_rates import rate_of
+
+CHECKPOINT_EVERY = 20
+ROUNDS = 128  # batches whose predictions by the original are kept; a longer repair sees them again
+
+
+def erase(work: Work, need: Need | None = None) -> None:
+    """Score, trim, repair. Checkpointed every few steps; a restart repeats nothing but what came after the last one."""
+    run, method, first = work.run, work.method, work.rank == 0
+    if work.finished is not None:  # there is nothing to change in this model: it is made already
+        write_tensors(run.folder / "weights.safetensors", {}, {"changed": "nothing"})
+        return
+    work.model.free()
+    start = time.perf_counter()
+    task = _task(work, need)
+    resume = load_file(run.checkpoint) if run.checkpoint.exists() else None
+    wait()  # all have read it
+    if first:
+        run.truncate_steps(int(resume["step"]) if resume else 0)
+    prepared = time.perf_counter()
+    preview = _preview(work, task)
+    preview(0)
+    for step in method(task, resume):
+        work.show(Event("erase", step.step, work.needs.steps, step))
+        if said := step.held_out.get("guard"):
+            work.show(Event("erase", step.step, work.needs.steps, note=f"step {step.step}: {said}"))
+        if not first:
+            continue
+        if step.step == 1:
+            rate = {"learning_rate": rate_of(method, task.weights)} if hasattr(method, "learning_rate") else {}
+            run.complete("score", seconds=round(time.perf_counter() - prepared - step.seconds, 3), **rate)
+            _write_layers(work, task)
+        run.append_step(step.record())
+        if step.step % CHECKPOINT_EVERY == 0 and step.step < work.needs.steps:
+            write_tensors(run.checkpoint, step.snapshot())
+        preview(step.step)
+    if first:
+        _write_layers(work, task, moved=True)
+        write_tensors(run.folder / "weights.safetensors", {name: w.detach().cpu() for name, w in task.weights.items()})
+        run.checkpoint.unlink(missing_ok=True)
+        run.complete("predictions", seconds=round(prepared - start, 3))
+
+
+def _task(work: Work, need: Need | None) -> Task:
+    """The UNet, the weights that may change, and this process's part of every batch."""
+    job, wants = work.job, work.needs
+    unet: Any = work.model.unet()
+    if need is not None and need.checkpointing:
+        unet.enable_gradient_checkpointing()
+    rounds = min(wants.steps, ROUNDS)
+    seen = max(rounds, wants.sensitivity_batches) if rounds else 0
+    told = dict.fromkeys(wants.predictions, seen)
+    imitated = rounds if wants.retain_target == "original" else 0
+    with edits(job.method, wants):
+        weights = open_scope(unet, wants.scope)
+    scheduler, latents = work.model.noise_scheduler(), read_latents(work.run.latents, wants.anchor_pictures)
+    watched = any(getattr(work.method, name, None) is not None for name in ("guard", "gone"))
+    latents, held = hold_out(latents) if watched else (latents, None)
+    beside: dict[str, Any] = {"share": (work.rank, work.world), "micro_batch": need.micro_batch if need else None}
+    beside["forgetting"] = Forgetting(shares(wants.forget_timesteps), wants.unnamed, wants.redirect)
+    anchored = told.pop("anchor", 0)
+    task = diffusion_task(
+        unet, scheduler, latents, weights, wants.batch, job.seed, anchored, imitated, wants.first_batch_only, wants.empty_captions,
+        DTYPES[job.dtype], work.progress("predictions"), predicted=told, relabelled=wants.unlearn == "random", **beside,
+    )  # fmt: skip
+    if held is not None:
+        task.probe = diffusion_task(
+            unet, scheduler, held, weights, wants.batch, job.seed + 1_000_003, BATCHES if anchored else 0, 0, False, 0.0,
+            DTYPES[job.dtype], **beside,
+        )  # fmt: skip
+    return task
+
+
+def _preview(work: Work, task: Task) -> Callable[[int], None]:
+    """Draws the same two pictures with the network as it is now, for whoever watches; the run does not depend on them."""
+    every, folder = work.job.preview_every, work.run.folder / "preview"
+    if not every or work.rank > 0:
+        return lambda step: None
+    texts = [prompts(work.concept, role, 1, work.job.seed)[0].text for role in ("evaluate", "evaluate-retain")]
+    folder.mkdir(exist_ok=True)
+    (folder / "prompts.jsonl").write_text(lines_of({"prompt": text} for text in texts), encoding="utf-8")
+    model = open_model(work.folder, work.job.device, "float32", work.job.size).of(task.network)
+    sample = model.sampler(int(work.job.sampling_steps or 1), float(work.job.guidance or 0.0))
+
+    def draw(step: int) -> None:
+        if step % every and step != work.needs.steps:
+            return
+        for i, image in enumerate(sample(texts, [generator(work.job.seed, "preview", i) for i in range(len(texts))])):
+            with written(folder / f"{step:05d}-{i}.png") as part:
+                image.save(part, "PNG")
+
+    return draw
+
+
+def _write_layers(work: Work, task: Task, moved: bool = False) -> None:
+    """layers.json: for each weight tensor how sensitive it was, the share trimmed, and how far it has moved; no single weight."""
+    path = work.run.folder / "layers.json"
+    found = {row["name"]: row for row in json.loads(path.read_text())["weights"]} if path.exists() else {}
+    rows = {name: {"name": name, "numel": w.numel(), **task.layers.get(name, found.get(name, {}))} for name, w in task.weights.items()}
+    files = [file for file in weight_files(work.folder / "unet").values() if file.suffix == ".safetensors"] if moved else []
+    for file in files:
+        with safe_open(file, "pt") as originals:
+            for name in sorted(rows.keys() & set(originals.keys())):
+                original, now = originals.get_tensor(name).float(), task.weights[name].detach().cpu().float()
+                rows[name]["moved"] = float((now - original).norm() / original.norm().clamp(min=1e-12))
+    write_json(path, {"weights": list(rows.values())})
