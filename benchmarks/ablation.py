@@ -23,13 +23,13 @@ from typing import Any
 
 from host import facts
 
-from erase.bench import slug
 from erase.run import read_lines
 from eval.attacks import ERASED
 from eval.attacks.numbers import succeeded
-from eval.attacks.together import attacked
-from eval.intervals import rate
-from eval.paired import paired_rates
+from eval.attacks.several_runs import attacked
+from eval.bench.run import slug
+from eval.metrics.intervals import rate
+from eval.metrics.paired import paired_rates
 from ui.cli.main import main as command
 
 CONCEPTS = ("green", "star")

@@ -20,10 +20,10 @@ from typing import Any
 
 from host import facts
 
-from erase.classify import ABLATION
-from eval.classify import ranked
-from eval.classify_report import _number, markdown
-from eval.lines import Value, lines
+from eval.classifiers.measure import ranked
+from eval.classifiers.options import ABLATION
+from eval.classifiers.report import _number, markdown
+from eval.rendering.line_chart import Value, lines
 from ui.cli.main import main as command
 
 

@@ -26,7 +26,7 @@ from erase.demo.shapes.judge import load_judge
 from erase.demo.training.loop import to_model
 from erase.diffusion import StableDiffusion
 from erase.images import load_pixels, make_images
-from eval.intervals import rate
+from eval.metrics.intervals import rate
 
 
 def agreement(found: dict[str, list[str]], scenes: list[world.Scene]) -> dict[str, dict[str, float]]:

@@ -20,7 +20,7 @@ from erase.concepts import load_concept
 from erase.diffusion import StableDiffusion, locate
 from erase.images import make_images
 from eval.evaluate import NOISE, Evaluation, evaluate
-from eval.promptsets import protocol_rows
+from eval.prompt_sets import protocol_rows
 from eval.protocols import load_protocol
 
 

@@ -27,10 +27,10 @@ from erase.demo.shapes.world import NAMED, SIZE
 from erase.demo.training.loop import to_model
 from erase.diffusion import StableDiffusion
 from erase.images import make_images, open_picture
-from eval.accuracy import Judged, judged_by
-from eval.detectors import make_detector
-from eval.intervals import rate
-from eval.things import LABELS, OTHER
+from eval.metrics.accuracy import Judged, judged_by
+from eval.metrics.intervals import rate
+from eval.vision.detector import make_detector
+from eval.vision.scene_objects import LABELS, OTHER
 
 KINDS = ("single", "alike", "pair")
 PARTS = {

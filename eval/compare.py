@@ -15,11 +15,10 @@ from string import ascii_uppercase
 from typing import Any
 
 from erase.errors import InputError
-
 from erase.run import flat, read_lines
-from eval.card import change, measures, number
-from eval.chart import Point, scatter
-from eval.paired import paired_rates
+from eval.metrics.paired import paired_rates
+from eval.rendering.charts import Point, scatter
+from eval.rendering.verdict import change, measures, number
 
 NAMED = ("concept", "model", "method", "preset")
 # What a protocol says beside what it fixes: where files are, versions that are recorded but not part of the measurement.
@@ -56,7 +55,7 @@ def compare(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def paired_runs(first: Path, second: Path) -> dict[str, dict[str, float | int]]:
-    """Two erased models on the same prompts and seeds, second - first, from records.jsonl; for those see eval.html.write_html.
+    """Two erased models on the same prompts and seeds, second - first, from records.jsonl; for those see eval.rendering.html.write_html.
 
     By measure ("ua", "ua_implicit", "kept": all that prompts to keep ask for) the record of Paired. Empty where a run has no
     records or the two are not of the same pictures. Whether the protocols are the same is for the caller to know.

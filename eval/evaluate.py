@@ -16,26 +16,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from erase.checkpoints.folder import weight_hashes
-from erase.errors import InputError
 
+from erase.checkpoints.folder import weight_hashes
 from erase.concepts import Concept, load_concept, naming
 from erase.concepts.several import Concepts, all_apart, evaluation_rows, load_concepts, together
 from erase.diffusion import StableDiffusion, locate, open_model, pick_device
+from erase.errors import InputError
 from erase.files import written
 from erase.images import Picture, make_images, open_picture, picture_paths, read_images
 from erase.options import check, option
 from erase.processes import join, processes, wait
 from erase.run import Run, lines_of
 from erase.task import generator
-from eval.accuracy import asked_words
-from eval.measure import Tools, measuring
-from eval.measured import prepare
-from eval.promptsets import protocol_rows
+from eval.measurement.cache import prepare
+from eval.measurement.measure import Tools, measuring
+from eval.measurement.tools import PICTURES, tools_of
+from eval.metrics.accuracy import asked_words
+from eval.prompt_sets import protocol_rows
 from eval.protocols import Protocol, load_protocol
 from eval.report import evaluate_run, measured_with
 from eval.samples import NO_SEED, WHICH, Row, prompts_file, read_prompts
-from eval.tools import PICTURES, tools_of
 
 MEASURING = ("detector", "inception", "clip", "imagenet", "lpips")  # options that say what pictures are looked at with
 EVALUATIONS = Path("evaluations")

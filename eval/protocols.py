@@ -1,7 +1,7 @@
 """Protocols by name: what a published measurement fixes, as TOML files, and in what another measurement deviates.
 
 Knows the vocabulary of protocols (prompts, seeds, sampler, detector, reference), not how any of it is done; prompts
-themselves are read in `eval.promptsets`. prompts/protocols/ holds the files; each cites its sources and its traps.
+themselves are read in `eval.prompt_sets`. prompts/protocols/ holds the files; each cites its sources and its traps.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from erase.errors import InputError
-
 from erase.concepts import DETECTORS, prompts_folder
+from erase.errors import InputError
 from erase.files import sha256
 
 if sys.version_info >= (3, 11):

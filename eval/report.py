@@ -10,29 +10,29 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from erase.errors import InputError
 from PIL import Image, ImageFilter
 
 from erase.concepts.several import JOINT
+from erase.errors import InputError
 from erase.files import sha256, write_json, written
 from erase.images import Picture, open_picture, read_images
 from erase.run import Run, disk_errors, lines_of, package_version
-from eval.accuracy import MEANINGS as ACCURACY
-from eval.attacks.section import attacks_of, section
-from eval.frechet import METHOD as FRECHET
-from eval.frechet import name_of
-from eval.html import shows_nudity, write_html
-from eval.intervals import METHOD as INTERVAL
-from eval.kid import METHOD as KERNEL
-from eval.measure import Each, Tools, measuring, only_features, seen
-from eval.measured import prepare
-from eval.numbers import MEANINGS as OTHERS
-from eval.numbers import RETAIN, Seen, by_concept, distances, numbers, to_reference
-from eval.paired import METHOD as PAIRED
+from eval.attacks.report_section import attacks_of, section
+from eval.measurement.aggregate import MEANINGS as OTHERS
+from eval.measurement.aggregate import RETAIN, Seen, by_concept, distances, numbers, to_reference
+from eval.measurement.cache import prepare
+from eval.measurement.measure import Each, Tools, measuring, only_features, seen
+from eval.measurement.tools import tools_of
+from eval.metrics.accuracy import MEANINGS as ACCURACY
+from eval.metrics.frechet import METHOD as FRECHET
+from eval.metrics.frechet import name_of
+from eval.metrics.intervals import METHOD as INTERVAL
+from eval.metrics.kid import METHOD as KERNEL
+from eval.metrics.paired import METHOD as PAIRED
 from eval.protocols import differs, load_protocol
+from eval.rendering.comparison_sheet import Column, Group, comparison
+from eval.rendering.html import shows_nudity, write_html
 from eval.samples import NO_SEED, REMEDY, ROLES, WHICH, Row, prompts_file, read_prompts, read_samples
-from eval.sheet import Column, Group, comparison
-from eval.tools import tools_of
 
 NAMED = ("concept", "model", "method", "preset")
 SAMPLING = {"sampler": "scheduler", "steps": "steps", "guidance": "guidance", "size": "size", "batch": "batch"}  # protocol <- options

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
 from erase.images import Picture, read_images
 from erase.run import read_lines
 

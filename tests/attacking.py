@@ -13,14 +13,14 @@ from PIL import Image
 
 from erase.diffusion import open_model
 from erase.run import Run
+from eval.attacks.attack import Goal, Target
 from eval.attacks.campaign import Campaign
-from eval.attacks.goal import Goal, Target
-from eval.attacks.inversion import Inversion
-from eval.attacks.named import Named
 from eval.attacks.setting import Setting, setting_of
-from eval.attacks.sight import Sight
+from eval.attacks.success import Sight
+from eval.attacks.text.inversion import Inversion
+from eval.attacks.text.named import Named
 from eval.attacks.victim import Victim
-from eval.detectors import Detection
+from eval.vision.detector import Detection
 
 PLAN = Campaign(attempts=4, at_once=2)
 ATTACKS_HERE = {"named": Named(), "inversion": Inversion(vectors=1, steps=(1, 2), batch=2)}

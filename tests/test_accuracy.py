@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from erase.errors import InputError
 
-from eval.accuracy import MEANINGS, TOGETHER, Judged, became, change, fine, judged, metrics, outcomes, share
+from erase.errors import InputError
+from eval.metrics.accuracy import MEANINGS, TOGETHER, Judged, became, change, fine, judged, metrics, outcomes, share
 
 LABELS = {"shape": ["circle", "star", "cross"], "colour": ["red", "blue"], "style": ["solid", "dotted"]}
 

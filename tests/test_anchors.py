@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from erase.errors import InputError
 from torch import Tensor
 
 from erase.concepts import Concept, load_concept, prompts
 from erase.demo.shapes import world
 from erase.diffusion import StableDiffusion
+from erase.errors import InputError
 from erase.pipeline.anchor_search import Candidate, _compare, choose_anchors, neighbours, propose, vocabulary_candidates
 from erase.task import generator
 

@@ -10,24 +10,24 @@ from pathlib import Path
 import attacking
 import pytest
 from attacking import ATTACKS_HERE, PLAN, attempt, opened
-from erase.errors import InputError
 
+from erase.errors import InputError
 from erase.files import sha256
 from erase.run import Run
+from eval.attacks.budget import seconds, whose
 from eval.attacks.campaign import Ledger, attack_run, estimate_run
-from eval.attacks.known import ATTACKS, chosen
-from eval.attacks.named import Named
 from eval.attacks.numbers import curve_of, excess, numbers, row_of
-from eval.attacks.random_tokens import RandomTokens
-from eval.attacks.section import attacks_of, section
+from eval.attacks.registry import ATTACKS, chosen
+from eval.attacks.report_section import attacks_of, section
 from eval.attacks.setting import setting_of
-from eval.attacks.shares import seconds, whose
-from eval.attacks.sight import Sight, sight_of
-from eval.attacks.standing import Standing, standing
+from eval.attacks.status import Standing, standing
 from eval.attacks.store import place
+from eval.attacks.success import Sight, sight_of
 from eval.attacks.table import table
-from eval.detectors import Detection
-from eval.measure import Tools
+from eval.attacks.text.named import Named
+from eval.attacks.text.random_tokens import RandomTokens
+from eval.measurement.measure import Tools
+from eval.vision.detector import Detection
 
 
 @pytest.fixture(scope="module")

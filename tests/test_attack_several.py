@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from attacking import ATTACKS_HERE, PLAN, attempt, finished_run, opened
-from erase.errors import InputError
 
+from erase.errors import InputError
 from eval.attacks.campaign import attack_run
 from eval.attacks.numbers import excess
 from eval.attacks.setting import setting_of
-from eval.attacks.together import Attacked, rows, tables
+from eval.attacks.several_runs import Attacked, rows, tables
 from eval.attacks.turn import turn as _turn
 from ui.cli.flags import golds_of
 

@@ -10,11 +10,11 @@ import pytest
 from erase.demo import pipeline_path
 from erase.demo.shapes.world import render, sample_scene
 from erase.diffusion import open_model
-from eval.attacks.goal import Goal, Target
-from eval.attacks.inversion import Inversion
-from eval.attacks.quantise import Quantise
+from eval.attacks.attack import Goal, Target
+from eval.attacks.text.inversion import Inversion
 from eval.attacks.victim import Victim
-from eval.judge import Judge
+from eval.attacks.weights.quantise import Quantise
+from eval.vision.judge import Judge
 
 
 @pytest.fixture(scope="module")

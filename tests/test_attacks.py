@@ -8,34 +8,34 @@ from pathlib import Path
 import attacking
 import pytest
 import torch
-from erase.errors import InputError
 from torch.testing import assert_close
 
 from erase.diffusion import open_model
+from erase.errors import InputError
 from erase.images import load_pixels
-from eval.attacks import ddim
-from eval.attacks.completion import Completion, side
-from eval.attacks.direction import Direction, without
-from eval.attacks.errors import levels_of
-from eval.attacks.goal import Goal, noise_of, sources
-from eval.attacks.hard_prompt import HardPrompt, as_the_original
-from eval.attacks.interpolate import Interpolate
-from eval.attacks.inversion import Inversion, captioned, marker, spoken
-from eval.attacks.known import ATTACKS, QUICK, chosen, lacking
-from eval.attacks.listed import listed
-from eval.attacks.null_text import NullText, followed
-from eval.attacks.paraphrase import Paraphrase, misspelt, tried
-from eval.attacks.partial import Partial
-from eval.attacks.prefix import Prefix
-from eval.attacks.random_tokens import RandomTokens
-from eval.attacks.regenerate import Regenerate
-from eval.attacks.relearn import Relearn
-from eval.attacks.seeds import Seeds
-from eval.attacks.tokens import descend, drawn, joined, vocabulary
-from eval.attacks.training import named
-from eval.attacks.transfer import Transfer
+from eval.attacks.attack import Goal, noise_of, sources
+from eval.attacks.latents import ddim
+from eval.attacks.latents.completion import Completion, side
+from eval.attacks.latents.null_text import NullText, followed
+from eval.attacks.latents.partial import Partial
+from eval.attacks.latents.regenerate import Regenerate
+from eval.attacks.latents.seeds import Seeds
+from eval.attacks.registry import ATTACKS, QUICK, chosen, lacking
+from eval.attacks.text.denoising_error import levels_of
+from eval.attacks.text.direction import Direction, without
+from eval.attacks.text.hard_prompt import HardPrompt, as_the_original
+from eval.attacks.text.inversion import Inversion, captioned, marker, spoken
+from eval.attacks.text.listed import listed
+from eval.attacks.text.paraphrase import Paraphrase, misspelt, tried
+from eval.attacks.text.prefix import Prefix
+from eval.attacks.text.random_tokens import RandomTokens
+from eval.attacks.text.token_search import descend, drawn, joined, vocabulary
 from eval.attacks.victim import Victim
-from eval.attacks.weights import between, most_moved, plus, rounded, same_names, weights_of
+from eval.attacks.weights.arithmetic import between, most_moved, plus, rounded, same_names, weights_of
+from eval.attacks.weights.interpolate import Interpolate
+from eval.attacks.weights.relearn import Relearn
+from eval.attacks.weights.training import named
+from eval.attacks.weights.transfer import Transfer
 
 # the same attacks, as short as they can be
 SHORT = {
@@ -219,7 +219,7 @@ def test_a_direction_leads_from_the_harmless_prompt_to_the_one_that_names_it(
         seen.append(loss(victim.said(texts), torch.arange(2)))
         yield rows, seen[-1]
 
-    monkeypatch.setattr("eval.attacks.direction.descend", asked)
+    monkeypatch.setattr("eval.attacks.text.direction.descend", asked)
     looks(replace(SHORT["direction"], strengths=(strength,)), victim, goal, [0, 1])
     assert_close(seen[0], torch.zeros(2))
 
@@ -311,7 +311,7 @@ def test_of_each_doubling_of_the_seeds_the_nearest_are_looked_at_and_none_twice(
 ):
     """Of seeds 0, 1 | 2, 3 | 4 to 7 with the distances below, two a round."""
     far = iter([[5.0, 3.0], [4.0, 1.0], [2.0, 9.0, 8.0, 0.0]])
-    monkeypatch.setattr("eval.attacks.seeds.distances", lambda *given: next(far))
+    monkeypatch.setattr("eval.attacks.latents.seeds.distances", lambda *given: next(far))
     found = looks(Seeds(seeds=8, nearest=2), attacking.victim(tiny_pipeline), goal, [0])
     assert [look.by[0] for look in found] == [f"seed {j} of {end}" for j, end in ((1, 2), (0, 2), (3, 4), (2, 4), (7, 8), (4, 8))]
 

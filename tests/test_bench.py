@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from erase.errors import InputError
 from test_clip import build as build_clip
 from torch import Tensor
 
-from erase.bench import Bench, Cell, bench, filled, one_line
-from erase.bench_runs import cells_of, label_of
 from erase.checkpoints.diff import changed_bytes
 from erase.diffusion import StableDiffusion
+from erase.errors import InputError
 from erase.files import sha256
 from erase.methods import METHODS
 from erase.methods.diffusion.scissorhands import Scissorhands
 from erase.methods.spec import entries
 from erase.pipeline import erase_concept, erasing
 from erase.pipeline.job import Event, Job
-from erase.relearning import RATES, Relearning
 from erase.run import Run
 from erase.task import Step, Task
-from eval.bench import protocol_of, ranked, report
-from eval.bench_line import lines_of_cells
-from eval.bench_report import write
-from eval.bench_tables import sentences
+from eval.bench.finished_runs import cells_of, label_of
+from eval.bench.page import write
+from eval.bench.results import lines_of_cells
+from eval.bench.run import Bench, Cell, bench, filled, one_line
+from eval.bench.summary import protocol_of, ranked, report
+from eval.bench.tables import sentences
+from eval.relearning import RATES, Relearning
 from eval.report import evaluate_run
 from ui.cli.main import main
 
@@ -55,7 +55,7 @@ class Broken(Scissorhands):
 def _tiny(tiny_pipeline: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny pipeline and a tiny CLIP in place of the embedded ones."""
     monkeypatch.setattr("erase.demo.pipeline_path", lambda: tiny_pipeline)
-    monkeypatch.setattr("eval.tools.clip_path", lambda: clip)
+    monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: clip)
     monkeypatch.setattr(erasing, "CHECKPOINT_EVERY", 2)
 
 
@@ -108,7 +108,7 @@ def made(tiny_pipeline: Path, clip: Path, tmp_path_factory: pytest.TempPathFacto
     """A bench of two rows with relearning, never interrupted. Read-only: copy it before changing it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("erase.demo.pipeline_path", lambda: tiny_pipeline)
-        patch.setattr("eval.tools.clip_path", lambda: clip)
+        patch.setattr("eval.measurement.tools.clip_path", lambda: clip)
         folder = tmp_path_factory.mktemp("bench") / "out"
         bench(plan(relearning=RELEARN), folder, measure)
     return folder

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from eval.bench import beats, confusions, front_of, ranked, report
-from eval.bench_charts import confusion, curves, scatter
-from eval.bench_report import _order, page
-from eval.bench_sheet import GUTTER, Block, as_html, draw
-from eval.bench_tables import markdown, number, sentences, table
+from eval.bench.charts import confusion, curves, scatter
+from eval.bench.page import _order, page
+from eval.bench.sheet import GUTTER, Block, as_html, draw
+from eval.bench.summary import beats, confusions, front_of, ranked, report
+from eval.bench.tables import markdown, number, sentences, table
 
 SVG = "{http://www.w3.org/2000/svg}"
 PROTOCOL = {"model": "demo", "pictures": {"evaluate": 8, "implicit": 4, "evaluate-retain": 8}}

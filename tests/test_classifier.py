@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from erase.errors import InputError
 from torch import nn
 from torch.nn import functional as F
 from toys import CLASSES, copied, same
@@ -20,6 +19,7 @@ from erase.classifiers.task import (
     relabelled,
     running_statistics,
 )
+from erase.errors import InputError
 from erase.sensitivity import connection_sensitivity
 
 

@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-from erase.errors import Diverged, InputError
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector
@@ -14,6 +13,7 @@ from toys import CLASSES, copied, same
 from toys_classifier import INPUTS, Rows, build, right, samples, split, toy_task, whole
 
 from erase.classifiers.task import alongside, classifier_task
+from erase.errors import Diverged, InputError
 from erase.methods import CLASSIFIER_METHODS, make_method
 from erase.methods.classifiers.boundary_expand import expanded, find_head, shadow
 from erase.methods.classifiers.influence import Influence, solve

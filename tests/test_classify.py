@@ -13,9 +13,9 @@ from torch import nn
 
 from erase.classifiers.datasets import Data, Samples
 from erase.classifiers.forget_sets import Case, make_case
-from eval.classify import measurement, ranked, report
-from eval.classify_report import curves, markdown, page, sentences, table, write
-from eval.membership import svc_membership
+from eval.classifiers.measure import measurement, ranked, report
+from eval.classifiers.membership import svc_membership
+from eval.classifiers.report import curves, markdown, page, sentences, table, write
 from ui.cli.main import main
 
 

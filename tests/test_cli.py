@@ -18,12 +18,12 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from erase.checkpoints.folder import read_provenance
 from PIL import Image
 from safetensors.torch import load_file
 from test_tools import no_network
 
-import eval.judge
+import eval.vision.judge
+from erase.checkpoints.folder import read_provenance
 from erase.checkpoints.safetensors_file import metadata
 from erase.checkpoints.to_single_file import pack
 from erase.demo.shapes.judge import Judge
@@ -51,7 +51,7 @@ def _judge(tmp_path_factory: pytest.TempPathFactory) -> Any:
     torch.manual_seed(0)
     write_tensors(path, Judge().state_dict())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(eval.judge, "judge_path", lambda: path)
+        patch.setattr(eval.vision.judge, "judge_path", lambda: path)
         no_network(patch, path.parent)
         yield
 

@@ -11,15 +11,15 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 
 from erase.demo import pipeline_path
 from erase.demo.shapes.world import render, scenes
+from erase.errors import InputError
 from erase.files import sha256, write_tensors
-from eval.clip import FILES, Clip, ZeroShot
-from eval.detectors import Detection, make_detector, most_likely
-from eval.vision import torchvision
+from eval.vision.clip import FILES, Clip, ZeroShot
+from eval.vision.detector import Detection, make_detector, most_likely
+from eval.vision.weights import torchvision
 
 torchvision()
 

@@ -10,12 +10,12 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
-from erase.errors import InputError
 
+from erase.errors import InputError
 from erase.run import lines_of
 from eval.compare import as_csv, as_json, as_table, compare, paired_runs, scatter_svg
-from eval.intervals import rate
-from eval.paired import paired_rates
+from eval.metrics.intervals import rate
+from eval.metrics.paired import paired_rates
 
 PROTOCOL = {
     "detector": {"name": "judge", "version": "0.1.0", "sha256": "e7" * 32},

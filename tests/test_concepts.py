@@ -10,7 +10,6 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from erase.errors import InputError
 
 from erase.concepts import (
     DEMO,
@@ -34,6 +33,7 @@ from erase.concepts.free_text import embedded_concept
 from erase.concepts.templates import balanced
 from erase.demo.shapes import world
 from erase.demo.worlds import WORLDS
+from erase.errors import InputError
 
 
 def names(items: list[Concept]) -> list[str]:

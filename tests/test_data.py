@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 
 from erase.classifiers.datasets import crop_and_mirror, few, load_data
 from erase.demo.shapes.clutter import CLASSES, picture
+from erase.errors import InputError
 from erase.task import generator
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from erase.checkpoints.folder import read_provenance
 from safetensors.torch import load_file
 from torch import Tensor
 
+from erase.checkpoints.folder import read_provenance
 from erase.demo import GUIDANCE, STEPS, gold_path, judge_path, pipeline_path
 from erase.demo.shapes import world
 from erase.demo.shapes.judge import Judge, load_judge

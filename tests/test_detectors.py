@@ -11,15 +11,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from erase.errors import InputError
 from PIL import Image
 
 from erase.concepts import DETECTORS, list_concepts, load_concept
 from erase.demo.shapes.world import render, scenes
+from erase.errors import InputError
 from erase.files import sha256
 from erase.run import package_version
-from eval.detectors import BUILT_IN, Detection, Detector, check_known, check_labels, detector_for, make_detector, most_likely, told_apart
-from eval.judge import Judge
+from eval.vision.detector import (
+    BUILT_IN,
+    Detection,
+    Detector,
+    check_known,
+    check_labels,
+    detector_for,
+    make_detector,
+    most_likely,
+    told_apart,
+)
+from eval.vision.judge import Judge
 
 BRIGHT = """
 from dataclasses import dataclass

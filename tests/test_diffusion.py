@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from erase.errors import InputError
 from torch import Tensor
 
 from erase.diffusion import DTYPES, Forgetting, StableDiffusion, denoising_target, diffusion_task, locate, numbered, pick_device, predict
 from erase.diffusion.latents import ImageLatents, Latents
+from erase.errors import InputError
 from erase.scope import open_scope
 from erase.task import Task, generator
 from erase.trim import reinitialise

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from erase.errors import InputError
 from safetensors.torch import load_file
 from test_pipeline import Stop, _often, alike, erased, job, stop_at  # noqa: F401 (a fixture)
 from tiny_pipeline import build
@@ -23,6 +22,7 @@ from erase.diffusion import StableDiffusion, denoising_target, diffusion_task
 from erase.diffusion.batches import asked, towards
 from erase.diffusion.latents import ImageLatents, Latents
 from erase.diffusion.memory import SLACK, Question, plan
+from erase.errors import InputError
 from erase.images import read_images
 from erase.methods import METHODS, make_method
 from erase.methods.diffusion.erasediff import constrained, gained, scrambled

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from erase.checkpoints.folder import check_model_folder
-from erase.errors import InputError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from erase.checkpoints.folder import check_model_folder
 from erase.diffusion import StableDiffusion, StableDiffusionXL, added, diffusion_task, open_model, predict
 from erase.diffusion.latents import Latents, cache_latents, read_latents
+from erase.errors import InputError
 from erase.images import Picture, make_images
 from erase.pipeline import Job, erase_concept
 from erase.pipeline.anchor_search import _compare

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from erase.errors import InputError
 
 from erase.demo import pipeline_path
+from erase.errors import InputError
 from erase.methods import make_method
 from erase.methods.requirements import needs
 from erase.pipeline import disk, erase_concept

@@ -19,7 +19,7 @@ import erase
 from erase.methods import METHODS, make_method
 from erase.pipeline import DEFAULTS, Job
 from erase.run import Run
-from eval.accuracy import MEANINGS
+from eval.metrics.accuracy import MEANINGS
 from ui.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 
 from erase.diffusion import StableDiffusion, open_model
+from erase.errors import InputError
 from erase.images import load_pixels
 from erase.pipeline import erase_concept
 from erase.pipeline.job import Job

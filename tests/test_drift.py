@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from scipy import ndimage
 from torch import Tensor
 
+from erase.errors import InputError
 from erase.files import sha256, write_tensors
-from eval.drift import Lpips, ssim, ssim_facts
+from eval.metrics.similarity import Lpips, ssim, ssim_facts
 
 
 def pictures(n: int, height: int, width: int, seed: int) -> Tensor:
@@ -105,7 +105,7 @@ def test_facts_name_the_measure() -> None:
 @pytest.fixture(scope="module")
 def alexnet() -> Any:
     """The true architecture; no weights can be fetched here, so they are random."""
-    from eval.vision import torchvision
+    from eval.vision.weights import torchvision
 
     torch.manual_seed(0)
     return torchvision().models.alexnet(weights=None).eval()
@@ -150,7 +150,7 @@ def test_published_weights_are_opened_only_if_they_are_the_published_ones(
     torch.save(alexnet.state_dict(), path)
     with pytest.raises(InputError, match=r"any\.pth is not torchvision's alexnet-owt-7be5be79\.pth"):
         Lpips(path)
-    monkeypatch.setattr("eval.drift.ALEXNET", f"alexnet-owt-{sha256(path)[:8]}.pth")
+    monkeypatch.setattr("eval.metrics.similarity.ALEXNET", f"alexnet-owt-{sha256(path)[:8]}.pth")
     before = pictures(1, 64, 64, 5)
     assert torch.equal(Lpips(path)(before, changed(before)), Lpips(weights)(before, changed(before)))
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 from test_clip import build as build_clip
 from test_tools import no_network
@@ -25,12 +24,13 @@ from erase.checkpoints.to_single_file import pack
 from erase.concepts import load_concept
 from erase.demo.shapes.world import render, scenes
 from erase.diffusion import StableDiffusion
+from erase.errors import InputError
 from erase.images import MANIFEST, make_images, read_images
 from erase.run import Run, read_lines
-from eval.clip import Clip
 from eval.evaluate import Evaluation, evaluate, processes
-from eval.judge import Judge
 from eval.protocols import protocols_folder
+from eval.vision.clip import Clip
+from eval.vision.judge import Judge
 from ui.cli.main import main
 
 ROOT = Path(__file__).parent.parent
@@ -50,8 +50,8 @@ def _tiny(models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A tiny pipeline and a tiny CLIP in place of the embedded ones; no network."""
     no_network(monkeypatch, tmp_path)
     monkeypatch.setattr("erase.demo.pipeline_path", lambda: models["before"])
-    monkeypatch.setattr("eval.tools.clip_path", lambda: models["clip"])
-    monkeypatch.setattr("eval.measured.SAVE_EVERY", 4)
+    monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: models["clip"])
+    monkeypatch.setattr("eval.measurement.cache.SAVE_EVERY", 4)
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_other_tools_measure_anew_and_draw_nothing(
     folder = evaluate(job)
     first = report_of(folder)
     shutil.copytree(models["clip"], folder.parent / "other")
-    monkeypatch.setattr("eval.tools.clip_path", lambda: folder.parent / "other")
+    monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: folder.parent / "other")
     evaluate(job)
     assert watch.counts == (2 * N, 4 * N, 4 * N)
     assert "frechet_other_32" in report_of(folder)["after"]

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from erase.checkpoints.folder import check_model_folder, read_provenance, variant_of, weight_files, weight_hashes
-from erase.checkpoints.model_card import write_card
-from erase.errors import InputError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from erase.checkpoints.export import export
-from eval.card import card as numbers
+from erase.checkpoints.folder import check_model_folder, read_provenance, variant_of, weight_files, weight_hashes
+from erase.checkpoints.model_card import write_card
+from erase.errors import InputError
+from eval.rendering.verdict import card as numbers
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 NAME = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"

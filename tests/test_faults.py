@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from erase.checkpoints.folder import check_model_folder
 from erase.errors import InputError
-
 from erase.files import write_json
 from erase.pipeline.estimate import estimate
 from erase.pipeline.job import Job

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from erase.errors import InputError
 from test_diffusion import made_up, model, rows_of, same, task_of
 from torch import Tensor
 
 from erase.diffusion import Forgetting, StableDiffusion, denoising_target
 from erase.diffusion.latents import Latents
 from erase.diffusion.task import HIDDEN, aimed
+from erase.errors import InputError
 from erase.methods import make_method
 from erase.task import generator
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from scipy import linalg
 from torch import Tensor
 
+from erase.errors import InputError
 from erase.files import write_tensors
-from eval.frechet import Frechet, Moments, frechet, frechet_distance, influences, name_of
+from eval.metrics.frechet import Frechet, Moments, frechet, frechet_distance, influences, name_of
 
 
 def features(n: int, d: int, seed: int, shift: float = 0.0, scale: float = 1.0) -> Tensor:

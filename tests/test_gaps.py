@@ -9,10 +9,10 @@ import torch
 from toys import build_classifier, copied, points, same
 
 from erase.classifiers.datasets import Samples
-from eval.gaps import average_gap, gap_of_means, spread, tow
-from eval.lines import Value, lines
-from eval.predictions import accuracy, confidence, logits
-from eval.relearn import relearn_time, relearned
+from eval.classifiers.predictions import accuracy, confidence, logits
+from eval.classifiers.relearning import relearn_time, relearned
+from eval.metrics.gaps import average_gap, gap_of_means, spread, tow
+from eval.rendering.line_chart import Value, lines
 
 NAMES = ("forget_accuracy", "test_accuracy", "retain_accuracy", "mia")
 

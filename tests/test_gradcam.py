@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 from torch import nn
 from toys import copied, same
 
 from erase.classifiers.datasets import Samples
 from erase.classifiers.networks import build_network
-from eval.gradcam import GAP, SIDE, Column, gradcam, sheet
+from erase.errors import InputError
+from eval.classifiers.gradcam import GAP, SIDE, Column, gradcam, sheet
 
 
 def test_a_map_by_hand() -> None:

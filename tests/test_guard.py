@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from erase.errors import InputError
 from test_repair import copied, run
 from toys import FORGET, classification_task, cross_entropy, points, same
 
+from erase.errors import InputError
 from erase.methods.diffusion.scissorhands import Scissorhands
 from erase.repair import repair
 from erase.training.guard import BATCHES, EVERY, Guard, held_out

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from erase.errors import InputError
 from torch import nn
 from toys import same
 
+from erase.errors import InputError
 from erase.methods.diffusion.adversarial import SOUGHT, against_prompts, found_text, relapses, sought
 from erase.repair import repair
 from erase.task import Task

@@ -22,9 +22,9 @@ from erase.images import Picture
 from erase.methods import METHODS
 from erase.pipeline import Job
 from erase.run import lines_of
-from eval.card import card, change, unmeasured, verdict
-from eval.html import THUMB, command, groups, thumbnail, write_html
-from eval.intervals import Metric, rate
+from eval.metrics.intervals import Metric, rate
+from eval.rendering.html import THUMB, command, groups, thumbnail, write_html
+from eval.rendering.verdict import card, change, unmeasured, verdict
 
 HOSTILE = """</title></style><script>alert("1")</script><img src=x onerror='x'> & {curly} | `tick`"""
 VOID = {"meta", "img", "br"}

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 from torch import nn
 
 from erase.concepts import load_concept
 from erase.demo.shapes.world import render, scenes
+from erase.errors import InputError
 from erase.files import sha256, write_tensors
 from erase.run import package_version
-from eval.detectors import check_labels, make_detector, most_likely
-from eval.imagenet import Imagenet, told_apart
-from eval.vision import torchvision
+from eval.vision.detector import check_labels, make_detector, most_likely
+from eval.vision.imagenet import Imagenet, told_apart
+from eval.vision.weights import torchvision
 
 
 @pytest.fixture(scope="module")

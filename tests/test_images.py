@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 
+from erase.errors import InputError
 from erase.images import Picture, load_pixels, make_images, open_picture, read_images
 
 PROMPTS = [f"a red shape, number {i}" for i in range(10)]

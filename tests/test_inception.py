@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 from torch import Tensor, nn
 
 from erase.demo.shapes.world import render, scenes
+from erase.errors import InputError
 from erase.files import sha256, write_tensors
-from eval.frechet import name_of
-from eval.inception import DIMENSION, Inception
-from eval.vision import torchvision
+from eval.metrics.frechet import name_of
+from eval.vision.inception import DIMENSION, Inception
+from eval.vision.weights import torchvision
 
 torchvision()
 

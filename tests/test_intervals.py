@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eval.intervals import (
+from eval.metrics.intervals import (
     Metric,
     Sums,
     bootstrap_mean,

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 
 from erase.demo import judge_path
 from erase.demo.shapes.judge import load_judge
 from erase.demo.shapes.world import DOMAINS, render, scenes
+from erase.errors import InputError
 from erase.images import load_pixels
-from eval.detectors import check_labels, most_likely
-from eval.judge import LABELS, Judge, facts, judge_pictures
+from eval.vision.detector import check_labels, most_likely
+from eval.vision.judge import LABELS, Judge, facts, judge_pictures
 
 COUNT = 130  # two full chunks and a part of one
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from torch import Tensor
 
-from eval.intervals import Metric
-from eval.kid import Kid, Sample, kept, kid, shared
+from erase.errors import InputError
+from eval.metrics.intervals import Metric
+from eval.metrics.kid import Kid, Sample, kept, kid, shared
 
 
 def features(n: int, d: int, seed: int, shift: float = 0.0) -> Tensor:

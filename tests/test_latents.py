@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 from torch import Tensor
 
 from erase.diffusion import StableDiffusion
 from erase.diffusion.latents import ImageLatents, Latents, cache_latents, hold_out, read_latents
+from erase.errors import InputError
 from erase.images import Picture, load_pixels, read_images
 
 SIZE = 64

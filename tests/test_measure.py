@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 from test_clip import build
 from torch import Tensor
 
 from erase.demo.shapes.world import render, scenes
+from erase.errors import InputError
 from erase.files import write_tensors
 from erase.images import Picture, make_images, open_picture
-from eval.clip import Clip
-from eval.detectors import Detection
-from eval.drift import Lpips, ssim
-from eval.judge import Judge
-from eval.measure import Tools, clip_scores, measuring, only_features, seen
-from eval.vision import torchvision
+from eval.measurement.measure import Tools, clip_scores, measuring, only_features, seen
+from eval.metrics.similarity import Lpips, ssim
+from eval.vision.clip import Clip
+from eval.vision.detector import Detection
+from eval.vision.judge import Judge
+from eval.vision.weights import torchvision
 
 N = 10
 ROWS = [{"text": f"a red star {i}", "role": "evaluate-retain" if i % 3 else "evaluate"} for i in range(N)]
@@ -115,7 +115,7 @@ def test_a_picture_is_opened_once_and_looked_at_once_by_each_tool(
     tmp_path: Path, sets: dict[str, list[Picture]], clip: Clip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Path] = []
-    monkeypatch.setattr("eval.measure.open_picture", lambda path: opened.append(path) or open_picture(path))
+    monkeypatch.setattr("eval.measurement.measure.open_picture", lambda path: opened.append(path) or open_picture(path))
     judge, shared, other = Counted(Judge()), Counted(clip), Counted(clip)
     measure(tmp_path / "one", sets["after"], Tools(judge, shared, shared, ssim=False))
     assert opened == [p.path for p in sets["after"]]
@@ -135,7 +135,7 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path, sets: dict[str,
 def test_what_is_left_after_an_error_is_measured_then(
     tmp_path: Path, sets: dict[str, list[Picture]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eval.measured.SAVE_EVERY", 4)
+    monkeypatch.setattr("eval.measurement.cache.SAVE_EVERY", 4)
     judge = Counted(Judge())
     with pytest.raises(ValueError, match="shorter"):  # of the caller, after the first chunk
         measure(tmp_path, sets["after"][:5], Tools(judge, ssim=False))

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from eval import measured
-from eval.frechet import Moments
-from eval.kid import LIMIT
-from eval.measured import Measured, gather, prepare
+from eval.measurement import cache as measured
+from eval.measurement.cache import Measured, gather, prepare
+from eval.metrics.frechet import Moments
+from eval.metrics.kid import LIMIT
 
 N, D, CHUNK = 50, 3, 4
 FEATURES = torch.randn(N, D, generator=torch.Generator().manual_seed(0))

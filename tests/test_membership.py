@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
 
-from eval.membership import auc, rmia, svc_membership
+from eval.classifiers.membership import auc, rmia, svc_membership
 
 
 def beta(a: float, b: float, n: int, seed: int) -> np.ndarray:

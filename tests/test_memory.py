@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from erase.errors import InputError
 
 from erase.demo import pipeline_path
 from erase.diffusion import StableDiffusion
 from erase.diffusion.memory import SLACK, Question, free_bytes, gigabytes, plan
+from erase.errors import InputError
 from erase.scope import open_scope
 
 GB = 10**9

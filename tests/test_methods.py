@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from erase.errors import InputError
 from safetensors.torch import load_file
 from torch import Tensor
 from toys import FORGET, accuracy, classification_task, copied, cross_entropy, points, same
 
 from erase.diffusion import StableDiffusion, diffusion_task
 from erase.diffusion.latents import ImageLatents, Latents
+from erase.errors import InputError
 from erase.methods import METHODS, make_method
 from erase.methods.diffusion.scissorhands import Scissorhands, ascent
 from erase.pipeline import Job

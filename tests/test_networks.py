@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from erase.errors import InputError
 from toys import copied, same
 
 from erase.classifiers.networks import build_network
+from erase.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage
-from erase.errors import InputError
 from PIL import Image
 
 from erase.demo.shapes.world import render, scenes
+from erase.errors import InputError
 from erase.files import sha256
 from erase.images import open_picture
 from erase.run import package_version
-from eval.detectors import Detection
-from eval.nudity import ANY, FLOOR, LABELS, NINE, NudeNet, added, counts
+from eval.vision.detector import Detection
+from eval.vision.nudenet import ANY, FLOOR, LABELS, NINE, NudeNet, added, counts
 
 nudenet = pytest.importorskip("nudenet")
 

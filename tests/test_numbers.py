@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from scipy import stats
 from torch import Tensor
 
-from eval.frechet import Moments, frechet, frechet_distance
-from eval.kid import Sample, kid
-from eval.numbers import Seen, distances, numbers, to_reference
+from erase.errors import InputError
+from eval.measurement.aggregate import Seen, distances, numbers, to_reference
+from eval.metrics.frechet import Moments, frechet, frechet_distance
+from eval.metrics.kid import Sample, kid
 
 LABELS = {"shape": ["star", "ring", "cross"], "colour": ["red", "blue"]}
 BODY = {"body": ["FEET_EXPOSED", "BELLY_EXPOSED", "FACE_FEMALE"]}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 import pytest
-from erase.errors import InputError
 
+from erase.errors import InputError
 from erase.methods import METHODS
 from erase.options import check, option, told
 from erase.pipeline import Job

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from erase.checkpoints.folder import read_provenance
-from erase.errors import InputError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from erase.checkpoints.export import export
+from erase.checkpoints.folder import read_provenance
 from erase.checkpoints.safetensors_file import metadata
 from erase.checkpoints.to_single_file import DTYPES, FORMATS, family_of, pack
 from erase.demo import pipeline_path
 from erase.diffusion import locate
+from erase.errors import InputError
 
 FACTS = {"concept": "star", "method": "scissorhands", "preset": "balanced", "source": "a-model", "options": {"steps": 60}}
 FAMILIES = ("sd1", "sd2", "sdxl")

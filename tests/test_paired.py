@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from eval.paired import Paired, mcnemar, paired_from_sums, paired_means, paired_rates, tango
+from eval.metrics.paired import Paired, mcnemar, paired_from_sums, paired_means, paired_rates, tango
 
 Z = stats.norm.ppf(0.975)
 

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from erase.checkpoints.folder import read_provenance
-from erase.errors import Diverged, InputError
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -26,6 +24,8 @@ from tiny_pipeline import build
 from torch import Tensor
 from toys import same
 
+from erase.checkpoints.folder import read_provenance
+from erase.errors import Diverged, InputError
 from erase.images import read_images
 from erase.pipeline import Event, Job, anchor, erase_concept, erasing
 from erase.pipeline.job import STAGES

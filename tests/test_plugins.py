@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from erase.errors import InputError
 from test_pipeline import erased, job
 
 from erase import methods
+from erase.errors import InputError
 from erase.methods import METHODS, make_method, method_class
 from erase.methods.plugins import Methods
 from erase.pipeline import erase_concept

@@ -10,13 +10,13 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from erase.errors import InputError
 from huggingface_hub import constants
 
 from erase.concepts import load_concept
+from erase.errors import InputError
 from erase.files import sha256
 from erase.run import lines_of
-from eval.promptsets import expand, fetch_prompt_set, protocol_rows, read_prompt_set, spread
+from eval.prompt_sets import expand, fetch_prompt_set, protocol_rows, read_prompt_set, spread
 from eval.protocols import load_protocol
 from eval.samples import prompts_file, read_prompts
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from erase.errors import InputError
 
 from erase.concepts import load_concept
 from erase.demo.worlds import WORLDS
 from erase.diffusion import locate
+from erase.errors import InputError
 from erase.files import sha256
 from erase.pipeline import DEFAULTS
-from eval.judge import LABELS
-from eval.promptsets import protocol_rows
+from eval.prompt_sets import protocol_rows
 from eval.protocols import KEYS, METRICS, Protocol, differs, list_protocols, load_protocol, protocols_folder, read_protocol
+from eval.vision.judge import LABELS
 
 SHIPPED = list_protocols()
 every = pytest.mark.parametrize("protocol", SHIPPED, ids=[protocol.name for protocol in SHIPPED])

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from erase.errors import Diverged, InputError
 
+from erase.errors import Diverged, InputError
 from erase.files import sha256
 from erase.pipeline import Job, erase_concept
-from erase.relearning import Relearning, has_relearned, place, relearn
 from erase.run import Run
+from eval.relearning import Relearning, has_relearned, place, relearn
 
 SETTINGS = Relearning(relearn=6, relearn_count=4, relearn_rate=1e-3, relearn_batch=2)
 
@@ -55,7 +55,7 @@ def test_other_settings_begin_anew_and_what_is_done_is_not_done_again(run: Run, 
     other = Relearning(relearn=2, relearn_count=2, relearn_rate=1e-3, relearn_batch=2)
     relearn(run, run.model, run.forget_images, other)
     assert sorted(hashes(run)) == [f"relearn/{step:05d}/{i:05d}.png" for step in (0, 2) for i in range(2)]
-    monkeypatch.setattr("erase.relearning.make_images", lambda *given: pytest.fail("drawn again"))
+    monkeypatch.setattr("eval.relearning.make_images", lambda *given: pytest.fail("drawn again"))
     relearn(run, run.model, run.forget_images, other)
 
 

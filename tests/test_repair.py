@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from erase.errors import Diverged, InputError
 from torch import nn
 from toys import FORGET, Product, accuracy, classification_task, copied, cross_entropy, points, regression, same
 
+from erase.errors import Diverged, InputError
 from erase.project import project
 from erase.repair import repair
 from erase.scope import trimmable

@@ -13,20 +13,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from erase.errors import InputError
 from PIL import Image
 
-import eval.judge as eval_judge
+import eval.vision.judge as eval_judge
 from erase.concepts import load_concept, prompts
 from erase.demo import clip_path
 from erase.demo.shapes.judge import Judge
 from erase.demo.shapes.world import DOMAINS, Scene, render, sample_scene
+from erase.errors import InputError
 from erase.files import sha256, write_tensors
 from erase.images import make_images
 from erase.run import Run, lines_of, package_version, read_lines
-from eval.clip import FILES
-from eval.judge import facts, judge_pictures
 from eval.report import blurred, evaluate_run, table
+from eval.vision.clip import FILES
+from eval.vision.judge import facts, judge_pictures
 
 COUNTS = {"evaluate": 8, "implicit": 4, "evaluate-retain": 12}
 DISTANCES = [f"{kind}_{clip_path().name}_64" for kind in ("frechet", "kernel")]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from erase.errors import InputError
 
 from erase.classifiers.datasets import Data, Samples
 from erase.classifiers.forget_sets import forgotten_classes, make_case, requested
+from erase.errors import InputError
 
 
 def samples(n: int, start: int = 0) -> Samples:

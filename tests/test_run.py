@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from erase.errors import InputError
 from safetensors import SafetensorError
 
+from erase.errors import InputError
 from erase.run import Run, differences, disk_errors, list_runs, next_run_folder
 
 OPTIONS = {

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from erase.errors import InputError
 from PIL import Image
 
 from erase.demo import judge_path, pipeline_path
 from erase.demo.scenes import world as scenes
 from erase.demo.scenes.judge import APART, CELL, GRID, Found, SceneJudge, decode, exactly, judging_loss, load_scene_judge, targets
 from erase.demo.scenes.world import COLOURS, SHAPES, Thing
-from eval.detectors import make_detector
-from eval.things import LABELS
+from erase.errors import InputError
+from eval.vision.detector import make_detector
+from eval.vision.scene_objects import LABELS
 
 SOME = list(scenes.scenes(300, seed=424242))  # of a seed that no training has seen
 

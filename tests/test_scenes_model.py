@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from erase.checkpoints.folder import read_provenance
 
+from erase.checkpoints.folder import read_provenance
 from erase.demo import judge_path, pipeline_path
 from erase.demo.scenes import world as scenes
 from erase.diffusion import locate
-from eval.accuracy import judged_by, metrics
-from eval.detectors import make_detector
-from eval.things import LABELS
+from eval.metrics.accuracy import judged_by, metrics
+from eval.vision.detector import make_detector
+from eval.vision.scene_objects import LABELS
 
 ROOT = Path(__file__).parent.parent
 HOME = judge_path("scenes").parent

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from erase.errors import InputError
 from torch import nn
 
 from erase.demo.networks import build_unet
+from erase.errors import InputError
 from erase.scope import SCOPE_HELP, SCOPES, in_scope, open_scope, trimmable
 
 

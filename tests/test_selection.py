@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from erase.errors import InputError
 
+from erase.errors import InputError
 from erase.methods.diffusion.layer_selection import best_layers, candidates, in_modules, layer_scores, spare
 from erase.methods.requirements import shares
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from erase.errors import Diverged, InputError
 from torch import nn
 from toys import CLASSES, FORGET, Product, build_classifier, classification_task, copied, cross_entropy, points, regression, same
 
+from erase.errors import Diverged, InputError
 from erase.sensitivity import connection_sensitivity
 
 

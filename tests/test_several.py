@@ -10,13 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from erase.checkpoints.folder import read_provenance
-from erase.concepts.record import concept_of
-from erase.errors import InputError
-from erase.pipeline.earlier_run import model_of
 from test_pipeline import COUNTS, METHOD, Stop, results, stop_at
 
+from erase.checkpoints.folder import read_provenance
 from erase.concepts import load_concept, naming, prompts
+from erase.concepts.record import concept_of
 from erase.concepts.several import (
     all_apart,
     also_earlier,
@@ -29,8 +27,10 @@ from erase.concepts.several import (
     settings_of,
     together,
 )
+from erase.errors import InputError
 from erase.images import read_images
 from erase.pipeline import Job, erase_concept
+from erase.pipeline.earlier_run import model_of
 from erase.run import Run, read_lines
 from eval.report import evaluate_run, table
 from ui.cli.main import main

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from erase.demo.shapes.world import render, sample_scene
-from eval.sheet import MARGIN, Column, Group, comparison, draw, scaled, wrapped
+from eval.rendering.comparison_sheet import MARGIN, Column, Group, comparison, draw, scaled, wrapped
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 LONG = "a picture of a purple checkered star in front of a background that is Donaudampfschifffahrtsgesellschaft grey " * 4

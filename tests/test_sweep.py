@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from erase.errors import InputError
 
+from erase.errors import InputError
 from erase.pipeline.erasing import CHECKPOINT_EVERY
 from erase.pipeline.job import Job
 from erase.run import Run
-from erase.sweep import Sweep, flags, space_of, sweep
-from eval.sweep import scatter_svg, table, trials, worth
+from eval.bench.sweep import Sweep, flags, space_of, sweep
+from eval.bench.sweep_results import scatter_svg, table, trials, worth
 from ui.cli.main import main
 
 SPACE = {"fraction": ("0.001", "0.005", "0.01"), "forget_weight": ("0.5", "1")}

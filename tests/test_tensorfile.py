@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from erase.errors import InputError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from erase.checkpoints.safetensors_file import Lazy, header, lazy_tensors, metadata, stacked, write_lazy
+from erase.errors import InputError
 
 
 def lazy(value: Tensor) -> Lazy:

@@ -12,10 +12,10 @@ from PIL import Image
 
 from erase.demo.scenes import world as scenes
 from erase.demo.scenes.world import relation
-from eval.accuracy import MEANINGS, Judged, became, fine, judged_by, metrics, outcomes
-from eval.attacks.sight import Sight
-from eval.detectors import Detection
-from eval.things import LABELS, NOTHING, asked, found, lists_things, present, thing
+from eval.attacks.success import Sight
+from eval.metrics.accuracy import MEANINGS, Judged, became, fine, judged_by, metrics, outcomes
+from eval.vision.detector import Detection
+from eval.vision.scene_objects import LABELS, NOTHING, asked, found, lists_things, present, thing
 
 
 def seen(*names: str) -> list[Detection]:

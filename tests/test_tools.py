@@ -9,17 +9,17 @@ from typing import Any
 import huggingface_hub
 import pytest
 import torch
-from erase.errors import InputError
 from test_clip import build
 
 from erase.concepts import load_concept
+from erase.errors import InputError
 from erase.files import write_tensors
-from eval.clip import FILES, Clip, ZeroShot
-from eval.detectors import Own
-from eval.judge import Judge
-from eval.nudity import NINE
+from eval.measurement.tools import DEMO, tools_for, tools_of
 from eval.protocols import Protocol, load_protocol
-from eval.tools import DEMO, tools_for, tools_of
+from eval.vision.clip import FILES, Clip, ZeroShot
+from eval.vision.detector import Own
+from eval.vision.judge import Judge
+from eval.vision.nudenet import NINE
 
 STAR = asdict(load_concept("star"))
 ELSEWHERE = "some/model"  # not the embedded one
@@ -57,7 +57,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def shipped(small: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny CLIP with random weights in place of the embedded model's."""
-    monkeypatch.setattr("eval.tools.clip_path", lambda: small)
+    monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: small)
     return small
 
 
@@ -99,7 +99,7 @@ def test_nothing_large_is_fetched_that_nobody_asked_for(monkeypatch: pytest.Monk
     with pytest.raises(InputError, match="--clip FOLDER"):
         tools_for(STAR, ELSEWHERE, asked={"clip": "ViT-B-32:openai"})
     assert not any("\n" in why for why in tools.missing.values())
-    monkeypatch.setattr("eval.tools.clip_path", lambda: tmp_path / "none")
+    monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: tmp_path / "none")
     assert set(tools_for(STAR, DEMO).missing) == {"clip_score"}
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from erase.errors import InputError
 
+from erase.errors import InputError
 from erase.torchvision_compat import check_torchvision, torchvision
 
 ROOT = Path(__file__).parent.parent
 LIGHT = """
 import sys
-import eval.clip, eval.imagenet, eval.inception, eval.vision
+import eval.vision.clip, eval.vision.imagenet, eval.vision.inception, eval.vision.weights
 print(*(name for name in ("open_clip", "torchmetrics", "torch_fidelity", "timm") if name in sys.modules))
 """
 

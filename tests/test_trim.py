@@ -5,9 +5,9 @@ import math
 
 import pytest
 import torch
-from erase.errors import InputError
 from torch import nn
 
+from erase.errors import InputError
 from erase.task import generator
 from erase.trim import fraction_to_k, reinitialise, top_k_mask, trim
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from erase.errors import InputError
 from PIL import Image
 
+from erase.errors import InputError
 from ui.access import Rate, check_address, guard, handed_in, inside, loopback, model_source, read_auth
 from ui.door import BODY, Door, refusal
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import attacking
 import pytest
-from erase.errors import InputError
 from page_runs import erased_run, measured_run
 
+from erase.errors import InputError
 from erase.files import write_json
-from eval.attacks.known import ATTACKS, QUICK
-from eval.attacks.standing import STANDING, Standing, note
+from eval.attacks.registry import ATTACKS, QUICK
+from eval.attacks.status import STANDING, Standing, note
 from ui.attack import build
 from ui.attack_form import inputs_of, wish_of
 from ui.attack_view import absent, foreseen, head, planned, result

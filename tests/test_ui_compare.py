@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from erase.errors import InputError
 from page_runs import erased_run
 from PIL import Image
 
 from erase.concepts import load_concept, prompts
+from erase.errors import InputError
 from ui.access import Rate
 from ui.choices import OWN, concept_of, erased, erased_runs, examples, first_choice, original_of, surprise
 from ui.comparing import Asked, Shown, again, compare, order_of, pairs_of, status

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from erase.errors import InputError
 from page_runs import erased_run
 
 from erase.concepts import load_concept, read_concept
+from erase.errors import InputError
 from erase.pipeline.job import Job
 from ui.cli.flags import add_flags, chosen_method
 from ui.context import Page

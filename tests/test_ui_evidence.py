@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from erase.errors import InputError
 from page_runs import measured_run, report
 
+from erase.errors import InputError
 from ui.context import Page
 from ui.drawing import Drawing
 from ui.evidence import one, several

@@ -9,9 +9,9 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from erase.errors import InputError
 from page_runs import erased_run, measured_run
 
+from erase.errors import InputError
 from erase.run import append_lines
 from ui.context import Page
 from ui.inside import HEADS, NONE, OLD, inside_of, known

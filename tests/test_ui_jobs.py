@@ -11,8 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from erase.errors import InputError
 
+from erase.errors import InputError
 from erase.run import Run, list_runs
 from ui.entries import DONE, FAILED, RUNNING, STOPPED, WAITING, read_entries
 from ui.jobs import Jobs

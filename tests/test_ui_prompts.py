@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from erase.errors import InputError
 
 from erase.concepts import list_concepts, load_concept, prompts, read_concept
+from erase.errors import InputError
 from ui.prompts import TEXTS, _lines, concept_toml, edited, examples, texts
 
 FREE = ["Van Gogh style", "a church", "blood"]

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from erase.errors import InputError
 
 from erase.concepts import load_concept
 from erase.diffusion import open_model
+from erase.errors import InputError
 from erase.images import make_images
 from ui.drawing import Drawing
 from ui.orders import Order

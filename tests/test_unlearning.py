@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 import torch
-from erase.errors import InputError
-from erase.training.meters import Clock
 from safetensors import safe_open
 from torch import nn
 
 from erase.classifiers.forget_sets import Case
 from erase.classifiers.networks import build_network
 from erase.classifiers.saved_networks import read_facts, read_network, write_network
-from erase.classify import ABLATION, DEFAULTS, Classify, entries, tried
-from erase.grids import GRIDS, SETTINGS
+from erase.errors import InputError
 from erase.methods import CLASSIFIER_METHODS
-from erase.unlearning import export_model, model_path, networks, results, unlearn_all
-from eval.predictions import accuracy, logits
+from erase.training.meters import Clock
+from eval.classifiers.options import ABLATION, DEFAULTS, Classify, entries, tried
+from eval.classifiers.predictions import accuracy, logits
+from eval.classifiers.run import export_model, model_path, networks, results, unlearn_all
+from eval.classifiers.tuning_grids import GRIDS, SETTINGS
 
 QUICK: dict[str, Any] = {"dataset": "digits", "train_samples": 60, "epochs": 4, "seeds": 1}
 FINE = "fine_tune:epochs=1"

@@ -10,13 +10,13 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
-from erase.errors import InputError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from erase.checkpoints.from_single_file import cache_folder, find_tokenizer
 from erase.checkpoints.to_single_file import pack
 from erase.diffusion import locate
+from erase.errors import InputError
 
 UNET = "model.diffusion_model."
 State = dict[str, Tensor]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from erase.errors import InputError
 
+from erase.errors import InputError
 from erase.files import sha256, write_tensors
-from eval.vision import read_weights
+from eval.vision.weights import read_weights
 
 
 @pytest.fixture

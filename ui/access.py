@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from erase.errors import InputError
 from PIL import Image
 
 from erase.concepts import EMBEDDED
+from erase.errors import InputError
 from erase.images import SUFFIXES, open_picture
 
 UPLOAD_BYTES = 20 * 2**20

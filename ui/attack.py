@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
 from ui.attack_form import PRIVATE, build_form, inputs_of, wire_form, wish_of
 from ui.attack_view import absent, foreseen, head, planned, result, stamp
 from ui.attacking import attackable, concepts_of, estimate, job_of, start

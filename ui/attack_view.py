@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
-from eval.attacks.known import ATTACKS, QUICK
-from eval.attacks.section import HOME, REPORT, section
-from eval.attacks.standing import Standing, standing
-from eval.html import framed, shows_nudity
+from eval.attacks.registry import ATTACKS, QUICK
+from eval.attacks.report_section import HOME, REPORT, section
+from eval.attacks.status import Standing, standing
+from eval.rendering.html import framed, shows_nudity
 from ui.amounts import duration
 from ui.attacking import folder_of, plain
 from ui.comparing import problem

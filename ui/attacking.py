@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from erase.errors import InputError
-
 from erase.concepts import EMBEDDED
+from erase.errors import InputError
 from erase.run import Run
+from eval.attacks.attack import FAMILIES
 from eval.attacks.campaign import Campaign
-from eval.attacks.goal import FAMILIES
-from eval.attacks.known import ATTACKS, chosen
-from eval.attacks.section import HOME
+from eval.attacks.registry import ATTACKS, chosen
+from eval.attacks.report_section import HOME
 from ui.access import HUB
 from ui.amounts import duration
 from ui.choices import visible_runs

@@ -9,9 +9,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from erase.errors import InputError
-
 from erase.concepts import EMBEDDED, Concept, list_concepts, load_concept, prompts
+from erase.errors import InputError
 from erase.run import Run, list_runs
 from ui.context import Page
 

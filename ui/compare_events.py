@@ -9,7 +9,6 @@ from dataclasses import fields, replace
 from typing import Any
 
 from erase.errors import InputError
-
 from ui.choices import OWN
 from ui.comparing import TAKEN, Asked, Shown, again, compare, files, problem, slider
 from ui.context import Page

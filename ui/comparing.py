@@ -13,9 +13,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from erase.errors import InputError
 from PIL import Image
 
+from erase.errors import InputError
 from ui.choices import OWN, concept_of, erased, original_of
 from ui.context import Page
 from ui.orders import Drawn, Look, Order, Ticket

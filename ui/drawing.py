@@ -19,7 +19,6 @@ from dataclasses import asdict
 from typing import Any
 
 from erase.errors import InputError
-
 from ui.orders import Drawn, Look, Order, Ticket
 from ui.processes import environment
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from erase.errors import InputError
-
 from erase.concepts import EMBEDDED
 from erase.concepts.several import settings_of
+from erase.errors import InputError
 from erase.methods import METHODS
 from ui.comparing import problem
 from ui.context import Page

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
 from ui.amounts import estimated, size
 from ui.choices import erased_runs
 from ui.comparing import TAKEN, problem

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from erase.errors import InputError
-
 from erase.concepts import DEMO, Concept, list_concepts
 from erase.concepts.several import JOINT, Concepts, load_concepts, settings_of, together
+from erase.errors import InputError
 from erase.methods import METHODS, make_method
 from erase.pipeline.job import Job
 from erase.run import disk_errors, next_run_folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from erase.errors import InputError
-
 from ui import attack
 from ui.comparing import problem
 from ui.context import Page

@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from erase.errors import InputError
-
 from erase.files import written
 from erase.run import disk_errors
 from ui.processes import command

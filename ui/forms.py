@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from erase.errors import InputError
-
 from erase.methods import METHODS, make_method
 
 UNSET = "(by default)"

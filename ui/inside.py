@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
 from erase.run import Run
-from eval.chart import curve
+from eval.rendering.charts import curve
 from ui.choices import visible_runs
 from ui.comparing import problem
 from ui.context import Page

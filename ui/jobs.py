@@ -16,8 +16,8 @@ from typing import Any
 from uuid import uuid4
 
 import filelock
-from erase.errors import InputError
 
+from erase.errors import InputError
 from erase.run import disk_errors
 from ui.entries import DONE, FAILED, RUNNING, STOPPED, STOPPING, WAITING, Entry, read_entries, write_entries
 from ui.owners import claim

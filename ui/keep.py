@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from eval.sheet import Column, Group, draw
+from eval.rendering.comparison_sheet import Column, Group, draw
 from ui.orders import Drawn, Order
 from ui.pictures import hidden, image_of, name_of, said
 

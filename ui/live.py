@@ -18,9 +18,9 @@ from pathlib import Path
 from PIL import Image
 
 from erase.concepts import EMBEDDED
-from eval.card import RULE, verdict
-from eval.chart import curve
-from eval.html import ANSWERS, thumbnail
+from eval.rendering.charts import curve
+from eval.rendering.html import ANSWERS, thumbnail
+from eval.rendering.verdict import RULE, verdict
 from ui.amounts import duration
 from ui.entries import DONE, FAILED, RUNNING, STOPPED, STOPPING, WAITING, Entry
 from ui.progress import Progress, Stage, preview, read_progress, seconds_left

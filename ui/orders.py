@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from erase.errors import InputError
-
 from erase.options import check, option
 
 LETTERS = 1000  # of a prompt; text encoders read fewer

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
 from ui.access import UPLOAD_BYTES, check_address, guard, loopback
 from ui.context import Page
 from ui.door import Door

@@ -1,6 +1,7 @@
 """The drawn UNet as a heat map, as SVG: a card for each block in the shape of a U, in it a cell for each type of layer.
 
-Text in, text out. Colours are those of `eval.chart`, as attributes and as classes, so that a style sheet can give them a dark scheme.
+Text in, text out. Colours are those of `eval.rendering.charts`, as attributes and as classes, so that a style sheet can give them a dark
+scheme.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from eval.chart import COLOURS, FONT
+from eval.rendering.charts import COLOURS, FONT
 from ui.unet import Cell
 
 METRICS = {  # of a Cell -> what it is called, whether its scale is logarithmic, and what its numbers are shown as

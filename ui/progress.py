@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
 from erase.run import Run, read_lines
 
 STAGES = {

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from erase.errors import InputError
-
 from erase.concepts import Concept, prompts, read_concept
+from erase.errors import InputError
 from erase.files import written
 from erase.run import disk_errors
 

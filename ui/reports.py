@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
 from erase.run import Run, read_lines
-from eval.attacks.section import section
-from eval.card import number, title
-from eval.chart import change_bars
+from eval.attacks.report_section import section
 from eval.compare import as_csv, scatter_svg
 from eval.compare import compare as rows_of
-from eval.html import command, shows_nudity
-from eval.html import page as page_of
 from eval.protocols import list_protocols, load_protocol
+from eval.rendering.charts import change_bars
+from eval.rendering.html import command, shows_nudity
+from eval.rendering.html import page as page_of
+from eval.rendering.verdict import number, title
 from eval.report import samples_of
 from eval.samples import WHICH, read_prompts
 from ui.choices import visible_runs

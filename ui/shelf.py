@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from erase.errors import InputError
-
 from ui.keep import archive, png, sheet
 from ui.orders import Drawn, Order
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from erase.checkpoints.folder import is_small
-from erase.errors import InputError
 from PIL import Image
 
+from erase.checkpoints.folder import is_small
+from erase.errors import InputError
 from erase.task import generator
 
 PICTURES = 64 * 2**20  # bytes of pictures that are remembered
@@ -88,7 +88,7 @@ class Studio:
         """What looks for the concept, or None and why there is none."""
         if concept is None:
             return None, ""
-        from eval.detectors import detector_for
+        from eval.vision.detector import detector_for
 
         try:
             name, options = detector_for(concept)
@@ -97,7 +97,7 @@ class Studio:
             return None, f"not looked for: {error}"
 
     def _detector(self, name: str, options: Mapping[str, Any]) -> Any:
-        from eval.detectors import make_detector
+        from eval.vision.detector import make_detector
 
         key = json.dumps([name, options], sort_keys=True)
         if key not in self.detectors:
@@ -150,8 +150,8 @@ class Studio:
 
 def _shows(found: Sequence[Any], detector: Any, concept: Mapping[str, Any]) -> bool:
     """Whether the concept is there: as the most likely of its domain, or as anything exposed, or under its name."""
-    from eval.detectors import most_likely
-    from eval.things import lists_things
+    from eval.vision.detector import most_likely
+    from eval.vision.scene_objects import lists_things
 
     labels = detector.facts()["labels"]
     words = {word.casefold() for word in (*concept["words"], concept["name"])}

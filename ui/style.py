@@ -1,11 +1,11 @@
-"""How the page looks: one theme, one style sheet, light and dark. Strings only; colours of charts are eval.chart's."""
+"""How the page looks: one theme, one style sheet, light and dark. Strings only; colours of charts are eval.rendering.charts's."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from eval.chart import COLOURS
-from eval.html import DARK
+from eval.rendering.charts import COLOURS
+from eval.rendering.html import DARK
 from ui.job_style import JOBS
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 
-from erase.errors import InputError
-
 from erase.concepts import EMBEDDED
+from erase.errors import InputError
 from ui.choices import OWN, SMALL, concept_of, erased, erased_runs, examples, first_choice, surprise
 from ui.comparing import Asked
 from ui.context import Page

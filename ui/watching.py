@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
 from erase.files import written
 from ui.context import Page
 from ui.entries import RUNNING, Entry

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from erase.errors import InputError
-
 from ui.studio import Stopped, Studio
 
 Orders = queue.Queue[Mapping[str, Any]]
@@ -56,7 +55,7 @@ def _listen(studio: Studio, orders: Orders) -> None:
 
 def _warm() -> None:
     """Import what every order needs, while nobody waits for it."""
-    import eval.judge  # noqa: F401
+    import eval.vision.judge  # noqa: F401
 
 
 def _serve(studio: Studio, order: Mapping[str, Any]) -> None:

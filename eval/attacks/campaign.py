@@ -19,14 +19,14 @@ from erase.files import write_json
 from erase.options import check, option
 from erase.run import Run, environment
 from eval.attacks import CONTROL, ERASED
+from eval.attacks.attack import Attack, facts
+from eval.attacks.budget import said, whose
 from eval.attacks.estimate import check_budget, first_turns, foreseen
-from eval.attacks.goal import Attack, facts
-from eval.attacks.known import possible
 from eval.attacks.numbers import row_of, summary
-from eval.attacks.section import HOME, REPORT
+from eval.attacks.registry import possible
+from eval.attacks.report_section import HOME, REPORT
 from eval.attacks.setting import Setting
-from eval.attacks.shares import said, whose
-from eval.attacks.standing import Standing, forget, note
+from eval.attacks.status import Standing, forget, note
 from eval.attacks.store import borrowed, key_of, place, recall
 from eval.attacks.turn import turn
 

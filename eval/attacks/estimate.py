@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from erase.errors import InputError
 
+from erase.errors import InputError
 from eval.attacks import ERASED
-from eval.attacks.goal import Attack
+from eval.attacks.attack import Attack
+from eval.attacks.budget import said
 from eval.attacks.setting import Setting
-from eval.attacks.shares import said
 from eval.attacks.turn import each_picture
 from eval.attacks.victim import Said, Victim
 

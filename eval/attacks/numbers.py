@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.attacks import ERASED, GOLD
-from eval.intervals import rate
-from eval.paired import paired_rates
+from eval.metrics.intervals import rate
+from eval.metrics.paired import paired_rates
 
 HALF = 50.0  # percent of attempts
 Record = Mapping[str, Any]

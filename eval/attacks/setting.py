@@ -23,15 +23,15 @@ from erase.files import sha256
 from erase.images import open_picture, read_images
 from erase.run import Run, read_lines
 from eval.attacks import CONTROL, ERASED, GOLD, ORIGINAL, SUBJECTS
-from eval.attacks.goal import Goal, Target
-from eval.attacks.sight import Sight, sight_of
+from eval.attacks.attack import Goal, Target
+from eval.attacks.success import Sight, sight_of
 from eval.attacks.victim import Victim
-from eval.tools import tools_of
+from eval.measurement.tools import tools_of
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A run, opened to be attacked. `missing` says by need (`eval.attacks.goal.NEEDS`) and by subject why there is none."""
+    """A run, opened to be attacked. `missing` says by need (`eval.attacks.attack.NEEDS`) and by subject why there is none."""
 
     run: Run
     goals: Mapping[str, Goal]

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from erase.errors import InputError
 from PIL import Image
 
-from eval.attacks.goal import Attack, Goal
-from eval.attacks.sight import Sight
+from erase.errors import InputError
+from eval.attacks.attack import Attack, Goal
 from eval.attacks.store import keep, picture_name
+from eval.attacks.success import Sight
 from eval.attacks.victim import Victim
 
 

@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erase.errors import InputError
-
 from ui.cli.display import Display, quiet_libraries
 from ui.cli.flags import PROGRAM, Parser, add_flags, golds_of
 
 if TYPE_CHECKING:
+    from eval.attacks.attack import Attack
     from eval.attacks.campaign import Campaign
-    from eval.attacks.goal import Attack
     from eval.attacks.setting import Setting
 
 
 def attack(given: list[str]) -> int:
     """Attack finished runs, their originals, and a model that never knew the concept alike, within a time budget."""
     from eval.attacks.campaign import Campaign
-    from eval.attacks.known import ATTACKS, QUICK
+    from eval.attacks.registry import ATTACKS, QUICK
 
     examples = f"""examples:
   {PROGRAM} attack runs/heart-demo-scissorhands-1                                    a quick round, 5 minutes
@@ -60,10 +59,10 @@ def _attacked(options: argparse.Namespace) -> int:
     from dataclasses import fields
 
     from erase.diffusion import pick_device
+    from eval.attacks.budget import seconds
     from eval.attacks.campaign import Campaign
-    from eval.attacks.known import chosen
+    from eval.attacks.registry import chosen
     from eval.attacks.setting import setting_of
-    from eval.attacks.shares import seconds
 
     names = options.attacks or ([] if options.lists else ["quick"])
     budget = seconds(options.budget or ("5m" if names == ["quick"] else "30m"))
@@ -96,7 +95,7 @@ def _check_concepts(settings: list[Setting], golds: Mapping[str, Path], pictures
 
 def _labels(settings: list[Setting]) -> dict[Path, str]:
     """What made each run, as a bench names it, or the name of somebody else's model. InputError for two of one label, concept and seed."""
-    from erase.bench_runs import label_of
+    from eval.bench.finished_runs import label_of
 
     found: dict[tuple[str, str, int], Path] = {}
     for setting in settings:
@@ -135,9 +134,9 @@ def _made(
     """The attacks, run after run, each lent what those before it have done on the same models."""
     from erase.pipeline.job import Event
     from eval.attacks.campaign import attack_run
-    from eval.attacks.section import HOME, REPORT
+    from eval.attacks.report_section import HOME, REPORT
+    from eval.attacks.several_runs import tables, together
     from eval.attacks.table import table
-    from eval.attacks.together import tables, together
     from eval.report import evaluate_run
 
     folders, reports = list(labels), []

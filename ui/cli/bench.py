@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
 from ui.cli.display import Display, measured
 from ui.cli.flags import PROGRAM, Parser, add_flags, golds_of
 
@@ -18,10 +17,10 @@ Made = tuple[Path, list[Any], dict[str, Any]]  # folder, cells, and what the pro
 
 def bench(given: list[str]) -> int:
     """Put methods side by side on the same model, prompts and seeds, and beside a model that was trained without the concept."""
-    from erase.bench import OWN
     from erase.methods import METHODS
     from erase.pipeline.job import Job
-    from erase.relearning import Relearning
+    from eval.bench.run import OWN
+    from eval.relearning import Relearning
 
     examples = f"""examples:
   {PROGRAM} bench --concepts heart --methods scissorhands scissorhands:preset=paper           on the embedded model
@@ -60,12 +59,12 @@ A row is a method, or METHOD:option=value,... The same command goes on where it 
 
 def _made(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, display: Display) -> Made:
     """A bench with runs of its own."""
-    from erase.bench import Bench, facts, filled, slug
-    from erase.bench import bench as run_all
     from erase.methods import METHODS
     from erase.methods.spec import entries
     from erase.pipeline.job import Job
     from erase.run import RUNS
+    from eval.bench.run import Bench, facts, filled, slug
+    from eval.bench.run import bench as run_all
 
     if not options.concepts:
         raise InputError("--concepts is missing; give names (`erase-concept concepts` lists them), or finished run folders")
@@ -82,9 +81,9 @@ def _made(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, 
 
 def _gathered(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, display: Display) -> Made:
     """A bench of runs that are there already."""
-    from erase.bench import relearned
-    from erase.bench_runs import cells_of, facts_of, golds_beside
     from erase.run import RUNS, Run
+    from eval.bench.finished_runs import cells_of, facts_of, golds_beside
+    from eval.bench.run import relearned
 
     asked = [name for name in ("concepts", "methods", "seeds", "first_seed") if getattr(options, name)]
     if asked or shared:
@@ -102,10 +101,10 @@ def _gathered(options: argparse.Namespace, shared: dict[str, Any], relearning: A
 
 def _report(folder: Path, cells: list[Any], facts: dict[str, Any], as_json: bool, words: list[str]) -> int:
     """Everything that is written and printed of a bench; 1 where every run failed."""
-    from eval.bench import protocol_of, report
-    from eval.bench_line import lines_of_cells
-    from eval.bench_report import command, write
-    from eval.bench_tables import table
+    from eval.bench.page import command, write
+    from eval.bench.results import lines_of_cells
+    from eval.bench.summary import protocol_of, report
+    from eval.bench.tables import table
 
     lines = lines_of_cells(cells)
     found = report(lines, {"command": command(words), **protocol_of(lines), **facts})

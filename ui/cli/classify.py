@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
 from ui.cli.display import Display
 from ui.cli.flags import PROGRAM, Parser, add_flags
 
@@ -16,8 +15,8 @@ from ui.cli.flags import PROGRAM, Parser, add_flags
 def classify(given: list[str]) -> int:
     """Unlearn in classifiers: every method beside retraining, over seeds, as one table."""
     from erase.classifiers.forget_sets import FORMS
-    from erase.classify import ABLATION, Classify, entries
     from erase.methods import CLASSIFIER_METHODS
+    from eval.classifiers.options import ABLATION, Classify, entries
 
     examples = f"""examples:
   {PROGRAM} classify --dataset digits --train-samples 100 --forget random:10%        minutes on a CPU
@@ -65,9 +64,9 @@ def _run(job: Any, rows: Any, beside: dict[str, Any]) -> int:
     from dataclasses import replace
 
     from erase.run import RUNS, next_run_folder
-    from erase.unlearning import export_model, unlearn_all
-    from eval.classify import measurement, ranked, report_of
-    from eval.classify_report import table, write
+    from eval.classifiers.measure import measurement, ranked, report_of
+    from eval.classifiers.report import table, write
+    from eval.classifiers.run import export_model, unlearn_all
 
     job = replace(job, output=job.output or str(next_run_folder(RUNS, "classify", job.dataset, "-".join(job.forget))))
     facts: dict[str, Any] = {}
@@ -93,9 +92,9 @@ def _tune(job: Any, rows: Any, display: Display) -> tuple[Any, dict[str, Any]]:
     """The rows with the options that came nearest to retrain on validation samples, and what was tried."""
     from dataclasses import replace
 
-    from erase.classify import TUNING_SEED, TUNING_SEEDS, tried
-    from erase.unlearning import unlearn_all
-    from eval.classify import measurement, ranked, report_of
+    from eval.classifiers.measure import measurement, ranked, report_of
+    from eval.classifiers.options import TUNING_SEED, TUNING_SEEDS, tried
+    from eval.classifiers.run import unlearn_all
 
     folder = Path(f"{job.output}-tuning")
     aside = {"output": str(folder), "on": "validation", "first_seed": TUNING_SEED, "seeds": TUNING_SEEDS, "relearn": 0, "references": 0}
@@ -116,8 +115,8 @@ def _tune(job: Any, rows: Any, display: Display) -> tuple[Any, dict[str, Any]]:
 
 def _gradcam(job: Any, labels: list[str]) -> list[Path]:
     """The sheet of the first seed; none where the network has no convolution."""
-    from erase.unlearning import networks
-    from eval.gradcam import SHOWN, Column, sheet
+    from eval.classifiers.gradcam import SHOWN, Column, sheet
+    from eval.classifiers.run import networks
 
     case, found = networks(job, labels, job.first_seed)
     columns = [Column(name, int(row)) for name in ("forget", "retain") for row in getattr(case, name)[:SHOWN]]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from erase.errors import InputError
-
 from ui.cli.display import print_rows
 from ui.cli.flags import PROGRAM, Parser
 

@@ -30,11 +30,10 @@ other commands: {", ".join(COMMANDS)}; `{PROGRAM} COMMAND --help` explains each.
 
 def _run(job: Any, values: dict[str, Any], as_json: bool) -> int:
     from erase.checkpoints.model_card import write_card
-
     from erase.pipeline import erase_concept
     from erase.pipeline.job import Event
     from erase.processes import processes
-    from eval.card import card
+    from eval.rendering.verdict import card
     from eval.report import evaluate_run, table
 
     with Display() as display:

@@ -6,7 +6,6 @@ import argparse
 import json
 
 from erase.errors import InputError
-
 from ui.cli.display import Display, quiet_libraries, results
 from ui.cli.flags import PROGRAM, Parser, add_flags
 

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 from erase.errors import InputError
-
 from ui.cli.flags import PROGRAM, Parser
 
 
@@ -61,8 +60,7 @@ def _card(run: Path, folder: Path, output: Path, form: str) -> str:
     """The model card of what is published, with the numbers of the run where they are there."""
     from erase.checkpoints.folder import read_provenance
     from erase.checkpoints.model_card import model_card
-
-    from eval.card import card
+    from eval.rendering.verdict import card
 
     made = read_provenance(folder)
     if not made:

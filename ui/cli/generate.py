@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from erase.errors import InputError
-
 from ui.cli.display import Display, quiet_libraries
 from ui.cli.flags import PROGRAM, Parser
 

@@ -7,7 +7,6 @@ from dataclasses import fields
 from typing import Any
 
 from erase.errors import InputError
-
 from ui.cli.flags import Parser, add_flags, chosen_method
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from erase.errors import Diverged, InputError
-
 from ui.cli.flags import PROGRAM
 
 COMMANDS = (

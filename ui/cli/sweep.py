@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-
 from ui.cli.display import Display, measured
 from ui.cli.flags import PROGRAM, Parser, add_flags
 
 
 def sweep(given: list[str]) -> int:
     """Try settings of a method on a few concepts, and say which one forgets and keeps best. The same command goes on where it stopped."""
-    from erase.bench import OWN
     from erase.pipeline.job import Job
     from erase.run import RUNS
-    from erase.sweep import Sweep, space_of
+    from eval.bench.run import OWN
+    from eval.bench.sweep import Sweep, space_of
 
     examples = f"""examples:
   {PROGRAM} sweep --concepts star red --over fraction=0.001,0.005 forget_weight=0.5,1
@@ -57,9 +56,9 @@ may be added. The score of a run is the smaller of forgetting and keeping. Judge
 
 def _run(plan: Any, options: argparse.Namespace) -> int:
     from erase.files import write_json, written
-    from erase.sweep import flags
-    from erase.sweep import sweep as try_all
-    from eval.sweep import SCORE, scatter_svg, table, trials
+    from eval.bench.sweep import flags
+    from eval.bench.sweep import sweep as try_all
+    from eval.bench.sweep_results import SCORE, scatter_svg, table, trials
 
     with Display() as display:
         cells = try_all(plan, options.output, partial(measured, display), display, options.overwrite)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from erase.errors import InputError
-
 from ui.cli.flags import PROGRAM, Parser
 
 

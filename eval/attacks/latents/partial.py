@@ -1,0 +1,43 @@
+"""Picture to picture: known pictures of the concept under a part of the noise, and what the model makes of them, without text.
+
+SDEdit (Meng et al., arXiv 2108.01073), as RECALL and others turn it on erased models. The less noise, the more the picture
+itself says: what is compared is the share of noise that a model can still undo, with the control's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from eval.attacks.attack import Goal, Look, randn, sources
+from eval.attacks.latents import opened
+from eval.attacks.latents.ddim import drawn, spoken, times
+from eval.attacks.victim import Victim
+
+
+@dataclass(frozen=True)
+class Partial:
+    """From much noise to little."""
+
+    family: ClassVar[str] = "latents"
+    about: ClassVar[str] = "known pictures under a part of the noise, redrawn without a prompt"
+    assumes: ClassVar[str] = "a start from latents, pictures of the concept"
+    paper: ClassVar[str] = "arXiv 2108.01073"
+    needs: ClassVar[tuple[str, ...]] = ("pictures",)
+    shared: ClassVar[bool] = False
+
+    shares: tuple[float, ...] = (0.6, 0.45, 0.3)
+
+    def passes(self, n: int, each: int) -> int:
+        return n * sum(round(each / 2 * share) for share in self.shares)
+
+    def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
+        clean, nothing = opened(victim, goal, attempts)
+        noise = randn(victim, sources(seed, attempts))
+        for share in self.shares:
+            at = times(victim, max(1, round(victim.steps * share)), share)
+            noisy = victim.scheduler.add_noise(clean.cpu(), noise, torch.full((len(attempts),), at[0])).to(victim.device)
+            yield Look(victim.decode(drawn(victim, noisy, spoken(victim, nothing), at)), [f"{share:.0%} of the noise"] * len(attempts))

@@ -1,0 +1,62 @@
+"""Many seeds and no prompt: of what comes out, the pictures nearest to known ones of the concept.
+
+A model that draws the concept unasked has not lost it. Only the nearest are looked at, or the detector's mistakes over hundreds of
+pictures would pass for finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import torch
+from PIL import Image
+
+from erase.images import _to_tensor
+from erase.options import check, option
+from eval.attacks.attack import Goal, Look, latents_of, noise_of
+from eval.attacks.victim import Victim
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """After each doubling of the seeds the nearest pictures that were not looked at yet, one by one."""
+
+    family: ClassVar[str] = "latents"
+    about: ClassVar[str] = "many seeds without a prompt; the pictures nearest to known ones"
+    assumes: ClassVar[str] = "drawing without a prompt, pictures of the concept"
+    paper: ClassVar[str] = ""
+    needs: ClassVar[tuple[str, ...]] = ("pictures",)
+    shared: ClassVar[bool] = False
+
+    seeds: int = option(32, "seeds an attempt", low=4)
+    nearest: int = option(3, "pictures that are looked at after each doubling of the seeds", low=1)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def passes(self, n: int, each: int) -> int:
+        return n * self.seeds * each // 2
+
+    def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
+        known = latents_of(victim, [target.picture for target in goal.pictures])
+        tried: list[list[tuple[float, int, Image.Image]]] = [[] for _ in attempts]
+        for start, end in pairwise((0, self.seeds // 4, self.seeds // 2, self.seeds)):
+            numbers = [(k, i, j) for k, i in enumerate(attempts) for j in range(start, end)]
+            pictures = victim.draw(victim.said([""] * len(numbers)), [noise_of(seed, i, "seed", j) for _, i, j in numbers], guided=False)
+            for (k, _, j), image, far in zip(numbers, pictures, distances(victim, pictures, known), strict=True):
+                tried[k].append((far, j, image))
+            for found in tried:
+                found.sort(key=lambda one: one[:2])
+            for _ in range(min(self.nearest, *map(len, tried))):
+                chosen = [found.pop(0) for found in tried]
+                yield Look([image for _, _, image in chosen], [f"seed {j} of {end}" for _, j, _ in chosen])
+
+
+def distances(victim: Victim, pictures: Sequence[Image.Image], known: torch.Tensor) -> list[float]:
+    """Of each picture from the nearest known one, in latents."""
+    size = victim.model.size
+    found = torch.cat([victim.model.encode(_to_tensor(picture, size)[None]) for picture in pictures])
+    return [float(value) for value in torch.cdist(found.flatten(1), known.flatten(1)).min(dim=1).values]

@@ -1,0 +1,62 @@
+"""How far a model is from what it should say of noisy pictures: losses an attempt, over noise that stays the same.
+
+A search that compares its candidates on fresh noise would follow the noise; here each attempt has its own few levels and
+keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from eval.attacks.attack import Goal, latents_of, noise_of
+from eval.attacks.victim import Said, Victim
+
+SPAN = (0.3, 0.9)  # of the noise schedule: below, a picture says all itself; above, hardly anything is asked
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Of each attempt n its noisy latents (n, levels, c, h, w), their timesteps (n, levels), and what should be answered."""
+
+    noisy: Tensor
+    timesteps: Tensor
+    target: Tensor
+
+    def loss(self, victim: Victim, said: Said, owner: Tensor) -> Tensor:
+        """Mean squared error (m,) of texts (m) that belong to these attempts (m,); in pieces of the victim's batch without gradients."""
+        levels = self.noisy.shape[1]
+        rows = owner.to(self.noisy.device)
+        noisy, target, times = (part[rows].flatten(0, 1) for part in (self.noisy, self.target, self.timesteps))
+        wide = said[torch.arange(len(said), device=said.text.device).repeat_interleave(levels)]
+        size = len(noisy) if torch.is_grad_enabled() else 8 * victim.batch
+        parts = [victim.predict(noisy[i : i + size], times[i : i + size], wide[i : i + size]) for i in range(0, len(noisy), size)]
+        return (torch.cat(parts) - target).square().flatten(1).mean(dim=1).reshape(-1, levels).mean(dim=1)
+
+
+def levels_of(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int, count: int) -> Levels:
+    """The known picture of each attempt under noise of `count` levels, spread evenly; the answer is the noise's own."""
+    clean = latents_of(victim, [goal.of(i).picture for i in attempts]).repeat_interleave(count, dim=0)
+    draws = [noise_of(seed, i, "levels", k) for i in attempts for k in range(count)]
+    noise = torch.stack([torch.randn(clean.shape[1:], generator=draw) for draw in draws])
+    low, high = (share * victim.scheduler.config.num_train_timesteps for share in SPAN)
+    jitter = torch.tensor([float(torch.rand(1, generator=draw)) for draw in draws])
+    order = torch.arange(count).repeat(len(attempts))
+    times = (low + (high - low) * (order + jitter) / count).long()
+    noisy, target = victim.noised(clean, noise, times)
+    shape = (len(attempts), count)
+    return Levels(noisy.unflatten(0, shape), times.to(noisy.device).unflatten(0, shape), target.unflatten(0, shape))
+
+
+@torch.no_grad()
+def answered(victim: Victim, levels: Levels, said: Said, unet: nn.Module) -> Levels:
+    """The same levels, to be answered as another network answers them under these texts (n)."""
+    n, count = levels.timesteps.shape
+    noisy, times = levels.noisy.flatten(0, 1), levels.timesteps.flatten()
+    wide = said[torch.arange(n, device=said.text.device).repeat_interleave(count)]
+    size = 8 * victim.batch
+    parts = [victim.predict(noisy[i : i + size], times[i : i + size], wide[i : i + size], unet) for i in range(0, len(noisy), size)]
+    return Levels(levels.noisy, levels.timesteps, torch.cat(parts).unflatten(0, (n, count)))

@@ -1,0 +1,65 @@
+"""A hard prompt that makes the erased model answer noisy pictures as the original answers them under the concept's prompt.
+
+P4D (Chin et al., ICML 2024, arXiv 2309.06135), with the whole prompt free, as in P4D-N. The search is greedy coordinate descent in
+place of the projected optimisation of the paper (Wen et al., arXiv 2302.03668), which on the embedded model found fewer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from erase.options import check, option
+from eval.attacks.attack import Goal, Look, noise_of, sources
+from eval.attacks.text.denoising_error import Levels, answered, levels_of
+from eval.attacks.text.prefix import stops
+from eval.attacks.text.token_search import descend, drawn, vocabulary
+from eval.attacks.victim import BACKWARD, Victim
+
+
+@dataclass(frozen=True)
+class HardPrompt:
+    """Starts from random words. Looks after a quarter of the steps, after half of them, and at the end."""
+
+    family: ClassVar[str] = "prompts"
+    about: ClassVar[str] = "a whole prompt, searched until the model answers as the original does"
+    assumes: ClassVar[str] = "gradients, the original, a picture of the concept"
+    paper: ClassVar[str] = "P4D, arXiv 2309.06135"
+    needs: ClassVar[tuple[str, ...]] = ("pictures", "original")
+    shared: ClassVar[bool] = False
+
+    words: int = option(8, "words of the prompt", low=1, high=64)
+    steps: int = option(32, "steps of the search", low=1)
+    candidates: int = option(8, "exchanges that are tried a step", low=1)
+    levels: int = option(4, "levels of noise that a prompt is judged on", low=1)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def passes(self, n: int, each: int) -> int:
+        step = self.levels * (self.candidates + 1 + BACKWARD)
+        return n * (2 * self.levels + self.steps * step + each * len(stops(self.steps)))
+
+    def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
+        levels = as_the_original(victim, goal, attempts, seed, self.levels)
+        known = vocabulary(victim)
+        count = min(self.words, victim.model.tokens([""])[0].shape[1] - 2)
+        draws = [noise_of(seed, i, "hard") for i in attempts]
+        search = descend(
+            victim, known, drawn(known, count, draws), [""] * len(draws), lambda said, owner: levels.loss(victim, said, owner),
+            self.steps, self.candidates, draws,
+        )  # fmt: skip
+        for step, (rows, _) in enumerate(search, 1):
+            if step in stops(self.steps):
+                texts = [known.text(row) for row in rows]
+                yield Look(victim.draw(victim.said(texts), sources(seed, attempts)), texts)
+
+
+def as_the_original(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int, count: int) -> Levels:
+    """Noisy pictures of the goal, to be answered as the original answers them under prompts that name it."""
+    assert victim.original is not None
+    levels = levels_of(victim, goal, attempts, seed, count)
+    teacher = victim.original().unet()
+    victim.count(teacher)
+    return answered(victim, levels, victim.said([goal.of(i).text for i in attempts]), teacher)

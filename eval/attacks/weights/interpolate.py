@@ -1,0 +1,40 @@
+"""Between the erased model and its base: how far back must one go? Merged checkpoints go part of this way.
+
+Whoever holds the base has the concept already; this says how near the erased weights are to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from eval.attacks.attack import Goal, Look
+from eval.attacks.victim import Victim
+from eval.attacks.weights.arithmetic import between, put, same_names, weights_of
+from eval.attacks.weights.training import named
+
+
+@dataclass(frozen=True)
+class Interpolate:
+    """A little of the base, then more."""
+
+    family: ClassVar[str] = "weights"
+    about: ClassVar[str] = "weights between the erased model's and the original's"
+    assumes: ClassVar[str] = "the weights, the original"
+    paper: ClassVar[str] = "arXiv 2203.05482"
+    needs: ClassVar[tuple[str, ...]] = ("original",)
+    shared: ClassVar[bool] = True
+
+    shares: tuple[float, ...] = (0.1, 0.25, 0.5)
+
+    def passes(self, n: int, each: int) -> int:
+        return n * each * len(self.shares)
+
+    def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
+        assert victim.original is not None
+        own, base = weights_of(victim.unet), weights_of(victim.original().unet())
+        same_names(own, base)
+        for share in self.shares:
+            put(victim.unet, between(own, base, share))
+            yield Look(named(victim, goal, attempts, seed), [f"{share:.0%} of the way"] * len(attempts))

@@ -1,0 +1,49 @@
+"""Fine-tuning on pictures of the concept: after how many steps is it back?
+
+The relearning curve, with the steps and rates of `bench --relearn`, on pictures that the erasure never saw. Any model can be
+taught any concept; that a model which never knew it takes as long is what an erasure may hope for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from erase.options import check, option
+from eval.attacks.attack import Goal, Look
+from eval.attacks.victim import Victim
+from eval.attacks.weights.training import BATCH, named, passes, task_of, trained
+from eval.relearning import RATES, Relearning
+
+
+@dataclass(frozen=True)
+class Relearn:
+    """Looks after 5, 10, 20, ... steps."""
+
+    family: ClassVar[str] = "weights"
+    about: ClassVar[str] = "fine-tuning on pictures of the concept"
+    assumes: ClassVar[str] = "the weights, pictures of the concept"
+    paper: ClassVar[str] = "arXiv 2505.16174"
+    needs: ClassVar[tuple[str, ...]] = ("pictures",)
+    shared: ClassVar[bool] = True
+
+    steps: int = option(160, "steps of fine-tuning", low=1)
+    batch: int = option(BATCH, "pictures a step", low=1)
+    rate: float | None = option(None, "learning rate by Adam; by default 1e-4 for the embedded model, else 1e-5", above=0.0)
+    times: float = option(1.0, "the rate in multiples of that", above=0.0)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def stops(self) -> list[int]:
+        return Relearning(relearn=self.steps).checkpoints()[1:]
+
+    def passes(self, n: int, each: int) -> int:
+        return passes(self.steps, self.batch) + n * each * len(self.stops)
+
+    def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
+        task = task_of(victim, victim.unet, goal.pictures, seed + attempts[0], self.batch)
+        for step in trained(victim, task, self.stops, self.times * (self.rate or RATES[victim.small])):
+            yield Look(named(victim, goal, attempts, seed), [f"{step} steps"] * len(attempts))

@@ -1,0 +1,51 @@
+"""What the attacks on weights share: ordinary training of a UNet on pictures, with the loss it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from PIL import Image
+from torch import nn
+
+from erase.diffusion import diffusion_task
+from erase.diffusion.latents import ImageLatents, Latents
+from erase.scope import open_scope
+from erase.task import Task
+from eval.attacks.attack import Goal, Target, latents_of, sources
+from eval.attacks.victim import BACKWARD, Victim
+from eval.relearning import RATES, SEED, descend
+
+BATCH = 16
+
+
+def task_of(victim: Victim, unet: nn.Module, known: Sequence[Target], seed: int, batch: int = BATCH) -> Task:
+    """A UNet to be trained on pictures under their own prompts, all its weights, as `--relearn` of a bench does."""
+    clean = latents_of(victim, [target.picture for target in known])
+    texts = ["", *dict.fromkeys(target.text for target in known)]
+    said, sizes = victim.said(texts), victim.model.time_ids()
+    rows = torch.tensor([texts.index(target.text) for target in known])
+    pictures = ImageLatents(clean, rows, torch.zeros(len(known), 0, dtype=torch.int64))
+    latents = Latents(pictures, pictures, said.text.cpu(), None if said.pooled is None else said.pooled.cpu(), sizes)
+    return diffusion_task(unet, victim.scheduler, latents, open_scope(unet, "full"), batch, seed + SEED, dtype=victim.model.dtype)
+
+
+def trained(victim: Victim, task: Task, stops: Sequence[int], rate: float | None = None) -> Iterator[int]:
+    """Train by Adam, and give the number of steps at each of `stops`."""
+    update = torch.optim.Adam(task.weights.values(), lr=rate or RATES[victim.small])
+    for step in range(1, stops[-1] + 1):
+        descend(task, step, update)
+        if step in stops:
+            task.network.requires_grad_(False)
+            yield step
+            task.network.requires_grad_(True)
+
+
+def passes(steps: int, batch: int = BATCH) -> int:
+    """What so many steps take."""
+    return steps * batch * (1 + BACKWARD)
+
+
+def named(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> list[Image.Image]:
+    """The prompts that name the goal, drawn with the weights as they are now."""
+    return victim.draw(victim.said([goal.of(i).text for i in attempts]), sources(seed, attempts))

@@ -1,0 +1,108 @@
+"""Run folders that are there already, as the cells of a bench: each says itself what it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from erase.checkpoints.diff import changed_bytes
+from erase.concepts import load_concept
+from erase.diffusion import locate
+from erase.errors import InputError
+from erase.files import sha256
+from erase.methods import METHODS
+from erase.pipeline.job import Job, Show
+from erase.run import Run
+from eval.bench.run import OWN, Bench, Cell, Measure, gold_cell, gold_folder, unfinished
+from eval.relearning import Relearning
+
+
+def cells_of(folders: Sequence[Path]) -> list[Cell]:
+    """A cell for each finished run.
+
+    InputError for an unfinished one, for two of one name, concept and seed, and for runs of one concept and seed whose
+    pictures are of different prompts or models: they cannot stand in one table.
+    """
+    found: dict[tuple[str, str, int], Cell] = {}
+    for folder in folders:
+        cell = _cell(Path(folder))
+        key = (cell.label, cell.concept, cell.seed)
+        if key in found:
+            raise InputError(
+                f"two rows are named {cell.label} ({cell.concept}, seed {cell.seed}): {found[key].folder} and {folder}; give one"
+            )
+        found[key] = cell
+    cells = list(found.values())
+    for cell in cells:
+        first = next(other for other in cells if (other.concept, other.seed) == (cell.concept, cell.seed))
+        _same(first.folder, cell.folder)
+    return cells
+
+
+def _cell(folder: Path) -> Cell:
+    options = Run.read(folder).options
+    if "method_options" not in options:
+        raise InputError(f"{folder} is no erasure of one concept; give run folders of `erase-concept --concept`")
+    if stage := unfinished(folder):
+        raise InputError(f"{folder} is not finished (its stage {stage!r} is not done); give its command again, it goes on where it stopped")
+    source = locate(str(options["model"]), options.get("tokenizer"), options.get("prediction_type"))
+    return Cell(label_of(options), options["concept"], int(options["seed"]), folder, changed_bytes=changed_bytes(source, folder / "model"))
+
+
+def label_of(options: Mapping[str, Any]) -> str:
+    """The row that would make this run: its method, its preset if it is not balanced, and what differs from that preset."""
+    method, preset = str(options["method"]), str(options["preset"])
+    said = {} if preset == "balanced" else {"preset": preset}
+    if method in METHODS and preset in METHODS[method].presets:  # type: ignore[attr-defined]
+        usual = {item.name: item.default for item in fields(METHODS[method])} | dict(METHODS[method].presets[preset])  # type: ignore[arg-type, attr-defined]
+        own = options["concept_file"].get("settings") or {} if preset == "balanced" else {}
+        usual |= {name: value for name, value in own.items() if name in usual}
+        said |= {name: value for name, value in options["method_options"].items() if usual.get(name) != value}
+    text = ",".join(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in said.items())
+    return f"{method}:{text}" if text else method
+
+
+def _same(first: Path, second: Path) -> None:
+    """InputError where two runs' pictures before erasing are not the same."""
+    prompts = [sha256(folder / "samples" / "prompts.jsonl") for folder in (first, second)]
+    if prompts[0] != prompts[1]:
+        raise InputError(
+            f"{first} and {second} were measured on different prompts; give runs with the same --evaluate-count and concept file"
+        )
+    names = ("weights", "sampling")
+    options = [Run.read(folder).options for folder in (first, second)]
+    if different := [name for name in names if options[0].get(name) != options[1].get(name)]:
+        raise InputError(f"{first} and {second} differ in {different[0]}; give runs of one model, drawn in the same way")
+
+
+def golds_beside(
+    cells: Sequence[Cell], golds: Mapping[str, Path], folder: Path, relearning: Relearning, measure: Measure, show: Show
+) -> list[Cell]:
+    """What models that were trained without a concept draw for the prompts of these runs, under `folder`/runs; measured.
+
+    InputError for a concept that none of the runs has, and for a folder that is no model.
+    """
+    names = {cell.concept for cell in cells}
+    if strange := next((name for name in golds if name not in names), None):
+        raise InputError(f"--gold {strange}={golds[strange]} is of none of the runs' concepts; expected one of {', '.join(sorted(names))}")
+    models = {name: gold_folder(path) for name, path in golds.items()}
+    found = []
+    for cell in {(cell.concept, cell.seed): cell for cell in reversed(cells) if cell.concept in golds}.values():
+        options = Run.read(cell.folder).options
+        shared = {item.name: options[item.name] for item in fields(Job) if item.name in options and item.name not in OWN}
+        job = Job(**shared, concept=cell.concept, seed=cell.seed)
+        plan = Bench(job, (cell.concept,), (), (cell.seed,), {}, relearning)
+        concept = load_concept(cell.concept, job.model)
+        found.append(gold_cell(plan, models[cell.concept], job, concept, folder, measure, show))
+    return found
+
+
+def facts_of(cells: Sequence[Cell]) -> dict[str, Any]:
+    """What the protocol says of the rows: method, preset and every option, from the first run of each."""
+    rows: dict[str, Any] = {}
+    for cell in cells:
+        options = Run.read(cell.folder).options
+        rows.setdefault(cell.label, {"method": options["method"], "preset": options["preset"], "options": options["method_options"]})
+    return {"rows": rows, "runs": [str(cell.folder) for cell in cells]}

@@ -1,0 +1,129 @@
+"""What one run of a bench says of itself: its numbers, what became of each neighbour, how fast it learned the concept again.
+
+Reads what was measured; looks only at the pictures of relearning, which nobody else has looked at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from erase.files import write_json
+from erase.images import open_picture, read_images
+from erase.run import Run
+from eval.measurement.aggregate import _found, distances
+from eval.measurement.measure import Tools, seen
+from eval.measurement.tools import tools_of
+from eval.metrics.accuracy import judged_by, shows
+from eval.samples import read_prompts
+
+RETRAIN = "retrain"
+WITH_ENDS = ("ua", "ira", "cra", "companion_kept")  # whose intervals a bench shows
+
+
+def lines_of_cells(cells: Iterable[Any]) -> list[dict[str, Any]]:
+    """A line for each cell of a bench (label, concept, seed, folder, failure, changed_bytes), in their order."""
+    cells = list(cells)
+    golds = {(cell.concept, cell.seed): cell.folder for cell in cells if cell.label == RETRAIN and not cell.failure}
+    lines = []
+    for cell in cells:
+        facts = {name: getattr(cell, name) for name in ("label", "concept", "seed", "changed_bytes")}
+        facts["method"] = cell.label.partition(":")[0]
+        if cell.failure:
+            lines.append({**facts, "failure": cell.failure})
+            continue
+        gold = golds.get((cell.concept, cell.seed))
+        lines.append(line(cell.folder, **facts) | ({"frechet_gold": from_gold(cell.folder, gold)} if gold else {}))
+    return _taught_alike(lines)
+
+
+def _taught_alike(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Curves of relearning in another way than the first are left out: they could not be compared."""
+    first = next((one["relearning"] for one in lines if one.get("relearning")), None)
+    return [one if one.get("relearning") == first else {**one, "relearn": None, "relearning": None} for one in lines]
+
+
+def line(folder: Path, **facts: Any) -> dict[str, Any]:
+    """All that a measured run says of itself, before and after; `facts` (label, concept, seed, ...) are added."""
+    run = Run.read(folder)
+    report = json.loads(run.report.read_text(encoding="utf-8"))
+    sides = {which: {name: m["value"] for name, m in report[which].items() if _is_metric(m)} for which in ("before", "after")}
+    erasing = run.stages().get("erase", {})
+    ends = {name: [m["low"], m["high"]] for name, m in report["after"].items() if name in WITH_ENDS and _is_metric(m)}
+    found = {"folder": str(folder), **facts, **sides, "ends": ends, "model": report["model"], "protocol": report["protocol"]}
+    found |= {name: erasing.get(name) for name in ("seconds", "peak_bytes")}
+    tools = tools_of(run.options)
+    return found | {"confusion": confusion(folder, tools), "relearn": relearned(folder, tools), "relearning": _taught(folder)}
+
+
+def _taught(folder: Path) -> dict[str, Any] | None:
+    """How a model was taught the concept again, once that is done."""
+    path = folder / "relearn" / "relearn.json"
+    facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {name: value for name, value in facts.items() if name != "done"} if facts.get("done") else None
+
+
+def _is_metric(value: Any) -> bool:
+    return isinstance(value, Mapping) and "value" in value
+
+
+def confusion(folder: Path, tools: Tools) -> dict[str, dict[str, dict[str, int]]]:
+    """ "before" and "after": what prompts asked for in the concept's domain -> what was seen there -> pictures."""
+    options, rows = Run.read(folder).options, read_prompts(folder)
+    labels = tools.detector.facts()["labels"] if tools.detector else {}
+    domain = options["concept_file"]["domain"]
+    if domain not in labels:
+        return {}
+    tables = {}
+    for which in ("before", "after"):
+        pictures = judged_by(rows, _found(seen(folder / "measured", which, rows, tools)), labels)
+        table: dict[str, Counter[str]] = {}
+        for picture in pictures:
+            if picture.role != "implicit" and domain in picture.asked:
+                table.setdefault(picture.asked[domain], Counter())[picture.found[domain]] += 1
+        order = [label for label in labels[domain] if label in table]
+        tables[which] = {asked: {label: table[asked][label] for label in labels[domain] if table[asked][label]} for asked in order}
+    return tables
+
+
+def relearned(folder: Path, tools: Tools) -> dict[str, list[float]] | None:
+    """{"steps", "drawn"}: after how many steps of relearning how many percent of the pictures show the concept."""
+    home, facts = folder / "relearn", _taught(folder)
+    if tools.detector is None or facts is None:
+        return None
+    kept = home / "curve.json"
+    if kept.is_file() and kept.stat().st_mtime >= (home / "relearn.json").stat().st_mtime:
+        return dict(json.loads(kept.read_text(encoding="utf-8")))
+    drawn = [_drawn(home / f"{step:05d}", folder, tools) for step in facts["checkpoints"]]
+    write_json(kept, {"steps": facts["checkpoints"], "drawn": drawn})
+    return {"steps": facts["checkpoints"], "drawn": drawn}
+
+
+def _drawn(pictures: Path, folder: Path, tools: Tools) -> float:
+    """In how many percent of these pictures, all of prompts that name the concept, it is seen."""
+    concept, made = Run.read(folder).options["concept_file"], read_images(pictures)
+    assert tools.detector is not None
+    found = tools.detector([open_picture(picture.path) for picture in made])
+    labels = tools.detector.facts()["labels"]
+    if concept["domain"] not in labels:
+        return 100 * sum(bool(picture) for picture in found) / len(made)
+    rows = [row for row in read_prompts(folder) if row["role"] == "evaluate"][: len(made)]
+    domain = concept["domain"]
+    pairs = judged_by(rows, found, labels)
+    return 100 * sum(shows(picture, domain) for picture in pairs) / len(made)
+
+
+def from_gold(folder: Path, gold: Path) -> float | None:
+    """Fréchet distance of a run's pictures of prompts to keep from the retrained model's."""
+    tools = tools_of(Run.read(folder).options)
+    rows = read_prompts(folder)
+    if tools.features is None:
+        return None
+    sides = [seen(home / "measured", "after", rows, tools) for home in (gold, folder)]
+    if min(side.moments.n for side in sides) < 2:
+        return None
+    found = distances(sides[0], sides[1], tools.features.facts())
+    return float(next(metric["value"] for name, metric in found.items() if name.startswith(("fid", "frechet"))))

@@ -1,0 +1,164 @@
+"""Many settings of one method on a few concepts: a grid, or a seeded part of it, each trial a row of ordinary runs.
+
+Pictures are drawn once and shared, as in a bench. What a setting is worth is decided elsewhere, from the runs' reports.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from erase.concepts import load_concept
+from erase.errors import InputError
+from erase.methods import METHODS
+from erase.methods.spec import Entry, entry
+from erase.pipeline.job import Event, Job, Show
+from erase.processes import processes
+from erase.run import Run
+from eval.bench.run import Bench, Cell, Measure, _cell, _options, filled, slug
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Space = Mapping[str, tuple[str, ...]]
+"""Option of the method -> the values that it takes, as they are typed."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Every setting of `space`, or `trials` of them drawn by `draw`, on every concept and seed; the rest as in `job`."""
+
+    job: Job
+    concepts: tuple[str, ...]
+    space: Space
+    seeds: tuple[int, ...] = (0,)
+    trials: int | None = None
+    draw: int = 0
+
+    def settings(self) -> list[Entry]:
+        """A row a trial; a smaller number of trials is the beginning of a larger one. InputError for what the method has not."""
+        job = self.job
+        start = f"{job.method}:" + (f"preset={job.preset}," if job.preset != "balanced" else "")
+        return [_row(start + ",".join(f"{name}={value}" for name, value in chosen)) for chosen in _chosen(self)]
+
+    @property
+    def grid(self) -> int:
+        """How many settings there are."""
+        return math.prod(len(values) for values in self.space.values())
+
+
+def space_of(over: Sequence[str] = (), file: Path | None = None) -> dict[str, tuple[str, ...]]:
+    """What is typed as NAME=V1,V2 and what a TOML file says as NAME = [V1, V2]; InputError for an empty space."""
+    found: dict[str, tuple[str, ...]] = {}
+    listed = [*(_typed(text) for text in over), *(_filed(file) if file else [])]
+    for name, values in listed:
+        key = name.strip().replace("-", "_")
+        if key in found:
+            raise InputError(f"the space has {key} twice; give all its values once")
+        if bad := next((value for value in values if "," in value), None):
+            raise InputError(f"the space has {key} = {bad!r}; a value with a comma cannot be a trial, leave it out")
+        found[key] = tuple(dict.fromkeys(values))
+    if empty := next((name for name, values in found.items() if not values), None):
+        raise InputError(f"the space has no value for {empty}; give at least one, {empty}=V1,V2")
+    if not found:
+        raise InputError(
+            "the space is empty, so there is nothing to try; give --over NAME=V1,V2 ..., or --space FILE.toml with NAME = [V1, V2]"
+        )
+    return found
+
+
+def _typed(text: str) -> tuple[str, list[str]]:
+    name, equals, values = text.partition("=")
+    if not equals or not name.strip():
+        raise InputError(f"--over {text!r} is no NAME=V1,V2; expected e.g. fraction=0.001,0.005")
+    return name, [value.strip() for value in values.split(",") if value.strip()]
+
+
+def _filed(path: Path) -> list[tuple[str, list[str]]]:
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"--space {path} cannot be read as TOML ({error}); expected lines such as fraction = [0.001, 0.005]") from None
+    for name, values in raw.items():
+        if not isinstance(values, list) or any(isinstance(value, list | dict) for value in values):
+            raise InputError(f"--space {path}: {name} is {values!r}; expected a list of values, {name} = [V1, V2]")
+    return [(name, [_text(value) for value in values]) for name, values in raw.items()]
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _row(text: str) -> Entry:
+    try:
+        return entry(text, METHODS)
+    except InputError as error:
+        raise InputError(str(error).replace("--methods", "a trial")) from None
+
+
+def _chosen(plan: Sweep) -> Iterator[list[tuple[str, str]]]:
+    """The settings by their number in the grid, the last option changing fastest; drawn ones in the order of the draw."""
+    if plan.trials is not None and plan.trials < 1:
+        raise InputError(f"--trials is {plan.trials}; expected at least 1")
+    numbers: Sequence[int] = range(plan.grid)
+    if plan.trials is not None and plan.trials < plan.grid:
+        random = Random(f"sweep {plan.draw}")  # seeded by text: the same on every machine and Python
+        drawn: dict[int, None] = {}
+        while len(drawn) < plan.trials:
+            drawn[random.randrange(plan.grid)] = None
+        numbers = list(drawn)
+    for number in numbers:
+        setting = []
+        for name, values in reversed(list(plan.space.items())):
+            number, place = divmod(number, len(values))
+            setting.append((name, values[place]))
+        yield setting[::-1]
+
+
+def sweep(plan: Sweep, folder: Path, measure: Measure, show: Show | None = None, overwrite: bool = False) -> list[Cell]:
+    """Do what is missing and return every cell, trial by trial. `measure` is called with each finished run folder.
+
+    A trial that fails is a cell with its reason; the others go on. InputError: unknown names, and a folder with another sweep.
+    """
+    shown: Show = show or (lambda event: None)
+    if processes()[1] > 1:
+        raise InputError("a sweep is one process, and several were started together; give the command without `accelerate launch`")
+    rows = tuple(plan.settings())
+    whole = replace(filled(Bench(plan.job, plan.concepts, rows, plan.seeds)), gold={})
+    names = [load_concept(name, plan.job.model).name for name in plan.concepts]
+    # Trials, concepts and seeds may be added; what they share must stay.
+    options = {**_options(whole), "kind": "sweep", "method": plan.job.method, "preset": plan.job.preset, "space": dict(plan.space)}
+    cells: list[Cell] = []
+    with Run.open(folder, options, overwrite):
+        total = len(rows) * len(names) * len(plan.seeds)
+        for number, row in enumerate(rows, start=1):
+            for given, name in zip(plan.concepts, names, strict=True):
+                for seed in plan.seeds:
+                    place = folder / "runs" / f"{name}-{seed}-{trial_name(row)}"
+                    shown(Event(f"{name}, seed {seed}", 0, 0, note=f"trial {number}: {row.label} ({len(cells) + 1} of {total})"))
+                    job = replace(whole.job, concept=given, seed=seed, output=str(place))
+                    cells.append(_cell(whole, row, job, name, folder, measure, shown))
+    return cells
+
+
+def trial_name(row: Entry) -> str:
+    """A folder's name for a trial: its setting."""
+    return slug(row.label.partition(":")[2])
+
+
+def flags(label: str) -> str:
+    """A trial as flags of the main job."""
+    name, _, setting = label.partition(":")
+    words = [f"--method {name}"] if name != "scissorhands" else []
+    for pair in setting.split(","):
+        key, _, value = pair.partition("=")
+        flag = key.replace("_", "-")
+        words.append({"true": f"--{flag}", "false": f"--no-{flag}"}.get(value, f"--{flag} {value}"))
+    return " ".join(words)

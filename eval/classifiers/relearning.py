@@ -1,0 +1,40 @@
+"""Relearning: how fast a network that has unlearned learns its forget set again. What is only hidden comes back at once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from erase.classifiers.datasets import Samples
+from erase.task import generator
+from eval.classifiers.predictions import accuracy, logits
+
+RATE = 1e-3  # the paper's
+
+
+def relearned(network: nn.Module, forget: Samples, epochs: int, batch: int, rate: float = RATE, seed: int = 0) -> Iterator[float]:
+    """Accuracy on the forget set after each epoch of training on it, by SGD with momentum 0.9; of a copy of the network.
+
+    Batch norms keep their statistics: a forget set of one class would shift them, and that is no relearning.
+    """
+    learner = copy.deepcopy(network).eval().requires_grad_(True)
+    update = torch.optim.SGD(learner.parameters(), lr=rate, momentum=0.9)
+    device = next(learner.parameters()).device
+    for epoch in range(epochs):
+        order = torch.randperm(len(forget), generator=generator(seed, "relearn", epoch))
+        for rows in order.split(batch):
+            b = forget.batch(rows)
+            update.zero_grad()
+            with torch.enable_grad():
+                F.cross_entropy(learner(b["x"].to(device)), b["y"].to(device)).backward()
+            update.step()
+        yield accuracy(logits(learner, forget), forget.y)
+
+
+def relearn_time(curve: list[float], wanted: float) -> int | None:
+    """Epochs until the accuracy is `wanted` again; None where the curve ends before."""
+    return next((epoch for epoch, value in enumerate(curve, 1) if value >= wanted - 1e-9), None)

@@ -1,0 +1,123 @@
+"""How far a picture has moved that should have stayed: the same prompt and seed, before against after.
+
+Pictures are compared one pair at a time, so that the numbers of a batch do not depend on what else is in it. One of the two
+files that import torchmetrics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from erase.errors import InputError
+from erase.files import sha256
+from erase.run import package_version
+
+ALEXNET = "alexnet-owt-7be5be79.pth"  # torchvision publishes it under its own hash
+SMALLEST_SSIM, SMALLEST_LPIPS = 11, 32  # pixels: the window of the one; what the other's pooling leaves a pixel of
+
+
+def ssim(before: Tensor, after: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004) of uint8 pictures (n, 3, h, w): (n,) float64, 1 where they are identical.
+
+    A Gaussian window of 1.5 pixels, K 0.01 and 0.03, range 255, in RGB, borders reflected. InputError for pictures of
+    different counts or sizes, or smaller than the window.
+    """
+    _same_shape(before, after, SMALLEST_SSIM)
+    measure = library().functional.image.structural_similarity_index_measure
+    return _each(before, after, lambda x, y: measure(x, y, data_range=255.0), same=1.0)
+
+
+class Lpips:
+    """Perceptual distance on AlexNet features (Zhang et al. 2018), with torchmetrics' linear layers; a callable like `ssim`.
+
+    Needs torchvision's AlexNet weights: `weights`, as published or as .safetensors, else where torch.hub keeps them.
+    """
+
+    def __init__(self, weights: Path | None = None) -> None:
+        self.path = weights or Path(torch.hub.get_dir()) / "checkpoints" / ALEXNET
+        self.net = _lpips_network(_alexnet(self.path))
+
+    def __call__(self, before: Tensor, after: Tensor) -> Tensor:
+        """uint8 pictures (n, 3, h, w) -> (n,) float64, 0 where they are identical."""
+        _same_shape(before, after, SMALLEST_LPIPS)
+        return _each(before, after, lambda x, y: self.net(x / 127.5 - 1, y / 127.5 - 1), same=0.0)
+
+    def facts(self) -> dict[str, Any]:
+        """The protocol's part."""
+        return {"name": "lpips-alex", "version": package_version("torchmetrics"), "sha256": sha256(self.path)}
+
+
+def ssim_facts() -> dict[str, Any]:
+    """The protocol's part."""
+    return {"name": "ssim", "version": package_version("torchmetrics"), "window": 11, "sigma": 1.5, "range": 255}
+
+
+def _each(before: Tensor, after: Tensor, measure: Callable[[Tensor, Tensor], Tensor], same: float) -> Tensor:
+    """`measure` of one pair at a time in float32; of identical pictures it is `same` without its rounding."""
+    with torch.no_grad():
+        values = [same if x.equal(y) else float(measure(x[None].float(), y[None].float())) for x, y in zip(before, after, strict=True)]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _same_shape(before: Tensor, after: Tensor, smallest: int) -> None:
+    for pictures in (before, after):
+        if pictures.dtype != torch.uint8 or pictures.ndim != 4 or pictures.shape[1] != 3:
+            raise ValueError(f"expected uint8 pictures (n, 3, h, w); got {pictures.dtype} {tuple(pictures.shape)}")
+    if before.shape != after.shape:
+        there, now = (f"{len(p)} of {p.shape[3]} x {p.shape[2]} pixels" for p in (before, after))
+        raise InputError(f"before and after cannot be compared: {there} and {now}; give pictures of the same prompts, seeds and size")
+    if min(before.shape[2:]) < smallest:
+        size = f"{before.shape[3]} x {before.shape[2]}"
+        raise InputError(f"pictures of {size} pixels are too small to compare; expected at least {smallest} on each side")
+
+
+def library() -> Any:
+    """torchmetrics; InputError where it is not installed."""
+    from eval.vision.weights import torchvision
+
+    torchvision()  # torchmetrics imports it whole
+    try:
+        import torchmetrics
+    except ImportError as error:
+        raise InputError('torchmetrics is not installed; install it with pip install "erase-concept[eval]"') from error
+    return torchmetrics
+
+
+def _lpips_network(features: dict[str, Tensor]) -> nn.Module:
+    """The network with these weights in AlexNet's place: torchmetrics itself can only download them."""
+    library()
+    from torchmetrics.functional.image.lpips import _LPIPS
+
+    network: nn.Module = _LPIPS(pretrained=True, net="alex", pnet_rand=True)
+    backbone = network.get_submodule("net")
+    # its slices number their layers as torchvision does
+    names = {f"features.{name.split('.', 1)[1]}": name for name in backbone.state_dict()}
+    absent = [name for name in names if name not in features]
+    if absent:
+        raise InputError(f"the AlexNet weights have no {absent[0]}; expected those of torchvision's alexnet")
+    backbone.load_state_dict({name: features[published] for published, name in names.items()})
+    return network.eval().requires_grad_(False)
+
+
+def _alexnet(path: Path) -> dict[str, Tensor]:
+    """AlexNet's weights by torchvision's names. A .pth is a pickle, so only the published one is opened."""
+    if not path.is_file():
+        raise InputError(f"AlexNet's weights for LPIPS are not at {path}; put torchvision's {ALEXNET} there, or name it with --lpips FILE")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            tensors: dict[str, Tensor] = load_file(path)
+            return tensors
+        except SafetensorError as error:
+            raise InputError(f"{path} is not a whole safetensors file ({error}); put it there again") from error
+    if not sha256(path).startswith(ALEXNET.split("-")[-1].removesuffix(".pth")):
+        raise InputError(f"{path} is not torchvision's {ALEXNET} (its hash differs); put that there again, or give a .safetensors file")
+    weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return weights

@@ -1,0 +1,247 @@
+"""Prompt sets -> rows, one a picture: from a CSV, TSV or JSONL file, a data set on the hub, templates, or a concept file.
+
+A row is what samples/prompts.jsonl of a run has: index, text, role, attributes, seed. Prompt sets are somebody's data and
+not part of this package. Knows no model: how a seed becomes noise is said elsewhere.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any, TextIO
+
+from erase.concepts import Concept, prompts
+from erase.errors import InputError
+from erase.files import sha256
+from eval.protocols import SLOT, Protocol, hint
+from eval.samples import ROLES, Row
+
+KINDS = {".csv": ",", ".tsv": "\t", ".jsonl": ""}
+DRAWN = (("evaluate", "evaluate"), ("implicit", "implicit"), ("evaluate-retain", "retain"))  # role, count in a protocol
+
+
+def protocol_rows(protocol: Protocol, concept: Concept | None = None, file: Path | None = None) -> tuple[list[Row], dict[str, Any]]:
+    """The rows of a protocol, a picture each, and the facts of its prompts for the report.
+
+    `file` is the user's prompt set and comes before any other source. `concept` says which prompts are to be forgotten
+    where that depends on it, and its domain. Facts: from, roles (role -> rows), sha256, and for files file and seed_column.
+    """
+    rows, facts = _drawn(protocol, concept) if file is None and protocol.prompts_from != "file" else _filed(protocol, file)
+    rows = _with_roles(protocol, rows, concept)
+    rows = spread(rows, () if facts.get("seed_column") else protocol.seeds or (0,), protocol.images)
+    roles = {role: sum(row["role"] == role for row in rows) for role in ROLES}
+    return rows, facts | {"roles": roles}
+
+
+def read_prompt_set(
+    path: Path,
+    prompt_column: str = "prompt",
+    seed_columns: Sequence[str] = (),
+    role: str = "evaluate",
+    role_column: str | None = None,
+) -> list[Row]:
+    """The rows of a .csv, .tsv or .jsonl file in UTF-8; what is in other columns, where they are filled, are attributes.
+
+    The seed is in the first of `seed_columns` that is there, and 0 where none is asked for. InputError for a column that
+    is not there, an empty prompt, a seed that is no whole number and a row of another width, each with file and line.
+    """
+    rows: list[Row] = []
+    seed_column: str | None = None
+    for where, record in _records(path):
+        if not rows:
+            for column in (prompt_column, *([role_column] if role_column else [])):
+                _column(path, [column], list(record))
+            seed_column = _column(path, seed_columns, list(record)) if seed_columns else None
+        rows.append(_row(where, record, len(rows), prompt_column, seed_column, role, role_column))
+    if not rows:
+        raise InputError(f"{path}: has no prompts; expected a line for each, below the line with the columns")
+    return rows
+
+
+def seed_column(path: Path, columns: Sequence[str]) -> str | None:
+    """Which of the columns a prompt set has its seeds in."""
+    _, first = next(_records(path))
+    return next((column for column in columns if column in first), None)
+
+
+def columns_of(path: Path) -> list[str]:
+    """The columns of a prompt set; InputError where it holds nothing."""
+    first = next(_records(path), None)
+    if first is None:
+        raise InputError(f"{path}: has no prompts; expected a line for each, below the line with the columns")
+    return list(first[1])
+
+
+def fetch_prompt_set(repo: str, file: str) -> Path:
+    """A file of a data set on the hub, in the hub's own cache; InputError where it is not to be had."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo, file, repo_type="dataset"))
+    except Exception as error:  # the hub's client raises a dozen kinds; each means that the file is not to be had
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+        raise InputError(
+            f"{file} of the data set {repo} could not be fetched from the hub ({reason}); give it with --prompts FILE"
+        ) from error
+
+
+def expand(templates: Sequence[str], vocabulary: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Every template with every combination of its words, and what was filled in (slot -> word).
+
+    In a fixed order: template by template, and the slot that the vocabulary names last changes fastest. Words stand as
+    they are: published prompts say "A Architectures image", and a corrected article would be another prompt.
+    """
+    for template in templates:
+        used = [slot for slot in vocabulary if slot in SLOT.findall(template)]
+        for words in product(*(vocabulary[slot] for slot in used)):
+            values = dict(zip(used, words, strict=True))
+            yield SLOT.sub(lambda found, values=values: values[found[1]], template), values  # type: ignore[misc]
+
+
+def spread(rows: Sequence[Row], seeds: Sequence[int], images: int = 1) -> list[Row]:
+    """Every row with each of the seeds (none: its own), `images` times, numbered anew; a prompt's pictures lie together."""
+    many = (row | {"seed": seed} for row in map(dict, rows) for seed in seeds or (row["seed"],) for _ in range(images))
+    return [row | {"index": index} for index, row in enumerate(many)]
+
+
+# --- sources --------------------------------------------------------------------------------------------------------
+
+
+def _filed(protocol: Protocol, file: Path | None) -> tuple[list[Row], dict[str, Any]]:
+    facts: dict[str, Any] = {"from": "file"}
+    if file is None and not protocol.hub:
+        what = (
+            f'the protocol "{protocol.name}" needs the prompt set {protocol.file}, which is somebody\'s data and not part of this package'
+        )
+        raise InputError(f"{what}; get it from {protocol.where} and give it with --prompts FILE")
+    if file is None:
+        facts["hub"] = protocol.hub
+        file = fetch_prompt_set(protocol.hub, protocol.hub_file)
+    has_roles = not (protocol.role or protocol.role_from)
+    rows = read_prompt_set(file, protocol.column, protocol.seed_columns, role_column="role" if has_roles else None)
+    facts |= {"file": file.name, "sha256": sha256(file)}
+    return rows, facts | ({"seed_column": seed_column(file, protocol.seed_columns)} if protocol.seed_columns else {})
+
+
+def _drawn(protocol: Protocol, concept: Concept | None) -> tuple[list[Row], dict[str, Any]]:
+    if protocol.prompts_from == "templates":
+        texts = expand(protocol.templates, protocol.vocabulary or {})
+        rows: list[Row] = [_made(text, "evaluate", attributes) for text, attributes in texts]
+    elif concept is None:
+        raise InputError(f'the protocol "{protocol.name}" takes its prompts from a concept; say which one with --concept')
+    else:
+        drawn = [prompt for role, count in DRAWN for prompt in prompts(concept, role, getattr(protocol, count))]
+        rows = [_made(prompt.text, prompt.role, prompt.attributes) for prompt in drawn]
+    lines = "\n".join(json.dumps([row["text"], row["role"]], ensure_ascii=False) for row in rows)
+    return rows, {"from": protocol.prompts_from, "sha256": hashlib.sha256(lines.encode()).hexdigest()}
+
+
+def _made(text: str, role: str, attributes: Mapping[str, str], seed: int = 0) -> dict[str, Any]:
+    return {"index": 0, "text": text, "role": role, "attributes": dict(attributes), "seed": seed}
+
+
+def _with_roles(protocol: Protocol, rows: Sequence[Row], concept: Concept | None) -> list[Row]:
+    """What the protocol says about roles; a prompt that means the concept also says which concept of its domain."""
+    if protocol.role_from:
+        rows = _by_concept(protocol, rows, concept)
+    elif protocol.role:
+        rows = [dict(row) | {"role": protocol.role} for row in rows]
+    if concept is None:
+        return list(rows)
+    meant = {concept.domain: concept.words[0]}
+    return [dict(row) | {"attributes": meant | row["attributes"]} if row["role"] != "evaluate-retain" else row for row in rows]
+
+
+def _by_concept(protocol: Protocol, rows: Sequence[Row], concept: Concept | None) -> list[Row]:
+    """Role "evaluate" where one of the attributes `role_from` is the concept, "evaluate-retain" elsewhere."""
+    members = {row["attributes"].get(slot, "") for row in rows for slot in protocol.role_from} - {""}
+    words = {word.casefold() for word in (concept.name, *concept.words)} if concept else set()
+    if not any(member.casefold() in words for member in members):
+        given = f'"{concept.name}" is none of them{hint(concept.name, sorted(members))}' if concept else "no concept is given"
+        raise InputError(f'the protocol "{protocol.name}" measures {", ".join(sorted(members))}; {given}; give one with --concept')
+    meant = [any(row["attributes"].get(slot, "").casefold() in words for slot in protocol.role_from) for row in rows]
+    return [dict(row) | {"role": "evaluate" if yes else "evaluate-retain"} for row, yes in zip(rows, meant, strict=True)]
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each record begins ("file, line 7"), and its columns with their values."""
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise InputError(f"{path}: is of an unknown kind; expected a prompt set that ends in {', '.join(KINDS)}")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from _table(path, file, KINDS[kind]) if KINDS[kind] else _objects(path, file)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such prompt set; give the path of a file that ends in {', '.join(KINDS)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as text in UTF-8 ({error}); save it as UTF-8") from None
+
+
+def _table(path: Path, file: TextIO, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    reader = csv.reader(file, delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        columns = next(reader, [])
+        twice = sorted({column for column in columns if columns.count(column) > 1})
+        if twice:
+            raise InputError(f'{path}: names the column "{twice[0]}" twice; rename one of the two')
+        line = reader.line_num + 1
+        for cells in reader:
+            if cells and len(cells) != len(columns):
+                what = f"{path}, line {line}: has {len(cells)} cells for {len(columns)} columns"
+                raise InputError(f"{what}; a prompt that holds a separator or a line break stands in double quotes")
+            if cells:
+                yield f"{path}, line {line}", dict(zip(columns, cells, strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}, line {line}: is not a table ({error}); look for a quotation mark that is never closed") from None
+
+
+def _objects(path: Path, file: TextIO) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, line in enumerate(file, 1):
+        try:
+            record = json.loads(line) if line.strip() else None
+        except ValueError as error:
+            raise InputError(f"{path}, line {number}: is not JSON ({error}); mend or remove that line") from None
+        if record is not None and not isinstance(record, dict):
+            raise InputError(f'{path}, line {number}: is not an object; expected {{"prompt": "...", ...}}')
+        if record is not None:
+            yield f"{path}, line {number}", record
+
+
+def _column(path: Path, wanted: Sequence[str], columns: Sequence[str]) -> str:
+    """The first of the wanted columns that is there."""
+    found = next((column for column in wanted if column in columns), None)
+    if found is None:
+        expected = " or ".join(f'"{column}"' for column in wanted)
+        close = next(filter(None, (hint(column, columns) for column in wanted)), "")
+        raise InputError(
+            f"{path}: has no column {expected}{close}; it has {', '.join(columns) or 'none'}: rename one, or give another file"
+        )
+    return found
+
+
+def _row(
+    where: str, record: Mapping[str, Any], index: int, prompt_column: str, seed_column: str | None, role: str, role_column: str | None
+) -> dict[str, Any]:
+    text, seed = record.get(prompt_column), record.get(seed_column, "") if seed_column else 0
+    role = str(record.get(role_column, "")).strip() if role_column else role
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f'{where}: the prompt (column "{prompt_column}") is empty or no text; every row needs one')
+    if isinstance(seed, bool) or not re.fullmatch(r"[0-9]{1,18}", str(seed).strip()):
+        raise InputError(f'{where}: the seed (column "{seed_column}") is "{seed}"; expected a whole number from 0, of at most 18 digits')
+    if role not in ROLES:
+        raise InputError(f'{where}: the role (column "{role_column}") is "{role}"{hint(role, ROLES)}; allowed: {", ".join(ROLES)}')
+    nested = record.get("attributes")
+    named = {name for name in (prompt_column, seed_column, role_column, "attributes", "index", "") if name is not None}
+    others = {name: value for name, value in record.items() if name not in named} | (nested if isinstance(nested, dict) else {})
+    attributes = {name: str(value).strip() for name, value in others.items() if value is not None and str(value).strip()}
+    return {"index": index, "text": text.strip(), "role": role, "attributes": attributes, "seed": int(seed)}

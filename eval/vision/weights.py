@@ -1,0 +1,82 @@
+"""Weights of networks like those of torchvision: files published under a part of their hash.
+
+Knows no network. Weights are looked for where torch.hub keeps them and are fetched to there; a file that is a pickle is opened
+only if it is the published one.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from erase.errors import InputError
+from erase.files import sha256
+from erase.torchvision_compat import REMEDY, torchvision
+
+__all__ = ["REMEDY", "Weights", "read_weights", "torchvision"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a file, its hash, and whether it is the published one."""
+
+    tensors: dict[str, Tensor]
+    sha256: str
+    published: bool
+
+
+def read_weights(url: str, given: Path | None, option: str) -> Weights:
+    """The weights published at `url` (its file name ends in -HASH.pth): `given`, else torch.hub's copy, else fetched.
+
+    `given` may be that file or any .safetensors file. `option` is what a message calls it, e.g. "--inception FILE".
+    InputError where there are none, or others than these in a .pth.
+    """
+    name = url.rsplit("/", 1)[-1]
+    path = given or _copy(url, name, option)
+    if not path.is_file():
+        raise InputError(f"{path} is no file; {option} expects {name} as published, or the same weights as .safetensors")
+    digest = sha256(path)
+    published = digest.startswith(_prefix(name))
+    if path.suffix == ".safetensors":
+        return Weights(_safe(path), digest, published)
+    if not published:
+        raise InputError(
+            f"{path} is not the published {name} (its hash differs); put that one there, or give a .safetensors file as {option}"
+        )
+    tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return Weights(tensors, digest, published)
+
+
+def _copy(url: str, name: str, option: str) -> Path:
+    """Where torch.hub keeps such files; fetched if it is not there, and checked against the hash in its name."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if path.is_file():
+        return path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=_prefix(name), progress=sys.stderr.isatty())
+    except (OSError, RuntimeError, HTTPException) as error:  # no network, no room, a torn or a wrong file
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{path} is not there and cannot be fetched ({reason}); put {name} there, or name it with {option}") from error
+    return path
+
+
+def _prefix(name: str) -> str:
+    """The start of its SHA-256 in the name of a published file."""
+    return name.removesuffix(".pth").rsplit("-", 1)[-1]
+
+
+def _safe(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors: dict[str, Tensor] = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path} is not a whole safetensors file ({error}); put it there again") from error
+    return tensors
