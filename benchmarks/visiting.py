@@ -64,7 +64,7 @@ def worker_of(pid: int) -> int:
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             parent = int(path.read_text().rpartition(")")[2].split()[1])
-            if parent == pid and b"ui.worker" in (path.parent / "cmdline").read_bytes():
+            if parent == pid and b"ui.web.drawing.worker" in (path.parent / "cmdline").read_bytes():
                 return int(path.parent.name)
     return 0
 

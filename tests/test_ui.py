@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ui.cli.main import main
-from ui.page import opened
+from ui.web.page import opened
 
 pytest.importorskip("gradio")
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,7 +111,7 @@ def test_closing_the_page_ends_its_worker(tmp_path):
 
 
 def test_the_page_knows_no_gradio_until_it_is_opened():
-    code = "import sys, ui.page, ui.compare, ui.evidence; print(*(name for name in sys.argv[1:] if name in sys.modules))"
+    code = "import sys, ui.web.page, ui.web.compare.tab, ui.web.evidence.tab\nprint(*(name for name in sys.argv[1:] if name in sys.modules))"
     heavy = ["gradio", "diffusers", "transformers", "nudenet"]
     done = subprocess.run([sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from erase.errors import InputError
-from ui.access import Rate, check_address, guard, handed_in, inside, loopback, model_source, read_auth
-from ui.door import BODY, Door, refusal
+from ui.web.security.access import Rate, check_address, guard, handed_in, inside, loopback, model_source, read_auth
+from ui.web.security.request_filter import BODY, Door, refusal
 
 # --- who --------------------------------------------------------------------------------------------------------------
 

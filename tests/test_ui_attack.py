@@ -18,18 +18,18 @@ from erase.errors import InputError
 from erase.files import write_json
 from eval.attacks.registry import ATTACKS, QUICK
 from eval.attacks.status import STANDING, Standing, note
-from ui.attack import build
-from ui.attack_form import inputs_of, wish_of
-from ui.attack_view import absent, foreseen, head, planned, result
-from ui.attacking import OPTIONS, Wish, arguments_of, attackable, estimate, families, job_of, start
 from ui.cli.main import main
-from ui.context import Page
-from ui.drawing import Drawing
-from ui.entries import FAILED, RUNNING, WAITING, Entry
-from ui.jobs import Jobs
-from ui.owners import claim
-from ui.reports import report_frame
-from ui.watching import choices, queue, watched
+from ui.web.context import Page
+from ui.web.drawing.queue import Drawing
+from ui.web.erase.watch import choices, queue, watched
+from ui.web.evidence.attack_form import inputs_of, wish_of
+from ui.web.evidence.attack_handlers import OPTIONS, Wish, arguments_of, attackable, estimate, families, job_of, start
+from ui.web.evidence.attack_tab import build
+from ui.web.evidence.attack_view import absent, foreseen, head, planned, result
+from ui.web.evidence.handlers import report_frame
+from ui.web.jobs.entry import FAILED, RUNNING, WAITING, Entry
+from ui.web.jobs.queue import Jobs
+from ui.web.security.owners import claim
 
 LONG = 300.0
 SEAT = {"visitor": "v", "job": ""}

@@ -20,19 +20,19 @@ from PIL import Image
 
 from erase.concepts import load_concept, prompts
 from erase.errors import InputError
-from ui.access import Rate
-from ui.choices import OWN, concept_of, erased, erased_runs, examples, first_choice, original_of, surprise
-from ui.comparing import Asked, Shown, again, compare, order_of, pairs_of, status
-from ui.context import Page
-from ui.drawing import Drawing
-from ui.jobs import Jobs
-from ui.keep import archive, settings, sheet
-from ui.orders import Drawn, Look, Order
-from ui.owners import claim
-from ui.pictures import address, grid, hidden, image_of, said
-from ui.shelf import Comparison, Document, Shelf, links
-from ui.suggest import first, settings_for, surprise_for
-from ui.tally import counted, tally_table
+from ui.web.compare.handlers import Asked, Shown, again, compare, order_of, pairs_of, status
+from ui.web.compare.suggestions import first, settings_for, surprise_for
+from ui.web.compare.tally import counted, tally_table
+from ui.web.context import Page
+from ui.web.drawing.archive import archive, settings, sheet
+from ui.web.drawing.order import Drawn, Look, Order
+from ui.web.drawing.pictures import address, grid, hidden, image_of, said
+from ui.web.drawing.queue import Drawing
+from ui.web.drawing.shelf import Comparison, Document, Shelf, links
+from ui.web.jobs.queue import Jobs
+from ui.web.runs import OWN, concept_of, erased, erased_runs, examples, first_choice, original_of, surprise
+from ui.web.security.access import Rate
+from ui.web.security.owners import claim
 
 STAR = asdict(load_concept("star"))
 

@@ -16,14 +16,15 @@ from erase.concepts import load_concept, read_concept
 from erase.errors import InputError
 from erase.pipeline.job import Job
 from ui.cli.flags import add_flags, chosen_method
-from ui.context import Page
-from ui.erase_form import about, filled, wish_of
-from ui.erasing import FIRST, OWN, SETTINGS, Wish, command_of, concept_for, concepts, start, visible
-from ui.exporting import KEPT, export
-from ui.forms import form
-from ui.jobs import Jobs
-from ui.prompts import texts
-from ui.watching import again, choices, look, own, queue, run_of, seated, secret, stop, watched
+from ui.web.context import Page
+from ui.web.erase.export import KEPT, export
+from ui.web.erase.form import about, filled, wish_of
+from ui.web.erase.handlers import FIRST, OWN, SETTINGS, Wish, command_of, concept_for, concepts, start, visible
+from ui.web.erase.prompts import texts
+from ui.web.erase.watch import again, choices, look, queue, run_of, stop, watched
+from ui.web.forms import form
+from ui.web.jobs.queue import Jobs
+from ui.web.visitor import own, seated, secret
 
 STEPS = [field.name for field in form(chosen_method([]))]
 

@@ -12,12 +12,22 @@ import pytest
 from page_runs import measured_run, report
 
 from erase.errors import InputError
-from ui.context import Page
-from ui.drawing import Drawing
-from ui.evidence import one, several
-from ui.jobs import Jobs
-from ui.owners import claim, of_others
-from ui.reports import beside, folder_of, measure, measured, pictures_done, protocol_choices, protocol_words, report_frame, reported
+from ui.web.context import Page
+from ui.web.drawing.queue import Drawing
+from ui.web.evidence.handlers import (
+    beside,
+    folder_of,
+    measure,
+    measured,
+    pictures_done,
+    protocol_choices,
+    protocol_words,
+    report_frame,
+    reported,
+)
+from ui.web.evidence.tab import one, several
+from ui.web.jobs.queue import Jobs
+from ui.web.security.owners import claim, of_others
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from erase.errors import InputError
 from erase.methods import METHODS, make_method
 from erase.options import option
 from erase.pipeline import Job
-from ui.forms import UNSET, changed, control, flags, form, preset_values, presets, typed
+from ui.web.forms import UNSET, changed, control, flags, form, preset_values, presets, typed
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from page_runs import erased_run, measured_run
 
 from erase.errors import InputError
 from erase.run import append_lines
-from ui.context import Page
-from ui.inside import HEADS, NONE, OLD, inside_of, known
-from ui.plots import METRICS, shown, unet_map
-from ui.unet import TYPES, Cell, block_of, cells, parameters, read_layers, summary, type_of
+from ui.web.context import Page
+from ui.web.inside.layers import TYPES, Cell, block_of, cells, parameters, read_layers, summary, type_of
+from ui.web.inside.tab import HEADS, NONE, OLD, inside_of, known
+from ui.web.inside.unet_map import METRICS, shown, unet_map
 
 ATTN = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 OUT = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.bias"

@@ -14,9 +14,9 @@ import pytest
 
 from erase.errors import InputError
 from erase.run import Run, list_runs
-from ui.entries import DONE, FAILED, RUNNING, STOPPED, WAITING, read_entries
-from ui.jobs import Jobs
-from ui.processes import PACKAGES, command, environment, last_line
+from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, WAITING, read_entries
+from ui.web.jobs.process import PACKAGES, command, environment, last_line
+from ui.web.jobs.queue import Jobs
 
 SMALL = ["--forget-count", "8", "--retain-count", "8", "--evaluate-count", "4", "--sampling-steps", "2", "--sampling-batch", "8"]
 

@@ -11,10 +11,10 @@ from page_runs import OPTIONS, measured_run, report
 from PIL import Image
 
 from erase.run import Run, append_lines
-from ui.amounts import duration, estimated, size
-from ui.entries import DONE, FAILED, RUNNING, STOPPED, WAITING, Entry
-from ui.live import NOTHING, line, strip, view
-from ui.progress import STAGES, preview, read_progress, seconds_left
+from ui.web.erase.view import NOTHING, line, strip, view
+from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, WAITING, Entry
+from ui.web.jobs.progress import STAGES, preview, read_progress, seconds_left
+from ui.web.units import duration, estimated, size
 
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 2, "sampling_steps": 5, "guidance": 4.0, "sampling_batch": 2}
 METHOD = {"steps": 10, "batch": 2, "unlearn": "anchor", "anchor_pictures": True, "sensitivity_batches": 3}

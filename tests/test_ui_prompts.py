@@ -6,7 +6,7 @@ import pytest
 
 from erase.concepts import list_concepts, load_concept, prompts, read_concept
 from erase.errors import InputError
-from ui.prompts import TEXTS, _lines, concept_toml, edited, examples, texts
+from ui.web.erase.prompts import TEXTS, _lines, concept_toml, edited, examples, texts
 
 FREE = ["Van Gogh style", "a church", "blood"]
 ALL = [*(concept.name for concept in list_concepts()), *FREE]

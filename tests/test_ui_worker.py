@@ -17,9 +17,9 @@ from erase.concepts import load_concept
 from erase.diffusion import open_model
 from erase.errors import InputError
 from erase.images import make_images
-from ui.drawing import Drawing
-from ui.orders import Order
-from ui.studio import Stopped, Studio
+from ui.web.drawing.models import Stopped, Studio
+from ui.web.drawing.order import Order
+from ui.web.drawing.queue import Drawing
 
 STAR = asdict(load_concept("star"))
 

@@ -12,7 +12,7 @@ from ui.cli.flags import PROGRAM, Parser
 
 def ui(given: list[str]) -> int:
     """Open the web page: compare, erase, read the evidence. On this machine only, unless told otherwise."""
-    from ui.page import serve
+    from ui.web.page import serve
 
     examples = f"""examples:
   {PROGRAM} ui                                             this machine only
@@ -37,7 +37,7 @@ def ui(given: list[str]) -> int:
     folders, names = _allowed(options.models)
     if not 0 < options.memory < 4096:
         raise InputError(f"--memory is {options.memory:g}; expected GiB, more than 0")
-    from ui.access import read_auth
+    from ui.web.security.access import read_auth
 
     serve(
         runs=options.runs, host=options.host, port=options.port, share=options.share, auth=read_auth(options.auth), allowed=folders,
@@ -48,7 +48,7 @@ def ui(given: list[str]) -> int:
 
 def _allowed(given: Sequence[str]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Folders, and names on the hub; InputError for what is neither."""
-    from ui.access import HUB
+    from ui.web.security.access import HUB
 
     folders = [Path(text).expanduser() for text in given if Path(text).expanduser().is_dir()]
     names = [text for text in given if not Path(text).expanduser().is_dir()]

@@ -1,0 +1,76 @@
+"""The process that draws for the page: orders as lines of JSON on standard input, pictures as lines of JSON on standard output.
+
+    python -m ui.web.drawing.worker --device cpu --memory 4000000000
+
+One order at a time. Ends when its standard input does, so that no worker outlives its page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from erase.errors import InputError
+from ui.web.drawing.models import Stopped, Studio
+
+Orders = queue.Queue[Mapping[str, Any]]
+
+
+def main() -> None:
+    """Serve orders until standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--memory", type=int, default=4 * 2**30, help="bytes of models kept loaded")
+    options = parser.parse_args()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a library prints is no answer
+
+    def say(event: str, **facts: Any) -> None:
+        answers.write(json.dumps({"event": event, **facts}) + "\n")
+        answers.flush()
+
+    studio, orders = Studio(options.device, options.memory, say), Orders()
+    threading.Thread(target=_listen, args=(studio, orders), daemon=True).start()
+    _warm()
+    while True:
+        _serve(studio, orders.get())
+
+
+def _listen(studio: Studio, orders: Orders) -> None:
+    """Orders wait for the main thread; a stop acts at once; the end of the input ends the process, whatever it is doing."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "stop":
+            studio.stop(request["number"])
+        else:
+            orders.put(request)
+    os._exit(0)
+
+
+def _warm() -> None:
+    """Import what every order needs, while nobody waits for it."""
+    import eval.vision.judge  # noqa: F401
+
+
+def _serve(studio: Studio, order: Mapping[str, Any]) -> None:
+    """Draw, and say in one line what went wrong."""
+    try:
+        studio.draw(order)
+    except Stopped:
+        studio.say("failed", note="stopped")
+    except InputError as error:
+        studio.say("failed", note=str(error))
+    except (MemoryError, RuntimeError) as error:  # torch's own for a card that is full
+        studio.models.clear()
+        why = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        studio.say("failed", note=f"the model could not draw ({why}); choose fewer pictures or another model")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""The queue of jobs: one at a time, each in a process of its own, kept on disk. Knows the command and no page.
+
+`<runs>/.ui/queue.json` holds every job; a page that starts again goes on with it. A stopped job is the same command again:
+the run folder knows where it was.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import filelock
+
+from erase.errors import InputError
+from erase.run import disk_errors
+from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, STOPPING, WAITING, Entry, read_entries, write_entries
+from ui.web.jobs.process import GRACE, Process, interrupt, last_line, start
+from ui.web.jobs.progress import read_progress
+from ui.web.security.owners import claim
+
+KEPT = 200  # ended jobs that are remembered
+
+
+class Jobs:
+    """The queue of one runs folder; `close` stops the running job so that it goes on at the next start. A context manager.
+
+    `limit` bounds the jobs in the line, `each` those of one owner. One page at a time has the queue of a folder.
+    """
+
+    def __init__(self, root: Path, limit: int = 32, each: int = 8) -> None:
+        self.home = root / ".ui"
+        self.limit, self.each = limit, each
+        with disk_errors(root):
+            (self.home / "logs").mkdir(parents=True, exist_ok=True)
+        self._lock = filelock.FileLock(self.home / ".lock", thread_local=False)
+        try:
+            self._lock.acquire(blocking=False)
+        except filelock.Timeout:
+            raise InputError(f"another page already serves {root}; open that one, or give another --runs") from None
+        self._changed = threading.Condition()
+        self._process: Process | None = None
+        self._closing = False
+        self._entries = {entry.id: entry for entry in read_entries(self.home / "queue.json")}
+        self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
+        self._thread.start()
+
+    # --- what the page asks -----------------------------------------------------------------------------------------
+
+    def entries(self) -> list[Entry]:
+        """Every job, in the order of the line."""
+        with self._changed:
+            return list(self._entries.values())
+
+    def get(self, id: str | None) -> Entry | None:
+        with self._changed:
+            return self._entries.get(id or "")
+
+    def ahead(self, id: str) -> int:
+        """How many jobs come before this one."""
+        active = [entry.id for entry in self.entries() if entry.active]
+        return active.index(id) if id in active else 0
+
+    def log(self, id: str) -> Path:
+        """What the job's process printed."""
+        return self.home / "logs" / f"{id}.txt"
+
+    # --- what the page does -----------------------------------------------------------------------------------------
+
+    def add(self, arguments: Sequence[str], output: Path, title: str, owner: str = "") -> Entry:
+        """Put a command at the end of the line; InputError where the line is too long, or the folder is in it already."""
+        entry = Entry(uuid4().hex, title, tuple(arguments), str(output), owner, asked=time.time())
+        with self._changed:
+            self._check_room(entry)
+            claim(self.home, entry.run.name, owner)
+            return self._put(entry)
+
+    def again(self, id: str) -> Entry:
+        """Put a job that has ended at the end of the line once more: a stopped or failed one goes on where it was."""
+        with self._changed:
+            entry = self._entries[id]
+            if entry.active:
+                return entry
+            self._check_room(entry)
+            del self._entries[id]
+            return self._put(replace(entry, state=WAITING, message="", asked=time.time(), started=0.0, ended=0.0))
+
+    def stop(self, id: str) -> Entry:
+        """Take a job out of the line, or interrupt it. Returns at once; the job needs a moment to write its last files."""
+        with self._changed:
+            entry = self._entries[id]
+            if entry.state == WAITING:
+                entry = self._change(id, state=STOPPED, message="taken out of the line", ended=time.time())
+                with suppress(OSError):  # its folder, if nothing is in it yet
+                    Path(entry.output).rmdir()
+            elif entry.state == RUNNING:
+                entry = self._change(id, state=STOPPING)
+                interrupt(self._process)
+            return entry
+
+    def wait(self, id: str, seconds: float) -> Entry:
+        """The job when it has ended, or as it is after so many seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._entries[id].active, seconds)
+            return self._entries[id]
+
+    def close(self) -> None:
+        """Stop the running job and leave it in the line for the next start."""
+        with self._changed:
+            self._closing = True
+            interrupt(self._process)
+            self._changed.notify_all()
+        self._thread.join()
+        self._lock.release()
+
+    def __enter__(self) -> Jobs:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- the one thread that runs jobs ------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (entry := self._next()) is not None:
+            try:
+                self._until_free(entry)
+                status, said = self._run(entry)
+            except OSError as error:
+                status, said = 1, f"the job could not be started ({error}); mend that and let it go on"
+            with self._changed, suppress(InputError):  # a disk that is full: the line goes on in memory
+                self._process = None
+                self._end(entry.id, status, said)
+
+    def _next(self) -> Entry | None:
+        """The first job in the line, as running; None when the page closes."""
+        with self._changed:
+            while not self._closing:
+                first = next((entry for entry in self._entries.values() if entry.state == WAITING), None)
+                if first is not None:
+                    with suppress(InputError):
+                        self._change(first.id, state=RUNNING, started=time.time(), head=_share(first))
+                    return self._entries[first.id]
+                self._changed.wait()
+        return None
+
+    def _until_free(self, entry: Entry) -> None:
+        """Wait for a process of a page that died: it is about to stop, and holds the run folder until then."""
+        lock, end = Path(entry.output) / ".lock", time.monotonic() + GRACE
+        while lock.exists() and time.monotonic() < end:
+            with suppress(filelock.Timeout), filelock.FileLock(lock).acquire(timeout=1):
+                return
+            with self._changed:
+                if self._closing or self._entries[entry.id].state != RUNNING:
+                    return
+
+    def _run(self, entry: Entry) -> tuple[int, str]:
+        with self.log(entry.id).open("wb") as log:
+            with self._changed:
+                if self._closing or self._entries[entry.id].state == STOPPING:
+                    return 130, ""
+                self._process = process = start(entry.arguments, log)
+            status = process.wait()
+        return status, last_line(self.log(entry.id).read_text(encoding="utf-8", errors="replace"), status)
+
+    def _end(self, id: str, status: int, said: str) -> None:
+        asked = self._entries[id].state == STOPPING
+        if status == 0:
+            self._change(id, state=DONE, ended=time.time())
+        elif self._closing and not asked:
+            self._change(id, state=WAITING, started=0.0)
+        elif asked or status == 130:
+            self._change(id, state=STOPPED, message="stopped; it can go on where it was", ended=time.time())
+        else:
+            self._change(id, state=FAILED, message=said, ended=time.time())
+
+    def _check_room(self, entry: Entry) -> None:
+        line = [other for other in self._entries.values() if other.active]
+        own = [other for other in line if other.owner == entry.owner]
+        if len(line) >= self.limit or len(own) >= self.each:
+            whose = f"{len(own)} of them yours" if len(own) >= self.each else f"{self.limit} at most"
+            raise InputError(f"{len(line)} jobs wait already, {whose}; wait until one has ended, or stop one")
+        if any(other.output == entry.output for other in line):
+            raise InputError(f"{entry.name} is in the line already; wait until it has ended, or give another name")
+
+    def _put(self, entry: Entry) -> Entry:
+        ended = [other.id for other in self._entries.values() if not other.active]
+        for id in ended[: max(0, len(ended) - KEPT)]:
+            del self._entries[id]
+            self.log(id).unlink(missing_ok=True)
+        self._entries[entry.id] = entry
+        try:
+            return self._change(entry.id)
+        except InputError:
+            del self._entries[entry.id]
+            raise
+
+    def _change(self, id: str, **changes: Any) -> Entry:
+        """Change an entry, on disk too, and tell who waits. The caller holds the lock."""
+        self._entries[id] = replace(self._entries[id], **changes)
+        self._changed.notify_all()
+        with disk_errors(self.home):
+            write_entries(self.home / "queue.json", self._entries.values())
+        return self._entries[id]
+
+
+def _share(entry: Entry) -> float:
+    """Of the job's work that an earlier start has done."""
+    progress = read_progress(Path(entry.output))
+    return progress.share if progress else 0.0

@@ -1,0 +1,132 @@
+"""What may be compared: finished runs and their originals, concepts to look for, prompts to try. Reads run folders, draws nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from erase.concepts import EMBEDDED, Concept, list_concepts, load_concept, prompts
+from erase.errors import InputError
+from erase.run import Run, list_runs
+from ui.web.context import Page
+
+OWN = "as the run says"
+FIRST = "star"  # the concept of a first visit
+SMALL, LARGE = (25, 4.0), (50, 7.5)  # steps and guidance of the embedded model and of others
+EXAMPLES = {  # role -> what a prompt of it does, and how many are shown
+    "forget": ("names it", 3),
+    "evaluate": ("names it, held out", 3),
+    "implicit": ("describes it, held out", 3),
+    "evaluate-retain": ("to keep, held out", 3),
+}
+
+
+@dataclass(frozen=True)
+class Erased:
+    """An erased model: how it is called, where it is, what it was made from, what was erased, and how its run drew."""
+
+    label: str
+    source: str
+    original: str | None = None
+    concept: Mapping[str, Any] | None = None
+    steps: int = LARGE[0]
+    guidance: float = LARGE[1]
+
+
+def erased_runs(page: Page) -> list[str]:
+    """Names of the visitor's runs that have a model, newest first."""
+    folders = [folder for folder in visible_runs(page) if (folder / "model" / "model_index.json").is_file()]
+    return [folder.name for folder in sorted(folders, key=_changed, reverse=True)]
+
+
+def visible_runs(page: Page) -> list[Path]:
+    """The run folders that are not closed to the visitor."""
+    return [folder for folder in list_runs(page.runs) if folder.resolve() not in page.closed]
+
+
+def _changed(folder: Path) -> int:
+    """When a run last came further. Not the model's own time: its files may be copies with the times of others."""
+    noted = [path.stat().st_mtime_ns for name in ("stages.json", "options.json") if (path := folder / name).is_file()]
+    return max(noted, default=0)
+
+
+def first_choice(page: Page) -> str | None:
+    """The newest run of the embedded model, which draws in a second; else the newest."""
+    names = erased_runs(page)
+    return next((name for name in names if Run.read(page.runs / name).options.get("model") == "demo"), next(iter(names), None))
+
+
+def erased(page: Page, given: str) -> Erased:
+    """One of the chosen models: the name of a run, or what was typed; InputError for what may not be opened."""
+    if given in erased_runs(page):
+        return _of_run(page.runs / given)
+    source = page.model(given)
+    folder = Path(source)
+    if folder.name == "model" and (folder.parent / "options.json").is_file():
+        return _of_run(folder.parent)
+    steps, guidance = SMALL if source in EMBEDDED else LARGE
+    return Erased(folder.name if folder.exists() else source, source, None, None, steps, guidance)
+
+
+def _of_run(folder: Path) -> Erased:
+    options = Run.read(folder).options
+    sampling = options.get("sampling") or {}
+    steps, guidance = sampling.get("steps") or LARGE[0], sampling.get("guidance")
+    concept = options.get("concept_file")
+    return Erased(
+        folder.name, str(folder / "model"), options.get("model"), concept, int(steps), LARGE[1] if guidance is None else float(guidance)
+    )
+
+
+def original_of(page: Page, given: str, chosen: Sequence[Erased]) -> str:
+    """The original to compare with: the one that was typed, else that of the first run that knows its own, else the embedded model."""
+    if given not in ("", OWN):
+        return page.model(given)
+    found = {model.original for model in chosen if model.original}
+    if len(found) > 1:
+        raise InputError(f"the chosen runs were made from different originals ({', '.join(sorted(found))}); choose one under Original")
+    if chosen and not found:
+        raise InputError(f"{chosen[0].label} does not say what it was made from; choose its original under Original")
+    return found.pop() if found else "demo"
+
+
+def concept_of(given: str, chosen: Sequence[Erased]) -> dict[str, Any] | None:
+    """What to look for, as asdict has it: the concept that was chosen, else that of the first run, else that of a first visit."""
+    if given not in ("", OWN):
+        if given not in concept_names():  # a path would read any file
+            raise InputError(f"{given[:80]!r} is none of the concepts here; choose one from the list")
+        return asdict(load_concept(given))
+    if chosen:
+        return next((dict(model.concept) for model in chosen if model.concept), None)
+    return asdict(load_concept(FIRST))
+
+
+@cache
+def concept_names() -> tuple[str, ...]:
+    """The shipped concepts."""
+    return tuple(concept.name for concept in list_concepts())
+
+
+def examples(concept: Mapping[str, Any] | None, seed: int = 0) -> list[tuple[str, str]]:
+    """(what it does: prompt, prompt) of each role of a concept, held-out ones included."""
+    if concept is None:
+        return []
+    known = _concept(concept)
+    return [(f"{said}: {p.text}", p.text) for role, (said, n) in EXAMPLES.items() for p in prompts(known, role, n, seed)]
+
+
+def surprise(concept: Mapping[str, Any] | None, seed: int) -> str:
+    """A prompt to keep, another one for each seed."""
+    known = _concept(concept) if concept is not None else load_concept(FIRST)
+    return Random(seed).choice(prompts(known, "retain", 200)).text
+
+
+def _concept(record: Mapping[str, Any]) -> Concept:
+    """A concept from options.json, where tuples became lists."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+    values["vocabulary"] = {slot: tuple(words) for slot, words in record.get("vocabulary", {}).items()}
+    return Concept(**values)

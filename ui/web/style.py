@@ -1,0 +1,133 @@
+"""How the page looks: one theme, one style sheet, light and dark. Strings only; colours of charts are eval.rendering.charts's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eval.rendering.charts import COLOURS
+from eval.rendering.html import DARK
+
+FONT = ["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"]
+MONO = ["ui-monospace", "SFMono-Regular", "DejaVu Sans Mono", "monospace"]
+
+
+def theme() -> Any:
+    """Fonts of the system: nothing is fetched from elsewhere."""
+    import gradio as gr
+
+    made = gr.themes.Default(primary_hue="blue", secondary_hue="blue", neutral_hue="slate", font=FONT, font_mono=MONO)
+    return made.set(
+        button_primary_background_fill="#2a5db0",
+        button_primary_background_fill_hover="#234f96",
+        button_primary_background_fill_dark="#2a5db0",
+        button_primary_background_fill_hover_dark="#3568bd",
+        button_primary_text_color="white",
+        block_info_text_color="#4b5563",
+        block_info_text_color_dark="#b6bec9",
+        body_text_color_subdued="#4b5563",
+        body_text_color_subdued_dark="#b6bec9",
+        input_placeholder_color="#6b7280",
+        input_placeholder_color_dark="#a3acb7",
+    )
+
+
+def css() -> str:
+    """The style sheet."""
+    light, dark = ("".join(f"--{name}:{value};" for name, value in colours.items()) for colours in (COLOURS, DARK))
+    charts = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in COLOURS)
+    return f":root{{{light}}}.dark{{{dark}}}{charts}{SHEET}{JOBS}"
+
+
+SHEET = """
+.gradio-container{width:100%!important;max-width:1280px!important;margin:0 auto!important}
+#title{align-items:center;flex-wrap:nowrap}
+#title h1{font-size:1.5rem;margin:0;line-height:1.2}
+#title p{margin:2px 0 0;color:var(--muted)}
+#theme{flex:0 0 auto;min-width:0}
+#nothing{padding:14px 16px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
+#status p{margin:0 0 6px}
+progress{width:100%;height:8px;appearance:none;border:0;border-radius:4px;overflow:hidden;background:var(--grid);accent-color:var(--mark)}
+progress::-webkit-progress-bar{background:var(--grid)}progress::-webkit-progress-value{background:var(--mark)}
+progress::-moz-progress-bar{background:var(--mark)}
+progress:indeterminate{animation:wait 2s linear infinite;
+background:linear-gradient(90deg,var(--grid) 40%,var(--mark) 50%,var(--grid) 60%) 0/300% 100%}
+progress:indeterminate::-webkit-progress-bar{background:none}
+@keyframes wait{from{background-position:100% 0}to{background-position:0 0}}
+@media(prefers-reduced-motion:reduce){progress:indeterminate{animation:none}}
+.problem{border-left:4px solid var(--bad);padding:2px 0 2px 12px;color:var(--bad);font-weight:600;overflow-wrap:anywhere}
+.cards{display:grid;gap:12px;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr))}
+.cards.models-3{grid-template-columns:repeat(auto-fill,minmax(min(100%,370px),1fr))}
+.cards.models-4,.cards.models-5,.cards.models-6{grid-template-columns:1fr}
+.cards.models-1{grid-template-columns:repeat(auto-fit,minmax(140px,1fr))}
+.card{border:1px solid var(--grid);border-radius:8px;padding:8px 10px 10px;background:var(--paper);min-width:0}
+.card .seed{margin:0 0 6px;font-size:.78rem;color:var(--muted)}
+.pair{display:grid;grid-auto-columns:minmax(0,1fr);grid-auto-flow:column;gap:8px}
+.card figure{margin:0;min-width:0}
+.card img,.card .blank{display:block;width:100%;aspect-ratio:1;object-fit:contain}
+.card img,.card .blank{border:1px solid var(--grid);border-radius:4px}
+.card .blank{background:repeating-linear-gradient(45deg,transparent 0 8px,var(--grid) 8px 9px)}
+.card figcaption{font-size:.8rem;line-height:1.35;margin-top:5px;overflow-wrap:anywhere;color:var(--ink)}
+.card figcaption b+span{color:var(--muted);margin-left:.4em}
+.card .mark{display:block;font-weight:600}
+.mark.gone::before{content:"✓ "}.mark.there::before{content:"● "}
+.mark.erased.gone{color:var(--good)}.mark.erased.there{color:var(--bad)}.mark.original{color:var(--ink)}
+.card .note{color:var(--muted)}
+a.file{display:inline-block;margin:8px 16px 0 0;color:var(--mark);text-decoration:underline}
+.wide{overflow-x:auto}
+table.tally,table.runs{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums;color:var(--ink)}
+.tally th,.tally td,.runs th,.runs td{padding:5px 14px 5px 0;text-align:left;border-bottom:1px solid var(--grid);font-weight:400}
+.tally thead th,.runs thead th{color:var(--muted);font-weight:600;vertical-align:bottom}
+.tally small,.runs small{color:var(--muted)}
+.runs tbody th{font-weight:600;min-width:9em}
+.runs td,.runs th{font-size:.84rem;padding-right:12px}.runs td{white-space:nowrap}.runs td:nth-child(3){white-space:normal}
+table.plan{border-collapse:collapse;font-size:.86rem;color:var(--ink);width:100%}
+.plan th,.plan td{padding:6px 14px 6px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid);font-weight:400}
+.plan thead th{color:var(--muted);font-weight:600}.plan tbody th{font-weight:600;white-space:nowrap}
+.notes{margin:.3em 0;padding-left:1.4em;overflow-wrap:anywhere}
+.frame{width:100%;height:78vh;min-height:480px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
+.chart{overflow-x:auto}.chart svg{width:100%;max-width:760px;height:auto;min-width:460px}
+.muted{color:var(--muted)}
+:focus-visible{outline:3px solid var(--mark)!important;outline-offset:2px}
+footer{display:none!important}
+@media(max-width:640px){#tabs .tab-container button{padding-left:7px;padding-right:7px;font-size:.92rem}
+.gradio-container{padding:8px!important}#title h1{font-size:1.25rem}.card{padding:6px 8px 8px}
+.plan :is(th,td):nth-child(2){display:none}}
+"""
+
+# The tabs Erase and Inside.
+JOBS = """
+.job{margin:0 0 4px;font-size:1.1rem;font-weight:600}
+.badge{display:inline-block;margin-left:8px;padding:1px 10px;border-radius:999px;border:1px solid var(--muted);color:var(--ink);
+ font-size:.78rem;font-weight:600;vertical-align:middle}
+.badge.running,.badge.stopping{border-color:var(--mark);color:var(--mark)}
+.badge.done{border-color:var(--good);color:var(--good)}
+.badge.failed{border-color:var(--bad);color:var(--bad)}
+:is(#head,#attacking) .said{margin:0 0 8px}
+:is(#head,#attacking) progress{display:block;width:100%;height:8px}
+:is(#head,#attacking) .clock{margin:6px 0 10px;color:var(--muted);font-variant-numeric:tabular-nums}
+:is(#head,#attacking) ol.stages{list-style:none;margin:8px 0 0;padding:0}
+:is(#head,#attacking) ol.stages li{margin:0;padding:5px 0;border-top:1px solid var(--grid);overflow:hidden}
+:is(#head,#attacking) ol.stages li.later{color:var(--muted)}
+:is(#head,#attacking) ol.stages li.now{font-weight:600}
+:is(#head,#attacking) ol.stages li.done>span:first-child{color:var(--good)}
+:is(#head,#attacking) ol.stages .right{float:right;color:var(--muted);font-weight:400;font-variant-numeric:tabular-nums}
+:is(#head,#attacking) ol.stages progress{margin-top:5px;height:6px}
+#queue{flex:1 1 200px}
+#queue ol.line{margin:0;padding-left:1.4em}
+.claims{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));margin-bottom:8px}
+.claim{border:1px solid var(--grid);border-left:5px solid var(--muted);border-radius:6px;padding:8px 12px;
+ background:var(--paper);color:var(--ink)}
+.claim.good{border-left-color:var(--good)}.claim.bad{border-left-color:var(--bad)}
+.claim p{margin:0}.claim .question{font-weight:600}.claim .answer{font-size:1.3rem;font-weight:700}
+#verdict img.sheet{width:100%;border:1px solid var(--grid);border-radius:6px}
+#pictures .prompt{margin:10px 0 4px;font-weight:600}
+.strip{display:flex;gap:8px;overflow-x:auto;padding-bottom:4px}
+.strip figure{margin:0;flex:0 0 auto;width:88px}
+.strip img{display:block;width:88px;height:88px;object-fit:contain;border:1px solid var(--grid);border-radius:4px;image-rendering:auto}
+.strip figcaption{font-size:.78rem;color:var(--muted);text-align:center}
+dl.estimate{display:grid;grid-template-columns:auto 1fr;gap:2px 14px;margin:0}
+dl.estimate dt{color:var(--muted)}dl.estimate dd{margin:0}
+dl.examples{font-size:.85rem;margin:0}dl.examples dt{font-weight:600;margin-top:8px}dl.examples dd{margin:0;color:var(--muted)}
+.chart.map svg{width:auto;max-width:none;min-width:0}
+.chart.map g:hover rect{stroke:var(--ink);stroke-width:2}
+"""
