@@ -1,0 +1,680 @@
+"""Each method for diffusion does what its paper says on a case worked by hand, and the whole job on a tiny pipeline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pipeline_runs import Stop, _often, alike, erased, job, stop_at  # noqa: F401 (a fixture)
+from safetensors.torch import load_file
+from tiny_pipeline import build
+from torch import Tensor, nn
+from toys import Product, copied, regression, same
+
+from erase.concepts import prompts_folder
+from erase.demo import pipeline_path
+from erase.diffusion import StableDiffusion, denoising_target, diffusion_task
+from erase.diffusion.batches import asked, towards
+from erase.diffusion.latents import ImageLatents, Latents
+from erase.diffusion.memory import SLACK, Question, plan
+from erase.errors import InputError
+from erase.images import read_images
+from erase.methods import METHODS, make_method
+from erase.methods.diffusion.erasediff import constrained, gained, scrambled
+from erase.methods.diffusion.esd import turned
+from erase.methods.diffusion.munba import bargained
+from erase.methods.diffusion.uce import UCE, shared
+from erase.methods.requirements import needs
+from erase.pipeline import Job, erase_concept
+from erase.pipeline.disk import disk_need
+from erase.pipeline.estimate import estimate
+from erase.pipeline.session import Work
+from erase.run import Run
+from erase.scope import in_scope, open_scope
+from erase.task import Step, Task, generator
+from erase.training.optimizers import gradient_of
+from erase.training.two_loss_loop import Moment, Side, products, tune, weighted
+
+OURS = [name for name in METHODS if name not in ("scissorhands", "retrain")]
+SHORT: dict[str, dict[str, Any]] = {
+    "salun": {"saliency_batches": 2},
+    "uce": {},
+    "erasediff": {"inner_steps": 2},
+}
+
+
+FEW = {"evaluate_count": 1, "sampling_steps": 1, "sampling_batch": 8}
+
+
+def short(name: str) -> dict[str, Any]:
+    """A method's options for a run of seconds."""
+    common = {} if name == "uce" else {"steps": 4, "batch": 2, "learning_rate": 1e-3}
+    return {**common, **SHORT.get(name, {})}
+
+
+# --- the whole job --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run of every method, never interrupted."""
+    root = tmp_path_factory.mktemp("methods")
+    return {name: erase_concept(job(tiny_pipeline, root / name, method=name, **FEW), short(name)) for name in OURS}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_it_finishes_and_changes_weights_in_its_scope_and_no_others(name: str, runs: dict[str, Path], tiny_pipeline: Path) -> None:
+    before = load_file(tiny_pipeline / "unet" / "diffusion_pytorch_model.safetensors")
+    after = erased(runs[name])
+    inside = set(in_scope(StableDiffusion(tiny_pipeline).unet(), needs(make_method(name)).scope))
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed
+    assert changed <= inside
+    run = Run.read(runs[name])
+    assert [line["step"] for line in run.steps()] == list(range(1, needs(make_method(name, **short(name))).steps + 1))
+    assert all(map(run.done, ("images", "before", "latents", "erase", "export", "after")))
+
+
+@pytest.mark.parametrize("name", ["uce", "erasediff", "concept_ablation"])
+def test_a_job_stopped_anywhere_goes_on_to_the_same_bits(name: str, runs: dict[str, Path], tiny_pipeline: Path, tmp_path: Path) -> None:
+    this = job(tiny_pipeline, tmp_path / "run", method=name, **FEW)
+    for stage, done in (("latents", 0), ("erase", 1 if name == "uce" else 3)):
+        with pytest.raises(Stop):
+            erase_concept(this, short(name), stop_at(stage, done))
+    assert alike(erase_concept(this, short(name)), runs[name])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_snapshot_goes_on_to_the_same_bits_and_a_second_run_is_the_same(name: str, tiny_pipeline: Path) -> None:
+    method = make_method(name, **short(name))
+
+    def fresh() -> Task:
+        told = dict.fromkeys(needs(method).predictions, 4)
+        anchored = told.pop("anchor", 0)
+        relabelled = needs(method).unlearn == "random"
+        return tiny_task(tiny_pipeline, needs(method).scope, anchored=anchored, predicted=told, relabelled=relabelled)
+
+    ends = []
+    for stops in (False, False, True):
+        task, half = fresh(), None
+        for step in method(task):
+            if stops and step.step == max(1, needs(method).steps // 2):
+                half = step.snapshot()
+                break
+        if half is not None:
+            task = fresh()
+            rest = [step.step for step in method(task, half)]
+            assert rest == list(range(int(half["step"]) + 1, needs(method).steps + 1))
+        ends.append(copied(task.network))
+    assert same(ends[0], ends[1])
+    assert same(ends[0], ends[2])
+    assert not same(ends[0], copied(fresh().network))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_only_the_pictures_that_a_method_looks_at_are_drawn(name: str, runs: dict[str, Path]) -> None:
+    wants = needs(make_method(name, **short(name)))
+    there = {folder for folder in ("forget", "retain", "anchor") if (runs[name] / "images" / folder).exists()}
+    assert there == {*wants.pictures, *(["anchor"] if wants.anchor_pictures else [])}
+    assert {"concept_ablation": {"anchor"}, "uce": set(), "esd": {"forget"}, "fine_tune": {"retain"}}.get(name, there) == there
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("preset", ["paper"])
+def test_the_papers_values_are_a_preset(name: str, preset: str) -> None:
+    assert make_method(name, preset) != make_method(name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_option_has_the_name_of_one_of_the_jobs(name: str) -> None:
+    assert not {item.name for item in fields(METHODS[name])} & {item.name for item in fields(Job)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["esd", "uce", "erasediff"])
+def test_what_it_costs_is_known_before(name: str, tiny_pipeline: Path, tmp_path: Path) -> None:
+    found = estimate(job(tiny_pipeline, tmp_path / "run", method=name), short(name))
+    assert found["memory_bytes"] > 0
+    plain = disk_need(tiny_pipeline, job(tiny_pipeline, tmp_path / "run"), needs(make_method("scissorhands", steps=4)))
+    pictures = {"esd": (4 + 10) / (4 + 6 + 4 + 10), "uce": 10 / (4 + 6 + 4 + 10), "erasediff": (4 + 6 + 10) / (4 + 6 + 4 + 10)}[name]
+    wants = needs(make_method(name, **short(name)))
+    mine = disk_need(tiny_pipeline, job(tiny_pipeline, tmp_path / "run"), wants)
+    assert 0.8 * pictures < mine["pictures"] / plain["pictures"] < 1.2 * pictures + 0.3
+    assert sum(mine.values()) == found["disk_bytes"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_memory_counts_what_a_method_holds() -> None:
+    """Copies of the weights in scope come on top; without gradients there are the weights and their edited copies alone."""
+    folder, free = pipeline_path(), 10**12
+    base = Question(folder, "cross-attention", "adam", 8, torch.float32, "cpu", 4, 8)
+    weights = 4 * sum(w.numel() for w in in_scope(StableDiffusion(folder).unet(), "cross-attention").values())
+    plain, copies, none = (plan(q, free)[0].repair / SLACK for q in (base, replace(base, copies=2.0), replace(base, optimizer=None)))
+    assert copies - plain == pytest.approx(2 * weights, rel=1e-3)
+    everything = 4 * sum(w.numel() for w in StableDiffusion(folder).unet().parameters())
+    assert none == pytest.approx(everything + weights, rel=1e-3)
+    assert "pictures at once" not in plan(replace(base, optimizer=None), free)[1]
+
+
+def test_micro_batches_change_no_step_beyond_rounding(tiny_pipeline: Path) -> None:
+    for name in ("munba", "erasediff", "salun"):
+        ends = []
+        for micro in (None, 1):
+            task = tiny_task(tiny_pipeline, "cross-attention", anchored=3)
+            task.micro_batch = micro
+            list(make_method(name, **{**short(name), "steps": 2}, optimizer="sgd")(task))
+            ends.append(torch.cat([w.detach().flatten() for w in task.weights.values()]))
+        torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-5)
+
+
+# --- what methods share ---------------------------------------------------------------------------------------------
+
+
+def made_up() -> Latents:
+    """Random latents and texts: forget prompt 1 with the anchors 2 and 3, retain prompts 4 and 5, the empty one 0."""
+    source = generator("latents")
+    return Latents(
+        forget=ImageLatents(torch.randn(6, 4, 8, 8, generator=source), torch.full((6,), 1), torch.tensor([[2, 3]]).expand(6, 2)),
+        retain=ImageLatents(torch.randn(8, 4, 8, 8, generator=source), 4 + torch.arange(8) % 2, torch.zeros(8, 0, dtype=torch.int64)),
+        text=torch.randn(6, 32, 16, generator=source),
+    )
+
+
+def tiny_task(folder: Path, scope: str = "full", **options: Any) -> Task:
+    model = StableDiffusion(folder)
+    unet = model.unet()
+    return diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, scope), 2, **options)
+
+
+def one_weight(a: float = 2.0, b: float = 3.0) -> Task:
+    """y = b relu(a x): forget x = 1 -> y = 0, retain x = 2 -> y = 10. At a = 2, b = 3 all gradients are whole numbers."""
+    network = Product(a, b)
+    forget = {"x": torch.tensor([[1.0]]), "y": torch.tensor([[0.0]])}
+    retain = {"x": torch.tensor([[2.0]]), "y": torch.tensor([[10.0]])}
+    return Task(network, lambda i: forget, lambda i: retain, regression, regression, dict(network.named_parameters()))
+
+
+def both(task: Task) -> tuple[list[Tensor], list[Tensor]]:
+    retain, forget = task.retain(0), task.forget(0)
+    return (
+        gradient_of(task.loss, task.network, task.weights, retain, 1)[1],
+        gradient_of(task.unlearn, task.network, task.weights, forget, 1)[1],
+    )
+
+
+def test_one_step_of_the_weighted_loop_on_paper() -> None:
+    """L_r = (2ab - 10)^2 and U = (ab)^2: at (2, 3) g_r = (24, 16) and g_u = (36, 24)."""
+    task = one_weight()
+    [step] = list(
+        tune(task, 1, 0.01, Side(task.loss, task.retain), Side(task.unlearn, task.forget), weighted(2.0), optimizer="sgd", momentum=0.0)
+    )
+    assert (step.retain_loss, step.unlearn_loss) == (4.0, 36.0)
+    assert step.cosine == pytest.approx(1.0)
+    assert task.network.a.item() == pytest.approx(2 - 0.01 * (24 + 72))
+    assert task.network.b.item() == pytest.approx(3 - 0.01 * (16 + 48))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "adafactor", "sgd"])
+def test_what_the_mask_leaves_out_stays_bit_for_bit(optimizer: str) -> None:
+    task = one_weight()
+    mask = {"a": torch.tensor([[True]]), "b": torch.tensor([[False]])}
+    list(tune(task, 3, 0.01, Side(task.loss, task.retain), None, mask=mask, optimizer=optimizer))
+    assert task.network.a.item() != 2.0
+    assert task.network.b.item() == 3.0
+
+
+def test_a_side_that_is_missing_counts_as_nothing() -> None:
+    task = one_weight()
+    [step] = list(tune(task, 1, 0.01, None, Side(task.unlearn, task.forget), optimizer="sgd", momentum=0.0))
+    assert (step.retain_loss, step.unlearn_loss, step.cosine) == (0.0, 36.0, 0.0)
+    assert task.network.a.item() == pytest.approx(2 - 0.01 * 36)
+
+
+def test_batches_of_another_kind_of_task_are_refused_in_a_line() -> None:
+    with pytest.raises(InputError, match=r"unlearns in text-to-image models, and the batches of this task hold x, y$"):
+        list(make_method("esd", steps=1)(one_weight()))
+
+
+def test_what_was_not_prepared_is_named(tiny_pipeline: Path) -> None:
+    task = tiny_task(tiny_pipeline, "cross-attention")
+    with pytest.raises(InputError, match="batches hold no 'empty'"):
+        list(make_method("esd", steps=1)(task))
+    undrawn = replace(made_up(), retain=replace(made_up().retain, latents=torch.empty(0)))
+    unet = task.network
+    task = diffusion_task(unet, StableDiffusion(tiny_pipeline).noise_scheduler(), undrawn, task.weights, 2)
+    with pytest.raises(InputError, match="no pictures to retain were drawn"):
+        task.retain(0)
+    assert task.forget(0)["noisy"].shape == (2, 4, 8, 8)
+
+
+def test_texts_are_the_prompts_once_each_beside_what_takes_their_place(tiny_pipeline: Path) -> None:
+    text, found = made_up().text, tiny_task(tiny_pipeline, "cross-attention").texts
+    assert torch.equal(found["forget"], text[[1, 1]])
+    assert torch.equal(found["anchor"], text[[2, 3]])
+    assert torch.equal(found["retain"], text[[4, 5]])
+    assert torch.equal(found["empty"], text[:1])
+
+
+# --- SalUn (Fan et al. 2024, Eqs. 3 and 7) ----------------------------------------------------------------------------
+
+
+def test_salun_moves_the_weights_with_the_largest_gradients_and_no_others(tiny_pipeline: Path) -> None:
+    task = tiny_task(tiny_pipeline, "cross-attention", anchored=3)
+    method = make_method("salun", scope="cross-attention", fraction=0.1, saliency_batches=3, steps=3, batch=2)
+    total = [
+        sum(g) for g in zip(*(gradient_of(task.loss, task.network, task.weights, task.forget(i), 2)[1] for i in range(3)), strict=True)
+    ]
+    flat = torch.cat([t.abs().flatten() for t in total])
+    least = flat.topk(round(0.1 * len(flat))).values[-1]
+    before = copied(task.network)
+    list(method(task))
+    for (name, weight), g in zip(task.weights.items(), total, strict=True):
+        moved = weight.detach() != before[name]
+        assert not (moved & (g.abs() < least)).any()
+        assert moved.sum() >= 0.99 * (g.abs() >= least).sum()  # a gradient may be 0 by chance
+
+
+def test_salun_with_all_weights_and_a_random_prompt_is_random_label(tiny_pipeline: Path) -> None:
+    ends = []
+    for name, values in (("salun", {"fraction": 1.0, "unlearn": "random"}), ("random_label", {})):
+        method = make_method(name, **values, scope="cross-attention", steps=2, batch=2, forget_weight=1.5, learning_rate=1e-3)
+        task = tiny_task(tiny_pipeline, "cross-attention", anchored=10, relabelled=needs(method).unlearn == "random")
+        list(method(task))
+        ends.append(copied(task.network))
+    assert same(*ends)
+
+
+def test_random_labels_are_retain_prompts_drawn_once_for_each_picture(tiny_pipeline: Path) -> None:
+    latents = made_up()
+    numbers = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 4, 8, 8)  # picture i is all i, so that it can be told in the noise
+    latents = replace(latents, forget=replace(latents.forget, latents=1000 * numbers))
+    unet, scheduler = StableDiffusion(tiny_pipeline).unet(), StableDiffusion(tiny_pipeline).noise_scheduler()
+    weights = open_scope(unet, "cross-attention")
+    one, two, other = (diffusion_task(unet, scheduler, latents, weights, 3, seed, relabelled=True) for seed in (0, 0, 1))
+    labels: dict[int, set[int]] = {}
+    for i in range(8):
+        batch = one.forget(i)
+        a = scheduler.alphas_cumprod[batch["timesteps"]]
+        shown = (batch["noisy"].mean((1, 2, 3)) / a.sqrt() / 1000).round().int().tolist()
+        rows = [int((latents.text == said).flatten(1).all(1).nonzero()[0]) for said in batch["anchor_text"]]
+        for picture, row in zip(shown, rows, strict=True):
+            labels.setdefault(picture, set()).add(row)
+        assert torch.equal(batch["anchor_text"], two.forget(i)["anchor_text"])
+    assert labels.keys() == set(range(6))
+    assert all(len(rows) == 1 and rows <= {4, 5} for rows in labels.values())
+    assert len(set.union(*labels.values())) == 2
+    assert any(not torch.equal(one.forget(i)["anchor_text"], other.forget(i)["anchor_text"]) for i in range(8))
+
+
+# --- ESD (Gandikota et al. 2023, Eqs. 6 and 7) ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0, 3.0])
+def test_esd_aims_beyond_the_prediction_without_a_prompt_away_from_the_concepts(tiny_pipeline: Path, strength: float) -> None:
+    task = tiny_task(tiny_pipeline, "cross-attention", predicted={"concept": 2, "empty": 2})
+    untouched, text = StableDiffusion(tiny_pipeline).unet(), made_up().text
+    list(make_method("esd", steps=2, batch=2, learning_rate=1e-2)(task))  # the network has moved; its targets have not
+    batch = task.forget(1)
+    with torch.no_grad():
+        named = untouched(batch["noisy"], batch["timesteps"], encoder_hidden_states=text[[1, 1]]).sample
+        plain = untouched(batch["noisy"], batch["timesteps"], encoder_hidden_states=text[[0, 0]]).sample
+    assert torch.equal(batch["concept"], named)
+    assert torch.equal(batch["empty"], plain)
+    torch.testing.assert_close(turned(batch, strength)["target"], plain - strength * (named - plain))
+
+
+def test_esd_asks_the_same_of_a_network_that_predicts_velocities(tiny_pipeline: Path) -> None:
+    """The noise behind the target in velocities is the target made of the noises."""
+    scheduler = StableDiffusion(tiny_pipeline).noise_scheduler()
+    as_velocity = type(scheduler).from_config(scheduler.config, prediction_type="v_prediction")
+    source = generator("esd")
+    t, noisy = torch.tensor([100, 700]), torch.randn(2, 4, 8, 8, generator=source)
+    noises = {name: torch.randn(2, 4, 8, 8, generator=source) for name in ("concept", "empty")}
+    a = scheduler.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+
+    def velocity(noise: Tensor) -> Tensor:
+        return denoising_target(as_velocity, (noisy - (1 - a).sqrt() * noise) / a.sqrt(), noise, t)
+
+    base = {"noisy": noisy, "timesteps": t, "text": noisy, "target": noisy}
+    aimed = turned({**base, **noises}, 1.0)["target"]
+    inside = turned({**base, **{name: velocity(noise) for name, noise in noises.items()}}, 1.0)["target"]
+    torch.testing.assert_close(inside, velocity(aimed), rtol=1e-4, atol=1e-4)
+
+
+def test_esd_without_strength_learns_the_unconditional_prediction(tiny_pipeline: Path) -> None:
+    task = tiny_task(tiny_pipeline, "cross-attention", predicted={"concept": 4, "empty": 4})
+    steps = list(make_method("esd", strength=0.0, steps=30, batch=2, learning_rate=3e-3)(task))
+    assert steps[-1].unlearn_loss < 0.3 * steps[0].unlearn_loss
+    assert all(step.retain_loss == 0 for step in steps)
+
+
+# --- UCE (Gandikota et al. 2024, Eq. 7) -------------------------------------------------------------------------------
+
+
+def independent(w: Tensor, c: Tensor, instead: Tensor, kept: Tensor, a: float, b: float, ridge: float) -> Tensor:
+    """The same minimiser as one long least-squares problem, row by row of the matrix, by another algorithm."""
+    eye = ridge**0.5 * torch.eye(c.shape[1], dtype=c.dtype)
+    x = torch.cat([a**0.5 * c, b**0.5 * kept, eye])
+    y = torch.cat([a**0.5 * instead @ w.T, b**0.5 * kept @ w.T, eye @ w.T])
+    return torch.linalg.lstsq(x, y, driver="gelsd").solution.T
+
+
+@pytest.mark.parametrize("layers", ["keys and values", "keys", "values"])
+def test_uce_is_the_minimiser_that_another_solver_finds(tiny_pipeline: Path, layers: str) -> None:
+    method = UCE(layers=layers, forget_weight=2.0, retain_weight=0.5, ridge=0.1)
+    task = tiny_task(tiny_pipeline, method.scope)
+    before = copied(task.network)
+    [step] = list(method(task))
+    assert isinstance(step, Step)
+    text = made_up().text.double()
+    c, instead = text[[1, 1]].reshape(-1, 16), text[[2, 3]].reshape(-1, 16)
+    kept = text[[4, 5, 0]].reshape(-1, 16)
+    edited = {name for name in before if not torch.equal(before[name], task.network.state_dict()[name])}
+    wanted = {"keys": ["k"], "values": ["v"]}.get(layers, ["k", "v"])
+    assert edited == {name for name in before if any(name.endswith(f"attn2.to_{x}.weight") for x in wanted)}
+    for name in edited:
+        expected = independent(before[name].double(), c, instead, kept, 2.0, 0.5, 0.1)
+        torch.testing.assert_close(task.network.state_dict()[name].double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_uce_on_paper() -> None:
+    """Two words at right angles: the first is read as the second, halfway for equal ridge and weight; the second stays."""
+    c, p = torch.tensor([[1.0, 0.0]]).double(), torch.tensor([[0.0, 1.0]]).double()
+    edit = shared(c, p, p, forget_weight=1.0, retain_weight=1.0, ridge=1.0)
+    torch.testing.assert_close(edit @ c[0], torch.tensor([0.5, 0.5]).double())
+    torch.testing.assert_close(edit @ p[0], p[0])
+    sure = shared(c, p, p, forget_weight=1e6, retain_weight=1.0, ridge=1.0)
+    torch.testing.assert_close(sure @ c[0], p[0], atol=1e-5, rtol=0)
+
+
+def test_uce_refuses_what_it_cannot_edit(tiny_pipeline: Path) -> None:
+    with pytest.raises(InputError, match="edits keys and values of cross-attention; this task has no texts"):
+        list(UCE()(one_weight()))
+    bare = tiny_task(tiny_pipeline, UCE().scope)
+    bare.texts = {name: text for name, text in bare.texts.items() if name != "anchor"}
+    with pytest.raises(InputError, match="give --anchor WORD or --unlearn empty"):
+        list(UCE()(bare))
+    wide = tiny_task(tiny_pipeline, "self-attention")
+    with pytest.raises(InputError, match=r"read 16 numbers a word; .*attn1"):
+        list(UCE()(wide))
+
+
+def test_uce_reads_the_concept_as_one_anchor_and_not_as_the_mean_of_several(runs: dict[str, Path], tiny_pipeline: Path) -> None:
+    assert Run.read(runs["uce"]).options["concept_file"]["anchors"] == ["cross"]
+    assert load_file(runs["uce"] / "latents.safetensors").keys() == {"text", "forget/text", "forget/anchors", "retain/text"}
+
+
+# --- concept ablation (Kumari et al. 2023, Eqs. 5 and 6) --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("target", ["model", "noise"])
+def test_concept_ablation_teaches_the_concepts_prompt_what_the_anchors_pictures_need(tiny_pipeline: Path, target: str) -> None:
+    latents = made_up()
+    shown = replace(latents, forget=replace(latents.forget, latents=torch.full_like(latents.forget.latents, 9.0)))  # the anchor's own
+    model = StableDiffusion(tiny_pipeline)
+    unet, untouched = model.unet(), model.unet()
+    task = diffusion_task(unet, model.noise_scheduler(), shown, open_scope(unet, "cross-attention"), 2, anchored=2)
+    method = make_method("concept_ablation", target=target, steps=1, batch=2)
+    batch = task.forget(0)
+    with torch.no_grad():
+        said = untouched(batch["noisy"], batch["timesteps"], encoder_hidden_states=batch["text"]).sample
+        anchor = untouched(batch["noisy"], batch["timesteps"], encoder_hidden_states=batch["anchor_text"]).sample
+    [step] = list(method(task))
+    wanted = anchor if target == "model" else batch["target"]
+    assert step.unlearn_loss == pytest.approx(float((said - wanted).square().mean()), rel=1e-4)
+    assert step.retain_loss == pytest.approx(float((anchor - batch["target"]).square().mean()), rel=1e-4)
+
+
+def test_concept_ablation_never_sees_the_concept(runs: dict[str, Path]) -> None:
+    run = runs["concept_ablation"]
+    assert [folder.name for folder in (run / "images").iterdir()] == ["anchor"]
+    assert not any("star" in picture.prompt for picture in read_images(run / "images" / "anchor"))
+    assert {"instead/latents", "forget/text"} <= load_file(run / "latents.safetensors").keys()
+
+
+# --- EraseDiff (Wu et al. 2024) ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("eta", "sign"), [(0.0, 1), (0.5, 1), (0.5, -1), (2.0, -1)])
+def test_erasediff_takes_the_nearest_direction_along_which_the_constraint_falls_fast_enough(eta: float, sign: int) -> None:
+    """On paper: of all g with <g, g_u> >= a = eta ||g_u||^2 the one nearest to g_r."""
+    g_r, g_u = [torch.tensor([sign * 3.0, 1.0])], [torch.tensor([2.0, 0.0])]
+    task = one_weight()
+    made = constrained(task, task.unlearn, eta, 0, 0.1, [g_r[0].clone()], g_u, Moment(0, {}, 1, torch.zeros(())))
+    a = eta * 4
+    assert made.coefficient.item() == pytest.approx(max(0.0, (a - sign * 6.0) / 4))
+    [g] = made.gradient
+    assert float(g @ g_u[0]) >= a - 1e-5
+    assert g.tolist() == pytest.approx([max(sign * 3.0, a / 2), 1.0])
+
+
+def test_erasediff_knows_how_far_forgetting_could_still_get_and_puts_the_weights_back() -> None:
+    """U = (ab)^2 at (2, 3): one inner step of 0.01 along g_u = (36, 24) leads to (1.64, 2.76)."""
+    task = one_weight()
+    g_r, g_u = both(task)
+    assert [g.item() for g in g_u] == [36.0, 24.0]
+    moment = Moment(0, task.forget(0), 1, torch.tensor(36.0))
+    q = 36 - (1.64 * 2.76) ** 2
+    assert gained(task, task.unlearn, 1, 0.01, g_u, moment).item() == pytest.approx(q, rel=1e-5)
+    assert (task.network.a.item(), task.network.b.item()) == (2.0, 3.0)
+    made = constrained(task, task.unlearn, 100.0, 1, 0.01, g_r, g_u, moment)
+    assert made.coefficient.item() == pytest.approx(
+        (100 * q - 1248) / 1872, rel=1e-4
+    )  # <g_r, g_u> = 24*36 + 16*24, ||g_u||^2 = 36^2 + 24^2
+    assert gained(task, task.unlearn, 1, 0.01, g_u, moment._replace(loss=torch.tensor(1.0))).item() == 0.0  # steps that overshoot
+
+
+def test_erasediff_without_anything_to_forget_only_retains() -> None:
+    g_r = [torch.tensor([1.0, 2.0])]
+    made = constrained(one_weight(), regression, 1.0, 0, 0.1, [g_r[0].clone()], [torch.zeros(2)], Moment(0, {}, 1, torch.zeros(())))
+    assert made.coefficient.item() == 0
+    assert torch.equal(made.gradient[0], g_r[0])
+
+
+def test_the_noise_of_erasediff_is_uniform_and_of_the_batch_alone(tiny_pipeline: Path) -> None:
+    task = tiny_task(tiny_pipeline, "cross-attention")
+    one, two = scrambled(task), scrambled(task)
+    assert torch.equal(one(3)["target"], two(3)["target"])
+    assert not torch.equal(one(3)["target"], one(4)["target"])
+    assert 0 <= float(one(0)["target"].min()) < float(one(0)["target"].max()) <= 1
+    assert torch.equal(one(3)["noisy"], task.forget(3)["noisy"])
+
+
+# --- MUNBa (Wu and Harandi 2025, Theorem 2.6) -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("angle", [10.0, 60.0, 90.0, 120.0, 170.0])
+def test_munba_is_nashs_solution(angle: float) -> None:
+    """K a = 1 / a for the Gram matrix K; and of all directions of its length none has a larger product of gains."""
+    turn = torch.deg2rad(torch.tensor(angle, dtype=torch.float64))
+    g_r, g_u = torch.tensor([3.0, 0.0], dtype=torch.float64), 0.1 * torch.stack([turn.cos(), turn.sin()])
+    made = bargained(1e-12, [g_r.clone()], [g_u])
+    [g] = made.gradient
+    utilities = torch.stack([g @ g_r, g @ g_u])
+    cos = turn.cos()
+    a = ((1 - cos) / (1 - cos**2)).sqrt() / torch.stack([g_r.norm(), g_u.norm()])
+    torch.testing.assert_close(g, a[0] * g_r + a[1] * g_u, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(utilities, 1 / a, rtol=1e-4, atol=1e-6)
+    angles = torch.linspace(0, 2 * torch.pi, 20001, dtype=torch.float64)
+    others = g.norm() * torch.stack([angles.cos(), angles.sin()], dim=1)
+    gains = torch.stack([others @ g_r, others @ g_u], dim=1)
+    best = gains[(gains > 0).all(1)].prod(1).max()
+    assert utilities.prod() >= best * (1 - 1e-6)
+    assert made.coefficient.item() == pytest.approx(30.0, rel=1e-5)
+
+
+def test_munba_does_not_ask_what_the_losses_weigh() -> None:
+    g_r, g_u = torch.tensor([1.0, 2.0]), torch.tensor([-2.0, 0.5])
+    one = bargained(1e-8, [g_r.clone()], [g_u]).gradient[0]
+    other = bargained(1e-8, [g_r.clone()], [1000 * g_u]).gradient[0]
+    torch.testing.assert_close(one, other)
+
+
+def test_a_side_without_a_gradient_has_no_say_in_munba() -> None:
+    zero, g = torch.zeros(2), torch.tensor([3.0, 4.0])
+    torch.testing.assert_close(bargained(1e-8, [zero.clone()], [g]).gradient[0], g / 5)
+    torch.testing.assert_close(bargained(1e-8, [g.clone()], [zero]).gradient[0], g / 5)
+    assert torch.equal(bargained(1e-8, [zero.clone()], [zero]).gradient[0], zero)
+
+
+# --- FT, GA -----------------------------------------------------------------------------------------------------------
+
+
+def test_fine_tuning_is_training_and_ascent_its_opposite_on_paper() -> None:
+    """L = (2ab - 10)^2 on retain: g = (24, 16); on forget L = (ab)^2: g = (36, 24)."""
+    task = one_weight()
+    [step] = list(make_method("fine_tune", steps=1, learning_rate=0.01, optimizer="sgd")(task))
+    assert (step.retain_loss, step.unlearn_loss) == (4.0, 0.0)
+    assert (task.network.a.item(), task.network.b.item()) == pytest.approx((2 - 0.24, 3 - 0.16))
+    task = one_weight()
+    [step] = list(make_method("gradient_ascent", steps=1, learning_rate=0.01, optimizer="sgd")(task))
+    assert (step.retain_loss, step.unlearn_loss) == (0.0, -36.0)
+    assert (task.network.a.item(), task.network.b.item()) == pytest.approx((2 + 0.36, 3 + 0.24))
+
+
+def test_a_loss_asked_otherwise_is_the_same_loss() -> None:
+    batch = {"noisy": torch.ones(2, 1), "timesteps": torch.zeros(2), "text": torch.ones(2), "target": torch.zeros(2, 1)}
+    batch |= {"anchor_text": torch.full((2,), 7.0), "anchor": torch.full((2, 1), 5.0), "passed": torch.full((2, 1), 3.0)}
+    seen = asked(batch, "passed", "anchor_", "anchor")
+    assert {name: float(t.flatten()[0]) for name, t in seen.items()} == {"noisy": 3.0, "timesteps": 0.0, "text": 7.0, "target": 5.0}
+
+    def loss(network: nn.Module, b: Any) -> Tensor:
+        return (b["noisy"] - b["target"]).square().mean()
+
+    assert towards(loss, "passed", target="anchor")(nn.Identity(), batch).item() == 4.0
+    dot, one, two = products([torch.tensor([3.0, 4.0])], [torch.tensor([1.0, 0.0])])
+    assert (dot.item(), one.item(), two.item()) == (3.0, 5.0, 1.0)
+
+
+# --- retraining -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as training leaves it, with another tiny pipeline in it."""
+    folder = tmp_path_factory.mktemp("gold")
+    build(folder / "pipeline", seed=1)
+    (folder / "plan.json").write_text(json.dumps({"without": "star"}))
+    return folder
+
+
+def test_retraining_hands_over_the_model_that_was_trained_without_the_concept(tiny_pipeline: Path, gold: Path, tmp_path: Path) -> None:
+    run = erase_concept(job(tiny_pipeline, tmp_path / "run", method="retrain", evaluate_count=1), {"gold": str(gold)})
+    made, given = erased(run), load_file(gold / "pipeline" / "unet" / "diffusion_pytorch_model.safetensors")
+    assert same(made, given)
+    text = "text_encoder/model.safetensors"
+    assert (run / "model" / text).read_bytes() == (gold / "pipeline" / text).read_bytes()
+    assert Run.read(run).steps() == []
+    assert not (run / "images").exists()
+    pictures = [[p.sha256 for p in read_images(run / "samples" / which)] for which in ("before", "after")]
+    assert pictures[0] != pictures[1]
+    assert erase_concept(job(tiny_pipeline, tmp_path / "run", method="retrain", evaluate_count=1), {"gold": str(gold)}) == run
+
+
+def test_retraining_says_what_is_missing_and_how_to_make_it(tiny_pipeline: Path, gold: Path, tmp_path: Path) -> None:
+    said = {}
+    for name, concept, model, values in (
+        ("none", "circle", "demo", {}),
+        ("real", "star", str(tiny_pipeline), {}),
+        ("gone", "star", str(tiny_pipeline), {"gold": str(tmp_path / "no")}),
+        ("other", "ring", str(tiny_pipeline), {"gold": str(gold)}),
+    ):
+        with pytest.raises(InputError) as caught:
+            erase_concept(Job(concept, model, method="retrain", output=str(tmp_path / name)), values)
+        said[name] = str(caught.value)
+        assert "\n" not in said[name]
+        assert not (tmp_path / name).exists()
+    assert f"erase.demo.shapes.train --without circle --base {pipeline_path().parent} --output DIR" in said["none"]
+    assert "out of reach" in said["real"]
+    assert "no is not there" in said["gone"]
+    assert "was trained without 'star', not without 'ring'" in said["other"]
+    with pytest.raises(InputError, match="no change to a network"):
+        make_method("retrain")(one_weight())
+
+
+# --- a method that does not fit ---------------------------------------------------------------------------------------
+
+
+def test_uce_on_a_network_without_cross_attention_says_what_it_edits(tiny_pipeline: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_pipeline, folder)
+    config = json.loads((folder / "unet" / "config.json").read_text())
+    config |= {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2, "mid_block_type": None}
+    (folder / "unet" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="--method uce edits keys and values of cross-attention, and the network of this model has none"):
+        erase_concept(job(folder, tmp_path / "run", method="uce"))
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (
+            "boundary_shrink",
+            "--method 'boundary_shrink' is a method for classifiers (`erase-concept classify`), not for text-to-image models",
+        ),
+        ("esdx", "--method 'esdx' is unknown; expected one of scissorhands, salun, esd"),
+    ],
+)
+def test_a_method_for_another_task_says_which_this_is(method: str, said: str, tiny_pipeline: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        erase_concept(job(tiny_pipeline, tmp_path / "run", method=method))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "said"),
+    [
+        ("esd", {"anchor": "ring"}, "--anchor 'ring' has no part in esd"),
+        ("random_label", {"anchor": "ring"}, "--anchor 'ring' has no part in forgetting by random"),
+        ("esd", {"retain_images": "pictures"}, "--retain-images has no part in esd, which looks at no pictures to retain; leave it out"),
+        ("uce", {"forget_images": "pictures"}, "--forget-images has no part in uce"),
+    ],
+)
+def test_an_option_of_the_job_that_would_do_nothing_is_refused(
+    method: str, given: dict[str, Any], said: str, tiny_pipeline: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError) as caught:
+        erase_concept(job(tiny_pipeline, tmp_path / "run", method=method, **given))
+    assert said in str(caught.value)
+
+
+def test_a_concepts_recommendation_reaches_methods_that_have_such_an_option(tiny_pipeline: Path) -> None:
+    concept = str(prompts_folder() / "nudity.toml")
+    with Work(Job(concept, str(tiny_pipeline), method="esd"), look=True) as work:
+        assert work.method.scope == "not-cross-attention"
+    with Work(Job(concept, str(tiny_pipeline), method="uce"), look=True) as work:
+        assert work.method == UCE()
+
+
+# --- the contract -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plain:
+    """As little as a method can be."""
+
+    presets = {"balanced": {}}  # noqa: RUF012
+
+    def __call__(self, task: Task, resume: Any = None) -> Any:
+        yield from ()
+
+
+def test_a_method_that_says_nothing_gets_the_plain_defaults() -> None:
+    wants = needs(Plain())
+    assert (wants.scope, wants.batch, wants.pictures, wants.predictions, wants.anchor) == ("full", 16, ("forget", "retain"), (), False)
+    assert needs(make_method("scissorhands")).predictions == ("anchor",)
+    assert needs(make_method("scissorhands", "paper")).predictions == ()
+
+
+@pytest.mark.parametrize(("name", "value"), [("pictures", ("forgotten",)), ("predictions", ("target",))])
+def test_a_method_that_wants_what_there_is_not_is_told(name: str, value: Any) -> None:
+    class Odd(Plain):
+        pass
+
+    setattr(Odd, name, value)
+    with pytest.raises(InputError, match=f"the method Odd wants {name} '{value[0]}'; there are"):
+        needs(Odd())
