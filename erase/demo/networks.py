@@ -79,7 +79,6 @@ def build_text_encoder(tokenizer: Any, layers: int = 3) -> Any:
 def build_autoencoder() -> Any:
     """AutoencoderKL, 64 x 64 x 3 to 8 x 8 x 8."""
     from diffusers import AutoencoderKL
-    from torch import nn
 
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
@@ -91,8 +90,18 @@ def build_autoencoder() -> Any:
         sample_size=world.SIZE,
         mid_block_add_attention=False,
     )
-    # The default initialisation shrinks the signal at every convolution until biases drown it, and the group norms
-    # then learn nothing for a long time. Variance kept, biases zero, residual branches silent: 10 x fewer steps.
+    initialise_autoencoder(vae)
+    return vae
+
+
+def initialise_autoencoder(vae: Any) -> None:
+    """Variance kept, biases zero, residual branches silent: an autoencoder learns in a tenth of the steps.
+
+    The default initialisation shrinks the signal at every convolution until biases drown it, and the group norms then learn
+    nothing for a long time.
+    """
+    from torch import nn
+
     for name, layer in vae.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.normal_(layer.weight, std=layer.weight[0].numel() ** -0.5)
@@ -100,10 +109,10 @@ def build_autoencoder() -> Any:
                 nn.init.zeros_(layer.bias)
         if name.endswith("conv2"):
             nn.init.zeros_(layer.weight)
+    channels = vae.config.latent_channels
     vae.decoder.conv_out.weight.data.mul_(0.3)
-    vae.quant_conv.weight.data[LATENT_CHANNELS:].mul_(0.1)
-    vae.quant_conv.bias.data[LATENT_CHANNELS:] = -6.0  # log variance: start nearly without noise
-    return vae
+    vae.quant_conv.weight.data[channels:].mul_(0.1)
+    vae.quant_conv.bias.data[channels:] = -6.0  # log variance: start nearly without noise
 
 
 def build_unet(depth: int = 1) -> Any:
