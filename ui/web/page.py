@@ -85,6 +85,7 @@ def serve(**given: Any) -> None:
 def _gradio() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # it would call home
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ["GRADIO_RUN_HISTORY"] = "False"  # it would keep pictures in the browser; gradio before 6.24 has no argument for it
     try:
         import gradio  # noqa: F401
     except ImportError:
@@ -99,7 +100,7 @@ def _launched(blocks: Any, page: Page, host: str, port: int | None, share: bool,
     try:
         _, local, public = blocks.launch(
             server_name=host, server_port=port, share=share, auth=guard(auth), prevent_thread_lock=True, quiet=True, max_threads=80,
-            max_file_size=UPLOAD_BYTES, app_kwargs={"middleware": [door]}, footer_links=[], run_history=False, enable_monitoring=False,
+            max_file_size=UPLOAD_BYTES, app_kwargs={"middleware": [door]}, footer_links=[], enable_monitoring=False,
             ssr_mode=False, mcp_server=False, pwa=False, show_error=False, state_session_capacity=1000, theme=theme(), css=css(),
         )  # fmt: skip
     except OSError as error:

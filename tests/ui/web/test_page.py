@@ -52,6 +52,7 @@ def test_nothing_is_fetched_from_elsewhere_to_show_it(served):
     config = json.loads(fetch(address + "/config")[1])
     assert "fonts.googleapis" not in json.dumps(config)
     assert config["analytics_enabled"] is False
+    assert config.get("run_history", False) is False  # pictures stay out of the browser's storage; old gradio has no such thing
 
 
 def test_no_event_is_an_endpoint(served):
