@@ -15,7 +15,7 @@ CPU_TABLES := demo_quality scenes_quality erasing evaluation repair_step publish
 GPU_WAYS := published ours ours-bfloat16
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: demo browser test test-all lint bench bench-large bench-quality bench-gpu clean
+.PHONY: demo browser test test-all test-versions test-newest lint bench bench-large bench-quality bench-gpu clean
 
 demo: $(READY)
 	$(BIN)/erase-concept --concept star --output runs/demo-star
@@ -27,6 +27,14 @@ test: $(READY) browser
 test-all: $(READY) browser
 	$(BIN)/ruff check
 	$(TEST)
+
+# The product with the oldest versions that pyproject.toml allows, and with the newest that pip takes: from its wheel, each in an environment
+# of its own (5 to 6 GB). `make clean` removes these; what is newest by now comes then.
+test-versions:
+	$(PYTHON) tests/versions.py oldest newest
+
+test-newest:
+	$(PYTHON) tests/versions.py newest
 
 # The page is tested in a real browser, where one is there or may be installed; where not, these tests say that they were skipped.
 browser:
@@ -67,7 +75,7 @@ bench-gpu: $(READY)
 
 # What make and the tools have made. Run folders stay: they are yours.
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .venv-oldest .venv-newest build dist .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The second install leaves torch and torchvision alone: pip upgrades only what does not meet a requirement.
