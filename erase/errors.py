@@ -4,7 +4,20 @@ from __future__ import annotations
 
 
 class InputError(ValueError):
-    """The user's mistake, in one line: what was given, what was expected, what to do. Ends a command with status 2."""
+    """The user's mistake, in one line: what was given, what was expected, what to do. Ends a command with status 2.
+
+    `option` is the field of an options dataclass that the mistake lies in (`learning_rate`, not `--learning-rate`), for a page
+    that puts the message beside its control. `code` names the mistake for callers that act on it; nobody parses the message.
+    """
+
+    def __init__(self, message: str, *, option: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.option = option
+        self.code = code
+
+
+class EmptyScope(InputError):
+    """A scope that matches no weight of the network."""
 
 
 class Diverged(ArithmeticError):
