@@ -26,9 +26,14 @@ def written(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON with an indent of one, whole or not at all."""
+    """JSON in UTF-8, whatever the locale, with an indent of one; whole or not at all."""
     with written(path) as part:
-        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file in UTF-8 holds; ValueError where it holds none."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

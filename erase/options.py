@@ -6,9 +6,10 @@ The command line, the web page and the record of a run are all made from them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, field, fields
-from typing import Any
+from dataclasses import field, fields
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from erase.errors import InputError
 
@@ -21,20 +22,54 @@ def option(
     high: float | None = None,
     above: float | None = None,
     choices: tuple[str, ...] = (),
-    late: bool = False,
+    added_in: str | None = None,
 ) -> Any:
     """A dataclass field with its help and what it may be: low <= value <= high, value > above, or one of choices.
 
-    `late`: younger than runs that people have. Its default changes nothing, and is not told of a run (`told`), so that these go on.
+    `added_in`: the version that brought the option, where runs of earlier versions exist. Their record lacks it and is compared
+    as if it held the default (`added_options`), so the default must leave the result as it was without the option.
     """
     rules = {"low": low, "high": high, "above": above, "choices": choices}
-    return field(default=default, metadata={"help": help, **rules, "late": late})
+    return field(default=default, metadata={"help": help, **rules, "added_in": added_in})
 
 
-def told(options: Any, preset: Mapping[str, Any]) -> dict[str, Any]:
-    """A dataclass of options for the record of a run: all but the `late` ones at defaults that the preset leaves as they are."""
-    late = {item.name: item.default for item in fields(options) if item.metadata.get("late") and item.name not in preset}
-    return {name: value for name, value in asdict(options).items() if name not in late or value != late[name]}
+def added_options(options: type) -> dict[str, Any]:
+    """The defaults of the options that were added after a release: what a record without them stands for."""
+    return {item.name: item.default for item in fields(options) if item.metadata.get("added_in")}
+
+
+class Kind(NamedTuple):
+    """What the value of an option is: `type` is bool, int, float or str; `optional` where None is allowed too."""
+
+    type: type
+    optional: bool = False
+    choices: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.type.__name__
+
+
+@cache
+def kind_of(options: type, name: str) -> Kind:
+    """The kind of a dataclass's field, from its annotation: a plain type, Literal of texts, and either of them or None.
+
+    TypeError for another annotation: neither a flag nor a control can be made for it.
+    """
+    annotation = get_type_hints(options)[name]
+    choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    kinds = [choice for choice in choices if choice is not type(None)]
+    literal = tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))
+    kinds = list(dict.fromkeys(str if get_origin(kind) is Literal else kind for kind in kinds))
+    if len(kinds) != 1 or kinds[0] not in (bool, int, float, str) or not all(isinstance(word, str) for word in literal):
+        raise TypeError(f"{options.__name__}.{name} is {annotation}; expected bool, int, float, str or a Literal, or None")
+    return Kind(kinds[0], len(choices) > 1, literal)
+
+
+def choices_of(options: type, name: str) -> tuple[str, ...]:
+    """The values that an option allows, where they are few: those of its `option`, or of its Literal."""
+    declared: tuple[str, ...] = next(item.metadata.get("choices") or () for item in fields(options) if item.name == name)
+    return declared or kind_of(options, name).choices
 
 
 def check(options: Any) -> None:
@@ -45,14 +80,14 @@ def check(options: Any) -> None:
             continue
         name = f"--{item.name.replace('_', '-')}"
         if rule["choices"] and value not in rule["choices"]:
-            raise InputError(f"{name} is {value!r}; expected one of {', '.join(rule['choices'])}")
+            raise InputError(f"{name} is {value!r}; expected one of {', '.join(rule['choices'])}", option=item.name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
         if not math.isfinite(value):
-            raise InputError(f"{name} is {value}; expected a finite number")
+            raise InputError(f"{name} is {value}; expected a finite number", option=item.name)
         if rule["low"] is not None and value < rule["low"]:
-            raise InputError(f"{name} is {value}; expected at least {rule['low']}")
+            raise InputError(f"{name} is {value}; expected at least {rule['low']}", option=item.name)
         if rule["high"] is not None and value > rule["high"]:
-            raise InputError(f"{name} is {value}; expected at most {rule['high']}")
+            raise InputError(f"{name} is {value}; expected at most {rule['high']}", option=item.name)
         if rule["above"] is not None and value <= rule["above"]:
-            raise InputError(f"{name} is {value}; expected more than {rule['above']}")
+            raise InputError(f"{name} is {value}; expected more than {rule['above']}", option=item.name)

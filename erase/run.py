@@ -116,8 +116,8 @@ class Run:
         self._lock = lock
 
     @classmethod
-    def open(cls, folder: Path, options: Mapping[str, Any], overwrite: bool = False) -> Run:
-        """Create the folder, or go on in it if it holds a run with equal options; one process at a time."""
+    def open(cls, folder: Path, options: Mapping[str, Any], overwrite: bool = False, added: Mapping[str, Any] | None = None) -> Run:
+        """Create the folder, or resume the run in it if its options are equal (`differences`); one process at a time."""
         wanted = json.loads(json.dumps(dict(options), default=os.fspath))
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ class Run:
                     _clear(folder, wanted)
                 for left in list(folder.rglob(".*.part")):  # a killed process left them: the lock is ours, so nobody writes them
                     _remove(left)
-                _settle(folder, wanted)
+                _settle(folder, wanted, added or {})
             except BaseException:
                 lock.release()
                 raise
@@ -288,14 +288,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _settle(folder: Path, wanted: dict[str, Any]) -> None:
+def _settle(folder: Path, wanted: dict[str, Any], added: Mapping[str, Any]) -> None:
     """Write options.json, or compare with the one that is there; a changed environment is noted, not refused."""
     here, record = environment(str(wanted.get("device", "cpu"))), _record(folder)
     if record is None:
         write_json(folder / "options.json", {**wanted, "environment": here})
         return
     there = {key: value for key, value in record.items() if key not in RECORDS}
-    if found := differences(there, wanted):
+    if found := differences(there, wanted, added):
         more = f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         shown = "; ".join(found[:SHOWN])
         raise InputError(f"{folder} holds a run with other options: {shown}{more}; give another --output, or --overwrite to start anew")
@@ -304,9 +304,14 @@ def _settle(folder: Path, wanted: dict[str, Any]) -> None:
         write_json(folder / "options.json", {**record, "resumed_in": [*resumed, here]})
 
 
-def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """One phrase for each option that differs: `learning_rate: 0.0001 there, 0.0002 now`. Where a concept file lies is no option."""
-    old, new = flat(there), flat(now)
+def differences(there: Mapping[str, Any], now: Mapping[str, Any], added: Mapping[str, Any] | None = None) -> list[str]:
+    """One phrase for each option that differs: `learning_rate: 0.0001 there, 0.0002 now`. Where a concept file lies is no option.
+
+    `added`: options (as `flat` names them) that are younger than some runs, with their defaults. A record without one counts as
+    having the default, so that an earlier run can be resumed.
+    """
+    new = flat(now)
+    old = {name: value for name, value in (added or {}).items() if name in new} | flat(there)
     names = [name for name in {**old, **new} if (name in old, old.get(name)) != (name in new, new.get(name)) and not _PLACE.match(name)]
     return [f"{name}: {_shown(old, name)} there, {_shown(new, name)} now" for name in names]
 

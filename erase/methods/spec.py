@@ -9,6 +9,7 @@ from typing import Any
 
 from erase.errors import InputError
 from erase.methods import make_method, method_class
+from erase.options import Kind, kind_of
 
 BALANCED = "balanced"
 RETRAIN = "retrain"
@@ -47,20 +48,21 @@ def entry(text: str, table: Mapping[str, type], usual: str = BALANCED) -> Entry:
         raise InputError(f"--methods {text}: {bad[0]!r} is no option=value; expected e.g. {name}:learning_rate=0.01,epochs=5")
     values: dict[str, Any] = {key.strip().replace("-", "_"): value for key, _, value in pairs}
     preset = str(values.pop("preset", usual if usual in method.presets else BALANCED))
-    types = {item.name: getattr(item.type, "__name__", str(item.type)) for item in fields(method)}
-    made = Entry(text, name, preset, {key: _value(text, key, value, types.get(key, "str")) for key, value in values.items()}, table)
+    known = {item.name for item in fields(method)}
+    kinds = {key: kind_of(method, key) if key in known else Kind(str) for key in values}  # `make` refuses the unknown ones
+    made = Entry(text, name, preset, {key: _value(text, key, value, kinds[key]) for key, value in values.items()}, table)
     made.make()
     return made
 
 
-def _value(text: str, key: str, value: str, kind: str) -> Any:
+def _value(text: str, key: str, value: str, kind: Kind) -> Any:
     """A value as its field has it."""
-    if value.lower() == "none" and "None" in kind:
+    if value.lower() == "none" and kind.optional:
         return None
-    kind = kind.split(" |")[0]
-    if kind == "bool" and value.lower() in ("true", "false", "on", "off"):
+    if kind.type is bool and value.lower() in ("true", "false", "on", "off"):
         return value.lower() in ("true", "on")
     try:
-        return {"int": int, "float": float, "str": str}[kind](value)
+        return {int: int, float: float, str: str}[kind.type](value)
     except (KeyError, ValueError):
-        raise InputError(f"--methods {text}: {key} is {value!r}; expected {'true or false' if kind == 'bool' else kind}") from None
+        expected = "true or false" if kind.type is bool else kind.name
+        raise InputError(f"--methods {text}: {key} is {value!r}; expected {expected}") from None

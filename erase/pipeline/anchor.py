@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from erase.concepts import Concept, with_anchors
-from erase.files import write_json
+from erase.files import read_json, write_json
 from erase.pipeline.anchor_search import choose_anchors
 from erase.pipeline.image_sets import drawn_with
 from erase.pipeline.job import Event
@@ -30,7 +29,7 @@ def _find_anchor(work: Work) -> None:
     pooled = work.pool / f"{set_name(drawn_with(work), [c.name for c in work.concepts], work.job.seed)}.json" if work.pool else path
     if pooled.exists() and not path.exists():
         path.write_bytes(pooled.read_bytes())
-    there = json.loads(path.read_text()) if path.exists() else {}
+    there = read_json(path) if path.exists() else {}
     known = there if several else {work.concepts[0].name: there} if there else {}
     settled = []
     for concept in work.concepts:

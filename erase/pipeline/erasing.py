@@ -121,7 +121,7 @@ def _preview(work: Work, task: Task) -> Callable[[int], None]:
 def _write_layers(work: Work, task: Task, moved: bool = False) -> None:
     """layers.json: for each weight tensor how sensitive it was, the share trimmed, and how far it has moved; no single weight."""
     path = work.run.folder / "layers.json"
-    found = {row["name"]: row for row in json.loads(path.read_text())["weights"]} if path.exists() else {}
+    found = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["weights"]} if path.exists() else {}
     rows = {name: {"name": name, "numel": w.numel(), **task.layers.get(name, found.get(name, {}))} for name, w in task.weights.items()}
     files = [file for file in weight_files(work.folder / "unet").values() if file.suffix == ".safetensors"] if moved else []
     for file in files:

@@ -18,7 +18,7 @@ from erase.diffusion.memory import Need, Question, free_bytes, plan
 from erase.errors import InputError
 from erase.methods import METHODS, make_method, method_class
 from erase.methods.requirements import PICTURES, Preparation, needs
-from erase.options import told
+from erase.options import added_options
 from erase.pipeline.earlier_run import model_of
 from erase.pipeline.job import DEFAULTS, STAGES, Event, Job, Show
 from erase.processes import agree, join, processes, wait
@@ -72,8 +72,8 @@ class Work:
         options, run = self._options(), None
         if self.rank == 0:
             model, job = str(self.job.model), self.job
-            output = Path(job.output) if job.output else _unfinished(RUNS, options)
-            run = Run.open(output or next_run_folder(RUNS, self.name, model, job.method), options, job.overwrite)
+            output = Path(job.output) if job.output else _unfinished(RUNS, options, self._added())
+            run = Run.open(output or next_run_folder(RUNS, self.name, model, job.method), options, job.overwrite, self._added())
         folder = agree(run.folder if run else None)
         return run or Run.read(folder)
 
@@ -85,11 +85,14 @@ class Work:
         chosen: dict[str, Any] = {"concept_file": asdict(self.concept)}
         if len(self.whole) > 1:
             chosen |= {"concepts": [asdict(concept) for concept in self.whole], "earlier": self.earlier}
-        preset = getattr(self.method, "presets", {}).get(self.job.preset, {})
-        chosen |= {"method_options": told(self.method, preset), "weights": weight_hashes(self.folder)}
+        chosen |= {"method_options": asdict(self.method), "weights": weight_hashes(self.folder)}
         sampling = {"scheduler": scheduler_of(self.folder), "steps": self.job.sampling_steps, "guidance": self.job.guidance}
         sampling |= {"size": self.job.size or size_of(self.folder), "batch": self.job.sampling_batch}
         return {**given, **chosen, "sampling": sampling}
+
+    def _added(self) -> dict[str, Any]:
+        """What the record of a run of an earlier version lacks."""
+        return {f"method_options.{name}": value for name, value in added_options(type(self.method)).items()}
 
     @property
     def concept(self) -> Concept:
@@ -183,8 +186,8 @@ def edits(name: str, wants: Preparation) -> Iterator[None]:
         raise InputError(f"--method {name} edits {wants.edits}, and the network of this model has none; choose another method") from None
 
 
-def _unfinished(root: Path, options: Mapping[str, Any]) -> Path | None:
+def _unfinished(root: Path, options: Mapping[str, Any], added: Mapping[str, Any]) -> Path | None:
     """The last run of exactly these options that was stopped before its end: without --output it is gone on with."""
     wanted = json.loads(json.dumps(options))
     runs = [Run.read(folder) for folder in list_runs(root)]
-    return next((r.folder for r in reversed(runs) if not all(map(r.done, STAGES)) and not differences(r.options, wanted)), None)
+    return next((r.folder for r in reversed(runs) if not all(map(r.done, STAGES)) and not differences(r.options, wanted, added)), None)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, Optional
 
 import pytest
 
 from erase.errors import InputError
 from erase.methods import METHODS
-from erase.options import check, option, told
+from erase.options import Kind, added_options, check, choices_of, kind_of, option
 from erase.pipeline import Job
+from erase.run import differences
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,19 @@ class Some:
 
     def __post_init__(self) -> None:
         check(self)
+
+
+@dataclass(frozen=True)
+class Annotated:
+    """Annotations as people write them."""
+
+    count: int | None = option(None, "a count")
+    share: Optional[float] = option(None, "a share")  # noqa: UP045
+    near: Literal["near", "far"] = option("near", "a word")
+    far: Literal["near", "far"] | None = option(None, "a word, or none")
+    flag: bool = option(True, "on or off")
+    name: str = option("", "a name")
+    paths: tuple[str, ...] = ()
 
 
 @pytest.mark.parametrize(
@@ -63,14 +78,35 @@ def test_every_field_is_an_option_with_help_and_its_default_is_allowed(options: 
             assert item.default in item.metadata["choices"]
 
 
-def test_a_late_option_is_told_of_a_run_only_where_it_says_something():
-    """So a run that was begun without it goes on; where the preset has another value, the default says something."""
+def test_the_kind_of_a_field_follows_from_its_annotation_however_it_is_written() -> None:
+    kinds = {name: kind_of(Annotated, name) for name in ("count", "share", "near", "far", "flag", "name")}
+    assert kinds == {
+        "count": Kind(int, True),
+        "share": Kind(float, True),
+        "near": Kind(str, False, ("near", "far")),
+        "far": Kind(str, True, ("near", "far")),
+        "flag": Kind(bool),
+        "name": Kind(str),
+    }
+    assert choices_of(Annotated, "far") == ("near", "far")
+    assert choices_of(Some, "word") == ("near", "far")
+    with pytest.raises(TypeError, match=r"Annotated\.paths is .*; expected bool, int"):
+        kind_of(Annotated, "paths")
+
+
+def test_an_option_that_was_added_later_counts_with_its_default_where_a_record_lacks_it() -> None:
+    """So a run that was begun without it can be resumed; any other value of it is a difference."""
 
     @dataclass(frozen=True)
     class Grown:
         steps: int = option(3, "steps")
-        slope: float = option(1.0, "younger", late=True)
+        slope: float = option(1.0, "younger", added_in="0.2")
 
-    assert told(Grown(), {}) == told(Grown(slope=1.0), {"steps": 4}) == {"steps": 3}
-    assert told(Grown(slope=2.0), {}) == {"steps": 3, "slope": 2.0}
-    assert told(Grown(), {"slope": 2.0}) == {"steps": 3, "slope": 1.0}
+    assert added_options(Grown) == {"slope": 1.0}
+    added = {f"method_options.{name}": value for name, value in added_options(Grown).items()}
+    old, new = {"method_options": {"steps": 3}}, {"method_options": asdict(Grown())}
+    assert differences(old, new, added) == []
+    assert differences(new, new, added) == []
+    assert differences(old, {"method_options": asdict(Grown(slope=2.0))}, added) == ["method_options.slope: 1.0 there, 2.0 now"]
+    assert differences(old, {"method_options": {"steps": 3}}, added) == []
+    assert differences(old, new) == ["method_options.slope: absent there, 1.0 now"]

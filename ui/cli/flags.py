@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 from erase.errors import InputError
+from erase.options import choices_of, kind_of
 
 PROGRAM = "erase-concept"
 
@@ -25,18 +26,16 @@ def add_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup, options
     for item in fields(options):
         if item.name in skip or "help" not in item.metadata:
             continue
-        kind = str(item.type).split(" |")[0]
+        kind = kind_of(options, item.name)
         default = "" if item.default in (None, "") else f" (default: {shown(item.default)})"
         names = f"--{item.name.replace('_', '-')}"
         text = item.metadata["help"].replace("%", "%%") + default
-        if kind == "bool":
+        if kind.type is bool:
             parser.add_argument(names, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
-            types: dict[str, Callable[[str], Any]] = {"int": int, "float": float}
-            choices = item.metadata["choices"] or None
-            parser.add_argument(
-                names, type=types.get(kind, str), choices=choices, default=None, help=text, metavar=None if choices else kind.upper()
-            )
+            choices = choices_of(options, item.name) or None
+            metavar = None if choices else kind.name.upper()
+            parser.add_argument(names, type=kind.type, choices=choices, default=None, help=text, metavar=metavar)
 
 
 def shown(value: Any) -> str:

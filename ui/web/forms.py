@@ -13,6 +13,7 @@ from typing import Any
 
 from erase.errors import InputError
 from erase.methods import METHODS, make_method
+from erase.options import choices_of, kind_of
 
 UNSET = "(by default)"
 EMPTY = "by default"
@@ -48,11 +49,11 @@ def form(options: type, only: Sequence[str] | None = None) -> list[Field]:
     found = []
     for item in fields(options):
         if "help" in item.metadata and (only is None or item.name in only):
-            kind, _, none = str(item.type).partition(" | ")
-            rule = {name: item.metadata[name] for name in ("choices", "low", "high", "above")}
-            if kind == "bool" and none:
-                rule["choices"] = SWITCH
-            found.append(Field(item.name, labelled(item.name), item.metadata["help"], kind, item.default, none == "None", **rule))
+            kind = kind_of(options, item.name)
+            bounds = {name: item.metadata[name] for name in ("low", "high", "above")}
+            choices = SWITCH if kind.type is bool and kind.optional else choices_of(options, item.name)
+            text = item.metadata["help"]
+            found.append(Field(item.name, labelled(item.name), text, kind.name, item.default, kind.optional, choices, **bounds))
     return found
 
 

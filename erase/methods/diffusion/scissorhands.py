@@ -63,7 +63,7 @@ class Scissorhands:
     learning_rate: float | None = rate_option(8e-4, "step size of repair", full=4e-4)
     cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
     cross_attention_rate: float = option(
-        1.0, "step size of cross-attention in multiples of the others', where others may change too", above=0.0, late=True
+        1.0, "step size of cross-attention in multiples of the others', where others may change too", above=0.0, added_in="0.1.1"
     )
     two_sided: bool = option(
         False, "also keep the unlearning gradient from hurting what is kept, where the two are opposed (restricted gradient)"
