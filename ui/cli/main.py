@@ -29,17 +29,23 @@ COMMANDS = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 done, 2 wrong input, 1 anything else, 130 interrupted."""
+def main(arguments: Sequence[str] | None = None, report: Callable[[InputError], None] = lambda error: None) -> int:
+    """Run the command; returns the exit status: 0 done, 2 wrong input, 1 anything else, 130 interrupted.
+
+    `report` is called with an InputError, beside the line that is printed.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = "erase"
     if given and given[0] in COMMANDS:
         name = given.pop(0)
     elif given and not given[0].startswith("-"):
-        return _fail(InputError(f"{given[0]!r} is no command; expected --concept NAME, or one of {', '.join(COMMANDS)}"), 2)
+        unknown = InputError(f"{given[0]!r} is no command; expected --concept NAME, or one of {', '.join(COMMANDS)}")
+        report(unknown)
+        return _fail(unknown, 2)
     try:
         return command(name)(given)
     except InputError as error:
+        report(error)
         return _fail(error, 2)
     except Diverged as error:
         return _fail(

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import json
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -20,6 +19,7 @@ from typing import Any
 
 from erase.errors import InputError
 from ui.web.drawing.order import Drawn, Look, Order, Ticket
+from ui.web.jobs.child import python
 from ui.web.jobs.process import environment
 
 LINE = 200  # orders in the line at most
@@ -33,7 +33,7 @@ class Drawing:
     """The line and the worker, which starts with `start` or the first order. A context manager; thread-safe."""
 
     def __init__(self, device: str = "auto", memory: int = MEMORY, line: int = LINE) -> None:
-        self.command = [sys.executable, "-m", "ui.web.drawing.worker", "--device", device, "--memory", str(memory)]
+        self.command = python("ui.web.drawing.worker", "main", "--device", device, "--memory", str(memory))
         self.limit = line
         self._line: deque[Ticket] = deque()
         self._current: Ticket | None = None

@@ -1,7 +1,5 @@
 """The process that draws for the page: orders as lines of JSON on standard input, pictures as lines of JSON on standard output.
 
-    python -m ui.web.drawing.worker --device cpu --memory 4000000000
-
 One order at a time. Ends when its standard input does, so that no worker outlives its page.
 """
 
@@ -71,6 +69,3 @@ def _serve(studio: Studio, order: Mapping[str, Any]) -> None:
         why = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         studio.say("failed", note=f"the model could not draw ({why}); choose fewer pictures or another model")
 
-
-if __name__ == "__main__":
-    main()

@@ -38,10 +38,10 @@ def export(run: Path, form: str, dtype: str, home: Path) -> Path:
     target = folder / (name if form == "folder" else f"{name}.safetensors")
     with disk_errors(folder):
         folder.mkdir(parents=True)
-        status, _, said = command(["export", str(run), "--format", form, "--dtype", dtype, "--output", str(target)], SECONDS)
-        if status:
+        end = command(["export", str(run), "--format", form, "--dtype", dtype, "--output", str(target)], SECONDS)
+        if end.status:
             shutil.rmtree(folder, ignore_errors=True)
-            raise InputError(_plain(said, run))
+            raise InputError(_plain(end.message, run))
         return _zipped(target) if form == "folder" else target
 
 

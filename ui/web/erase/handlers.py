@@ -138,11 +138,11 @@ def start(page: Page, wish: Wish, owner: str = "") -> Entry:
 def estimate(page: Page, wish: Wish) -> dict[str, Any] | None:
     """Seconds, memory and disk of the job, as the command says; None where it cannot say."""
     _, arguments = command_of(page, wish)
-    status, printed, said = command(["estimate", *arguments, "--json"], SECONDS)
-    if status == 2 and "no command" not in said:
-        raise InputError(said)
+    end = command(["estimate", *arguments, "--json"], SECONDS)
+    if end.error is not None:
+        raise end.error
     try:
-        found = json.loads(printed)
+        found = json.loads(end.printed)
     except ValueError:
         return None
     return found if isinstance(found, dict) else None

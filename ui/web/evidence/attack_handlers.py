@@ -147,10 +147,10 @@ def estimate(page: Page, seat: Any, wish: Wish) -> dict[str, Any]:
     """What the command expects of these attacks; InputError where it can say nothing."""
     arguments, _ = arguments_of(page, seat, wish)
     page.rate.press(owner(page, seat))
-    status, printed, said = command([*arguments, "--estimate", "--json"], SECONDS)
-    if status:
-        raise InputError(plain(said))
-    return dict(json.loads(printed))
+    end = command([*arguments, "--estimate", "--json"], SECONDS)
+    if end.status:
+        raise InputError(plain(end.message))
+    return dict(json.loads(end.printed))
 
 
 def arguments_of(page: Page, seat: Any, wish: Wish) -> tuple[list[str], Path]:

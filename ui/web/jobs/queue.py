@@ -20,7 +20,7 @@ import filelock
 from erase.errors import InputError
 from erase.run import disk_errors
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, STOPPING, WAITING, Entry, read_entries, write_entries
-from ui.web.jobs.process import GRACE, Process, interrupt, last_line, start
+from ui.web.jobs.process import GRACE, Process, ended, interrupt, start
 from ui.web.jobs.progress import read_progress
 from ui.web.security.owners import claim
 
@@ -164,9 +164,13 @@ class Jobs:
             with self._changed:
                 if self._closing or self._entries[entry.id].state == STOPPING:
                     return 130, ""
-                self._process = process = start(entry.arguments, log)
+                self._process = process = start(entry.arguments, log, self._error_file(entry.id))
             status = process.wait()
-        return status, last_line(self.log(entry.id).read_text(encoding="utf-8", errors="replace"), status)
+        text = self.log(entry.id).read_text(encoding="utf-8", errors="replace")
+        return status, ended(status, text, self._error_file(entry.id)).message
+
+    def _error_file(self, id: str) -> Path:
+        return self.home / "logs" / f"{id}.error.json"
 
     def _end(self, id: str, status: int, said: str) -> None:
         asked = self._entries[id].state == STOPPING
@@ -193,6 +197,7 @@ class Jobs:
         for id in ended[: max(0, len(ended) - KEPT)]:
             del self._entries[id]
             self.log(id).unlink(missing_ok=True)
+            self._error_file(id).unlink(missing_ok=True)
         self._entries[entry.id] = entry
         try:
             return self._change(entry.id)

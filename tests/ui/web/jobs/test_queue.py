@@ -14,6 +14,9 @@ import pytest
 
 from erase.errors import InputError
 from erase.run import Run, list_runs
+from ui.web.drawing.order import Order
+from ui.web.drawing.queue import Drawing
+from ui.web.jobs.child import read_error, write_error
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, WAITING, read_entries
 from ui.web.jobs.process import PACKAGES, command, environment, last_line
 from ui.web.jobs.queue import Jobs
@@ -115,7 +118,7 @@ def test_a_page_that_is_killed_takes_its_job_with_it_and_the_next_goes_on(tmp_pa
     """SIGKILL leaves no time to tidy up: the job notices that its page is gone, and stops where it can go on."""
     code = f"""
         from pathlib import Path
-        from ui.jobs import Jobs
+        from ui.web.jobs.queue import Jobs
         jobs = Jobs(Path({str(tmp_path)!r}))
         entry = jobs.add({star(tmp_path / "a", 40)!r}, Path({str(tmp_path / "a")!r}), "a")
         jobs.wait(entry.id, 500)
@@ -139,10 +142,44 @@ def test_a_queue_that_is_not_ours_is_not_guessed_at(tmp_path):
 
 
 def test_short_commands_say_what_they_printed_or_what_was_wrong():
-    status, printed, _ = command(["concepts", "star", "--count", "1", "--json"], 200)
-    assert (status, "forget" in json.loads(printed)) == (0, True)
-    status, _, said = command(["concepts", "star", "--count", "-1"], 200)
-    assert (status, said) == (2, "--count is -1; expected at least 0")
+    end = command(["concepts", "star", "--count", "1", "--json"], 200).check()
+    assert (end.status, "forget" in json.loads(end.printed)) == (0, True)
+    end = command(["concepts", "star", "--count", "-1"], 200)
+    assert (end.status, end.message, str(end.error)) == (2, "--count is -1; expected at least 0", "--count is -1; expected at least 0")
+    with pytest.raises(InputError, match="--count is -1"):
+        end.check()
+
+
+def test_an_error_keeps_its_option_from_one_process_to_another(tmp_path):
+    write_error(tmp_path / "a.json", InputError("--steps is -1", option="steps", code="c"))
+    error = read_error(tmp_path / "a.json")
+    assert (str(error), error.option, error.code) == ("--steps is -1", "steps", "c")
+    assert read_error(tmp_path / "b.json") is None
+
+
+@pytest.fixture
+def crowded(tmp_path, monkeypatch):
+    """The working directory of a project that has packages and modules named like these."""
+    for name in ("eval", "ui", "erase"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('not this one')\n")
+    (tmp_path / "app.py").write_text("raise RuntimeError('not this one')\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_processes_start_in_a_folder_with_an_eval_package_of_its_own(crowded):
+    assert "demo" in command(["protocols"], 200).check().printed
+    assert "demo" in command(["protocols"], 200, crowded).check().printed
+    with Jobs(crowded / "runs") as jobs:
+        entry = jobs.wait(jobs.add(["protocols"], crowded / "runs" / "a", "a").id, 200)
+        assert (entry.state, entry.message) == (DONE, "")
+
+
+def test_the_process_that_draws_starts_there_too(crowded):
+    with Drawing("cpu") as drawing:
+        ticket = drawing.submit(Order((("demo", "demo"),), "a star", count=1, steps=1), "a")
+        assert list(drawing.watch(ticket))[-1].state == "done", ticket.note
 
 
 def test_the_last_line_names_a_signal():
