@@ -39,7 +39,7 @@ WEB_READS = (
     "erase.files",
     "erase.images",
 )
-WEB_DRAWS = ("ui.web.drawing.models", "ui.web.drawing.worker")  # they run in a process of their own
+WEB_PROCESSES = ("ui.web.drawing.models", "ui.web.drawing.worker", "ui.web.jobs.child")  # what runs in processes of their own
 
 # Heavy or optional libraries, the only packages that may import them, and only inside functions.
 DOORS: dict[str, set[str]] = {
@@ -145,7 +145,7 @@ def test_what_measures_knows_no_method_and_no_pipeline(name: str) -> None:
     assert not [other for other in ours(name) if within(other, *METHOD_FREE)]
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if within(name, "ui.web") and name not in WEB_DRAWS])
+@pytest.mark.parametrize("name", [name for name in FILES if within(name, "ui.web") and name not in WEB_PROCESSES])
 def test_the_page_opens_no_network(name: str) -> None:
     """Work is done in other processes; the page reads files."""
     assert not [other for other in ours(name) if not within(other, "ui.web", "eval", *WEB_READS)]

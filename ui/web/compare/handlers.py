@@ -184,4 +184,3 @@ def status(look: Look, seconds: float) -> str:
     note = escape(look.note or "starting")
     bar = f'<progress value="{look.made}" max="{look.total}" aria-label="pictures drawn"></progress>'
     return f'<p role="status">{note[:1].upper()}{note[1:]}: {look.made} of {look.total} pictures, {seconds:.0f} s.</p>{bar}'
-

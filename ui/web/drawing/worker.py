@@ -68,4 +68,3 @@ def _serve(studio: Studio, order: Mapping[str, Any]) -> None:
         studio.models.clear()
         why = next(iter(str(error).splitlines()), type(error).__name__)[:200]
         studio.say("failed", note=f"the model could not draw ({why}); choose fewer pictures or another model")
-
