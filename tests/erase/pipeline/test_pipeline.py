@@ -76,7 +76,6 @@ def test_options_record_what_the_result_depends_on(finished: Path, tiny_pipeline
     assert options["device"] != "auto"
     assert options["guidance"] == 4.0  # what None stood for
     assert options["method_options"]["steps"] == 4
-    assert "cross_attention_rate" not in options["method_options"]  # runs are there that were begun before it was an option
     assert options["concept_file"]["anchors"] == ["cross"]  # the first of the file's
     assert options["sampling"] == {"scheduler": "EulerAncestralDiscreteScheduler", "steps": 2, "guidance": 4.0, "size": 64, "batch": 4}
     unet, vae = (f"{part}/diffusion_pytorch_model.safetensors" for part in ("unet", "vae"))
