@@ -27,6 +27,7 @@ from models import SIZES, build_unet, random_task
 
 from erase.diffusion import DTYPES
 from erase.repair import repair
+from erase.training.optimizers import OptimizerConfig
 
 LEARNING_RATE = 1e-5
 VARIANTS = (
@@ -56,7 +57,7 @@ def step_times(unet: Any, batch: int, variant: str, options: argparse.Namespace)
     gc.collect()
     before = forget_peak(options.device)
     total = options.warmup + options.steps
-    stepping = repair(task, total, options.optimizer, LEARNING_RATE)
+    stepping = repair(task, total, optimizer=OptimizerConfig(options.optimizer, LEARNING_RATE))
     try:
         times = [timed(lambda: next(stepping), options.device) for _ in range(total)]
     except torch.OutOfMemoryError as error:

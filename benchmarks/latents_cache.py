@@ -27,6 +27,7 @@ from erase.diffusion.task import with_prediction
 from erase.repair import repair
 from erase.scope import open_scope
 from erase.task import Task
+from erase.training.optimizers import OptimizerConfig
 
 
 def make_cached(model: StableDiffusion, latents: Latents, options: argparse.Namespace) -> Task:
@@ -63,7 +64,8 @@ def measure(options: argparse.Namespace) -> Record:
         caching = timed(lambda: cache_latents(*encoding), options.device)[0]
         cached = make_cached(model, read_latents(path), options)
         tasks = {"encoded anew": make_fresh(model, cached, given, options), "from the cache": cached}
-        steps = {way: repair(task, total, "adam", LEARNING_RATE, FORGET_WEIGHT) for way, task in tasks.items()}
+        adam = OptimizerConfig(learning_rate=LEARNING_RATE)
+        steps = {way: repair(task, total, optimizer=adam, forget_weight=FORGET_WEIGHT) for way, task in tasks.items()}
         ways: dict[str, Callable[[], object]] = {way: (lambda stepping=stepping: next(stepping)) for way, stepping in steps.items()}
         times = alternate(ways, options.steps, options.warmup, options.device)
         size = path.stat().st_size

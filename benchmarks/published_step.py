@@ -34,6 +34,7 @@ from erase.project import project
 from erase.repair import repair
 from erase.scope import open_scope
 from erase.task import Task
+from erase.training.optimizers import OptimizerConfig
 
 SCOPES = {"ours": "full", "ours-default-scope": "cross-attention", "ours-bfloat16": "full"}
 WAYS = ("published", "published-lean", *SCOPES)
@@ -95,7 +96,12 @@ def measure(options: argparse.Namespace) -> Record:
             [task] = tasks
             once[way] = share_of_a_step(caching, options.run_steps, predicting, options.warmup + options.steps)
             projecting[way] = project_seconds(task, options.device)
-            stepping = repair(task, options.warmup + options.steps, "adam", LEARNING_RATE, FORGET_WEIGHT)
+            stepping = repair(
+                task,
+                options.warmup + options.steps,
+                optimizer=OptimizerConfig(learning_rate=LEARNING_RATE),
+                forget_weight=FORGET_WEIGHT,
+            )
             ways[way] = lambda stepping=stepping: next(stepping)
         times = alternate(ways, options.steps, options.warmup, options.device)
         ways.clear()

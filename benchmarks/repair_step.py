@@ -21,6 +21,7 @@ from models import SIZES, build_unet, random_task
 from erase.diffusion import DTYPES
 from erase.repair import repair
 from erase.task import Task
+from erase.training.optimizers import OptimizerConfig
 
 LEARNING_RATE = 1e-5
 FORGET_WEIGHT = 0.1
@@ -57,7 +58,12 @@ def measure(options: argparse.Namespace) -> Record:
     unet = build(options).eval()
     shape = (options.scope, options.batch, options.tokens, DTYPES[options.dtype], options.side)
     tasks = {way: random_task(copy.deepcopy(unet), *shape) for way in ("floor", "floor again", "step")}
-    steps = repair(tasks["step"], options.steps + options.warmup, "adam", LEARNING_RATE, FORGET_WEIGHT)
+    steps = repair(
+        tasks["step"],
+        options.steps + options.warmup,
+        optimizer=OptimizerConfig(learning_rate=LEARNING_RATE),
+        forget_weight=FORGET_WEIGHT,
+    )
     ways: dict[str, Callable[[], object]] = {way: make_floor(tasks[way]) for way in ("floor", "floor again")}
     ways["step"] = lambda: next(steps)
     times = alternate(ways, options.steps, options.warmup, options.device)

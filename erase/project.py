@@ -3,10 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+
+from erase.errors import InputError
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What is projected, and how.
+
+    `target` is the gradient (Eq. 5), the update that the optimizer makes of it (`project_update`), or none. `two_sided` and
+    `per_layer` are explained at `project`.
+    """
+
+    target: Literal["none", "gradient", "update"] = "gradient"
+    two_sided: bool = False
+    per_layer: bool = False
+
+    def __post_init__(self) -> None:
+        if self.two_sided and self.target != "gradient":
+            raise InputError(f"a two-sided projection needs the target 'gradient'; got {self.target!r}", option="two_sided")
+        if self.per_layer and self.target == "none":
+            raise InputError("a projection per layer needs the target 'gradient' or 'update'; got 'none'", option="per_layer")
 
 
 class Projected(NamedTuple):
@@ -26,9 +48,7 @@ def project(
     retain: Sequence[Tensor],
     unlearn: Sequence[Tensor],
     forget_weight: float,
-    enabled: bool = True,
-    two_sided: bool = False,
-    per_layer: bool = False,
+    projection: Projection = Projection(),
 ) -> Projected:
     """g = g_r + c g_u with c = max(λ, -<g_r, g_u> / ||g_u||²): the solution of Eq. 5, in closed form.
 
@@ -61,30 +81,30 @@ def project(
 
     `retain` is overwritten with g and handed back as `gradient`; `unlearn` is left alone. Products are summed in
     float32 (float64 for float64 gradients), those of tensors in float64 where the device has it; nothing is copied to
-    the host. With enabled=False c is λ, and the numbers are still reported.
+    the host. With a target other than "gradient" c is λ, and the numbers are still reported.
     """
     dots, squares_r, squares_u = _inner(retain, unlearn), _squares(retain), _squares(unlearn)
     dot, square_r, square_u = dots.sum(), squares_r.sum(), squares_u.sum()
-    per = (dots, squares_r, squares_u) if per_layer else (dot, square_r, square_u)
-    a, c = _factors(*per, forget_weight, enabled, two_sided)
+    per = (dots, squares_r, squares_u) if projection.per_layer else (dot, square_r, square_u)
+    a, c = _factors(*per, forget_weight, projection)
     for r, u, a_l, c_l in zip(retain, unlearn, a.expand(len(dots)), c.expand(len(dots)), strict=True):
-        if two_sided:
+        if projection.two_sided:
             r.mul_(a_l.to(r.device, _sums(r)))
         # Half-precision gradients meet c in float32: c itself may lie outside float16's range.
         torch.addcmul(r, u.to(_sums(u)), c_l.to(u.device, _sums(u)), out=r)
-    if per_layer:
+    if projection.per_layer:
         c = torch.where(square_u > 0, (c * squares_u).sum() / square_u, torch.full_like(dot, forget_weight))
     return Projected(list(retain), dot, square_r.sqrt(), square_u.sqrt(), c)
 
 
 def _factors(
-    dot: Tensor, square_r: Tensor, square_u: Tensor, forget_weight: float, enabled: bool, two_sided: bool
+    dot: Tensor, square_r: Tensor, square_u: Tensor, forget_weight: float, projection: Projection
 ) -> tuple[Tensor, Tensor]:
     """a and c in g = a g_r + c g_u."""
     a, c = torch.ones_like(dot), torch.full_like(dot, forget_weight)
-    if not enabled:
+    if projection.target != "gradient":
         return a, c
-    if two_sided:
+    if projection.two_sided:
         # With opposed gradients neither is zero.
         opposed = dot < 0
         return torch.where(opposed, a - forget_weight * dot / square_r, a), torch.where(opposed, c - dot / square_u, c)

@@ -1,164 +1,130 @@
-"""The repair loop: restore the trimmed network on retain batches without taking back what was forgotten."""
+"""The repair loop: restore the trimmed network on retain batches without undoing the forgetting (Eqs. 3 to 5 of the paper)."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from erase.errors import Diverged
-from erase.project import project, project_update
-from erase.task import Batch, Loss, Step, Task
+from erase.project import Projection, project, project_update
+from erase.task import Batch, Step, Task
 from erase.training.guard import Guard
-from erase.training.micro_batches import count, fitting
-from erase.training.optimizers import finite, gradient_of, make_optimizer, put_back, restore, set_rate, snapshot_of
+from erase.training.optimizers import OptimizerConfig, gradient_of, make_optimizer, set_rate
+from erase.training.state import TrainingState, buffers_restored_on_error
+from erase.training.step_numbers import StepNumbers
 
 Moved = Callable[[int, int], AbstractContextManager[None]]
-"""Number of a forget batch, micro-batch -> a context in which the weights are where forgetting is to look at them."""
+"""Number of a forget batch, micro-batch size -> a context in which the weights are where the unlearning gradient is taken."""
 
 
 def repair(
     task: Task,
     steps: int,
-    optimizer: str = "adam",
-    learning_rate: float = 1e-5,
-    forget_weight: float = 1.0,
     *,
-    projected: bool = True,
-    two_sided: bool = False,
-    per_layer: bool = False,
-    of_update: bool = False,
-    unlearn: Loss | None = None,
-    momentum: float = 0.9,
-    weight_decay: float = 0.0,
-    cosine: bool = False,
-    multiples: Mapping[str, float] | None = None,
+    optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 (frozen)
+    forget_weight: float = 1.0,
+    projection: Projection = Projection(),  # noqa: B008 (frozen)
     guard: Guard | None = None,
     moved: Moved | None = None,
     resume: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Step]:
-    """Minimise L_r + λ U under <g, g_u> >= 0 (Eqs. 3 to 5), with two backward passes and one host copy a step.
+    """Minimise L_r + λ U under <g, g_u> >= 0 (Eqs. 3 to 5), with two backward passes and one copy to the host per step.
 
-    Step i, from 1, sees forget and retain batches i - 1.
-    `optimizer` is adam, adamw, adafactor or sgd, and `momentum` is for the last. With `cosine` the rate falls to 0 along
-    half a cosine; a weight named in `multiples` has so many times it. `unlearn` stands in for the task's own. Modules stay in
-    the mode in which the task has them. A step's `snapshot` holds the state at the time it is called; with an earlier one as
-    `resume` the run goes on bit for bit as if it had not stopped.
+    λ is `forget_weight`. Step i, counted from 1, uses forget and retain batches i - 1. Modules stay in the mode in which the task has
+    them. A step's `snapshot` returns the state at the time it is called; resumed from it, repair continues bit for bit.
 
-    `task.micro_batch` examples go through the network at once, all of a batch by default; the gradient is that of the whole
-    batch either way, up to rounding (but for batch norms in training mode, which see the pieces). When the device runs out of
-    memory, the step is tried again with half as many, and the steps after it stay there.
+    `task.micro_batch` examples go through the network at once, by default all of a batch. The gradient is that of the whole
+    batch either way, up to rounding (except for batch norms in training mode, which see the micro-batches). When the device runs out
+    of memory, the step is repeated with half as many, and later steps keep that size.
 
-    `two_sided` and `per_layer` are those of `project`. With `of_update` not the gradient is projected but what the optimizer
-    makes of it (`project_update`), at the price of one more copy of the weights and one more host copy; a step's `coefficient` is
-    then the c that a plain step would have had. A `guard`, started before the network was changed, looks after each step, may
-    put an earlier state back and lower the rate, and ends repair when it has stopped. `moved` is a context for each number of a
-    forget batch, within which g_u is taken: at weights that it has moved, and puts back.
+    With the projection target "update", a step's `coefficient` is the c with which plain gradient descent would have taken the same
+    step (approximately, where learning rates differ between weights), and a step needs one more copy of the weights and one more
+    copy to the host. A `guard`, started before the network was changed, evaluates held-out batches after each step; it may restore
+    an earlier state and lower the learning rate, and it ends repair when it has stopped. `moved` gives, for each forget batch, a
+    context that moves the weights to where g_u is taken, and restores them.
 
-    Diverged, before anything is changed, when a loss or gradient is not finite.
+    Raises Diverged, with the network unchanged, when a loss or gradient is not finite.
     """
-    network, weights, descend = task.network, list(task.weights.values()), unlearn or task.unlearn
-    own = [(multiples or {}).get(name, 1.0) for name in task.weights]
-    update = make_optimizer(optimizer, weights, learning_rate, momentum, weight_decay, own)
-    done, micro = restore(network, task.weights, update, resume) if resume else (0, 0)
-    micro = micro or task.micro_batch or 0
-    moved = moved or (lambda number, micro: nullcontext())
+    weights = list(task.weights.values())
+    update = make_optimizer(optimizer, task.weights)
+    state = TrainingState(task.network, task.weights, update, task.micro_batch or 0)
+    if resume:
+        state.load_state_dict(resume)
     if guard and resume:
-        guard.restore(resume)
-
-    def state() -> dict[str, Tensor]:
-        return snapshot_of(network, task.weights, update, done, micro)
+        guard.load_state_dict(resume)
 
     def snapshot() -> dict[str, Tensor]:
-        return state() | (guard.state() if guard else {})
+        return state.state_dict() | (guard.state_dict() if guard else {})
 
-    for i in range(done + 1, steps + 1):
+    for i in range(state.step + 1, steps + 1):
         if guard and guard.stopped:
             return
         start = time.perf_counter()
         forget, retain = task.forget(i - 1), task.retain(i - 1)
-        buffers = [buffer.clone() for buffer in network.buffers()]
+        with buffers_restored_on_error(task.network) as reset:
+            passes = partial(_gradients, task, forget, retain, reset, partial(moved, i - 1) if moved else _in_place)
+            (U, g_u, L_r, g_r), fitted = state.fit(passes, (forget, retain), task.average)
+            task.average([U, L_r, *g_u, *g_r])
+            g = project(g_r, g_u, forget_weight, projection)
+            numbers = StepNumbers.read(i, L_r, U, g)
 
-        passes = partial(_passes, task, descend, forget, retain, buffers, partial(moved, i - 1))
-        size = micro or max(count(forget), count(retain))
-        (U, g_u, L_r, g_r), fit = fitting(passes, size, task.average, str(weights[0].device))
-        micro = fit if fit < size else micro  # batches may differ in size: only a bound that was met is one
-        task.average([U, L_r, *g_u, *g_r])
+        rate = optimizer.rate_at(i, steps) * (guard.rate if guard else 1.0)
+        removed = _take_step(update, rate, weights, g.gradient, g_u, projection)
+        state.step = i
+        held_out = guard.after(state, steps) if guard else {}
 
-        g, dot, norm_r, norm_u, c = project(g_r, g_u, forget_weight, projected and not of_update, two_sided, per_layer)
-        try:
-            numbers = finite(i, (L_r, U, dot, norm_r, norm_u, c))
-        except Diverged:
-            put_back(network, buffers)  # batch norms in training mode have already seen the batch
-            raise
+        c = numbers.coefficient + removed / rate
+        yield Step(
+            step=i,
+            retain_loss=numbers.retain_loss,
+            unlearn_loss=numbers.unlearn_loss,
+            cosine=numbers.cosine,
+            coefficient=c,
+            projected=c > forget_weight * (1 + 1e-6),  # not c > λ: λ is rounded on devices without float64
+            seconds=time.perf_counter() - start,
+            micro_batch=fitted,
+            snapshot=snapshot,
+            held_out=held_out,
+        )
 
-        rate = learning_rate * (_half_cosine(i, steps) if cosine else 1.0) * (guard.rate if guard else 1.0)
-        numbers[-1] += _take_step(update, weights, g, rate, g_u if of_update and projected else None, per_layer)
-        done = i
-        seen = guard.after(i, steps, micro, state, partial(restore, network, task.weights, update)) if guard else {}
-        yield _step(i, numbers, forget_weight, start, fit, snapshot, seen)
+
+def _in_place(micro: int) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
-def _half_cosine(i: int, steps: int) -> float:
-    """From 1 at step 1 towards 0 after the last."""
-    return 0.5 * (1 + math.cos(math.pi * (i - 1) / steps))
+def _gradients(
+    task: Task,
+    forget: Batch,
+    retain: Batch,
+    reset_buffers: Callable[[], None],
+    moved: Callable[[int], AbstractContextManager[None]],
+    micro: int,
+) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
+    """U, g_u, L_r and g_r, with the buffers as they were before an earlier attempt that did not fit into memory."""
+    reset_buffers()
+    with moved(micro):
+        unlearn = gradient_of(task.unlearn, task.network, task.weights, forget, micro)
+    return *unlearn, *gradient_of(task.loss, task.network, task.weights, retain, micro)
 
 
 @torch.no_grad()
 def _take_step(
     update: torch.optim.Optimizer,
+    rate: float,
     weights: Sequence[Tensor],
     g: Sequence[Tensor],
-    rate: float,
-    g_u: Sequence[Tensor] | None,
-    per_layer: bool,
+    g_u: Sequence[Tensor],
+    projection: Projection,
 ) -> float:
-    """The optimizer's step from the gradient g; given g_u, without its part along g_u if that would raise U. How much that was, by rate."""
+    """The optimizer's step along -g; with the target "update", project it and return v of `project_update`, else 0."""
     for weight, gradient in zip(weights, g, strict=True):
         weight.grad = gradient
     set_rate(update, rate)
-    before = [weight.detach().clone() for weight in weights] if g_u is not None else []
+    before = [weight.detach().clone() for weight in weights] if projection.target == "update" else []
     update.step()
     update.zero_grad(set_to_none=True)
-    return float(project_update(weights, before, g_u, per_layer)) / rate if g_u is not None else 0.0
-
-
-def _passes(
-    task: Task,
-    descend: Loss,
-    forget: Batch,
-    retain: Batch,
-    buffers: Sequence[Tensor],
-    moved: Callable[[int], AbstractContextManager[None]],
-    micro: int,
-) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
-    """U, g_u, L_r and g_r; `buffers` are those before the step, which a pass that did not fit may have changed."""
-    put_back(task.network, buffers)
-    network, weights = task.network, task.weights
-    with moved(micro):
-        forgetting = gradient_of(descend, network, weights, forget, micro)
-    return *forgetting, *gradient_of(task.loss, network, weights, retain, micro)
-
-
-def _step(
-    i: int,
-    numbers: list[float],
-    forget_weight: float,
-    start: float,
-    micro: int,
-    snapshot: Callable[[], dict[str, Tensor]],
-    held_out: Mapping[str, Any],
-) -> Step:
-    """The step in plain numbers."""
-    retain_loss, unlearn_loss, dot, norm_r, norm_u, coefficient = numbers
-    lengths = norm_r * norm_u
-    # A hair above λ, because λ itself is rounded on devices without float64.
-    acted = coefficient > forget_weight * (1 + 1e-6)
-    cosine = dot / lengths if lengths else 0.0
-    return Step(i, retain_loss, unlearn_loss, cosine, coefficient, acted, time.perf_counter() - start, micro, snapshot, held_out)
+    return float(project_update(weights, before, g_u, projection.per_layer)) if projection.target == "update" else 0.0

@@ -71,6 +71,13 @@ class Step:
     snapshot: Callable[[], dict[str, Tensor]] = field(repr=False, compare=False, default=dict)
     held_out: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def plain(
+        cls, number: int, retain_loss: float, unlearn_loss: float, seconds: float, *, snapshot: Callable[[], dict[str, Tensor]] = dict
+    ) -> Step:
+        """The step of a method that compares no two gradients: cosine 0, coefficient 1, not projected."""
+        return cls(number, retain_loss, unlearn_loss, 0.0, 1.0, False, seconds, snapshot=snapshot)
+
     def record(self) -> dict[str, Any]:
         """The line of stats.jsonl."""
         return {name: value for name, value in vars(self).items() if name not in ("snapshot", "held_out")} | dict(self.held_out)

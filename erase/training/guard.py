@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from erase.errors import InputError
+from erase.errors import Diverged, InputError
 from erase.task import Batch, Loss, Task
 from erase.training.micro_batches import count, pieces
 from erase.training.modes import evaluated
+from erase.training.state import TrainingState
 
 EVERY = 5
 """Steps between two looks."""
@@ -68,26 +68,24 @@ class Guard:
         """Look at the network before anything is changed."""
         self.retain_start, self.unlearn_start = self.look(micro)
 
-    def after(
-        self, step: int, last_step: int, micro: int, keep: Callable[[], dict[str, Tensor]], go_back: Callable[[dict[str, Tensor]], Any]
-    ) -> dict[str, Any]:
-        """Look every few steps and at the last; act; and say what was seen and done, for the record of the step."""
-        if step % EVERY and step != last_step:
+    def after(self, state: TrainingState, last_step: int) -> dict[str, float | str]:
+        """Evaluate every few steps and at the last, act, and return the losses and what was done, for the record of the step."""
+        if state.step % EVERY and state.step != last_step:
             return {}
-        retain, unlearn = self.look(micro)
-        said: dict[str, Any] = {"held_out_retain_loss": retain, "held_out_unlearn_loss": unlearn}
+        retain, unlearn = self.look(state.micro_batch)
+        record: dict[str, float | str] = {"held_out_retain_loss": retain, "held_out_unlearn_loss": unlearn}
         limit = math.inf if self.bound is None else (1 + self.bound) * max(self.retain_start, min(self.lowest, retain))
         settled = retain > (1 - SETTLED) * self.last
         if not retain <= limit:  # nor is a NaN
-            said["guard"] = self._back(retain, limit, go_back)
-            return said
+            record["guard"] = self._back(retain, limit, state)
+            return record
         self.lowest, self.last = min(self.lowest, retain), retain
         if self.bound is not None and (unlearn < self.best_unlearn or self.best_retain > limit):
-            self.best_unlearn, self.best_retain, self.best = unlearn, retain, keep()
+            self.best_unlearn, self.best_retain, self.best = unlearn, retain, state.state_dict()
         if self.gone is not None and unlearn <= self._enough() and settled and self._kept(retain):
             self.stopped = True
-            said["guard"] = f"the concept is gone: held-out unlearning loss {unlearn:.4g}, at first {self.unlearn_start:.4g}; stopped"
-        return said
+            record["guard"] = f"the concept is gone: held-out unlearning loss {unlearn:.4g}, at first {self.unlearn_start:.4g}; stopped"
+        return record
 
     def _kept(self, retain: float) -> bool:
         return self.bound is None or retain <= (1 + self.bound) * self.retain_start
@@ -96,24 +94,26 @@ class Guard:
         assert self.gone is not None
         return self.unlearn_start * self.gone if self.unlearn_start > 0 else self.unlearn_start / self.gone
 
-    def _back(self, retain: float, limit: float, go_back: Callable[[dict[str, Tensor]], Any]) -> str:
+    def _back(self, retain: float, limit: float, state: TrainingState) -> str:
+        if not self.best:  # the first retain loss is within its own limit, unless it is not finite
+            raise Diverged(state.step, "the held-out retain loss")
         self.strikes += 1
         self.rate /= 2
         self.stopped = self.strikes >= STRIKES
-        go_back(self.best)  # the first look is within its own limit, so there is one
+        state.roll_back(self.best)
         self.last = self.best_retain
         then = "stopped" if self.stopped else f"learning rate x {self.rate:g}"
         return f"held-out retain loss {retain:.4g} over its limit {limit:.4g}: back to step {int(self.best['step'])}, {then}"
 
-    def state(self) -> dict[str, Tensor]:
-        """All that a resumed run needs to know, for a snapshot."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that a resumed run needs, for a snapshot."""
         numbers = torch.tensor([float(getattr(self, name)) for name in self.NUMBERS], dtype=torch.float64)
         return {"guard/numbers": numbers} | {f"guard/best/{name}": value for name, value in self.best.items()}
 
-    def restore(self, snapshot: Mapping[str, Tensor]) -> None:
-        """The counterpart of `state`; InputError where the snapshot is of a run without a guard."""
+    def load_state_dict(self, snapshot: Mapping[str, Tensor]) -> None:
+        """Resume; InputError where the snapshot is of a run without a guard."""
         if "guard/numbers" not in snapshot:
-            raise InputError("the snapshot to resume from is of a run without --guard or --gone; leave them out, or start anew")
+            raise InputError("the checkpoint to resume from is of a run without --guard or --gone; leave them out, or start from scratch")
         for name, value in zip(self.NUMBERS, snapshot["guard/numbers"].tolist(), strict=True):
             setattr(self, name, type(getattr(self, name))(value))
         prefix = "guard/best/"

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from erase.project import Projected, project
+from erase.project import Projected, Projection, project
 from erase.task import Batch, Batches, Loss, Step, Task
-from erase.training.micro_batches import count, fitting
-from erase.training.optimizers import finite, gradient_of, make_optimizer, restore, snapshot_of
+from erase.training.optimizers import OptimizerConfig, gradient_of, make_optimizer, set_rate
+from erase.training.state import TrainingState
+from erase.training.step_numbers import StepNumbers
 
 
 class Side(NamedTuple):
@@ -41,19 +42,17 @@ Combine = Callable[[Sequence[Tensor], Sequence[Tensor], Moment], Projected]
 
 def weighted(forget_weight: float) -> Combine:
     """g = g_r + λ g_u, the gradient of L_r + λ U."""
-    return lambda g_r, g_u, moment: project(g_r, g_u, forget_weight, enabled=False)
+    return lambda g_r, g_u, moment: project(g_r, g_u, forget_weight, Projection("none"))
 
 
 def tune(
     task: Task,
     steps: int,
-    learning_rate: float,
     retain: Side | None,
     unlearn: Side | None,
     combine: Combine | None = None,
     *,
-    optimizer: str = "adam",
-    momentum: float = 0.9,
+    optimizer: OptimizerConfig,
     mask: Mapping[str, Tensor] | None = None,
     resume: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Step]:
@@ -65,40 +64,44 @@ def tune(
     Diverged, before anything is changed, when a loss or gradient is not finite.
     """
     combine = combine or weighted(1.0)
-    network, weights = task.network, list(task.weights.values())
-    update = make_optimizer(optimizer, weights, learning_rate, momentum)
-    done, micro = restore(network, task.weights, update, resume) if resume else (0, 0)
-    micro = micro or task.micro_batch or 0
+    update = make_optimizer(optimizer, task.weights)
+    state = TrainingState(task.network, task.weights, update, task.micro_batch or 0)
+    if resume:
+        state.load_state_dict(resume)
 
-    def snapshot() -> dict[str, Tensor]:
-        return snapshot_of(network, task.weights, update, done, micro)
-
-    for i in range(done + 1, steps + 1):
+    for i in range(state.step + 1, steps + 1):
         start = time.perf_counter()
-        kept, forgotten = (side.batches(i - 1) if side else {} for side in (retain, unlearn))
-        size = micro or max(count(kept), count(forgotten))
-        passes = partial(_passes, task, retain, unlearn, kept, forgotten)
-        (L_r, g_r, U, g_u), fit = fitting(passes, size, task.average, str(weights[0].device))
-        micro = fit if fit < size else micro
+        retain_batch, forget_batch = (side.batches(i - 1) if side else {} for side in (retain, unlearn))
+        passes = partial(_passes, task, retain, unlearn, retain_batch, forget_batch)
+        (L_r, g_r, U, g_u), fitted = state.fit(passes, (retain_batch, forget_batch), task.average)
         task.average([L_r, U, *g_r, *g_u])
 
-        g, dot, norm_r, norm_u, c = combine(g_r, g_u, Moment(i - 1, forgotten, fit, U))
+        g = combine(g_r, g_u, Moment(i - 1, forget_batch, fitted, U))
+        numbers = StepNumbers.read(i, L_r, U, g)
 
-        lost, added, product, long_r, long_u, coefficient = finite(i, (L_r, U, dot, norm_r, norm_u, c))
-
-        for (name, weight), direction in zip(task.weights.items(), g, strict=True):
+        for (name, weight), direction in zip(task.weights.items(), g.gradient, strict=True):
             weight.grad = direction if mask is None else direction.mul_(mask[name])
+        set_rate(update, optimizer.rate_at(i, steps))
         update.step()
         update.zero_grad(set_to_none=True)
-        done = i
-        cosine = product / (long_r * long_u) if long_r * long_u else 0.0
-        yield Step(i, lost, added, cosine, coefficient, False, time.perf_counter() - start, fit, snapshot)
+        state.step = i
+        yield Step(
+            step=i,
+            retain_loss=numbers.retain_loss,
+            unlearn_loss=numbers.unlearn_loss,
+            cosine=numbers.cosine,
+            coefficient=numbers.coefficient,
+            projected=False,
+            seconds=time.perf_counter() - start,
+            micro_batch=fitted,
+            snapshot=state.state_dict,
+        )
 
 
 def _passes(
-    task: Task, retain: Side | None, unlearn: Side | None, kept: Batch, forgotten: Batch, micro: int
+    task: Task, retain: Side | None, unlearn: Side | None, retain_batch: Batch, forget_batch: Batch, micro: int
 ) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
-    return *_side(task, retain, kept, micro), *_side(task, unlearn, forgotten, micro)
+    return *_side(task, retain, retain_batch, micro), *_side(task, unlearn, forget_batch, micro)
 
 
 def _side(task: Task, side: Side | None, batch: Batch, micro: int) -> tuple[Tensor, list[Tensor]]:

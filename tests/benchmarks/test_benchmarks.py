@@ -18,6 +18,7 @@ from diffusers import DDPMScheduler
 
 from erase.project import project
 from erase.repair import repair
+from erase.training.optimizers import OptimizerConfig
 from erase.trim import top_k_mask
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -135,7 +136,7 @@ def test_both_ways_of_a_step_lead_to_the_same_weights(script, measured):
     task = script("published_step").make_task(model, ours, measured["latents"], "ours", few())
     rate, weight = script("published").LEARNING_RATE, script("published").FORGET_WEIGHT
     step()
-    next(repair(task, 1, "adam", rate, weight))
+    next(repair(task, 1, optimizer=OptimizerConfig(learning_rate=rate), forget_weight=weight))
     moved = torch.cat([(w - start[name]).flatten() for name, w in ours.named_parameters()])
     apart = torch.cat([(w - v).flatten() for w, v in zip(ours.parameters(), published.parameters(), strict=True)])
     assert moved.abs().max() > 0.5 * rate

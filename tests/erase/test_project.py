@@ -6,7 +6,7 @@ import quadprog
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from erase.project import project, project_update
+from erase.project import Projection, project, project_update
 
 
 def pieces(flat):
@@ -102,14 +102,14 @@ def test_the_split_into_tensors_does_not_matter():
 
 
 def test_a_zero_unlearn_gradient_leaves_the_retain_gradient():
-    for enabled in (True, False):
-        g = project([torch.tensor([1.0, 2.0])], [torch.zeros(2)], 0.3, enabled)
+    for projection in (Projection(), Projection("none")):
+        g = project([torch.tensor([1.0, 2.0])], [torch.zeros(2)], 0.3, projection)
         assert g.gradient[0].tolist() == [1.0, 2.0]
         assert (g.coefficient.item(), g.norm_u.item()) == (pytest.approx(0.3), 0)
 
 
 def test_switched_off_it_adds_and_still_reports():
-    g = project([torch.tensor([3.0, -4.0])], [torch.tensor([0.0, 2.0])], 0.5, enabled=False)
+    g = project([torch.tensor([3.0, -4.0])], [torch.tensor([0.0, 2.0])], 0.5, Projection("none"))
     assert g.gradient[0].tolist() == [3.0, -3.0]
     assert (g.dot.item(), g.coefficient.item()) == (-8, 0.5)
 
@@ -171,7 +171,8 @@ def test_two_sided_on_paper():
     g_r without its part along g_u is (3, 0); g_u without its part along g_r is (0, 2) + 8/25 (3, -4) = (0.96, 0.72). So
     g = (3, 0) + ½ (0.96, 0.72) = (3.48, 0.36): <g, g_u> = 0.72 and <g, g_r> = 9. c = ½ + 2.
     """
-    g = project([torch.tensor([3.0, -4.0], dtype=torch.float64)], [torch.tensor([0.0, 2.0], dtype=torch.float64)], 0.5, two_sided=True)
+    retain, unlearn = torch.tensor([3.0, -4.0], dtype=torch.float64), torch.tensor([0.0, 2.0], dtype=torch.float64)
+    g = project([retain], [unlearn], 0.5, Projection(two_sided=True))
     assert g.gradient[0].tolist() == pytest.approx([3.48, 0.36])
     assert g.coefficient.item() == 2.5
 
@@ -181,7 +182,7 @@ def test_two_sided_raises_neither_loss_to_first_order_and_only_adds_what_agrees(
     opposed = 0
     for seed in range(100):
         g_r, g_u = pair(seed, n=5)
-        g = joined(project(pieces(g_r), pieces(g_u), weight, two_sided=True).gradient)
+        g = joined(project(pieces(g_r), pieces(g_u), weight, Projection(two_sided=True)).gradient)
         assert g @ g_u >= -1e-12
         assert g @ g_r >= -1e-12
         if g_r @ g_u >= 0:
@@ -196,7 +197,7 @@ def test_two_sided_raises_neither_loss_to_first_order_and_only_adds_what_agrees(
 def test_one_sided_may_hurt_what_is_kept_where_two_sided_does_not():
     """λ = 10: the unlearning gradient outweighs the other."""
     g_r, g_u = torch.tensor([1.0, -1.0]), torch.tensor([0.0, 2.0])
-    one, two = (project([g_r.clone()], [g_u], 10.0, two_sided=sides).gradient[0] for sides in (False, True))
+    one, two = (project([g_r.clone()], [g_u], 10.0, Projection(two_sided=sides)).gradient[0] for sides in (False, True))
     assert one @ g_r < 0 <= two @ g_r
 
 
@@ -212,7 +213,7 @@ def test_per_layer_on_paper():
     def gradients():
         return [torch.tensor([3.0, -4.0]), torch.tensor([1.0])], [torch.tensor([0.0, 2.0]), torch.tensor([1.0])]
 
-    alone = project(*gradients(), 0.0, per_layer=True)
+    alone = project(*gradients(), 0.0, Projection(per_layer=True))
     assert [part.tolist() for part in alone.gradient] == [[3.0, 0.0], [1.0]]
     assert alone.coefficient.item() == pytest.approx(1.6)
     together = project(*gradients(), 0.0)
@@ -224,9 +225,9 @@ def test_per_layer_on_paper():
 def test_per_layer_each_tensor_is_as_if_it_were_alone(two_sided):
     for seed in range(20):
         g_r, g_u = pair(seed)
-        whole = project(pieces(g_r), pieces(g_u), 0.1, two_sided=two_sided, per_layer=True)
+        whole = project(pieces(g_r), pieces(g_u), 0.1, Projection(two_sided=two_sided, per_layer=True))
         for r, u, g in zip(pieces(g_r), pieces(g_u), whole.gradient, strict=True):
-            torch.testing.assert_close(g, project([r], [u], 0.1, two_sided=two_sided).gradient[0])
+            torch.testing.assert_close(g, project([r], [u], 0.1, Projection(two_sided=two_sided)).gradient[0])
             assert g.flatten() @ u.flatten() >= -1e-12
         g = joined(whole.gradient)
         assert whole.dot == pytest.approx((g_r @ g_u).item())
@@ -235,10 +236,10 @@ def test_per_layer_each_tensor_is_as_if_it_were_alone(two_sided):
 
 
 def test_per_layer_a_tensor_that_unlearning_does_not_reach_stays():
-    g = project([torch.tensor([1.0]), torch.tensor([2.0])], [torch.zeros(1), torch.tensor([-1.0])], 0.5, per_layer=True)
+    g = project([torch.tensor([1.0]), torch.tensor([2.0])], [torch.zeros(1), torch.tensor([-1.0])], 0.5, Projection(per_layer=True))
     assert [part.item() for part in g.gradient] == [1.0, 0.0]
     assert g.coefficient.item() == 2.0
-    nothing = project([torch.tensor([1.0])], [torch.zeros(1)], 0.5, per_layer=True)
+    nothing = project([torch.tensor([1.0])], [torch.zeros(1)], 0.5, Projection(per_layer=True))
     assert (nothing.gradient[0].item(), nothing.coefficient.item()) == (1.0, 0.5)
 
 

@@ -4,13 +4,12 @@ import math
 
 import pytest
 import torch
-from repair_runs import run
+from repair_runs import repaired, run
 from torch import nn
 from toys import FORGET, Product, accuracy, classification_task, copied, cross_entropy, points, regression, same
 
 from erase.errors import Diverged, InputError
-from erase.project import project
-from erase.repair import repair
+from erase.project import Projection, project
 from erase.scope import trimmable
 from erase.sensitivity import connection_sensitivity
 from erase.task import Task, generator
@@ -131,7 +130,7 @@ def test_with_projection_no_sgd_step_undoes_forgetting_to_first_order():
         task = trimmed(classification_task())
         task.retain = lambda number: points((*KEPT, FORGET), number)
         in_float64(task)
-        steps = repair(task, 40, projected=projected, forget_weight=1e-3, **PLAIN)
+        steps = repaired(task, 40, projected=projected, forget_weight=1e-3, **PLAIN)
         for number in range(40):
             g_u, before = gradients(task, number)[1], flat(task.network)
             next(steps)
@@ -171,7 +170,7 @@ def test_resumed_is_uninterrupted_bit_for_bit(options, stop):
 
 def test_a_snapshot_holds_everything_by_name_and_does_not_change_later():
     task = classification_task()
-    steps = repair(task, 3, optimizer="adam", learning_rate=0.01)
+    steps = repaired(task, 3, optimizer="adam", learning_rate=0.01)
     snapshot = next(steps).snapshot()
     kept = {name: value.clone() for name, value in snapshot.items()}
     names = {f"weight/{name}" for name in task.weights} | {
@@ -210,7 +209,7 @@ def test_diverged_leaves_the_network_as_it_was(which):
     task.network.train()
     good = getattr(task, which)
     setattr(task, which, lambda number: good(number) if number != 2 else {**good(2), "x": torch.full((32, 2), torch.nan)})
-    steps = repair(task, 5, learning_rate=0.01)
+    steps = repaired(task, 5, learning_rate=0.01)
     next(steps)
     last = next(steps)
     before, snapshot = copied(task.network), last.snapshot()
@@ -237,7 +236,7 @@ def test_exactly_two_backward_passes_and_two_forward_passes_a_step():
     count = {"forward": 0, "backward": 0}
     task.network.register_forward_hook(lambda *_: count.update(forward=count["forward"] + 1))
     task.network[4].register_full_backward_hook(lambda *_: count.update(backward=count["backward"] + 1))
-    for number, _ in enumerate(repair(task, 5, learning_rate=0.01), start=1):
+    for number, _ in enumerate(repaired(task, 5, learning_rate=0.01), start=1):
         assert count == {"forward": 2 * number, "backward": 2 * number}
 
 
@@ -288,7 +287,7 @@ def test_modes_are_left_as_the_task_has_them():
     task.network.train()
     task.network[1].eval()
     flags = [module.training for module in task.network.modules()]
-    for _ in repair(task, 2):
+    for _ in repaired(task, 2):
         assert flags == [module.training for module in task.network.modules()]
 
 
@@ -344,7 +343,7 @@ def test_a_projected_update_never_undoes_forgetting_to_first_order(optimizer, pe
         task.network.double()  # so that the rounding of the weights does not count
         task.retain = lambda number: doubled(points(KEPT, number))
         task.forget = lambda number: doubled(points(KEPT, 100 + number))  # ascent on what is to be kept: always opposed
-        steps = repair(task, 15, forget_weight=0.0, **optimizer, **options)
+        steps = repaired(task, 15, forget_weight=0.0, **optimizer, **options)
         for number in range(15):
             _, g_u = gradients(task, number)
             before = flat(task.network)
@@ -375,7 +374,7 @@ def test_the_ways_to_project_make_the_step_that_project_says(options):
     weights = list(hand.weights.values())
     losses = hand.loss(hand.network, hand.retain(0)), hand.unlearn(hand.network, hand.forget(0))
     g_r, g_u = ([g.clone() for g in torch.autograd.grad(loss, weights)] for loss in losses)
-    g = project(g_r, g_u, 1.0, **options)
+    g = project(g_r, g_u, 1.0, Projection(**options))
     with torch.no_grad():
         for weight, part in zip(weights, g.gradient, strict=True):
             weight -= 0.05 * part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +15,7 @@ from erase.classifiers.task import ClassifierTask, evaluated, forgotten
 from erase.errors import InputError
 from erase.options import check, option
 from erase.task import Step, generator
+from erase.training.optimizers import OptimizerConfig
 from erase.training.sgd_loop import descend
 
 
@@ -54,8 +55,8 @@ class BoundaryExpand:
             return torch.zeros_like(taught), taught
 
         steps, weights = self.epochs * task.epoch_forget, {**task.weights, "shadow/weight": weight, "shadow/bias": bias}
-        yield from descend("boundary_expand", task.network, weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, cosine=self.cosine, resume=resume)  # fmt: skip
+        optimizer = OptimizerConfig("sgd", self.learning_rate, self.momentum, self.weight_decay, self.cosine)
+        yield from descend(replace(task, weights=weights), objective, steps, method="boundary_expand", optimizer=optimizer, resume=resume)
 
 
 def find_head(task: ClassifierTask) -> nn.Linear:

@@ -12,6 +12,7 @@ from torch import Tensor
 from erase.classifiers.task import ClassifierTask, by_row, forgotten
 from erase.options import check, option
 from erase.task import Batch, Step
+from erase.training.optimizers import OptimizerConfig
 from erase.training.sgd_loop import descend
 
 
@@ -52,8 +53,8 @@ class BoundaryShrink:
             return torch.zeros_like(taught), taught
 
         steps = self.epochs * task.epoch_forget
-        yield from descend("boundary_shrink", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, cosine=self.cosine, resume=resume)  # fmt: skip
+        optimizer = OptimizerConfig("sgd", self.learning_rate, self.momentum, self.weight_decay, self.cosine)
+        yield from descend(task, objective, steps, method="boundary_shrink", optimizer=optimizer, resume=resume)
 
     def nearest(self, task: ClassifierTask) -> Tensor:
         """For every forget row the nearest wrong class, as the network has it now."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from erase.classifiers.task import ClassifierTask
 from erase.options import check, option
 from erase.task import Step
+from erase.training.optimizers import OptimizerConfig
 from erase.training.sgd_loop import descend
 
 
@@ -44,5 +45,5 @@ class FineTune:
             return loss, torch.zeros_like(loss)
 
         steps = self.epochs * task.epoch_retain
-        yield from descend("fine_tune", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, cosine=self.cosine, resume=resume)  # fmt: skip
+        optimizer = OptimizerConfig("sgd", self.learning_rate, self.momentum, self.weight_decay, self.cosine)
+        yield from descend(task, objective, steps, method="fine_tune", optimizer=optimizer, resume=resume)

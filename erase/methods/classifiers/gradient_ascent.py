@@ -12,6 +12,7 @@ from torch import Tensor
 from erase.classifiers.task import ClassifierTask, forgotten
 from erase.options import check, option
 from erase.task import Step
+from erase.training.optimizers import OptimizerConfig
 from erase.training.sgd_loop import descend
 
 
@@ -45,5 +46,5 @@ class GradientAscent:
             return torch.zeros_like(climbed), climbed
 
         steps = self.epochs * task.epoch_forget
-        yield from descend("gradient_ascent", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, cosine=self.cosine, resume=resume)  # fmt: skip
+        optimizer = OptimizerConfig("sgd", self.learning_rate, self.momentum, self.weight_decay, self.cosine)
+        yield from descend(task, objective, steps, method="gradient_ascent", optimizer=optimizer, resume=resume)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +19,7 @@ from erase.classifiers.task import ClassifierTask, evaluated
 from erase.errors import Diverged
 from erase.options import check, option
 from erase.task import Batches, Step
-from erase.training.sgd_loop import put_back, state_of
+from erase.training.state import TrainingState
 
 Vector = list[Tensor]
 
@@ -54,8 +54,9 @@ class Influence:
 
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Move `task.network` in place, in eval mode throughout; one Step."""
+        state = TrainingState(task.network, task.weights)
         if resume is not None:
-            put_back(task.network, task.weights, resume)
+            state.load_state_dict(resume)
             return
         start = time.perf_counter()
         with evaluated(task.network):
@@ -69,16 +70,9 @@ class Influence:
         with torch.no_grad():
             for weight, s in zip(task.weights.values(), step, strict=True):
                 weight.add_(s, alpha=self.strength)
-        yield Step(
-            step=1,
-            retain_loss=retain_loss,
-            unlearn_loss=-forget_loss,
-            cosine=0.0,
-            coefficient=self.strength,
-            projected=False,
-            seconds=time.perf_counter() - start,
-            snapshot=lambda: state_of(task.network, task.weights, 1),
-        )
+        state.step = 1
+        step = Step.plain(1, retain_loss, -forget_loss, time.perf_counter() - start, snapshot=state.state_dict)
+        yield replace(step, coefficient=self.strength)
 
     def product(self, task: ClassifierTask, v: Vector, batches: int) -> Vector:
         """(F + damping I) v, without F: J v by a derivative of J'u by u, then J' of what the loss makes of it."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from erase.classifiers.task import ClassifierTask
 from erase.options import check, option
 from erase.task import Step
+from erase.training.optimizers import OptimizerConfig
 from erase.training.sgd_loop import descend
 
 
@@ -50,8 +51,8 @@ class L1Sparse:
             return task.loss(task.network, task.retain(i)), self.gamma(i // task.epoch_retain) * size
 
         steps = self.epochs * task.epoch_retain
-        yield from descend("l1_sparse", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, cosine=self.cosine, resume=resume)  # fmt: skip
+        optimizer = OptimizerConfig("sgd", self.learning_rate, self.momentum, self.weight_decay, self.cosine)
+        yield from descend(task, objective, steps, method="l1_sparse", optimizer=optimizer, resume=resume)
 
     def gamma(self, epoch: int) -> float:
         """gamma_t of an epoch, from 0."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from erase.classifiers.task import ClassifierTask, mixed, relabelled
 from erase.options import check, option
 from erase.task import Step
+from erase.training.optimizers import OptimizerConfig
 from erase.training.sgd_loop import descend
 
 
@@ -49,5 +50,5 @@ class RandomLabel:
             return kept, weight * taught
 
         steps = self.epochs * task.epoch_retain
-        yield from descend("random_label", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, cosine=self.cosine, resume=resume)  # fmt: skip
+        optimizer = OptimizerConfig("sgd", self.learning_rate, self.momentum, self.weight_decay, self.cosine)
+        yield from descend(task, objective, steps, method="random_label", optimizer=optimizer, resume=resume)

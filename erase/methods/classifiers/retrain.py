@@ -13,6 +13,7 @@ from erase.classifiers.task import ClassifierTask
 from erase.errors import InputError
 from erase.options import check, option
 from erase.task import Step
+from erase.training.optimizers import OptimizerConfig
 from erase.training.sgd_loop import descend
 
 
@@ -49,5 +50,5 @@ class Retrain:
             return loss, torch.zeros_like(loss)
 
         steps = self.epochs * task.epoch_retain
-        yield from descend("retrain", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, cosine=True, resume=resume)  # fmt: skip
+        optimizer = OptimizerConfig("sgd", self.learning_rate, self.momentum, self.weight_decay, cosine=True)
+        yield from descend(task, objective, steps, method="retrain", optimizer=optimizer, resume=resume)

@@ -12,6 +12,7 @@ from torch import Tensor
 from erase.classifiers.task import ClassifierTask, evaluated, mixed, relabelled
 from erase.options import check, option
 from erase.task import Step
+from erase.training.optimizers import OptimizerConfig
 from erase.training.sgd_loop import descend
 from erase.trim import fraction_to_k, top_k_mask
 
@@ -56,8 +57,8 @@ class SalUn:
             return kept, weight * taught
 
         steps = self.epochs * task.epoch_retain
-        yield from descend("salun", task.network, task.weights, objective, steps, self.learning_rate, momentum=self.momentum,
-                           weight_decay=self.weight_decay, cosine=self.cosine, mask=mask, resume=resume)  # fmt: skip
+        optimizer = OptimizerConfig("sgd", self.learning_rate, self.momentum, self.weight_decay, self.cosine)
+        yield from descend(task, objective, steps, method="salun", optimizer=optimizer, mask=mask, resume=resume)
 
     def mask(self, task: ClassifierTask) -> dict[str, Tensor]:
         """True at the `fraction` of weights with the largest |gradient| of the loss over the whole forget set."""

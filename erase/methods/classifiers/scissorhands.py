@@ -15,9 +15,11 @@ from erase.classifiers.task import ClassifierTask, alongside, norm_momentum
 from erase.methods.classifiers.forget_bounds import aim, expected_losses
 from erase.methods.diffusion.scissorhands import Scissorhands
 from erase.options import check, option
+from erase.project import Projection
 from erase.repair import repair
 from erase.scope import SCOPES
 from erase.task import Step
+from erase.training.optimizers import OptimizerConfig
 
 # What the paper's runs share; published data sets differ in rate, k and lambda.
 PAPER: dict[str, Any] = {
@@ -110,16 +112,11 @@ class ClassifierScissorhands:
         aimed = plain if self.unlearn == "ascent" else aim(task, expected)
         with norm_momentum(task.network, self.norm_momentum), aimed as (forget, unlearn):
             yield from repair(
-                replace(task, forget=forget),
+                replace(task, forget=forget, unlearn=unlearn),
                 self.epochs * task.epoch_retain,
-                self.optimizer,
-                self.learning_rate,
-                weight,
-                projected=self.projected,
-                unlearn=unlearn,
-                momentum=self.momentum,
-                weight_decay=self.weight_decay,
-                cosine=self.cosine,
+                optimizer=OptimizerConfig(self.optimizer, self.learning_rate, self.momentum, self.weight_decay, self.cosine),
+                forget_weight=weight,
+                projection=Projection("gradient" if self.projected else "none"),
                 resume=resume,
             )
 

@@ -14,6 +14,7 @@ from erase.options import check, option
 from erase.scope import SCOPES
 from erase.task import Step, Task
 from erase.training.learning_rates import rate_of, rate_option
+from erase.training.optimizers import OptimizerConfig
 from erase.training.two_loss_loop import Side, tune, weighted
 
 
@@ -59,5 +60,5 @@ class ConceptAblation:
 
         retain = Side(kept, task.forget) if self.retain_weight else None
         unlearn = Side(answer, task.forget)
-        rate = rate_of(self, task.weights)
-        yield from tune(task, self.steps, rate, retain, unlearn, weighted(1.0), optimizer=self.optimizer, resume=resume)
+        optimizer = OptimizerConfig(self.optimizer, rate_of(self, task.weights))
+        yield from tune(task, self.steps, retain, unlearn, weighted(1.0), optimizer=optimizer, resume=resume)

@@ -16,7 +16,7 @@ from erase.project import Projected
 from erase.scope import SCOPES
 from erase.task import Batch, Batches, Loss, Step, Task, generator
 from erase.training.learning_rates import rate_of, rate_option
-from erase.training.optimizers import gradient_of
+from erase.training.optimizers import OptimizerConfig, gradient_of
 from erase.training.two_loss_loop import Moment, Side, products, tune
 
 
@@ -68,15 +68,13 @@ class EraseDiff:
         """Train `task.network` in place; a Step after each optimizer step. Its coefficient is lambda."""
         loss, batches = (task.loss, scrambled(task)) if self.unlearn == "noise" else (task.unlearn, task.forget)
         combine = partial(constrained, task, loss, self.eta, self.inner_steps, self.inner_rate)
-        rate = rate_of(self, task.weights)
         yield from tune(
             task,
             self.steps,
-            rate,
             retain=Side(task.loss, task.retain),
             unlearn=Side(loss, batches),
             combine=combine,
-            optimizer=self.optimizer,
+            optimizer=OptimizerConfig(self.optimizer, rate_of(self, task.weights)),
             resume=resume,
         )
 

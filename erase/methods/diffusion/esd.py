@@ -13,6 +13,7 @@ from erase.options import check, option
 from erase.scope import SCOPES
 from erase.task import Batch, Step, Task
 from erase.training.learning_rates import rate_of, rate_option
+from erase.training.optimizers import OptimizerConfig
 from erase.training.two_loss_loop import Side, tune
 
 
@@ -52,8 +53,8 @@ class ESD:
         def away(number: int) -> Batch:
             return turned(task.forget(number), self.strength)
 
-        rate = rate_of(self, task.weights)
-        yield from tune(task, self.steps, rate, None, Side(task.loss, away), optimizer=self.optimizer, resume=resume)
+        optimizer = OptimizerConfig(self.optimizer, rate_of(self, task.weights))
+        yield from tune(task, self.steps, None, Side(task.loss, away), optimizer=optimizer, resume=resume)
 
 
 def turned(batch: Batch, strength: float) -> Batch:

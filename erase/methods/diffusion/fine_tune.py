@@ -12,6 +12,7 @@ from erase.options import check, option
 from erase.scope import SCOPES
 from erase.task import Step, Task
 from erase.training.learning_rates import rate_of, rate_option
+from erase.training.optimizers import OptimizerConfig
 from erase.training.two_loss_loop import Side, tune
 
 
@@ -35,5 +36,5 @@ class DiffusionFineTune:
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step."""
         retain = Side(task.loss, task.retain)
-        rate = rate_of(self, task.weights)
-        yield from tune(task, self.steps, rate, retain, None, optimizer=self.optimizer, resume=resume)
+        optimizer = OptimizerConfig(self.optimizer, rate_of(self, task.weights))
+        yield from tune(task, self.steps, retain, None, optimizer=optimizer, resume=resume)

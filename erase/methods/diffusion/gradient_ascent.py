@@ -12,6 +12,7 @@ from erase.options import check, option
 from erase.scope import SCOPES
 from erase.task import Batch, Step, Task
 from erase.training.learning_rates import rate_of, rate_option
+from erase.training.optimizers import OptimizerConfig
 from erase.training.two_loss_loop import Side, tune
 
 
@@ -39,5 +40,5 @@ class DiffusionGradientAscent:
             return -task.loss(network, batch)
 
         unlearn = Side(climbed, task.forget)
-        rate = rate_of(self, task.weights)
-        yield from tune(task, self.steps, rate, None, unlearn, optimizer=self.optimizer, resume=resume)
+        optimizer = OptimizerConfig(self.optimizer, rate_of(self, task.weights))
+        yield from tune(task, self.steps, None, unlearn, optimizer=optimizer, resume=resume)

@@ -16,6 +16,7 @@ from erase.project import Projected
 from erase.scope import SCOPES
 from erase.task import Step, Task
 from erase.training.learning_rates import rate_of, rate_option
+from erase.training.optimizers import OptimizerConfig
 from erase.training.two_loss_loop import Moment, Side, products, tune
 
 
@@ -53,15 +54,13 @@ class MUNBa:
 
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step. Its coefficient is a_u / a_r."""
-        rate = rate_of(self, task.weights)
         yield from tune(
             task,
             self.steps,
-            rate,
             retain=Side(task.loss, task.retain),
             unlearn=Side(task.unlearn, task.forget),
             combine=partial(bargained, self.xi),
-            optimizer=self.optimizer,
+            optimizer=OptimizerConfig(self.optimizer, rate_of(self, task.weights)),
             resume=resume,
         )
 

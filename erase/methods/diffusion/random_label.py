@@ -12,6 +12,7 @@ from erase.options import check, option
 from erase.scope import SCOPES
 from erase.task import Step, Task
 from erase.training.learning_rates import rate_of, rate_option
+from erase.training.optimizers import OptimizerConfig
 from erase.training.two_loss_loop import Side, tune, weighted
 
 
@@ -38,5 +39,5 @@ class DiffusionRandomLabel:
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step."""
         retain, unlearn = Side(task.loss, task.retain), Side(task.unlearn, task.forget)
-        rate = rate_of(self, task.weights)
-        yield from tune(task, self.steps, rate, retain, unlearn, weighted(self.forget_weight), optimizer=self.optimizer, resume=resume)
+        optimizer = OptimizerConfig(self.optimizer, rate_of(self, task.weights))
+        yield from tune(task, self.steps, retain, unlearn, weighted(self.forget_weight), optimizer=optimizer, resume=resume)

@@ -15,7 +15,7 @@ from erase.scope import SCOPES
 from erase.task import Step, Task
 from erase.training.learning_rates import rate_of, rate_option
 from erase.training.micro_batches import count, fitting
-from erase.training.optimizers import gradient_of
+from erase.training.optimizers import OptimizerConfig, gradient_of
 from erase.training.two_loss_loop import Side, tune, weighted
 from erase.trim import fraction_to_k, top_k_mask
 
@@ -59,15 +59,13 @@ class DiffusionSalUn:
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train the masked weights of `task.network` in place; it is the original, also when resuming. A Step after each."""
         mask = self.mask(task)
-        rate = rate_of(self, task.weights)
         yield from tune(
             task,
             self.steps,
-            rate,
             retain=Side(task.loss, task.retain),
             unlearn=Side(task.unlearn, task.forget),
             combine=weighted(self.forget_weight),
-            optimizer=self.optimizer,
+            optimizer=OptimizerConfig(self.optimizer, rate_of(self, task.weights)),
             mask=mask,
             resume=resume,
         )

@@ -13,6 +13,7 @@ from erase.methods.diffusion.adversarial import RELAPSE, SEARCH, against_prompts
 from erase.methods.diffusion.layer_selection import best_layers, candidates, in_modules, layer_scores, spare
 from erase.methods.requirements import one_anchor_option, shares
 from erase.options import check, option
+from erase.project import Projection
 from erase.repair import repair
 from erase.scope import SCOPES, in_scope, trimmable
 from erase.sensitivity import connection_sensitivity, mean_gradients
@@ -20,6 +21,7 @@ from erase.task import Batches, Loss, Step, Task, generator
 from erase.training.guard import Guard, held_out
 from erase.training.learning_rates import rate_of, rate_option
 from erase.training.micro_batches import count, fitting
+from erase.training.optimizers import OptimizerConfig
 from erase.trim import trim
 
 T = TypeVar("T")
@@ -195,23 +197,22 @@ class Scissorhands:
             task, unlearn = replace(task, forget=sought(task.forget, self.adversarial)), against_prompts(unlearn, task.loss)
         rate = rate_of(self, task.weights)
         yield from repair(
-            task,
+            replace(task, unlearn=unlearn),
             self.steps,
-            self.optimizer,
-            rate,
-            self.forget_weight,
-            projected=self.projected,
-            two_sided=self.two_sided,
-            per_layer=self.per_layer,
-            of_update=self.project_update,
-            momentum=self.momentum,
-            cosine=self.cosine,
-            multiples=self.multiples(task),
-            unlearn=unlearn,
+            optimizer=OptimizerConfig(self.optimizer, rate, self.momentum, cosine=self.cosine, multiples=self.multiples(task)),
+            forget_weight=self.forget_weight,
+            projection=self.projection,
             guard=guard,
             moved=moved,
             resume=resume,
         )
+
+    @property
+    def projection(self) -> Projection:
+        """What of a repair step is projected."""
+        if not self.projected:
+            return Projection("none")
+        return Projection("update" if self.project_update else "gradient", self.two_sided, self.per_layer)
 
     def multiples(self, task: Task) -> dict[str, float]:
         """Weights whose rate is not that of the others."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from erase.errors import InputError
 from erase.options import check, option
 from erase.task import Step, Task
-from erase.training.sgd_loop import put_back, state_of
+from erase.training.state import TrainingState
 
 EDITED = {"keys and values": "[kv]", "keys": "k", "values": "v"}
 
@@ -55,8 +55,9 @@ class UCE:
 
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Edit `task.network` in place: one Step."""
+        state = TrainingState(task.network, task.weights)
         if resume is not None:
-            put_back(task.network, task.weights, resume)
+            state.load_state_dict(resume)
             return
         start = time.perf_counter()
         forget, instead, retain = self.words(task)
@@ -72,7 +73,8 @@ class UCE:
             weight.data.copy_(after)
         n = len(task.weights)
         seconds = time.perf_counter() - start
-        yield Step(1, lost / n, added / n, 0.0, 1.0, False, seconds, snapshot=lambda: state_of(task.network, task.weights, 1))
+        state.step = 1
+        yield Step.plain(1, lost / n, added / n, seconds, snapshot=state.state_dict)
 
     def words(self, task: Task) -> tuple[Tensor, Tensor, Tensor]:
         """Token embeddings (n, width) in float64: to forget, what takes their place token by token, to retain."""

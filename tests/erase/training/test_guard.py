@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from repair_runs import run
+from repair_runs import repaired, run
 from toys import FORGET, classification_task, copied, cross_entropy, points, same
 
-from erase.errors import InputError
+from erase.errors import Diverged, InputError
 from erase.methods.diffusion.scissorhands import Scissorhands
-from erase.repair import repair
 from erase.training.guard import BATCHES, EVERY, Guard, held_out
+from erase.training.state import TrainingState
 
 KEPT = tuple(c for c in range(4) if c != FORGET)
 
@@ -32,9 +32,14 @@ def scripted(values, **options):
     guard.start()
     went = []
 
+    class State(TrainingState):
+        def roll_back(self, state):
+            went.append(int(state["step"]))
+
     def after(look):
-        step = look * EVERY
-        return guard.after(step, 1000, 0, lambda: {"step": torch.tensor(step)}, lambda state: went.append(int(state["step"])))
+        state = State(torch.nn.Linear(1, 1), {})
+        state.step = look * EVERY
+        return guard.after(state, 1000)
 
     return guard, after, went
 
@@ -71,6 +76,15 @@ def test_a_loss_that_is_no_number_is_over_every_limit():
     assert after(1).get("guard") is None
     assert "nan over its limit" in after(2)["guard"]
     assert went == [EVERY]
+
+
+@pytest.mark.parametrize("bound", [None, 0.5])
+def test_a_first_loss_that_is_no_number_diverges(bound):
+    """There is no earlier state to roll back to."""
+    _, after, went = scripted([(1, 1), (math.nan, 0.1)], bound=bound, gone=0.1)
+    with pytest.raises(Diverged, match=f"the held-out retain loss is not finite at step {EVERY}"):
+        after(1)
+    assert went == []
 
 
 def test_less_loss_than_at_the_start_is_no_new_standard():
@@ -144,7 +158,7 @@ def test_a_guarded_run_that_was_stopped_goes_on_to_the_same_bits(stop):
     (whole, one), (first, two), (second, _) = guarded(0.5), guarded(0.5), guarded(0.5)
     all_steps = run(whole, 60, guard=one, **options)
     assert len(all_steps) > stop
-    started = repair(first, 60, guard=two, **options)
+    started = repaired(first, 60, guard=two, **options)
     for _ in range(stop):
         snapshot = next(started).snapshot()
     fresh = Guard(held_out(second.probe, second.unlearn), 0.5)  # not started: all it needs is in the snapshot

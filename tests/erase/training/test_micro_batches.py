@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from repair_runs import repaired
 from toys import FORGET, accuracy, classification_task, copied, cross_entropy, points, same
 
-from erase.repair import repair
 from erase.sensitivity import connection_sensitivity
 from erase.training.micro_batches import fitting, out_of_memory, pieces
 
@@ -32,7 +32,7 @@ def test_repair_in_pieces_takes_the_steps_of_whole_batches(micro):
     whole, parts = in_float64(classification_task()), in_float64(classification_task())
     parts.micro_batch = micro
     before = copied(whole.network)
-    for a, b in zip(repair(whole, 10, learning_rate=0.01), repair(parts, 10, learning_rate=0.01), strict=True):
+    for a, b in zip(repaired(whole, 10, learning_rate=0.01), repaired(parts, 10, learning_rate=0.01), strict=True):
         assert (a.retain_loss, a.unlearn_loss, a.coefficient) == pytest.approx((b.retain_loss, b.unlearn_loss, b.coefficient))
         assert (a.micro_batch, b.micro_batch) == (32, micro)
     for name, weight in whole.network.state_dict().items():
@@ -80,9 +80,9 @@ def crowded(task, most, at=3):
 def test_out_of_memory_halves_the_micro_batch_and_goes_on():
     task, plain = classification_task(), classification_task()
     crowded(task, 10)
-    steps = list(repair(task, 8, learning_rate=0.01, forget_weight=0.1))
+    steps = list(repaired(task, 8, learning_rate=0.01, forget_weight=0.1))
     assert [step.micro_batch for step in steps] == [32, 32, 32, 8, 8, 8, 8, 8]  # 32 and 16 were too many
-    reference = list(repair(plain, 8, learning_rate=0.01, forget_weight=0.1))
+    reference = list(repaired(plain, 8, learning_rate=0.01, forget_weight=0.1))
     assert [s.retain_loss for s in steps] == pytest.approx([s.retain_loss for s in reference], rel=1e-3)
     assert accuracy(task.network, points((FORGET,), 99)) == accuracy(plain.network, points((FORGET,), 99))
 
@@ -90,10 +90,10 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on():
 def test_a_run_resumed_after_that_stays_with_the_smaller_micro_batch():
     task, again = classification_task(), classification_task()
     crowded(task, 10)
-    steps = repair(task, 6, learning_rate=0.01)
+    steps = repaired(task, 6, learning_rate=0.01)
     snapshot = [next(steps) for _ in range(4)][-1].snapshot()
     rest = list(steps)
-    resumed = list(repair(again, 6, learning_rate=0.01, resume=snapshot))
+    resumed = list(repaired(again, 6, learning_rate=0.01, resume=snapshot))
     assert [step.micro_batch for step in resumed] == [8, 8]
     assert [step.retain_loss for step in resumed] == [step.retain_loss for step in rest]
     assert same(copied(task.network), copied(again.network))
@@ -104,7 +104,7 @@ def test_what_does_not_fit_at_one_example_is_told():
     crowded(task, 0, at=0)
     before = copied(task.network)
     with pytest.raises(torch.OutOfMemoryError):
-        list(repair(task, 1))
+        list(repaired(task, 1))
     assert same(before, copied(task.network))
     assert all(weight.grad is None for weight in task.weights.values())
 

@@ -19,6 +19,7 @@ from erase.methods.classifiers.boundary_expand import expanded, find_head, shado
 from erase.methods.classifiers.influence import Influence, solve
 from erase.methods.classifiers.scissorhands import late
 from erase.task import Step
+from erase.training.optimizers import OptimizerConfig
 
 SMALL = {"epochs": 2}
 
@@ -436,7 +437,7 @@ def test_scissorhands_with_the_papers_loss_is_the_three_primitives():
     scores = connection_sensitivity(two.network, [two.forget(i) for i in range(two.epoch_forget)], two.loss, inside)
     trim(inside, scores, 0.1, "uniform", generator(2, "trim"))
     two.forget = alongside(two)
-    for _ in repair(two, 2 * two.epoch_retain, "sgd", 0.02, 0.2):
+    for _ in repair(two, 2 * two.epoch_retain, optimizer=OptimizerConfig("sgd", 0.02), forget_weight=0.2):
         pass
     assert same(copied(one.network), copied(two.network))
 

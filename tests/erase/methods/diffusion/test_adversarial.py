@@ -1,5 +1,7 @@
 """What an attacker would find is found, within its bounds, and forgetting looks there; exact on paper, and nothing is left behind."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from erase.methods.diffusion.adversarial import SOUGHT, against_prompts, found_t
 from erase.repair import repair
 from erase.task import Task
 from erase.training.micro_batches import pieces
+from erase.training.optimizers import OptimizerConfig
 
 
 class Reader(nn.Module):
@@ -125,7 +128,7 @@ def test_a_step_takes_the_forgetting_gradient_there_and_the_retain_gradient_here
     forget, retain = batch_of([[[1.0]]], target=4.0), batch_of([[[1.0]]], target=2.0)  # nothing to repair: g_r is 0
     network = Reader(2.0)
     task = task_of(network, forget, retain=retain)
-    list(repair(task, 1, "sgd", 0.1, 1.0, momentum=0.0, moved=relapses(task, 1, steps=1, shift=0.5)))
+    list(repair(task, 1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0), moved=relapses(task, 1, steps=1, shift=0.5)))
     assert network.weight.item() == pytest.approx(2.0 - 0.1 * 2.0)
 
 
@@ -140,7 +143,14 @@ def test_a_run_that_stopped_goes_on_to_the_same_bits():
 
     def run(task, resume=None):
         unlearn = against_prompts(lambda n, b: -0.1 * squared(n, b), squared)
-        return repair(task, 8, "adam", 0.05, 0.5, unlearn=unlearn, moved=relapses(task, 3), resume=resume)
+        return repair(
+            replace(task, unlearn=unlearn),
+            8,
+            optimizer=OptimizerConfig(learning_rate=0.05),
+            forget_weight=0.5,
+            moved=relapses(task, 3),
+            resume=resume,
+        )
 
     whole, half = fresh(), fresh()
     list(run(whole))

@@ -37,7 +37,7 @@ from erase.pipeline.session import Work
 from erase.run import Run
 from erase.scope import in_scope, open_scope
 from erase.task import Step, Task, generator
-from erase.training.optimizers import gradient_of
+from erase.training.optimizers import OptimizerConfig, gradient_of
 from erase.training.two_loss_loop import Moment, Side, products, tune, weighted
 
 OURS = [name for name in METHODS if name not in ("scissorhands", "retrain")]
@@ -198,6 +198,9 @@ def one_weight(a: float = 2.0, b: float = 3.0) -> Task:
     return Task(network, lambda i: forget, lambda i: retain, regression, regression, dict(network.named_parameters()))
 
 
+PLAIN = OptimizerConfig("sgd", 0.01, momentum=0.0)
+
+
 def both(task: Task) -> tuple[list[Tensor], list[Tensor]]:
     retain, forget = task.retain(0), task.forget(0)
     return (
@@ -210,7 +213,7 @@ def test_one_step_of_the_weighted_loop_on_paper() -> None:
     """L_r = (2ab - 10)^2 and U = (ab)^2: at (2, 3) g_r = (24, 16) and g_u = (36, 24)."""
     task = one_weight()
     [step] = list(
-        tune(task, 1, 0.01, Side(task.loss, task.retain), Side(task.unlearn, task.forget), weighted(2.0), optimizer="sgd", momentum=0.0)
+        tune(task, 1, Side(task.loss, task.retain), Side(task.unlearn, task.forget), weighted(2.0), optimizer=PLAIN)
     )
     assert (step.retain_loss, step.unlearn_loss) == (4.0, 36.0)
     assert step.cosine == pytest.approx(1.0)
@@ -222,14 +225,14 @@ def test_one_step_of_the_weighted_loop_on_paper() -> None:
 def test_what_the_mask_leaves_out_stays_bit_for_bit(optimizer: str) -> None:
     task = one_weight()
     mask = {"a": torch.tensor([[True]]), "b": torch.tensor([[False]])}
-    list(tune(task, 3, 0.01, Side(task.loss, task.retain), None, mask=mask, optimizer=optimizer))
+    list(tune(task, 3, Side(task.loss, task.retain), None, mask=mask, optimizer=OptimizerConfig(optimizer, 0.01)))
     assert task.network.a.item() != 2.0
     assert task.network.b.item() == 3.0
 
 
 def test_a_side_that_is_missing_counts_as_nothing() -> None:
     task = one_weight()
-    [step] = list(tune(task, 1, 0.01, None, Side(task.unlearn, task.forget), optimizer="sgd", momentum=0.0))
+    [step] = list(tune(task, 1, None, Side(task.unlearn, task.forget), optimizer=PLAIN))
     assert (step.retain_loss, step.unlearn_loss, step.cosine) == (0.0, 36.0, 0.0)
     assert task.network.a.item() == pytest.approx(2 - 0.01 * 36)
 
