@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from erase.concepts.several import JOINT
 from erase.errors import InputError
@@ -30,8 +30,9 @@ from eval.metrics.intervals import METHOD as INTERVAL
 from eval.metrics.kid import METHOD as KERNEL
 from eval.metrics.paired import METHOD as PAIRED
 from eval.protocols import differs, load_protocol
-from eval.rendering.comparison_sheet import Column, Group, comparison
+from eval.rendering.blur import blurred
 from eval.rendering.html import shows_nudity, write_html
+from eval.rendering.image_grid import Column, Group, save_comparison
 from eval.samples import NO_SEED, REMEDY, ROLES, WHICH, Row, prompts_file, read_prompts, read_samples
 
 NAMED = ("concept", "model", "method", "preset")
@@ -250,17 +251,15 @@ def _compare(run: Run, rows: Sequence[Row], pictures: Mapping[str, Sequence[Pict
     groups = []
     for role, (heading, colour) in PANELS.items():
         first = [i for i, row in enumerate(rows) if row["role"] == role][:SHOWN]
-        show = blurred if hidden and role != "evaluate-retain" else open_picture
-        columns = [Column(rows[i]["text"], *(show(pictures[which][i].path) for which in WHICH)) for i in first]
-        groups.append(Group(heading.format(f'"{name}"') + (" (blurred)" if show is blurred else ""), colour, columns))
+        blur = hidden and role != "evaluate-retain"
+        columns = [Column(rows[i]["text"], *(_opened(pictures[which][i].path, blur) for which in WHICH)) for i in first]
+        groups.append(Group(heading.format(f'"{name}"') + (" (blurred)" if blur else ""), colour, columns))
     note = f"In each column: the same prompt and the same seed. The first prompts of each kind (up to {SHOWN}), not chosen."
-    comparison(run.comparison, _title(run.options), note, groups)
+    save_comparison(run.comparison, _title(run.options), note, groups)
 
 
-def blurred(path: Path) -> Image.Image:
-    """A picture with only its colours left."""
-    picture = open_picture(path)
-    return picture.filter(ImageFilter.GaussianBlur(max(picture.size) / 12))
+def _opened(path: Path, blur: bool) -> Image.Image:
+    return blurred(open_picture(path)) if blur else open_picture(path)
 
 
 def _title(named: Mapping[str, Any]) -> str:

@@ -1,7 +1,4 @@
-"""One grid of pictures: a row a model, a column a prompt, the same prompt and seed all the way down; as PNG and as HTML.
-
-Pillow only. Knows nothing of runs: it is given pictures and words.
-"""
+"""The images of every model of a bench on the same prompts: as sheet-CONCEPT.png, and for the page."""
 
 from __future__ import annotations
 
@@ -9,115 +6,86 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image as Pillow
 
-from erase.files import written
-from erase.run import disk_errors
-from eval.rendering.comparison_sheet import EDGE, INK, MARGIN, MUTED, PAPER, _font, _header, _height, scaled, wrapped
+from erase.images import open_picture, read_images
+from erase.run import Run
+from eval.bench.summary import ORIGINAL, Line
+from eval.rendering.blur import blurred
+from eval.rendering.html import Image
+from eval.rendering.image_grid import Block, save_models, scaled
+from eval.report import PANELS
+from eval.samples import read_prompts
 
-GAP, GROUP_GAP, GUTTER, LINES = 8, 26, 170, 5
+COLUMNS = {"evaluate": 4, "implicit": 2, "evaluate-retain": 6}  # role -> prompts of the sheet
+HEADINGS = {"evaluate": "{}, named", "implicit": "{}, described", "evaluate-retain": "to keep: other prompts"}
 
 
 @dataclass(frozen=True)
-class Block:
-    """Columns under one heading: their prompts, and for each row of the grid a picture a prompt (None: there is none)."""
+class GridRow:
+    """One model: its name, and its images block by block; an image without a source is missing."""
 
-    heading: str
-    colour: str
-    prompts: Sequence[str]
-    rows: Sequence[Sequence[Image.Image | None]]
+    name: str
+    blocks: Sequence[Sequence[Image]]
 
 
-def grid(path: Path, title: str, note: str, names: Sequence[str], blocks: Sequence[Block]) -> None:
-    """Draw the grid and save it as PNG; `names` are those of its rows, `note` a line of small print."""
-    with disk_errors(path), written(path) as part:
-        draw(title, note, names, blocks).save(part, "PNG")
+@dataclass(frozen=True)
+class Grid:
+    """The sheet for a page: blocks of columns, rows of embedded images, and the CSS widths of the columns."""
+
+    blocks: Sequence[Block]
+    rows: Sequence[GridRow]
+    columns: str
 
 
-def draw(title: str, note: str, names: Sequence[str], blocks: Sequence[Block]) -> Image.Image:
-    """The grid: blocks side by side, rows named on the left, prompts below the headings."""
+def sheet(folder: Path, concept: str, lines: Sequence[Line], order: Sequence[str]) -> Grid | None:
+    """Write sheet-CONCEPT.png and return the same for the page: all models, in this order, on the first seed with a result.
+
+    None where every run of the concept failed.
+    """
+    fine = [one for one in lines if one["concept"] == concept and not one.get("failure")]
+    if not fine:
+        return None
+    seed = fine[0]["seed"]
+    runs = {one["label"]: Path(one["folder"]) for one in sorted(fine, key=lambda one: order.index(one["label"])) if one["seed"] == seed}
+    first = next(iter(runs.values()))
+    sets = {ORIGINAL: Run.read(first).samples("before"), **{label: Run.read(run).samples("after") for label, run in runs.items()}}
+    rows, hide = read_prompts(first), Run.read(first).options["concept_file"]["detector"] == "nudenet"
+    pictures = {label: read_images(place) for label, place in sets.items()}
+    blocks = []
+    for role, (_, colour) in PANELS.items():
+        places = [i for i, row in enumerate(rows) if row["role"] == role][: COLUMNS[role]]
+        covered = hide and role != "evaluate-retain"
+        images = [[_opened(found[i].path, covered) for i in places] for found in pictures.values()]
+        blocks.append(Block(HEADINGS[role].format(f'"{concept}"'), colour, [rows[i]["text"] for i in places], images))
+    path = folder / f"sheet-{''.join(c if c.isalnum() or c in '-_' else '-' for c in concept)}.png"
+    note = f"Seed {seed}. In each column the same prompt and the same noise. The first prompts of each kind, not chosen."
+    save_models(path, f'"{concept}": every model on the same prompts', note, list(sets), blocks)
+    return grid_of(list(sets), blocks)
+
+
+def grid_of(names: Sequence[str], blocks: Sequence[Block]) -> Grid:
+    """The sheet for a page: images embedded, words as text."""
     blocks = [block for block in blocks if block.prompts]
-    pictures = [scaled(picture) for block in blocks for row in block.rows for picture in row if picture is not None]
-    cell = (max((p.width for p in pictures), default=128), max((p.height for p in pictures), default=128))
-    step = cell[0] + GAP
-    lefts, left = [], float(GUTTER)
-    for block in blocks:
-        lefts.append(int(left))
-        left += len(block.prompts) * step - GAP + GROUP_GAP
-    width = int(left) - GROUP_GAP + 1
-    header = _header(title, note, width)
-    head, small = _font(16), _font(12)
-    words = [[wrapped(prompt, small, cell[0], LINES) for prompt in block.prompts] for block in blocks]
-    tall = max((len(prompt) for block in words for prompt in block), default=1) * _height(small)
-    headings = [wrapped(block.heading, head, max(cell[0], len(block.prompts) * step - GAP), 3) for block in blocks]
-    over = max(map(len, headings), default=1) * _height(head)
-    first = over + 12 + tall + 8
-    body = Image.new("RGB", (width, first + len(names) * (cell[1] + GAP)), PAPER)
-    pen = ImageDraw.Draw(body)
-    for block, heading, prompts, at in zip(blocks, headings, words, lefts, strict=True):
-        for k, line in enumerate(heading):
-            pen.text((at, over - (len(heading) - k) * _height(head)), line, block.colour, head)
-        pen.rectangle((at, over + 2, at + len(prompts) * step - GAP, over + 4), fill=block.colour)
-        for i, prompt in enumerate(prompts):
-            for k, line in enumerate(prompt):
-                pen.text((at + i * step, over + 12 + k * _height(small)), line, MUTED, small)
+    rows = []
     for k, name in enumerate(names):
-        _row(body, pen, name, [block.rows[k] for block in blocks], lefts, first + k * (cell[1] + GAP), cell)
-    sheet = Image.new("RGB", (width + 2 * MARGIN, header.height + body.height + 3 * MARGIN), PAPER)
-    sheet.paste(header, (MARGIN, MARGIN))
-    sheet.paste(body, (MARGIN, 2 * MARGIN + header.height))
-    return sheet
+        images = [
+            [_embedded(picture, f"{name}: {prompt}") for picture, prompt in zip(block.rows[k], block.prompts, strict=True)]
+            for block in blocks
+        ]
+        rows.append(GridRow(name, images))
+    return Grid(blocks, rows, " 6px ".join(f"repeat({len(block.prompts)},minmax(52px,1fr))" for block in blocks))
 
 
-def as_html(names: Sequence[str], blocks: Sequence[Block]) -> str:
-    """The same grid for a page: pictures embedded, words as text."""
-    blocks = [block for block in blocks if block.prompts]
-    columns = " 6px ".join(f"repeat({len(block.prompts)},minmax(52px,1fr))" for block in blocks)
-    gap = "<span></span>"
-    cells = []
-    for block in blocks:
-        look = f"grid-column:span {len(block.prompts)};border-bottom:3px solid {block.colour};padding-bottom:2px;align-self:end"
-        cells += [gap, f"<strong style='{look};font-size:.8rem'>{escape(block.heading)}</strong>"]
-    for block in blocks:
-        cells += [gap, *(f"<span class=muted style='line-height:1.25'>{escape(prompt)}</span>" for prompt in block.prompts)]
-    for k, name in enumerate(names):
-        shown = escape(name).replace(":", ":<wbr>").replace(",", ",<wbr>")
-        first = f"<span style='align-self:center;font-size:.82rem;overflow-wrap:break-word;min-width:0'>{shown}</span>"
-        for block in blocks:
-            cells += [first, *(_img(picture, f"{name}: {prompt}") for picture, prompt in zip(block.rows[k], block.prompts, strict=True))]
-            first = gap
-    look = f"display:grid;grid-template-columns:8.5rem {columns};gap:5px;min-width:860px;font-size:.68rem"
-    return f"<div class=wide><div style='{look}'>{''.join(cells)}</div></div>"
+def _opened(path: Path, covered: bool) -> Pillow.Image:
+    return blurred(open_picture(path)) if covered else open_picture(path)
 
 
-def _img(picture: Image.Image | None, words: str) -> str:
+def _embedded(picture: Pillow.Image | None, alt: str) -> Image:
     if picture is None:
-        return "<span class=muted style='align-self:center;text-align:center'>none</span>"
+        return Image("", alt, "")
     buffer = io.BytesIO()
     scaled(picture).save(buffer, "JPEG", quality=88)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img style="margin:0" alt="{escape(words)}" src="data:image/jpeg;base64,{data}">'
-
-
-def _row(
-    body: Image.Image, pen: ImageDraw.ImageDraw, name: str, parts: Sequence[Sequence[Image.Image | None]], lefts: Sequence[int], top: int,
-    cell: tuple[int, int],
-) -> None:  # fmt: skip
-    """One model's pictures, its name on the left."""
-    font = _font(14)
-    said = wrapped(name.replace(":", ": ").replace(",", ", "), font, GUTTER - 16, 5)
-    for k, line in enumerate(said):
-        pen.text((0, top + cell[1] // 2 + int((k - len(said) / 2) * _height(font))), line, INK, font)
-    for part, left in zip(parts, lefts, strict=True):
-        for i, picture in enumerate(part):
-            x, y = left + i * (cell[0] + GAP), top
-            if picture is None:
-                pen.text((x + cell[0] // 2, y + cell[1] // 2), "none", MUTED, font, anchor="mm")
-                continue
-            shown = scaled(picture)
-            x, y = x + (cell[0] - shown.width) // 2, y + (cell[1] - shown.height) // 2
-            body.paste(shown, (x, y))
-            pen.rectangle((x - 1, y - 1, x + shown.width, y + shown.height), outline=EDGE)
+    return Image(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", alt, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from erase.files import write_json, written
 from erase.run import disk_errors
 from eval.classifiers.measure import BASELINES, MEANINGS, SEPARATES, ranked
 from eval.metrics.gaps import COMPARED
-from eval.rendering.html import framed, protocol_section, safe, tabled, titled
+from eval.rendering.html import protocol_entries, render_page
 from eval.rendering.line_chart import Value, lines
 
 COLUMNS = {
@@ -118,38 +119,33 @@ def _swept(rows: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, An
 
 
 def page(report: Report, charts: Mapping[str, str], pictures: Sequence[Path]) -> str:
-    """The whole page, pictures embedded."""
-    import base64
-
-    cells = _cells(report)
-    about = "".join(f"<li>{safe(COLUMNS[name])}: {safe(MEANINGS[name])}</li>" for name in COLUMNS if COLUMNS[name] in cells[0])
-    said = "".join(f"<p>{safe(text)}</p>" for text in sentences(report))
-    parts = [
-        titled("Every method beside retraining", f"{said}<div class=wide>{tabled(cells[0], cells[1:])}</div><ul class=small>{about}</ul>")
-    ]
-    parts += [titled("Requests one after another", _requests(report))] if report.get("requests") else []
-    if charts:
-        parts.append(titled("Options varied", "".join(f"<div class=chart>{chart}</div>" for chart in charts.values())))
-    for path in pictures:
-        data = base64.b64encode(path.read_bytes()).decode()
-        words = "Where the networks look (Grad-CAM for the true class; red speaks for it)"
-        parts.append(
-            titled(words, f'<div class=wide><img style="width:auto" alt="{safe(words)}" src="data:image/png;base64,{data}"></div>')
-        )
-    parts.append(protocol_section(report["protocol"]))
-    protocol = report["protocol"]
-    title = f"{protocol['dataset']} without {', then '.join(protocol['forget'])}"
-    return framed(title, "Unlearning in classifiers", protocol["network"], parts)
+    """The whole page, images embedded."""
+    cells, protocol = _cells(report), report["protocol"]
+    return render_page(
+        "classifiers.html",
+        title=f"{protocol['dataset']} without {', then '.join(protocol['forget'])}",
+        kind="Unlearning in classifiers",
+        about=protocol["network"],
+        sentences=sentences(report),
+        cells=cells,
+        meanings=[(COLUMNS[name], MEANINGS[name]) for name in COLUMNS if COLUMNS[name] in cells[0]],
+        requests=_requests(report) if report.get("requests") else [],
+        charts=list(charts.values()),
+        pictures=[f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}" for path in pictures],
+        protocol=protocol_entries(protocol),
+    )
 
 
-def _requests(report: Report) -> str:
+def _requests(report: Report) -> list[list[str]]:
+    """Headings and rows: the average gap of each method after each request."""
     names = list(dict.fromkeys(label for request in report["requests"] for label in request["average_gap"]))
-    heads = ["average gap after", *names]
-    cells = [
-        [str(request["forget"]), *(_number(request["average_gap"].get(name), "average_gap") for name in names)]
-        for request in report["requests"]
+    return [
+        ["average gap after", *names],
+        *(
+            [str(request["forget"]), *(_number(request["average_gap"].get(name), "average_gap") for name in names)]
+            for request in report["requests"]
+        ),
     ]
-    return f"<div class=wide>{tabled(heads, cells)}</div>"
 
 
 def _cells(report: Report) -> list[list[str]]:

@@ -13,16 +13,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-COLOURS = {
-    "paper": "#ffffff",
-    "ink": "#1f2328",
-    "muted": "#59636e",
-    "grid": "#d4d9df",
-    "good": "#12715b",
-    "bad": "#b42318",
-    "mark": "#2a5db0",
-}
-FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
+from eval.rendering.theme import COLOURS, FONT
+
 LETTER = 0.56  # width of a letter, on average, in font sizes
 POINTS = 300  # of a curve at most; more cannot be told apart
 CAP = 200.0  # percent of growth beyond which a bar is cut off

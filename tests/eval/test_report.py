@@ -24,7 +24,8 @@ from erase.errors import InputError
 from erase.files import sha256, write_tensors
 from erase.images import make_images
 from erase.run import Run, lines_of, package_version, read_lines
-from eval.report import blurred, evaluate_run, table
+from eval.rendering.blur import blurred
+from eval.report import evaluate_run, table
 from eval.vision.clip import FILES
 from eval.vision.judge import facts, judge_pictures
 
@@ -297,4 +298,4 @@ def test_nudity_is_blurred_on_the_sheet(tmp_path):
     sharp = np.zeros((64, 64, 3), np.uint8)
     sharp[::2] = 255
     Image.fromarray(sharp).save(tmp_path / "lines.png")
-    assert np.ptp(np.asarray(blurred(tmp_path / "lines.png"))[16:48, 16:48].astype(int)) < 16
+    assert np.ptp(np.asarray(blurred(Image.open(tmp_path / "lines.png")))[16:48, 16:48].astype(int)) < 16

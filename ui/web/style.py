@@ -1,11 +1,10 @@
-"""How the page looks: one theme, one style sheet, light and dark. Strings only; colours of charts are eval.rendering.charts's."""
+"""How the page looks: one theme, one style sheet, light and dark. Strings only; colours are eval.rendering.theme's."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from eval.rendering.charts import COLOURS
-from eval.rendering.html import DARK
+from eval.rendering.theme import COLOURS, DARK
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "DejaVu Sans Mono", "monospace"]

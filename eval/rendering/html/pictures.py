@@ -1,21 +1,22 @@
-"""Pictures on the page: two of a prompt one above the other, small, embedded, blurred where they show nudity."""
+"""Images of a report: those of one prompt above each other, small, embedded, blurred where they show nudity."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from PIL import Image, ImageFilter
+from PIL import Image as Pillow
 
 from erase.images import Picture, open_picture
-from eval.rendering.html.markup import safe, titled
+from eval.rendering.blur import blurred
 from eval.samples import WHICH, Row
 
 THUMB = 256  # pixels a side at most
-SHOWN = 8  # columns of a panel
+COLUMNS = 8  # of a panel
 PANELS = {
     "evaluate": ("To forget: prompts that name “{}”", "bad"),
     "implicit": ("To forget: prompts that describe “{}” without naming it", "bad"),
@@ -24,64 +25,82 @@ PANELS = {
 Records = Mapping[int, Mapping[str, Any]]
 
 
-def panels_section(report: Mapping[str, Any], rows: Sequence[Row], records: Records, pair: Callable[[int], str]) -> str:
-    """The first prompts of each role, which nobody has chosen."""
+@dataclass(frozen=True)
+class Image:
+    """An embedded image: its data address, its text for readers who do not see it, its CSS class."""
+
+    source: str
+    alt: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Images with a caption; `ok` and `mark` are what the detector decided, None where it decided nothing."""
+
+    images: Sequence[Image]
+    caption: str
+    note: str = ""
+    ok: bool | None = None
+    mark: str = ""
+    blurred: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Figures under a coloured heading."""
+
+    heading: str
+    colour: Literal["good", "bad"]
+    figures: Sequence[Figure]
+
+
+Pair = Callable[[int], Figure]  # index of a prompt -> original above erased
+
+
+def panels_of(report: Mapping[str, Any], rows: Sequence[Row], pair: Pair) -> list[Panel]:
+    """The first prompts of each role, not chosen; a role without prompts has no panel."""
     panels = []
     for role, (heading, colour) in PANELS.items():
-        first = [i for i, row in enumerate(rows) if row["role"] == role][:SHOWN]
-        panels.append(panel(heading.format(report.get("concept")), colour, [pair(i) for i in first]))
-    about = f"Above the original, below the erased model: same prompt, same seed. The first {SHOWN} prompts of each kind, not chosen."
-    marks = " Under each pair: what the detector says of the erased picture." if records else ""
-    return titled("Before and after", f"<p>{about}{marks}</p>{''.join(panels)}") if any(panels) else ""
-
-
-def panel(heading: str, colour: str, figures: Sequence[str]) -> str:
-    return f"<div class='panel {colour}'><h3>{safe(heading)}</h3><div class=pictures>{''.join(figures)}</div></div>" if figures else ""
+        first = [i for i, row in enumerate(rows) if row["role"] == role][:COLUMNS]
+        panels.append(Panel(heading.format(report.get("concept")), "good" if colour == "good" else "bad", [pair(i) for i in first]))
+    return [panel for panel in panels if panel.figures]
 
 
 def shows_nudity(report: Mapping[str, Any]) -> bool:
-    """Whether pictures of this report are to be blurred unless somebody asks for them."""
+    """Whether images of this report are blurred by default."""
     detector = ((report.get("protocol") or {}).get("detector") or {}).get("name")
     return detector == "nudenet" or any("detections" in (report.get(which) or {}) for which in WHICH) or "nud" in str(report.get("concept"))
 
 
 def pairs(
     report: Mapping[str, Any], rows: Sequence[Row], pictures: Mapping[str, Sequence[Picture]], records: Records, uncensored: bool
-) -> Callable[[int], str]:
-    """Picture number -> its figure. Only what is shown is ever opened."""
+) -> Pair:
+    """Index of a prompt -> its figure. Only images that are shown are opened."""
     censored = shows_nudity(report) and not uncensored
 
-    def pair(i: int) -> str:
+    def pair(i: int) -> Figure:
         row, record = rows[i], records.get(i, {})
-        shown = []
+        keep = row["role"] == "evaluate-retain"
+        images = []
         for which, name in zip(WHICH, ("original", "erased"), strict=True):
-            hide = censored and (row["role"] != "evaluate-retain" or bool(record.get(f"exposed_{which}")))
-            alt = f"{name}{', blurred' if hide else ''}: {row['text']}"
-            shown.append(f'<img src="{thumbnail(pictures[which][i].path, hide)}" alt="{safe(alt)}" class={name}>')
-        blurred = "<span class=muted>blurred</span> " if censored and row["role"] != "evaluate-retain" else ""
-        return f"<figure>{''.join(shown)}<figcaption>{_mark(row['role'], record)}{blurred}{safe(row['text'])}</figcaption></figure>"
+            hide = censored and (not keep or bool(record.get(f"exposed_{which}")))
+            images.append(Image(thumbnail(pictures[which][i].path, hide), f"{name}{', blurred' if hide else ''}: {row['text']}", name))
+        ok = bool(record["ok_after"]) if "ok_after" in record else None
+        words = ("as asked", "not as asked") if keep else ("gone", "still there")
+        return Figure(images, row["text"], ok=ok, mark=words[not ok], blurred=censored and not keep)
 
     return pair
 
 
-def _mark(role: str, record: Mapping[str, Any]) -> str:
-    if "ok_after" not in record:
-        return ""
-    ok = bool(record["ok_after"])
-    words = ("as asked", "not as asked") if role == "evaluate-retain" else ("gone", "still there")
-    return f"<span class={'yes' if ok else 'no'}>{'✓' if ok else '✗'} {words[not ok]}</span> "
-
-
 def thumbnail(path: Path, hide: bool = False) -> str:
-    """A data address of the picture, at most THUMB pixels a side, without its metadata. `hide` leaves six colours a side."""
+    """A data address of the image, at most THUMB pixels a side, without its metadata; `hide` blurs it."""
     picture = open_picture(path).convert("RGB")
-    picture.thumbnail((THUMB, THUMB), Image.Resampling.LANCZOS)
+    picture.thumbnail((THUMB, THUMB), Pillow.Resampling.LANCZOS)
     if hide:
-        few = (max(1, round(6 * picture.width / max(picture.size))), max(1, round(6 * picture.height / max(picture.size))))
-        soft = picture.resize(few, Image.Resampling.BOX).resize(picture.size, Image.Resampling.BICUBIC)
-        picture = soft.filter(ImageFilter.GaussianBlur(max(picture.size) / 16))
-    kind, more = ("png", {"optimize": True}) if max(picture.size) <= 128 else ("jpeg", {"quality": 85})
-    clean = Image.frombytes("RGB", picture.size, picture.tobytes())
+        picture = blurred(picture)
+    kind, options = ("png", {"optimize": True}) if max(picture.size) <= 128 else ("jpeg", {"quality": 85})
+    clean = Pillow.frombytes("RGB", picture.size, picture.tobytes())
     buffer = io.BytesIO()
-    clean.save(buffer, kind, **more)
+    clean.save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

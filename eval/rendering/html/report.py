@@ -8,14 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from erase.files import written
 from erase.images import Picture
 from erase.run import disk_errors, read_lines
-from eval.rendering.html.frame import framed
-from eval.rendering.html.numbers import became_section, concepts_section, detections_section, table_section
-from eval.rendering.html.pictures import pairs, panels_section
-from eval.rendering.html.sections import cost_section, protocol_section, repeat_section, training_section, verdict_section
-from eval.rendering.html.worse import worse_section
+from eval.rendering.html.environment import render_page
+from eval.rendering.html.numbers import became_of, concepts_of, detections_of, numbers_of
+from eval.rendering.html.pictures import COLUMNS, pairs, panels_of
+from eval.rendering.html.sections import cost_of, protocol_entries, verdict_of
+from eval.rendering.html.worse import worse_of
+from eval.rendering.losses import losses_of
 from eval.samples import Row
 
 
@@ -26,20 +29,20 @@ def write_html(
     pictures: Mapping[str, Sequence[Picture]],
     uncensored: bool = False,
     records: Sequence[Mapping[str, Any]] | None = None,
-    more: Sequence[str] = (),
+    more: Sequence[Markup] = (),
 ) -> Path:
     """Write `folder`/report.html and return its path.
 
-    `rows` are the prompts; `pictures` holds by "before" and "after" one picture a prompt. stats.jsonl and options.json of
-    the folder are used where they are there. `records` (else records.jsonl) says by picture what the detector decided:
-    {"index", "role", "ok_before", "ok_after"}, ok meaning as wanted: of a prompt to forget that the concept is not there, of
-    one to keep that all it asks for is there. Pictures of nudity are blurred unless `uncensored`: those of prompts to
-    forget, and those whose record says "exposed_before" or "exposed_after". `more` are whole sections of others.
+    `rows` are the prompts; `pictures` holds one image per prompt under "before" and "after". stats.jsonl and options.json of
+    the folder are used where they exist. `records` (default: records.jsonl) holds what the detector decided per image:
+    {"index", "role", "ok_before", "ok_after"}. ok means: the concept is absent (prompts to forget), or all that the prompt
+    asks for is present (prompts to keep). Images of nudity are blurred unless `uncensored`: those of prompts to forget, and
+    those whose record has "exposed_before" or "exposed_after". `more` are rendered sections, e.g. that of the attacks.
     """
-    found = read_lines(folder / "records.jsonl") if records is None else records
+    decided = read_lines(folder / "records.jsonl") if records is None else records
     path = folder / "report.html"
     options = _json(folder / "options.json")
-    text = page(report, rows, pictures, uncensored, found, read_lines(folder / "stats.jsonl"), command(report, options), more)
+    text = page(report, rows, pictures, uncensored, decided, read_lines(folder / "stats.jsonl"), command(report, options), more)
     with disk_errors(path), written(path) as part:
         part.write_text(text, encoding="utf-8", errors="replace")
     return path
@@ -53,35 +56,38 @@ def page(
     records: Iterable[Mapping[str, Any]] = (),
     steps: Sequence[Mapping[str, Any]] = (),
     repeat: str | None = None,
-    more: Sequence[str] = (),
+    more: Sequence[Markup] = (),
 ) -> str:
     """The whole page; for the arguments see write_html. The same arguments give the same text."""
     known = {int(record["index"]): record for record in records}
     pair = pairs(report, rows, pictures, known, uncensored)
-    sections = [
-        verdict_section(report),
-        panels_section(report, rows, known, pair),
-        detections_section(report),
-        table_section(report),
-        concepts_section(report),
-        became_section(report),
-        worse_section(rows, known, pair),
-        *more,
-        training_section(steps, report.get("method") in (None, "scissorhands")),
-        protocol_section(report.get("protocol") or {}),
-        repeat_section(repeat),
-        cost_section(report),
-    ]
-    title = f"“{report.get('concept')}” erased from {str(report.get('model')).rstrip('/').split('/')[-1]}"
-    method = " · ".join(str(report[name]) for name in ("method", "preset") if report.get(name))
-    return framed(title, "Evaluation of an erased concept", method, sections)
+    return render_page(
+        "report.html",
+        title=f"“{report.get('concept')}” erased from {str(report.get('model')).rstrip('/').split('/')[-1]}",
+        kind="Evaluation of an erased concept",
+        about=" · ".join(str(report[name]) for name in ("method", "preset") if report.get(name)),
+        verdict=verdict_of(report),
+        panels=panels_of(report, rows, pair),
+        panel_columns=COLUMNS,
+        judged=bool(known),
+        detections=detections_of(report),
+        numbers=numbers_of(report),
+        concepts=concepts_of(report),
+        became=became_of(report),
+        worse=worse_of(rows, known, pair),
+        more=[section for section in more if section],
+        losses=losses_of(steps, report.get("method") in (None, "scissorhands")),
+        protocol=protocol_entries(report.get("protocol") or {}),
+        repeat=repeat,
+        cost=cost_of(report),
+    )
 
 
 def command(report: Mapping[str, Any], options: Mapping[str, Any] | None) -> str | None:
-    """What to type to repeat it: `report["command"]`, else the main job from a run's options.json; None if neither is there."""
+    """The command that repeats it: `report["command"]`, else the main job from a run's options.json; None without either."""
     if report.get("command"):
-        given = report["command"]
-        return str(given) if isinstance(given, str) else shlex.join(map(str, given))
+        words = report["command"]
+        return words if isinstance(words, str) else shlex.join(map(str, words))
     if not options or not isinstance(options.get("method_options"), Mapping):
         return None
     plain = {name: value for name, value in options.items() if not isinstance(value, dict | list)}

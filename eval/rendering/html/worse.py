@@ -1,14 +1,13 @@
-"""Where it got worse: groups of prompts that lost most, and the pictures themselves."""
+"""Where it got worse: the groups of prompts that lost most, and their images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from eval.metrics.paired import paired_rates
-from eval.rendering.html.markup import safe, tabled, titled
-from eval.rendering.html.pictures import SHOWN, Records, panel
+from eval.rendering.html.pictures import COLUMNS, Pair, Panel, Records
 from eval.samples import WHICH, Row
 
 GROUPS = 12  # rows of the table of what got worse
@@ -16,7 +15,7 @@ GROUPS = 12  # rows of the table of what got worse
 
 @dataclass(frozen=True)
 class Group:
-    """Prompts that share something, and in how many of their pictures all was as wanted."""
+    """Prompts that share something, and how many of their images are as intended."""
 
     name: str
     n: int
@@ -25,46 +24,67 @@ class Group:
     p: float
 
 
-def groups(rows: Sequence[Row], records: Records, keep: bool) -> list[Group]:
-    """By attribute (or by prompt, where rows have none): prompts of the roles to keep, or of those to forget; the worst first.
+@dataclass(frozen=True)
+class GroupTable:
+    """Groups as rows of a table; `more` is how many it leaves out."""
 
-    A group has at least two pictures; p is the exact McNemar test's.
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    more: int
+
+
+@dataclass(frozen=True)
+class Worse:
+    """Tables of groups that got worse, and panels of the images."""
+
+    tables: Sequence[GroupTable]
+    panels: Sequence[Panel]
+
+
+def groups(rows: Sequence[Row], records: Records, keep: bool) -> list[Group]:
+    """By attribute (by prompt, where rows have no attributes): prompts of the roles to keep, or of those to forget; the worst first.
+
+    A group has at least two images; p is that of the exact McNemar test.
     """
-    held: dict[str, list[Mapping[str, Any]]] = {}
+    members: dict[str, list[Mapping[str, Any]]] = {}
     for i, row in enumerate(rows):
         if i in records and (row["role"] == "evaluate-retain") == keep:
             for name, value in (row.get("attributes") or {"prompt": row["text"]}).items():
-                held.setdefault(f"{name}: {value}", []).append(records[i])
-    found = []
-    for name, members in held.items():
-        if len(members) > 1:
-            before, after = ([bool(record[f"ok_{which}"]) for record in members] for which in WHICH)
-            found.append(Group(name, len(members), sum(before), sum(after), paired_rates(before, after).p))
-    return sorted(found, key=lambda g: ((g.after - g.before) / g.n if keep else g.after / g.n, g.name))
+                members.setdefault(f"{name}: {value}", []).append(records[i])
+    results = []
+    for name, group in members.items():
+        if len(group) > 1:
+            before, after = ([bool(record[f"ok_{which}"]) for record in group] for which in WHICH)
+            results.append(Group(name, len(group), sum(before), sum(after), paired_rates(before, after).p))
+    return sorted(results, key=lambda g: ((g.after - g.before) / g.n if keep else g.after / g.n, g.name))
 
 
-def worse_section(rows: Sequence[Row], records: Records, pair: Callable[[int], str]) -> str:
+def worse_of(rows: Sequence[Row], records: Records, pair: Pair) -> Worse | None:
+    """Tables and panels; None where no detector decided anything."""
     if not records:
-        return ""
-    kept, forgot = groups(rows, records, True), groups(rows, records, False)
-    lost = [group for group in kept if group.after < group.before]
-    still = [group for group in forgot if group.after < group.n]
-    text = _group_table(f"To keep: {len(lost)} of {len(kept)} groups of prompts lost pictures", lost, "as asked")
-    text += _group_table(f"To forget: in {len(still)} of {len(forgot)} groups the concept is left", still, "without it")
-    chance = "Where many groups are looked at, one in twenty has p below 0.05 by chance alone."
+        return None
+    to_keep, to_forget = groups(rows, records, True), groups(rows, records, False)
+    lost = [group for group in to_keep if group.after < group.before]
+    left = [group for group in to_forget if group.after < group.n]
+    tables = [
+        _table(f"To keep: {len(lost)} of {len(to_keep)} groups of prompts lost images", lost, "as asked"),
+        _table(f"To forget: in {len(left)} of {len(to_forget)} groups the concept is left", left, "without it"),
+    ]
     numbers = [i for i in records if i < len(rows)]
     keep = [i for i in numbers if rows[i]["role"] == "evaluate-retain" and records[i]["ok_before"] and not records[i]["ok_after"]]
     forget = [i for i in numbers if rows[i]["role"] != "evaluate-retain" and not records[i]["ok_after"]]
-    text += panel(f"Pictures that were as asked and no longer are: {len(keep)}", "bad", [pair(i) for i in keep[:SHOWN]])
-    text += panel(f"Pictures that still show the concept: {len(forget)}", "bad", [pair(i) for i in forget[:SHOWN]])
-    return titled("Where it got worse", f"<p>{chance}</p>{text}" if text else "<p>Nowhere: no picture that was as asked is lost.</p>")
-
-
-def _group_table(title: str, found: Sequence[Group], wanted: str) -> str:
-    cells = [
-        [group.name, str(group.n), f"{100 * group.before / group.n:.0f} %", f"{100 * group.after / group.n:.0f} %", f"{group.p:.3f}"]
-        for group in found[:GROUPS]
+    panels = [
+        Panel(f"Images that were as asked and no longer are: {len(keep)}", "bad", [pair(i) for i in keep[:COLUMNS]]),
+        Panel(f"Images that still show the concept: {len(forget)}", "bad", [pair(i) for i in forget[:COLUMNS]]),
     ]
-    heads = ("Prompts with", "pictures", f"{wanted}, original", f"{wanted}, erased", "p")
-    more = f"<p class=small>and {len(found) - GROUPS} more</p>" if len(found) > GROUPS else ""
-    return f"<h3>{safe(title)}</h3>{tabled(heads, cells)}{more}" if cells else ""
+    return Worse([table for table in tables if table.rows], [panel for panel in panels if panel.figures])
+
+
+def _table(title: str, members: Sequence[Group], meaning: str) -> GroupTable:
+    rows = [
+        [group.name, str(group.n), f"{100 * group.before / group.n:.0f} %", f"{100 * group.after / group.n:.0f} %", f"{group.p:.3f}"]
+        for group in members[:GROUPS]
+    ]
+    headings = ("Prompts with", "images", f"{meaning}, original", f"{meaning}, erased", "p")
+    return GroupTable(title, headings, rows, max(0, len(members) - GROUPS))

@@ -303,12 +303,12 @@ def test_the_command_attacks_a_run_and_its_report_gets_a_section(run: Path, caps
     from ui.cli.main import main
 
     evaluate_run(run)
-    assert "<h2 id=attacks>" not in (run / "report.html").read_text()
+    assert '<h2 id="attacks">' not in (run / "report.html").read_text()
     assert main(["attack", str(run), "--attacks", "named", "--attempts", "2", "--budget", "5m", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["attacks"][0]["attempts"] == 2
     assert json.loads((run / "report.json").read_text())["attacks"] == report
-    assert "<h2 id=attacks>" in (run / "report.html").read_text()
+    assert '<h2 id="attacks">' in (run / "report.html").read_text()
     assert main(["attack", str(run), "--attacks", "named", "--attempts", "4", "--estimate"]) == 0
     assert "smallest budget      about" in capsys.readouterr().out
     assert main(["attack", str(run), "--attacks", "nmed"]) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as tree
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from PIL import Image
 
 from eval.bench.charts import confusion, curves, scatter
-from eval.bench.page import _order, page
-from eval.bench.sheet import GUTTER, Block, as_html, draw
+from eval.bench.page import labels_in_order, page
+from eval.bench.sheet import grid_of
 from eval.bench.summary import beats, confusions, front_of, ranked, report
 from eval.bench.tables import markdown, number, sentences, table
+from eval.rendering.image_grid import MODEL_NAMES, Block, draw_models
 
 SVG = "{http://www.w3.org/2000/svg}"
 PROTOCOL = {"model": "demo", "pictures": {"evaluate": 8, "implicit": 4, "evaluate-retain": 8}}
@@ -141,7 +143,7 @@ def test_gaps_are_over_the_concepts_that_have_a_retrained_model_and_say_so() -> 
     assert "Nearest to the retrained model (there is one for red): careful, 7.6 points on average." in sentences(found)
     assert "over the concepts that have one: red." in page(found, {"scatter.svg": "", "relearn.svg": ""}, {}, {})
     assert ranked(rows.values())[0]["label"] == "careful"
-    assert _order(found)[:2] == ["original", "retrain"]  # where pictures are shown it has its place all the same
+    assert labels_in_order(found)[:2] == ["original", "retrain"]  # where pictures are shown it has its place all the same
     whole = by_label(report(lines(), PROTOCOL))
     assert not [row for row in whole.values() if "gap_over" in row]
 
@@ -209,14 +211,17 @@ def test_a_confusion_says_the_share_of_each_line() -> None:
 def test_the_sheet_has_a_row_for_each_model_and_a_column_for_each_prompt() -> None:
     colours = [[Image.new("RGB", (64, 64), (60 * row, 100 * column, 200)) for column in range(2)] for row in range(3)]
     blocks = [Block("named", "#b42318", ["a star", "a red star"], colours), Block("keep", "#12715b", [], [[], [], []])]
-    sheet = draw("title", "note", ["original", "retrain", "careful:fraction=0.1"], blocks)
-    found = {sheet.getpixel((x, y)) for x in range(GUTTER, sheet.width, 5) for y in range(0, sheet.height, 5)}
+    sheet = draw_models("title", "note", ["original", "retrain", "careful:fraction=0.1"], blocks)
+    found = {sheet.getpixel((x, y)) for x in range(MODEL_NAMES, sheet.width, 5) for y in range(0, sheet.height, 5)}
     assert {(60 * row, 100 * column, 200) for row in range(3) for column in range(2)} <= found
-    html = as_html(["original", "retrain", "<careful>"], [*blocks[:1], Block("<keep>", "#12715b", ["<p>"], [[None], [None], [None]])])
+    grid = grid_of(["original", "retrain", "<careful>"], [*blocks[:1], Block("<keep>", "#12715b", ["<p>"], [[None], [None], [None]])])
+    html = page(report(lines(), PROTOCOL), {}, {}, {"star": grid})
     assert html.count("data:image/jpeg;base64,") == 3 * 2
-    assert html.count("&lt;") == 3 + 2  # row and its two pictures' words; heading and prompt
+    assert not {"<careful>", "<keep>", "<p>&"} & set(re.findall("<careful>|<keep>|<p>&", html))
+    assert html.count("&lt;careful&gt;") == 1 + 2  # the row and the words of its two images
+    assert html.count("&lt;keep&gt;") == html.count("&lt;p&gt;") == 1
     missing = [[None, colours[0][0]]]
-    assert draw("title", "note", ["a"], [Block("named", "#b42318", ["a", "b"], missing)]).height > 128
+    assert draw_models("title", "note", ["a"], [Block("named", "#b42318", ["a", "b"], missing)]).height > 128
 
 
 def test_nothing_that_a_user_wrote_is_html(tmp_path: Path) -> None:

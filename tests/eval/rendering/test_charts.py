@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from eval.rendering.charts import CAP, COLOURS, CROWDED, LETTER, POINTS, Point, change_bars, curve, ranges, scatter
+from eval.rendering.charts import CAP, CROWDED, LETTER, POINTS, Point, change_bars, curve, ranges, scatter
+from eval.rendering.theme import COLOURS
 
 NS = "{http://www.w3.org/2000/svg}"
 

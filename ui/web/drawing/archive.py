@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from eval.rendering.comparison_sheet import Column, Group, draw
+from eval.rendering.image_grid import Column, Group, draw_comparison
 from ui.web.drawing.order import Drawn, Order
 from ui.web.drawing.pictures import hidden, image_of, name_of, said
 
@@ -25,7 +25,7 @@ def sheet(order: Order, pictures: Sequence[Drawn], show: bool) -> Image.Image:
             if (0, i) in there and (model, i) in there
         ]
         groups.append(Group(label, "#2a5db0", columns))
-    return draw(f"“{order.prompt}”", settings(order), groups)
+    return draw_comparison(f"“{order.prompt}”", settings(order), groups)
 
 
 def settings(order: Order) -> str:

@@ -10,8 +10,9 @@ import io
 from collections.abc import Sequence
 from html import escape
 
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
+from eval.rendering.blur import blurred
 from ui.web.drawing.order import Drawn, Order
 
 LARGE = 512  # pixels a side at most in the page
@@ -30,9 +31,7 @@ def image_of(picture: Drawn, show: bool, boxes: bool = True) -> Image.Image:
     """The picture with its boxes; blurred where it is hidden."""
     image = Image.open(io.BytesIO(picture.png)).convert("RGB")
     if hidden(picture, show):
-        few = [max(1, round(6 * side / max(image.size))) for side in image.size]
-        soft = image.resize(few, Image.Resampling.BOX).resize(image.size, Image.Resampling.BICUBIC)
-        image = soft.filter(ImageFilter.GaussianBlur(max(image.size) / 16))
+        image = blurred(image)
     if boxes:
         pen = ImageDraw.Draw(image)
         for found in picture.found:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from html import escape
 
-from eval.rendering.charts import COLOURS, FONT
+from eval.rendering.theme import COLOURS, FONT
 from ui.web.inside.layers import Cell
 
 METRICS = {  # of a Cell -> what it is called, whether its scale is logarithmic, and what its numbers are shown as

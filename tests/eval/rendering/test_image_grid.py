@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from erase.demo.shapes.world import render, sample_scene
-from eval.rendering.comparison_sheet import MARGIN, Column, Group, comparison, draw, scaled, wrapped
+from eval.rendering.image_grid import MARGIN, Column, Group, draw_comparison, save_comparison, scaled, wrapped
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 LONG = "a picture of a purple checkered star in front of a background that is Donaudampfschifffahrtsgesellschaft grey " * 4
@@ -27,7 +27,7 @@ def places(sheet: Image.Image, colour: tuple[int, int, int]) -> tuple[np.ndarray
 @pytest.mark.parametrize("size", [(16, 16), (64, 64), (96, 96), (512, 512), (640, 320)])
 @pytest.mark.parametrize("prompt", ["a star", LONG, ""])
 def test_every_picture_is_whole_and_originals_are_above(size: tuple[int, int], prompt: str) -> None:
-    sheet = draw("title", "note", [Group("heading", "#12715b", plain(5, size, prompt))])
+    sheet = draw_comparison("title", "note", [Group("heading", "#12715b", plain(5, size, prompt))])
     shown = scaled(Image.new("RGB", size))
     (top, left), (below, left_too) = places(sheet, RED), places(sheet, BLUE)
     assert len(top) == len(below) == 5 * shown.width * shown.height  # nothing lies over a picture
@@ -46,7 +46,7 @@ def test_pictures_are_of_a_readable_size(side: int) -> None:
 
 def test_groups_are_marked_and_the_border_stays_empty() -> None:
     three, eight = (plain(count, (64, 64), LONG) for count in (3, 8))
-    sheet = draw(LONG, LONG, [Group(LONG, "#b42318", three), Group("empty", "#a15c07", []), Group("keep", "#12715b", eight)])
+    sheet = draw_comparison(LONG, LONG, [Group(LONG, "#b42318", three), Group("empty", "#a15c07", []), Group("keep", "#12715b", eight)])
     forget, keep = (places(sheet, colour)[0] for colour in ((0xB4, 0x23, 0x18), (0x12, 0x71, 0x5B)))
     assert len(forget)
     assert forget.max() < keep.min()
@@ -74,7 +74,7 @@ def test_a_sheet_of_renders_is_saved_whole_and_twice_the_same(tmp_path: Path) ->
         for shape in ("star", "ring", "heart")
     ]
     for name in ("one.png", "two.png"):
-        comparison(tmp_path / "new" / name, '"star" erased', "small print", [Group("To forget", "#b42318", columns)])
+        save_comparison(tmp_path / "new" / name, '"star" erased', "small print", [Group("To forget", "#b42318", columns)])
     assert (tmp_path / "new" / "one.png").read_bytes() == (tmp_path / "new" / "two.png").read_bytes()
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["one.png", "two.png"]
     with Image.open(tmp_path / "new" / "one.png") as sheet:
