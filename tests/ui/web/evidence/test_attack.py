@@ -94,7 +94,7 @@ def test_the_pages_job_comes_to_what_the_command_comes_to(page: Page, made: Path
     assert ours == theirs
     assert ours["attacks"][0]["attempts"] == 2
     assert "gone, or only unnamed?" in inner(result(page, SEAT, "star", False))
-    assert "<h2 id=attacks>" in inner(report_frame(page, "star", False))  # under One run, too
+    assert '<h2 id="attacks">' in inner(report_frame(page, "star", False))  # under One run, too
 
 
 def test_a_stopped_one_goes_on_with_the_same_command(page: Page):
