@@ -1,7 +1,7 @@
-"""Two models on the same prompts and seeds: is the difference more than chance? Pure functions; knows nothing of pictures.
+"""Paired comparison of two models on the same prompts and seeds: difference, interval and test. Pure functions.
 
-Pairs share what the prompt and the noise make easy or hard, so a paired comparison sees differences that two separate
-intervals hide. "Before" is the first model, "after" the second; differences are after - before.
+Some prompts and some noise are harder than others for both models. Comparing pair by pair removes that variance, so it detects
+differences that two separate intervals hide. "Before" is the first model, "after" the second; differences are after - before.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 
-from eval.metrics.intervals import CONFIDENCE, Bounds, mean_and_deviation, mean_interval, moments_of_sums, rounded, student_tails
+from eval.metrics.intervals import CONFIDENCE, Bounds, mean_and_deviation, mean_interval, rounded
 
 METHOD = (
-    f"{100 * CONFIDENCE:g} %, same prompts and seeds, after - before: for shares of pictures Tango's score interval and the exact "
+    f"{100 * CONFIDENCE:g} %, same prompts and seeds, after - before: for shares of images Tango's score interval and the exact "
     "McNemar test; for means Student's t of the differences"
 )
 
 
 @dataclass(frozen=True)
 class Paired:
-    """after - before with its interval, the two-sided probability of as large a difference by chance, and the pairs behind it."""
+    """after - before with its 95 % interval, two-sided p (probability of a difference this large by chance), number of pairs."""
 
     difference: float
     low: float
@@ -30,12 +30,12 @@ class Paired:
     n: int
 
     def record(self) -> dict[str, float | int]:
-        """What report.json holds; p keeps four significant digits, however small."""
+        """The record in report.json; p keeps four significant digits, however small."""
         return {name: float(f"{value:.4g}") if name == "p" else rounded(value) for name, value in asdict(self).items()}
 
 
 def paired_rates(before: Sequence[bool], after: Sequence[bool]) -> Paired:
-    """Difference of two shares of pictures in percentage points; element i of both is the same prompt and seed."""
+    """Difference of two shares of images in percentage points; element i of both is the same prompt and seed."""
     if len(before) != len(after) or not len(before):
         raise ValueError(f"expected pairs; got {len(before)} before and {len(after)} after")
     gained = sum(bool(b) < bool(a) for b, a in zip(before, after, strict=True))
@@ -45,36 +45,30 @@ def paired_rates(before: Sequence[bool], after: Sequence[bool]) -> Paired:
 
 
 def paired_means(differences: Sequence[float], bounds: Bounds | None = None) -> Paired:
-    """Mean of after - before, one a pair, in their own unit; for `bounds` see mean_interval."""
-    return _paired(*mean_and_deviation(differences), len(differences), bounds)
-
-
-def paired_from_sums(n: int, total: float, squares: float, bounds: Bounds | None = None) -> Paired:
-    """paired_means from the number of differences, their sum and the sum of their squares."""
-    return _paired(*moments_of_sums(n, total, squares), n, bounds)
+    """Mean of after - before, one difference per pair, in their own unit; `bounds` as in mean_interval."""
+    mean, deviation = mean_and_deviation(differences)
+    n = len(differences)
+    return Paired(mean, *mean_interval(mean, deviation, n, bounds), _p_of_mean(mean, deviation, n), n)
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Exact McNemar test: the two-sided p that the discordant pairs fall as a fair coin does (no discordant pairs: 1)."""
-    n, term, tail = gained + lost, 1, 0
-    for i in range(min(gained, lost) + 1):
-        tail += term
-        term = term * (n - i) // (i + 1)
-    return min(1.0, 2 * tail / (1 << n))  # whole numbers, so neither overflow nor rounding before the division
+    """Exact McNemar test: two-sided p of the discordant pairs under a fair coin; 1 without discordant pairs."""
+    from scipy import stats  # slow to import
+
+    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def tango(gained: int, lost: int, n: int) -> tuple[float, float]:
     """Score interval of the difference of two paired proportions, in percentage points.
 
-    Tango, Statistics in Medicine 17 (1998) 891-908: the differences that the score test does not reject. Of the closed and
-    iterated intervals compared by Fagerland, Lydersen and Laake (Statistics in Medicine 33, 2014) among those they advise;
-    without discordant pairs it is +-z²/(n + z²) and not a point.
+    Tango, Statistics in Medicine 17 (1998) 891-908: the differences that the score test does not reject. Fagerland,
+    Lydersen and Laake (Statistics in Medicine 33, 2014) recommend it. Without discordant pairs it is +-z²/(n + z²), not a point.
     """
     return -100 * _upper(lost, gained, n), 100 * _upper(gained, lost, n)
 
 
 def _upper(gained: int, lost: int, n: int) -> float:
-    """The largest difference not rejected, by halving: the score falls as the supposed difference grows."""
+    """The largest difference that is not rejected, by bisection: the score decreases in the hypothetical difference."""
     low, high = (gained - lost) / n, 1.0
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     while (middle := (low + high) / 2) not in (low, high):
@@ -83,19 +77,19 @@ def _upper(gained: int, lost: int, n: int) -> float:
 
 
 def _score(gained: int, lost: int, n: int, difference: float) -> float:
-    """Tango's statistic, standard normal if `difference` is the true one; `share` is the likeliest of lost pairs under it."""
+    """Tango's statistic, standard normal under the true `difference`; `share` is the maximum-likelihood share of lost pairs."""
     linear = (2 * n - gained + lost) * difference - gained - lost
     share = (math.sqrt(linear**2 + 8 * n * lost * difference * (1 - difference)) - linear) / (4 * n)
     variance = n * (2 * share + difference * (1 - difference))
     return (gained - lost - n * difference) / math.sqrt(variance) if variance > 0 else -math.inf
 
 
-def _paired(mean: float, deviation: float, n: int, bounds: Bounds | None) -> Paired:
-    return Paired(mean, *mean_interval(mean, deviation, n, bounds), _p_of_mean(mean, deviation, n), n)
-
-
 def _p_of_mean(mean: float, deviation: float, n: int) -> float:
-    """Of Student's t; where all differences are equal it would claim certainty, and the sign test stands in."""
+    """Two-sided p of Student's t; where all differences are equal, t would claim certainty, so the sign test replaces it."""
     if mean == 0 or n < 2:
         return 1.0
-    return student_tails(mean / (deviation / math.sqrt(n)), n - 1) if deviation else 2.0 ** (1 - n)
+    if not deviation:
+        return 2.0 ** (1 - n)
+    from scipy import stats  # slow to import
+
+    return float(2 * stats.t.sf(abs(mean) / (deviation / math.sqrt(n)), n - 1))

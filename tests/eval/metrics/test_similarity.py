@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,10 @@ from torch import Tensor
 
 from erase.errors import InputError
 from erase.files import sha256, write_tensors
+from erase.run import package_version
 from eval.metrics.similarity import Lpips, ssim, ssim_facts
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def pictures(n: int, height: int, width: int, seed: int) -> Tensor:
@@ -92,7 +97,7 @@ def test_what_cannot_be_compared_is_named(before: tuple[int, ...], after: tuple[
 
 
 def test_only_whole_numbers_are_pictures() -> None:
-    with pytest.raises(ValueError, match="uint8"):
+    with pytest.raises(ValueError, match="uint8 images"):
         ssim(torch.zeros(1, 3, 32, 32), torch.zeros(1, 3, 32, 32))
 
 
@@ -169,3 +174,15 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b"half a file")
     with pytest.raises(InputError, match="not a whole safetensors file"):
         Lpips(path)
+
+
+def test_the_private_names_of_torchmetrics_are_those_of_a_pinned_minor_version() -> None:
+    """Its public classes download weights themselves. Before raising the bound, run this file and test_inception with that version."""
+    from torchmetrics.functional.image.lpips import _LPIPS
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
+    assert {"pretrained", "net", "pnet_rand"} <= inspect.signature(_LPIPS).parameters.keys()
+    assert {"name", "features_list", "feature_extractor_weights_path"} <= inspect.signature(NoTrainInceptionV3).parameters.keys()
+    bound = re.search(r'"torchmetrics>=1\.6,<1\.(\d+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert bound is not None
+    assert int(package_version("torchmetrics").split(".")[1]) < int(bound[1])
