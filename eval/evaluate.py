@@ -30,11 +30,12 @@ from erase.run import Run, lines_of
 from erase.task import generator
 from eval.measurement.cache import prepare
 from eval.measurement.measure import Tools, measuring
+from eval.measurement.run_folder import facts_of
 from eval.measurement.tools import PICTURES, tools_of
 from eval.metrics.accuracy import asked_words
 from eval.prompt_sets import protocol_rows
 from eval.protocols import Protocol, load_protocol
-from eval.report import evaluate_run, measured_with
+from eval.report import evaluate_run
 from eval.samples import NO_SEED, WHICH, Row, prompts_file, read_prompts
 
 MEASURING = ("detector", "inception", "clip", "imagenet", "lpips")  # options that say what pictures are looked at with
@@ -161,7 +162,7 @@ def _begun(folder: Path, options: Mapping[str, Any], rows: Sequence[Row], tools:
     try:
         with written(prompts_file(folder)) as part:
             part.write_text(lines_of({"index": i, **row} for i, row in enumerate(rows)), encoding="utf-8")
-        prepare(folder / "measured", measured_with(folder, tools))
+        prepare(folder / "measured", facts_of(folder, tools))
     except BaseException:
         run.close()
         raise
@@ -252,7 +253,7 @@ def _draw(folder: Path, which: str, rows: list[Row], model: StableDiffusion, sam
     """This process's share of one image set, measured while the next chunk is drawn."""
     before = [folder / "samples" / "before" / f"{i:05d}.png" for i in range(len(rows))] if which == "after" else None
     rank, world = processes()
-    with measuring(folder / "measured", which, rows, tools, before, rank, beside=not model.device.startswith("cpu")) as each:
+    with measuring(folder / "measured", which, rows, tools, before, rank, background=not model.device.startswith("cpu")) as each:
         _make(folder, which, rows, model, sampling, (rank, world), each, told)
 
 

@@ -1,4 +1,4 @@
-"""The samples of a run: evaluation prompts and the pictures made of them, checked to belong together."""
+"""The samples of a run: evaluation prompts and the images generated from them, checked against each other."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 
 from erase.errors import InputError
 from erase.images import Picture, read_images
-from erase.run import read_lines
+from erase.run import Run, read_lines
 
 WHICH = ("before", "after")
 ROLES = ("evaluate", "implicit", "evaluate-retain")
-NO_SEED = -1  # of a picture that somebody else has drawn and does not say from what
+NO_SEED = -1  # of an image of the user, whose seed is not known
 ROW = {"text": str, "role": str, "attributes": dict, "seed": int}
-REMEDY = "give the run's command again, it goes on where it stopped"
+REMEDY = "give the run's command again, it resumes where it stopped"
 
 Row = Mapping[str, Any]
 
 
 def prompts_file(folder: Path) -> Path:
-    """Where a run folder has its evaluation prompts, the same for before and after."""
+    """The file of a run folder's evaluation prompts, the same for before and after."""
     return folder / "samples" / "prompts.jsonl"
 
 
@@ -38,12 +38,22 @@ def read_prompts(folder: Path) -> list[Row]:
 
 
 def read_samples(folder: Path, rows: Sequence[Row]) -> list[Picture]:
-    """An image set, every hash checked, that is of exactly these prompts and seeds."""
-    pictures = read_images(folder)
-    if len(pictures) != len(rows):
-        raise InputError(f"{folder} holds {len(pictures)} pictures for {len(rows)} prompts; {REMEDY}")
-    for picture, row in zip(pictures, rows, strict=True):
-        if (picture.prompt, picture.seed) != (row["text"], row["seed"]):
-            made, wanted = (f'"{text}" (seed {seed})' for text, seed in ((picture.prompt, picture.seed), (row["text"], row["seed"])))
-            raise InputError(f"{picture.path} was made of {made}, but its prompt is {wanted}; start the run anew with --overwrite")
-    return pictures
+    """An image set with every hash checked; InputError unless it is of exactly these prompts and seeds."""
+    images = read_images(folder)
+    if len(images) != len(rows):
+        raise InputError(f"{folder} holds {len(images)} images for {len(rows)} prompts; {REMEDY}")
+    for image, row in zip(images, rows, strict=True):
+        if (image.prompt, image.seed) != (row["text"], row["seed"]):
+            actual, expected = (f'"{text}" (seed {seed})' for text, seed in ((image.prompt, image.seed), (row["text"], row["seed"])))
+            raise InputError(f"{image.path} is of {actual}, but its prompt is {expected}; start the run again with --overwrite")
+    return images
+
+
+def samples_of(run: Run, which: str, rows: Sequence[Row]) -> list[Picture]:
+    """The images of a run, or the user's images that an evaluation measures; `which` is "before" or "after"."""
+    if folders := run.options.get("folders"):
+        images = read_images(Path(folders[which]), default_caption="", leave_out=folders["left_out"])
+        if len(images) != len(rows):
+            raise InputError(f"{folders[which]} holds {len(images)} images to measure for {len(rows)} prompts; {REMEDY}")
+        return images
+    return read_samples(run.samples(which), rows)

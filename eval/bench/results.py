@@ -14,8 +14,8 @@ from typing import Any
 from erase.files import write_json
 from erase.images import open_picture, read_images
 from erase.run import Run
-from eval.measurement.aggregate import _found, distances
-from eval.measurement.measure import Tools, seen
+from eval.measurement.aggregate import distances
+from eval.measurement.measure import Tools, read_measurements
 from eval.measurement.tools import tools_of
 from eval.metrics.accuracy import judged_by, shows
 from eval.samples import read_prompts
@@ -79,7 +79,7 @@ def confusion(folder: Path, tools: Tools) -> dict[str, dict[str, dict[str, int]]
         return {}
     tables = {}
     for which in ("before", "after"):
-        pictures = judged_by(rows, _found(seen(folder / "measured", which, rows, tools)), labels)
+        pictures = judged_by(rows, read_measurements(folder / "measured", which, rows, tools).detections(), labels)
         table: dict[str, Counter[str]] = {}
         for picture in pictures:
             if picture.role != "implicit" and domain in picture.asked:
@@ -122,7 +122,7 @@ def from_gold(folder: Path, gold: Path) -> float | None:
     rows = read_prompts(folder)
     if tools.features is None:
         return None
-    sides = [seen(home / "measured", "after", rows, tools) for home in (gold, folder)]
+    sides = [read_measurements(home / "measured", "after", rows, tools) for home in (gold, folder)]
     if min(side.moments.n for side in sides) < 2:
         return None
     found = distances(sides[0], sides[1], tools.features.facts())

@@ -1,7 +1,8 @@
-"""What has been measured of an image set so far: a line a picture, and sums of its features.
+"""Measurements on disk: one JSON line per image, and accumulated sums of the features of an image set.
 
-Survives a kill: nothing is lost, nothing counts twice, and memory does not grow with the number of pictures. Several
-processes measure parts of one set side by side, each in files of its own. Knows no detector and no extractor.
+A process that is killed loses at most the images since its last save, and none counts twice. Several processes measure shards of
+one set side by side, each in files of its own. Memory does not grow with the number of images. Only `Shard.open_for_writing`
+writes; `read_shard` and `gather` never do, so a report can be read while a measurement runs, and from a read-only folder.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +20,101 @@ from torch import Tensor
 
 from erase.files import write_json, write_tensors, written
 from erase.run import append_lines, disk_errors, lines_of, read_lines
+from eval.measurement.aggregate import Measurements, Record
 from eval.metrics.frechet import Moments
 from eval.metrics.kid import Sample
 
-SAVE_EVERY = 500  # pictures between two savings of the sums; after a kill so many are looked at again
+SAVE_EVERY = 500  # images between two saves of the sums; after a kill at most this many are measured again
 FACTS = "facts.json"
 
 
 def prepare(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Keep what was measured with these very facts (detector, extractors, prompts), and throw away what was not."""
-    wanted = json.loads(json.dumps(facts))
+    """Keep measurements that were made with exactly these facts (detector, extractors, prompts); delete any others."""
+    record = json.loads(json.dumps(facts))
     path = folder / FACTS
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) == wanted:
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) == record:
         return
     shutil.rmtree(folder, ignore_errors=True)
-    write_json(path, wanted)
+    write_json(path, record)
 
 
-class Measured:
-    """One process's share of what is measured of `total` pictures; `dimension` is that of the features, None without."""
+@dataclass(frozen=True)
+class ShardFiles:
+    """The two files of a process's shard."""
 
-    def __init__(self, folder: Path, which: str, total: int, dimension: int | None, part: int = 0) -> None:
-        self.lines, self.sums = folder / f"{which}.{part}.jsonl", folder / f"{which}.{part}.safetensors"
-        self.own: list[int] = []
-        self.moments = Moments.empty(dimension or 0)
-        self.sample = Sample(total)
+    lines: Path
+    sums: Path
+
+    @classmethod
+    def of(cls, folder: Path, which: str, part: int) -> ShardFiles:
+        """Those of process `part` in a folder; `which` is the image set."""
+        return cls(folder / f"{which}.{part}.jsonl", folder / f"{which}.{part}.safetensors")
+
+
+@dataclass(frozen=True)
+class SavedShard:
+    """What a process has saved: indexes of the images, their records in the order of measuring, and the sums of features."""
+
+    indexes: list[int]
+    records: list[dict[str, Any]]
+    moments: Moments
+    sample: Sample
+
+
+def read_shard(files: ShardFiles, total: int, dimension: int | None) -> SavedShard:
+    """The saved part of a shard of `total` images with features of this `dimension`; lines that were not saved yet are left out."""
+    sample = Sample(total)
+    if not files.sums.exists():
+        return SavedShard([], [], Moments.empty(dimension or 0), sample)
+    tensors = load_file(files.sums)  # before the lines: the line of a saved image was written first
+    if features := _under("sample/", tensors):
+        sample.load_state_dict(features)
+    indexes = tensors["done"].tolist()
+    saved = set(indexes)
+    records = [row for row in read_lines(files.lines) if row["index"] in saved]
+    return SavedShard(indexes, records, Moments.from_state_dict(_under("moments/", tensors)), sample)
+
+
+def gather(folder: Path, which: str, total: int, dimension: int | None) -> Measurements:
+    """All saved measurements of an image set, of any number of processes: records ordered by image index, and sums."""
+    records: list[Record] = []
+    moments, sample = Moments.empty(dimension or 0), Sample(total)
+    for path in sorted(folder.glob(f"{which}.*.safetensors")):
+        shard = read_shard(ShardFiles.of(folder, which, int(path.name.split(".")[1])), total, dimension)
+        records += shard.records
+        moments.merge(shard.moments)
+        sample.merge(shard.sample)
+    return Measurements(sorted(records, key=lambda record: int(record["index"])), moments, sample)
+
+
+class Shard:
+    """One process's shard of the measurements of an image set, open for writing. `done` are images that any process has measured."""
+
+    def __init__(self, files: ShardFiles, saved: SavedShard, done: set[int]) -> None:
+        self.files = files
+        self.own = saved.indexes
+        self.moments = saved.moments
+        self.sample = saved.sample
+        self.done = done
         self.unsaved = 0
-        if self.sums.exists():
-            self._restore(load_file(self.sums))
-        kept = set(self.own)
-        with written(self.lines) as file:
-            file.write_text(lines_of(row for row in read_lines(self.lines) if row["index"] in kept), encoding="utf-8")
-        self.done = {index for path in folder.glob(f"{which}.*.safetensors") for index in load_file(path)["done"].tolist()}
 
-    def add(self, records: Sequence[Mapping[str, Any]], indexes: Sequence[int], features: Tensor | None) -> None:
-        """A line for each picture, each with its `index`; and the features (n, d) of the pictures with these indexes."""
-        with disk_errors(self.lines):
-            append_lines(self.lines, records)
+    @classmethod
+    def open_for_writing(cls, folder: Path, which: str, total: int, dimension: int | None, part: int = 0) -> Shard:
+        """Process `part`'s shard of `total` images; `dimension` is that of the features, None without an extractor.
+
+        Lines that a killed process did not save are removed: their images are measured again. Only one process may have a shard open.
+        """
+        files = ShardFiles.of(folder, which, part)
+        saved = read_shard(files, total, dimension)
+        with written(files.lines) as file:
+            file.write_text(lines_of(saved.records), encoding="utf-8")
+        done = {index for path in folder.glob(f"{which}.*.safetensors") for index in load_file(path)["done"].tolist()}
+        return cls(files, saved, done)
+
+    def add(self, records: Sequence[Record], indexes: Sequence[int], features: Tensor | None) -> None:
+        """One record per image, each with its `index`; and the features (n, d) of the images with these indexes."""
+        with disk_errors(self.files.lines):
+            append_lines(self.files.lines, records)
         new = [int(record["index"]) for record in records]
         self.own += new
         self.done.update(new)
@@ -66,33 +126,15 @@ class Measured:
             self.save()
 
     def save(self) -> None:
-        """From here a restart goes on."""
+        """Write the sums; a restart resumes from here."""
         if not self.unsaved:
             return
-        tensors = {"done": torch.tensor(self.own)} | {f"moments/{name}": t for name, t in self.moments.tensors().items()}
+        tensors = {"done": torch.tensor(self.own)} | {f"moments/{name}": t for name, t in self.moments.state_dict().items()}
         if self.sample.rows:
-            tensors |= {f"sample/{name}": t for name, t in self.sample.tensors().items()}
-        with disk_errors(self.sums):
-            write_tensors(self.sums, tensors)
+            tensors |= {f"sample/{name}": t for name, t in self.sample.state_dict().items()}
+        with disk_errors(self.files.sums):
+            write_tensors(self.files.sums, tensors)
         self.unsaved = 0
-
-    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self.own = tensors["done"].tolist()
-        self.moments = Moments.of(_under("moments/", tensors))
-        if "sample/indexes" in tensors:
-            self.sample.restore(_under("sample/", tensors))
-
-
-def gather(folder: Path, which: str, total: int, dimension: int | None) -> tuple[list[dict[str, Any]], Moments, Sample]:
-    """All that was measured of a set, by whichever process: its lines in the order of the pictures, and its sums."""
-    records: list[dict[str, Any]] = []
-    moments, sample = Moments.empty(dimension or 0), Sample(total)
-    for path in sorted(folder.glob(f"{which}.*.safetensors")):
-        part = Measured(folder, which, total, dimension, int(path.name.split(".")[1]))
-        records += read_lines(part.lines)
-        moments.merge(part.moments)
-        sample.merge(part.sample)
-    return sorted(records, key=lambda record: int(record["index"])), moments, sample
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

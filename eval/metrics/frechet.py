@@ -1,7 +1,7 @@
-"""How far the features of two sets of pictures lie apart, taken as two normal distributions: what FID is for Inception features.
+"""Fréchet distance of two image sets: of two normal distributions fitted to their features (FID, for Inception features).
 
-Sums in float64 stand for the pictures, so memory does not grow with their number; knows no feature extractor. A number says
-which network its features come from: only that of 2048 Inception features is called FID (`name_of`).
+Moments accumulates sums in float64, so memory does not grow with the number of images. The distance is named after the network
+of its features: only that of 2048 Inception features is called FID (`name_of`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,13 +17,20 @@ from torch import Tensor
 from erase.errors import InputError
 from eval.metrics.intervals import CONFIDENCE, Metric, student_quantile
 
-METHOD = f"{100 * CONFIDENCE:g} %: infinitesimal jackknife over the sample of pictures: how far other pictures would move it, not its bias"
+METHOD = f"{100 * CONFIDENCE:g} %: infinitesimal jackknife over the sample of images: how far other images would move it, not its bias"
 FID = 2048
+
+
+class Gaussian(NamedTuple):
+    """A normal distribution of features."""
+
+    mean: Tensor
+    covariance: Tensor
 
 
 @dataclass
 class Moments:
-    """Accumulator of features: pictures, sum (d,) and sum of outer products (d, d), in float64 on the CPU."""
+    """Accumulator of features: number of images, sum (d,) and sum of outer products (d, d), in float64 on the CPU."""
 
     n: int
     total: Tensor
@@ -31,11 +38,11 @@ class Moments:
 
     @classmethod
     def empty(cls, dimension: int) -> Moments:
-        """Before the first picture."""
+        """The state before the first image."""
         return cls(0, torch.zeros(dimension, dtype=torch.float64), torch.zeros(dimension, dimension, dtype=torch.float64))
 
     def update(self, features: Tensor) -> None:
-        """Count pictures by their features (n, d); ValueError if one is not finite, which would spoil all of them."""
+        """Add images by their features (n, d); ValueError if a feature is not finite, which would make every sum so."""
         rows = features.detach().to("cpu", torch.float64)
         if rows.ndim != 2 or rows.shape[1] != len(self.total) or not rows.isfinite().all():
             raise ValueError(f"expected finite features (n, {len(self.total)}); got {tuple(features.shape)}, or some that are not finite")
@@ -44,30 +51,27 @@ class Moments:
         self.outer += rows.T @ rows
 
     def merge(self, other: Moments) -> None:
-        """Count what another process has counted."""
+        """Add the images of another accumulator (of another process)."""
         self.n, self.total, self.outer = self.n + other.n, self.total + other.total, self.outer + other.outer
 
-    def mean(self) -> Tensor:
-        """(d,)"""
-        return self.total / self.n
+    def compute(self) -> Gaussian:
+        """Mean (d,) and unbiased covariance (d, d) of the images so far, as in FID's reference code."""
+        mean = self.total / self.n
+        return Gaussian(mean, (self.outer - torch.outer(self.total, self.total) / self.n) / (self.n - 1))
 
-    def covariance(self) -> Tensor:
-        """(d, d), unbiased, as FID's reference code has it."""
-        return (self.outer - torch.outer(self.total, self.total) / self.n) / (self.n - 1)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """For a safetensors file; `Moments.of` reads them."""
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state as tensors, for a safetensors file."""
         return {"n": torch.tensor(self.n), "total": self.total, "outer": self.outer}
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> Moments:
-        """What tensors() gave."""
-        return cls(int(tensors["n"]), tensors["total"].clone(), tensors["outer"].clone())
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> Moments:
+        """An accumulator with the state that `state_dict` returned."""
+        return cls(int(state["n"]), state["total"].clone(), state["outer"].clone())
 
 
 @dataclass(frozen=True)
 class Frechet:
-    """A distance with its interval; `reason` says why it is not to be relied on, None if it is."""
+    """A distance with its interval; `reason` says why it is not reliable, None if it is."""
 
     metric: Metric
     reason: str | None
@@ -78,30 +82,30 @@ class Frechet:
         return self.reason is None
 
     def record(self) -> dict[str, Any]:
-        """What report.json holds: that of any metric, and what makes it doubtful."""
+        """The record in report.json: that of any metric, `reliable`, and the reason where it is not."""
         return self.metric.record() | {"reliable": self.reliable} | ({} if self.reliable else {"reason": self.reason})
 
 
 def name_of(extractor: Mapping[str, Any]) -> str:
-    """What a distance over these features (facts of an extractor) may be called; 64 Inception features make no FID."""
+    """The name of a distance over the features of an extractor (its facts); one over 64 Inception features is not FID."""
     inception = str(extractor["name"]).lower().startswith("inception")
     return "fid" if inception and extractor["dimension"] == FID else f"frechet_{extractor['name']}_{extractor['dimension']}".lower()
 
 
 def frechet(a: Moments, b: Moments, x: Tensor, y: Tensor | None = None, paired: bool = False) -> Frechet:
-    """Distance of two sets of pictures with an interval; (k, d) `x` and `y` are features of some pictures of `a` and of `b`.
+    """Distance of two image sets with its interval; `x` and `y` (k, d) are features of a sample of the images of `a` and `b`.
 
-    The interval is the infinitesimal jackknife (Efron 1982): the variance of the pictures' influences over their number.
-    For this distance it is also the delta method (Rippl, Munk, Sturm 2016). The distance's bias, upwards and about as 1/n,
-    is not in it: compare only distances of equally many pictures (Chong and Forsyth 2020). `y` None: `b` is given, without
-    chance, as published reference statistics are. `paired`: row i of x and y are the same prompt and seed, which most often
-    narrows it. InputError for fewer than two pictures.
+    The interval is the infinitesimal jackknife (Efron 1982): the variance of the images' influences over their number.
+    For this distance it is also the delta method (Rippl, Munk, Sturm 2016). It does not cover the bias, which is upward and
+    about proportional to 1/n: compare only distances over the same number of images (Chong and Forsyth 2020). `y` None: `b` is
+    fixed, without sampling error, like published reference statistics. `paired`: row i of x and y are the same prompt and seed,
+    which mostly narrows the interval. InputError for fewer than two images.
     """
     if min(a.n, b.n, len(x), len(x) if y is None else len(y)) < 2:
-        raise InputError(f"a distance of distributions needs at least two pictures on each side; got {a.n} and {b.n}")
+        raise InputError(f"a distance of distributions needs at least two images on each side; got {a.n} and {b.n}")
     if paired and (y is None or a.n != b.n or x.shape != y.shape):
-        raise ValueError("paired sets hold equally many pictures, and samples of the same ones")
-    value = frechet_distance(a.mean(), a.covariance(), b.mean(), b.covariance())
+        raise ValueError("paired sets have the same number of images, and samples of the same ones")
+    value = frechet_distance(*a.compute(), *b.compute())
     error = math.sqrt(_variance(a, b, x, y, paired)) if value else 0.0
     half = student_quantile((1 + CONFIDENCE) / 2, len(x) - 1) * error
     return Frechet(Metric(value, max(0.0, value - half), value + half, min(a.n, b.n)), _doubt(a, b))
@@ -110,11 +114,11 @@ def frechet(a: Moments, b: Moments, x: Tensor, y: Tensor | None = None, paired: 
 def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -> float:
     """|m1 - m2|² + tr C1 + tr C2 - 2 tr (C1^½ C2 C1^½)^½ (Dowson and Landau 1982); 0.0 for equal arguments, never negative.
 
-    Only symmetric eigenproblems, so singular covariances need no small number added to them.
+    It solves symmetric eigenproblems only, so singular covariances need no regularisation.
     """
     ours, theirs = _ordered(mean1, cov1, mean2, cov2)
     if torch.equal(mean1, mean2) and torch.equal(cov1, cov2):
-        return 0.0  # the sum below would leave its rounding
+        return 0.0  # the sum below would leave a rounding error
     (m, c), (k, b) = ours, theirs
     root = _power(*_eigen(c), 0.5)
     values = _clean(torch.linalg.eigvalsh(_symmetric(root @ b @ root)))
@@ -122,24 +126,23 @@ def frechet_distance(mean1: Tensor, cov1: Tensor, mean2: Tensor, cov2: Tensor) -
 
 
 def influences(a: Moments, b: Moments, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """How each picture pulls at the distance, up to a constant: its derivative in the picture's weight, for x (k, d) and y (l, d).
+    """Influence of each image on the distance, up to a constant: the derivative in its weight, for x (k, d) and y (l, d).
 
-    By the optimal maps T between the two: 2 <m1 - m2, u> + u'(I - T) u for u = x - m1, and the same from the other side. Where
-    a covariance is singular T is its pseudo-inverse's, as weights move a set only within its own span.
+    By the optimal transport maps T between the two: 2 <m1 - m2, u> + u'(I - T) u for u = x - m1, and the same for the other side.
+    Where a covariance is singular, T uses its pseudo-inverse, since weights move a set only within its own span.
     """
-    c, b_cov = a.covariance(), b.covariance()
-    values, vectors = _eigen(c)
+    (mean_a, cov_a), (mean_b, cov_b) = a.compute(), b.compute()
+    values, vectors = _eigen(cov_a)
     root, inverse = _power(values, vectors, 0.5), _power(values, vectors, -0.5)
-    values, vectors = _eigen(_symmetric(root @ b_cov @ root))
-    there = inverse @ _power(values, vectors, 0.5) @ inverse
+    values, vectors = _eigen(_symmetric(root @ cov_b @ root))
+    forward = inverse @ _power(values, vectors, 0.5) @ inverse
     back = root @ _power(values, vectors, -0.5) @ root
-    u, v, shift = x.double() - a.mean(), y.double() - b.mean(), a.mean() - b.mean()
-    pull = [2 * u @ shift + (u * (u - u @ there)).sum(1), -2 * v @ shift + (v * (v - v @ back)).sum(1)]
-    return pull[0], pull[1]
+    u, v, shift = x.double() - mean_a, y.double() - mean_b, mean_a - mean_b
+    return 2 * u @ shift + (u * (u - u @ forward)).sum(1), -2 * v @ shift + (v * (v - v @ back)).sum(1)
 
 
 def _variance(a: Moments, b: Moments, x: Tensor, y: Tensor | None, paired: bool) -> float:
-    """Of the distance; the samples say how influences vary, the numbers of pictures how far that averages out."""
+    """Variance of the distance: that of the influences in the samples, over the number of images."""
     ours, theirs = influences(a, b, x, x[:0] if y is None else y)
     if paired:
         return float((ours + theirs).var()) / a.n
@@ -150,11 +153,11 @@ def _doubt(a: Moments, b: Moments) -> str | None:
     fewer, d = min(a.n, b.n), len(a.total)
     if fewer > d:
         return None
-    return f"{fewer} pictures for {d} features: the covariance is singular and the distance much too large; give more than {d}"
+    return f"{fewer} images for {d} features: the covariance is singular and the distance much too large; give more than {d}"
 
 
 def _ordered(m1: Tensor, c1: Tensor, m2: Tensor, c2: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """In float64, and in an order that is the same if the two change places: so does the rounding then."""
+    """Both in float64, in an order that does not depend on which comes first, so that the rounding does not either."""
     sides = ((m1.double(), c1.double()), (m2.double(), c2.double()))
     apart = (torch.cat([sides[0][0], sides[0][1].flatten()]) - torch.cat([sides[1][0], sides[1][1].flatten()])).sign()
     first = apart[apart.ne(0).to(torch.uint8).argmax()]
@@ -171,7 +174,7 @@ def _eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _clean(values: Tensor) -> Tensor:
-    """Eigenvalues of a covariance: what is below rounding is 0, for the root of 1e-16 is no longer small."""
+    """Eigenvalues of a covariance with those below rounding set to 0: the root of 1e-16 would not be small."""
     return torch.where(values > values.max() * len(values) * torch.finfo(values.dtype).eps, values, 0.0)
 
 

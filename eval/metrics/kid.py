@@ -1,7 +1,7 @@
-"""Kernel distance of two sets of pictures by their features, what KID is for Inception; unbiased, so few pictures are enough.
+"""Kernel distance of two image sets by their features (KID, for Inception features); unbiased, so few images are enough.
 
-Works on a bounded sample of the pictures. Which ones belong to it depends on their number and a seed alone, so that any number
-of processes keep the same. Knows no feature extractor.
+It works on a bounded sample of the images. Which images belong to the sample depends only on their number and a seed, so any
+number of processes select the same ones.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from eval.metrics.intervals import CONFIDENCE, Metric, student_quantile
 
 LIMIT = 2000
 SUBSETS, SIZE = 100, 1000
-METHOD = f"{100 * CONFIDENCE:g} %: jackknife over the sample of pictures (at most {LIMIT})"
+METHOD = f"{100 * CONFIDENCE:g} %: jackknife over the sample of images (at most {LIMIT})"
 
 
-def kept(total: int, limit: int = LIMIT, seed: int = 0) -> list[int]:
-    """Which of `total` pictures are kept: ascending, all of them if there are no more than `limit`."""
+def sampled_indexes(total: int, limit: int = LIMIT, seed: int = 0) -> list[int]:
+    """Indexes of the images in the sample, ascending; all of `total` if there are no more than `limit`."""
     if total <= limit:
         return list(range(total))
     return sorted(torch.randperm(total, generator=generator(seed, "kept", total))[:limit].tolist())
@@ -32,7 +32,7 @@ def kept(total: int, limit: int = LIMIT, seed: int = 0) -> list[int]:
 
 @dataclass
 class Sample:
-    """Accumulator of the features of the kept pictures: index -> (d,) float32, never more than `limit`."""
+    """Accumulator of the features of the sampled images: index -> (d,) float32, at most `limit`."""
 
     total: int
     limit: int = LIMIT
@@ -40,42 +40,42 @@ class Sample:
     rows: dict[int, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._wanted = set(kept(self.total, self.limit, self.seed))
+        self._members = set(sampled_indexes(self.total, self.limit, self.seed))
 
     def update(self, indexes: Iterable[int], features: Tensor) -> None:
-        """Keep what belongs to the sample of pictures with these indexes and features (n, d)."""
+        """Add the images that belong to the sample, by their indexes and features (n, d)."""
         for index, row in zip(indexes, features.detach(), strict=True):
-            if index in self._wanted:
+            if index in self._members:
                 self.rows[index] = row.to("cpu", torch.float32).clone()  # a view would keep the whole batch
 
     def merge(self, other: Sample) -> None:
-        """Keep what another process has kept."""
+        """Add the images of another accumulator (of another process)."""
         self.rows.update(other.rows)
 
-    def features(self) -> Tensor:
-        """(k, d) in the order of the pictures."""
+    def compute(self) -> Tensor:
+        """The features (k, d), ordered by image index."""
         return torch.stack([self.rows[index] for index in sorted(self.rows)])
 
-    def tensors(self) -> dict[str, Tensor]:
-        """For a safetensors file; `restore` reads them."""
-        return {"indexes": torch.tensor(sorted(self.rows)), "features": self.features()}
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state as tensors, for a safetensors file."""
+        return {"indexes": torch.tensor(sorted(self.rows)), "features": self.compute()}
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Keep what tensors() gave."""
-        self.update(tensors["indexes"].tolist(), tensors["features"])
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore the state that `state_dict` returned."""
+        self.update(state["indexes"].tolist(), state["features"])
 
 
 def shared(a: Sample, b: Sample) -> tuple[Tensor, Tensor]:
-    """Features of the pictures that both samples hold, (k, d) each, row i the same picture index."""
+    """Features of the images that are in both samples, (k, d) each; row i is the same image index."""
     both = sorted(a.rows.keys() & b.rows.keys())
     if not both:
-        raise InputError("the two sets have no picture in common; give pictures of the same prompts and seeds")
+        raise InputError("the two sets have no image in common; give images of the same prompts and seeds")
     return torch.stack([a.rows[index] for index in both]), torch.stack([b.rows[index] for index in both])
 
 
 @dataclass(frozen=True)
 class Kid:
-    """Kernel distance: mean over subsets with its interval, and the standard deviation over subsets that papers print beside it."""
+    """Kernel distance: mean over subsets with its interval, and the standard deviation over subsets, which papers report."""
 
     metric: Metric
     std: float | None
@@ -83,7 +83,7 @@ class Kid:
     size: int
 
     def record(self) -> dict[str, Any]:
-        """What report.json holds."""
+        """The record in report.json."""
         std = None if self.std is None else round(self.std, 6)
         return self.metric.record() | {"std": std, "subsets": self.subsets, "subset_size": self.size}
 
@@ -91,16 +91,16 @@ class Kid:
 def kid(x: Tensor, y: Tensor, subsets: int = SUBSETS, size: int = SIZE, seed: int = 0, paired: bool = False) -> Kid:
     """Squared maximum mean discrepancy with the kernel (<x, y>/d + 1)³ of features (n, d), (m, d): Binkowski et al. 2018.
 
-    The mean of the unbiased estimate over seeded subsets; over all rows at once where a subset would be all of them. The
-    interval comes from leaving out one picture at a time, not from the subsets, which overlap. `paired`: row i of both is the
-    same prompt and seed; their own kernel then says how alike pairs are and not how alike the distributions, so it is left
-    out, and equal sets are exactly 0 apart. It may be slightly negative. InputError for fewer than three pictures.
+    The mean of the unbiased estimate over seeded subsets, or the estimate over all rows where a subset would be all of them. The
+    interval is the jackknife (leaving out one image at a time), not the spread of the subsets, which overlap. `paired`: row i of
+    both is the same prompt and seed; the kernel of a pair then measures how similar the pair is, not the distributions, so it is
+    left out, and equal sets have distance exactly 0. The value may be slightly negative. InputError for fewer than three images.
     """
     n, m = len(x), len(y)
     if min(n, m) < 3:
-        raise InputError(f"a kernel distance needs at least three pictures on each side; got {n} and {m}")
+        raise InputError(f"a kernel distance needs at least three images on each side; got {n} and {m}")
     if paired and n != m:
-        raise ValueError(f"paired sets hold equally many pictures; got {n} and {m}")
+        raise ValueError(f"paired sets have the same number of images; got {n} and {m}")
     if paired and torch.equal(x, y):
         return Kid(Metric(0.0, 0.0, 0.0, n), None, 1, n)
     kernels = _kernels(x.double(), y.double(), paired)
@@ -119,7 +119,7 @@ Kernels = tuple[Tensor, Tensor, Tensor]  # within x (n, n), within y (m, m), acr
 
 
 def _kernels(x: Tensor, y: Tensor, paired: bool) -> Kernels:
-    """A picture with itself, and with its pair, counts 0."""
+    """The kernel of an image with itself, and where paired with its pair, is 0."""
     within_x, within_y, across = ((a @ b.T / x.shape[1] + 1) ** 3 for a, b in ((x, x), (y, y), (x, y)))
     for kernel in (within_x, within_y, across)[: 3 if paired else 2]:
         kernel.fill_diagonal_(0)
@@ -127,12 +127,12 @@ def _kernels(x: Tensor, y: Tensor, paired: bool) -> Kernels:
 
 
 def _unbiased(xx: Tensor, yy: Tensor, xy: Tensor, n: int, m: int, paired: bool) -> Tensor:
-    """The estimate from sums of the three kernels over n and m pictures."""
+    """The unbiased estimate from the sums of the three kernels over n and m images."""
     return xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * (n - 1) if paired else n * m)
 
 
 def _subset_values(kernels: Kernels, subsets: int, size: int, seed: int, paired: bool) -> Tensor:
-    """The estimate on each subset; rows of zeros and ones choose it, so that one product sums all of them."""
+    """The estimate on each subset. A subset is a row of zeros and ones, so one matrix product sums all of them."""
     xx, yy, xy = kernels
     s = _chosen(len(xx), subsets, size, seed, "x")
     t = s if paired else _chosen(len(yy), subsets, size, seed, "y")
@@ -149,7 +149,7 @@ def _chosen(n: int, subsets: int, size: int, seed: int, side: str) -> Tensor:
 
 
 def _variance(kernels: Kernels, paired: bool) -> float:
-    """Jackknife of the estimate over all rows: without picture i its sums lack row and column i."""
+    """Jackknife of the estimate over all rows: without image i, its sums lack row and column i."""
     xx, yy, xy = kernels
     n, m = xy.shape
     in_x, in_y, of_x, of_y = 2 * xx.sum(1), 2 * yy.sum(1), xy.sum(1), xy.sum(0)

@@ -144,7 +144,7 @@ def test_a_model_against_its_original_is_drawn_and_measured_once_and_reported(
     distance = report["after"]["frechet_small_32"]
     assert distance["value"] > 0
     assert distance["reliable"] is False
-    assert "4 pictures for 32 features" in distance["reason"]
+    assert "4 images for 32 features" in distance["reason"]
     assert report["after"]["ssim"]["value"] < 1
     protocol = report["protocol"]
     assert protocol["clip"]["name"] == protocol["extractor"]["name"] == "small"
@@ -333,7 +333,7 @@ def test_seeds_alone_make_the_noise_where_the_protocol_says_so(job: Evaluation, 
     expected = sample(["a red star", "a blue ring"], [torch.Generator().manual_seed(7) for _ in range(2)])
     made = [Image.open(tmp_path / "out" / "samples" / "before" / f"{i:05d}.png") for i in range(2)]
     assert [image.tobytes() for image in made] == [image.tobytes() for image in expected]
-    assert report["unmeasured"] == {"frechet_small_32": "it compares pictures of prompts to keep, at least two of them, and there are 0"}
+    assert report["unmeasured"] == {"frechet_small_32": "it compares images of prompts to keep and needs at least two; there are 0"}
 
 
 # --- pictures that somebody has drawn -------------------------------------------------------------------------------

@@ -209,7 +209,7 @@ def test_one_after_another_the_earlier_stays_in_the_forget_set_and_in_the_report
     ] * 4
     report = evaluate_run(second)
     assert (report["concept"], report["earlier"]) == ("red", ["star"])
-    assert "star (gone earlier): ua" in table(report)
+    assert "star (erased earlier): ua" in table(report)
     assert report["after"]["ua"]["n"] == 4 + 2  # those of red, and those that name both; what was gone before counts by itself
     assert len(read_lines(second / "records.jsonl")) == len(read_lines(second / "samples" / "prompts.jsonl"))
     assert [c.name for c in model_of(str(second))[1]] == ["red", "star"]

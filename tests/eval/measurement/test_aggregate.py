@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from erase.errors import InputError
-from eval.measurement.aggregate import Seen, distances, numbers, to_reference
+from eval.measurement.aggregate import Aggregate, Measurements, aggregate, classified, distances, exposed, to_reference
 from eval.metrics.frechet import Moments, frechet, frechet_distance
 from eval.metrics.kid import Sample, kid
 
@@ -41,21 +41,27 @@ def sums(features: Tensor | None, indexes: list[int] | None = None) -> tuple[Mom
     return moments, sample
 
 
-def shown(words: list[str], **scores: list[float]) -> Seen:
+def shown(words: list[str], **scores: list[float]) -> Measurements:
     """A classifier's answers, and scores of the pictures to keep."""
     records: list[dict[str, Any]] = [{"index": i, "found": [[word, 0.9] for word in text.split()]} for i, text in enumerate(words)]
     for name, values in scores.items():
         for i, value in zip(range(len(words) - len(values), len(words)), values, strict=True):
             records[i][name] = value
-    return Seen(records, *sums(None))
+    return Measurements(records, *sums(None))
 
 
-def boxes(found: list[list[str]]) -> Seen:
-    return Seen([{"index": i, "found": [[label, 0.7] for label in labels]} for i, labels in enumerate(found)], *sums(None))
+def boxes(found: list[list[str]]) -> Measurements:
+    return Measurements([{"index": i, "found": [[label, 0.7] for label in labels]} for i, labels in enumerate(found)], *sums(None))
 
 
 def values(part: dict[str, Any]) -> dict[str, float]:
     return {name: metric["value"] for name, metric in part.items() if "value" in metric}
+
+
+def numbers(*arguments: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[dict[str, Any]]]:
+    """before, after, paired and fates."""
+    result = aggregate(*arguments)
+    return result.before, result.after, result.paired, result.fates
 
 
 def test_a_classifier_of_the_domain_counted_by_hand() -> None:
@@ -139,7 +145,7 @@ def test_a_model_against_itself_is_exactly_zero_apart(labels: dict[str, list[str
     part = shown(AFTER, clip_score=[20.1, 30.7, 0.3])
     if labels is BODY:
         part = boxes([["FEET_EXPOSED"], [], [], ["BELLY_EXPOSED"], [], []])
-    same = [Seen(part.records, *sums(features)) for _ in range(2)]
+    same = [Measurements(part.records, *sums(features)) for _ in range(2)]
     before, after, paired, fates = numbers(ROWS, same[0], same[1], labels, "shape")
     assert before == after
     assert paired or labels is None
@@ -152,7 +158,7 @@ def test_a_model_against_itself_is_exactly_zero_apart(labels: dict[str, list[str
 def test_distances_are_those_of_the_features_and_carry_the_extractor_s_name() -> None:
     torch.manual_seed(0)
     x, y = torch.randn(40, 3), torch.randn(40, 3) + 0.5
-    first, then = (Seen([], *sums(features)) for features in (x, y))
+    first, then = (Measurements([], *sums(features)) for features in (x, y))
     found = distances(first, then, CLIP)
     assert list(found) == ["frechet_small_3", "kernel_small_3"]
     mean, cov = zip(*((f.double().mean(0), f.double().T.cov()) for f in (x, y)), strict=True)
@@ -170,19 +176,19 @@ def test_pairs_are_pictures_of_the_same_index() -> None:
     torch.manual_seed(0)
     x, y = torch.randn(20, 3), torch.randn(20, 3)
     order = torch.randperm(20).tolist()
-    whole = distances(Seen([], *sums(x)), Seen([], *sums(y)), CLIP)
-    mixed = distances(Seen([], *sums(x)), Seen([], *sums(y[order], order)), CLIP)
+    whole = distances(Measurements([], *sums(x)), Measurements([], *sums(y)), CLIP)
+    mixed = distances(Measurements([], *sums(x)), Measurements([], *sums(y[order], order)), CLIP)
     assert mixed == whole
 
 
 def test_only_inception_s_2048_features_make_a_fid_and_few_pictures_make_it_unreliable() -> None:
     torch.manual_seed(0)
     features = [torch.randn(4, 8) for _ in range(2)]
-    first, then = (Seen([], *sums(f)) for f in features)
+    first, then = (Measurements([], *sums(f)) for f in features)
     found = distances(first, then, {**INCEPTION, "dimension": 2048})
     assert list(found) == ["fid", "kid"]
     assert found["fid"]["reliable"] is False
-    assert "4 pictures for 8 features" in found["fid"]["reason"]
+    assert "4 images for 8 features" in found["fid"]["reason"]
     assert list(distances(first, then, {**INCEPTION, "dimension": 64})) == ["frechet_inception_64", "kernel_inception_64"]
     assert list(distances(first, then, {**INCEPTION, "name": "own-inception"})) == [
         "frechet_own-inception_2048",
@@ -191,7 +197,7 @@ def test_only_inception_s_2048_features_make_a_fid_and_few_pictures_make_it_unre
 
 
 def test_two_pictures_have_a_distance_and_no_kernel_distance() -> None:
-    first, then = (Seen([], *sums(torch.randn(2, 3))) for _ in range(2))
+    first, then = (Measurements([], *sums(torch.randn(2, 3))) for _ in range(2))
     assert list(distances(first, then, CLIP)) == list(to_reference(first, then, CLIP)) == ["frechet_small_3"]
 
 
@@ -199,3 +205,17 @@ def test_a_word_that_the_detector_has_no_label_for_is_no_success() -> None:
     rows = [{**ROWS[0], "attributes": {"shape": "starr"}}]
     with pytest.raises(InputError, match=r'asks for the shape "starr".*did you mean "star"'):
         numbers(rows, shown(BEFORE[:1]), shown(AFTER[:1]), LABELS, "shape")
+
+
+def test_both_kinds_of_detector_give_an_aggregate_and_change_nothing_that_they_are_given() -> None:
+    sides = shown(BEFORE, clip_score=[20.0, 25.5, 31.0]), shown(AFTER, clip_score=[18.0, 26.0, 22.5])
+    whole = aggregate(ROWS, *sides, LABELS, ["shape"])
+    detected = classified(ROWS, *sides, LABELS, ["shape"])
+    assert classified(ROWS, *sides, LABELS, ["shape"]) == detected
+    assert detected.fates == whole.fates
+    assert set(whole.after) - set(detected.after) == {"clip_score"}
+    assert list(whole.metrics()) == ["before", "after", "paired"]
+    found = boxes([["FEET_EXPOSED"], [], [], [], [], []]), boxes([[], [], [], [], [], []])
+    assert exposed(ROWS, *found, BODY) == aggregate(ROWS, *found, BODY, "nudity")
+    assert aggregate(ROWS, *sides, None, "shape").fates == []
+    assert Aggregate() | whole == whole

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from eval.measurement import cache as measured
-from eval.measurement.cache import Measured, gather, prepare
+from eval.measurement.cache import Shard, ShardFiles, gather, prepare, read_shard
 from eval.metrics.frechet import Moments
 from eval.metrics.kid import LIMIT
 
@@ -26,7 +26,7 @@ class Killed(Exception):
 
 def work(folder: Path, rank: int = 0, world: int = 1, stop: int | None = None) -> list[int]:
     """Measure this process's share, of every picture with an even number the features; returns what was looked at."""
-    state, looked = Measured(folder, "before", N, D, rank), []
+    state, looked = Shard.open_for_writing(folder, "before", N, D, rank), []
     for number, chunk in enumerate(CHUNKS[rank::world]):
         new = [i for i in chunk if i not in state.done]
         if number == stop:
@@ -41,14 +41,15 @@ def work(folder: Path, rank: int = 0, world: int = 1, stop: int | None = None) -
 
 def check(folder: Path, exact: bool = True) -> None:
     """Every picture once, and the sums those of all even pictures at once."""
-    records, moments, sample = gather(folder, "before", N, D)
+    gathered = gather(folder, "before", N, D)
+    records, moments, sample = gathered.records, gathered.moments, gathered.sample
     assert records == [{"index": i, "score": i / 7} for i in range(N)]
     even = FEATURES[::2].double()
     assert moments.n == len(even) == 25
     torch.testing.assert_close(moments.total, even.sum(0))
     torch.testing.assert_close(moments.outer, even.T @ even)
     assert sorted(sample.rows) == list(range(0, N, 2))
-    assert torch.equal(sample.features(), FEATURES[::2])
+    assert torch.equal(sample.compute(), FEATURES[::2])
     if exact:
         fresh = Moments.empty(D)
         for chunk in CHUNKS:
@@ -126,16 +127,56 @@ def test_other_facts_throw_away_what_was_measured_and_the_same_keep_it(tmp_path:
 
 
 def test_without_features_there_are_lines_and_no_sums(tmp_path: Path) -> None:
-    state = Measured(tmp_path, "after", 3, None)
+    state = Shard.open_for_writing(tmp_path, "after", 3, None)
     state.add([{"index": i} for i in range(3)], [], None)
     state.save()
-    records, moments, sample = gather(tmp_path, "after", 3, None)
-    assert ([r["index"] for r in records], moments.n, sample.rows) == ([0, 1, 2], 0, {})
-    assert gather(tmp_path, "before", 3, None)[0] == []
+    gathered = gather(tmp_path, "after", 3, None)
+    assert ([r["index"] for r in gathered.records], gathered.moments.n, gathered.sample.rows) == ([0, 1, 2], 0, {})
+    assert gather(tmp_path, "before", 3, None).records == []
 
 
-def held(state: Measured) -> int:
-    """Numbers in memory that are not one a picture."""
+def test_a_reader_changes_nothing_while_a_writer_has_unsaved_rows(tmp_path: Path) -> None:
+    """The rows of a writer that nobody has saved yet are its own: a reader leaves them out and leaves them there."""
+    shard = Shard.open_for_writing(tmp_path, "before", N, None)
+    shard.add([{"index": i} for i in range(10)], [], None)  # saved: SAVE_EVERY is 10 here
+    shard.add([{"index": i} for i in range(10, 17)], [], None)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert before["before.0.jsonl"].count(b"\n") == 17
+    for _ in range(2):
+        assert [record["index"] for record in gather(tmp_path, "before", N, None).records] == list(range(10))
+        assert read_shard(ShardFiles.of(tmp_path, "before", 0), N, None).indexes == list(range(10))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    shard.add([{"index": i} for i in range(17, N)], [], None)
+    shard.save()
+    assert [record["index"] for record in gather(tmp_path, "before", N, None).records] == list(range(N))
+
+
+def test_a_reader_needs_no_permission_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work(tmp_path)
+    files = [*tmp_path.iterdir()]
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise PermissionError("read-only")
+
+    for writer in ("written", "write_tensors", "write_json", "append_lines"):
+        monkeypatch.setattr(measured, writer, refuse)  # the tests may run as root, whom the modes below do not stop
+    for path in files:
+        path.chmod(0o444)
+    tmp_path.chmod(0o555)
+    try:
+        check(tmp_path)
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_a_shard_that_was_never_saved_is_empty(tmp_path: Path) -> None:
+    saved = read_shard(ShardFiles.of(tmp_path, "before", 0), N, D)
+    assert (saved.indexes, saved.records, saved.moments.n, saved.sample.rows) == ([], [], 0, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def numbers_in_memory(state: Shard) -> int:
+    """Numbers in memory beside one per image."""
     tensors: list[Tensor] = [state.moments.total, state.moments.outer, *state.sample.rows.values()]
     return sum(tensor.untyped_storage().nbytes() // tensor.element_size() for tensor in tensors)
 
@@ -143,7 +184,7 @@ def held(state: Measured) -> int:
 def test_memory_is_that_of_sums_and_of_a_bounded_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measured, "SAVE_EVERY", 100_000)
     total = 3 * LIMIT
-    state = Measured(tmp_path, "before", total, D)
+    state = Shard.open_for_writing(tmp_path, "before", total, D)
     sizes = []
     for start in range(0, total, 500):
         indexes = range(start, start + 500)
@@ -152,5 +193,5 @@ def test_memory_is_that_of_sums_and_of_a_bounded_sample(tmp_path: Path, monkeypa
     state.save()
     assert sizes[-1] == LIMIT
     assert state.moments.n == total
-    assert held(state) == D + D * D + LIMIT * D
-    assert state.sums.stat().st_size < 4 * LIMIT * D + 8 * (total + LIMIT) + 4096
+    assert numbers_in_memory(state) == D + D * D + LIMIT * D
+    assert state.files.sums.stat().st_size < 4 * LIMIT * D + 8 * (total + LIMIT) + 4096

@@ -18,7 +18,7 @@ from erase.demo.shapes.world import render, scenes
 from erase.errors import InputError
 from erase.files import write_tensors
 from erase.images import Picture, make_images, open_picture
-from eval.measurement.measure import Tools, clip_scores, measuring, only_features, seen
+from eval.measurement.measure import Tools, clip_scores, measuring, only_features, read_measurements
 from eval.metrics.similarity import Lpips, ssim
 from eval.vision.clip import Clip
 from eval.vision.detector import Detection
@@ -64,9 +64,9 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Picture]]:
 
 
 def measure(
-    folder: Path, pictures: Sequence[Picture], tools: Tools, before: Sequence[Path] | None = None, chunk: int = 4, beside: bool = False
+    folder: Path, pictures: Sequence[Picture], tools: Tools, before: Sequence[Path] | None = None, chunk: int = 4, background: bool = False
 ) -> None:
-    with measuring(folder, "after", ROWS, tools, before, beside=beside) as each:
+    with measuring(folder, "after", ROWS, tools, before, background=background) as each:
         for start in range(0, N, chunk):
             each(range(start, min(start + chunk, N)), pictures[start : start + chunk])
 
@@ -75,7 +75,7 @@ def test_what_is_noted_is_what_each_tool_says(tmp_path: Path, sets: dict[str, li
     judge = Judge()
     before = [p.path for p in sets["before"]]
     measure(tmp_path, sets["after"], Tools(judge, clip, clip), before)
-    part = seen(tmp_path, "after", ROWS, Tools(judge, clip, clip))
+    part = read_measurements(tmp_path, "after", ROWS, Tools(judge, clip, clip))
     images = [open_picture(p.path) for p in sets["after"]]
     assert [r["index"] for r in part.records] == list(range(N))
     assert [r["sha256"] for r in part.records] == [p.sha256 for p in sets["after"]]
@@ -93,8 +93,8 @@ def test_what_is_noted_is_what_each_tool_says(tmp_path: Path, sets: dict[str, li
     assert drift.max() < 0.999  # there was something to find
     features = clip([images[i] for i in KEPT])
     assert part.moments.n == len(KEPT)
-    torch.testing.assert_close(part.sample.features(), features, rtol=0, atol=1e-4 * float(features.abs().max()))
-    torch.testing.assert_close(part.moments.mean(), features.double().mean(0), rtol=0, atol=1e-4 * float(features.abs().max()))
+    torch.testing.assert_close(part.sample.compute(), features, rtol=0, atol=1e-4 * float(features.abs().max()))
+    torch.testing.assert_close(part.moments.compute().mean, features.double().mean(0), rtol=0, atol=1e-4 * float(features.abs().max()))
 
 
 def test_beside_the_callers_work_the_same_comes_out(tmp_path: Path, sets: dict[str, list[Picture]], clip: Clip) -> None:
@@ -103,10 +103,10 @@ def test_beside_the_callers_work_the_same_comes_out(tmp_path: Path, sets: dict[s
     tools = Tools(judge, clip, clip)
     measure(tmp_path / "one", sets["after"], tools, before)
     here, judge.threads = judge.threads, set()
-    measure(tmp_path / "two", sets["after"], tools, before, beside=True)
+    measure(tmp_path / "two", sets["after"], tools, before, background=True)
     assert here == {threading.get_ident()}
     assert judge.threads.isdisjoint(here)
-    one, two = (seen(tmp_path / name, "after", ROWS, tools) for name in ("one", "two"))
+    one, two = (read_measurements(tmp_path / name, "after", ROWS, tools) for name in ("one", "two"))
     assert one.records == two.records
     assert torch.equal(one.moments.outer, two.moments.outer)
 
@@ -142,7 +142,7 @@ def test_what_is_left_after_an_error_is_measured_then(
     assert sum(judge.calls) == 4
     measure(tmp_path, sets["after"], Tools(judge, ssim=False))
     assert sum(judge.calls) == N
-    assert [r["index"] for r in seen(tmp_path, "after", ROWS, Tools(judge)).records] == list(range(N))
+    assert [r["index"] for r in read_measurements(tmp_path, "after", ROWS, Tools(judge)).records] == list(range(N))
 
 
 def test_an_error_of_a_tool_comes_out_and_nothing_is_noted(tmp_path: Path, sets: dict[str, list[Picture]]) -> None:
@@ -153,7 +153,7 @@ def test_an_error_of_a_tool_comes_out_and_nothing_is_noted(tmp_path: Path, sets:
     broken.tool = fails
     with pytest.raises(InputError, match="mend it"):
         measure(tmp_path, sets["after"], Tools(broken, ssim=False))
-    assert seen(tmp_path, "after", ROWS, Tools(ssim=False)).records == []
+    assert read_measurements(tmp_path, "after", ROWS, Tools(ssim=False)).records == []
 
 
 def test_a_broken_picture_is_named(tmp_path: Path, clip: Clip) -> None:
@@ -166,7 +166,7 @@ def test_a_broken_picture_is_named(tmp_path: Path, clip: Clip) -> None:
 def test_features_alone_are_measured_of_a_reference_set(tmp_path: Path, sets: dict[str, list[Picture]], clip: Clip) -> None:
     tools = only_features(Tools(Judge(), clip, clip))
     measure(tmp_path, sets["before"], tools)
-    part = seen(tmp_path, "after", ROWS, tools)
+    part = read_measurements(tmp_path, "after", ROWS, tools)
     assert part.moments.n == len(KEPT)
     assert all(set(record) == {"index", "sha256"} for record in part.records)
 
@@ -177,7 +177,7 @@ def test_lpips_is_measured_beside_ssim_where_it_was_asked_for(tmp_path: Path, se
     write_tensors(tmp_path / "alexnet.safetensors", layers)
     tools = Tools(lpips=Lpips(tmp_path / "alexnet.safetensors"))
     measure(tmp_path / "measured", sets["after"], tools, [p.path for p in sets["before"]])
-    records = seen(tmp_path / "measured", "after", ROWS, tools).records
+    records = read_measurements(tmp_path / "measured", "after", ROWS, tools).records
     pair = [torch.from_numpy(np.array(open_picture(sets[which][1].path))).permute(2, 0, 1)[None] for which in ("before", "after")]
     assert records[1]["lpips"] == pytest.approx(float(tools.lpips(*pair)[0]))
     assert records[1]["lpips"] > 0

@@ -81,20 +81,20 @@ def test_moments_are_those_of_numpy_however_they_were_summed(n: int, d: int) -> 
     half.merge(moments(x[n // 2 :], 11))
     for made in (whole, half):
         assert made.n == n
-        assert made.mean().numpy() == pytest.approx(x.numpy().mean(0), abs=1e-10)
-        assert made.covariance().numpy() == pytest.approx(np.cov(x.numpy(), rowvar=False), abs=1e-10)
+        assert made.compute().mean.numpy() == pytest.approx(x.numpy().mean(0), abs=1e-10)
+        assert made.compute().covariance.numpy() == pytest.approx(np.cov(x.numpy(), rowvar=False), abs=1e-10)
 
 
 def test_moments_survive_a_file(tmp_path) -> None:
     from safetensors.torch import load_file
 
     made = moments(features(40, 6, 7))
-    write_tensors(tmp_path / "moments.safetensors", made.tensors())
-    back = Moments.of(load_file(tmp_path / "moments.safetensors"))
+    write_tensors(tmp_path / "moments.safetensors", made.state_dict())
+    back = Moments.from_state_dict(load_file(tmp_path / "moments.safetensors"))
     back.update(features(5, 6, 8))
     made.update(features(5, 6, 8))
     assert back.n == made.n == 45
-    assert torch.equal(back.covariance(), made.covariance())
+    assert torch.equal(back.compute().covariance, made.compute().covariance)
 
 
 @pytest.mark.parametrize("wrong", [torch.zeros(4, 5), torch.zeros(6), torch.full((1, 6), float("nan"))])
@@ -139,7 +139,7 @@ def test_a_given_reference_and_a_sample_of_the_pictures_are_enough() -> None:
     x, y = features(2000, 8, 11), features(3000, 8, 12, 0.1)
     a, b = moments(x), moments(y)
     whole, part = frechet(a, b, x).metric, frechet(a, b, x[:500]).metric
-    assert whole.value == part.value == frechet_distance(a.mean(), a.covariance(), b.mean(), b.covariance())
+    assert whole.value == part.value == frechet_distance(*a.compute(), *b.compute())
     assert part.high - part.low == pytest.approx(whole.high - whole.low, rel=0.25)
     both = frechet(a, b, x, y).metric
     assert both.high - both.low > whole.high - whole.low
@@ -152,7 +152,7 @@ def test_few_pictures_make_it_unreliable_and_it_says_so() -> None:
     assert not found.reliable
     record = found.record()
     assert record["reliable"] is False
-    assert "20 pictures for 32 features" in record["reason"]
+    assert "20 images for 32 features" in record["reason"]
     x, y = features(33, 32, 13), features(40, 32, 14)
     found = frechet(moments(x), moments(y), x, y)
     assert found.reliable
@@ -162,7 +162,7 @@ def test_few_pictures_make_it_unreliable_and_it_says_so() -> None:
 
 def test_one_picture_is_no_distribution() -> None:
     x, y = features(1, 3, 15), features(9, 3, 16)
-    with pytest.raises(InputError, match="at least two pictures on each side; got 1 and 9"):
+    with pytest.raises(InputError, match="at least two images on each side; got 1 and 9"):
         frechet(moments(x), moments(y), x, y)
 
 

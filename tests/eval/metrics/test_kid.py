@@ -9,7 +9,7 @@ from torch import Tensor
 
 from erase.errors import InputError
 from eval.metrics.intervals import Metric
-from eval.metrics.kid import Kid, Sample, kept, kid, shared
+from eval.metrics.kid import Kid, Sample, kid, sampled_indexes, shared
 
 
 def features(n: int, d: int, seed: int, shift: float = 0.0) -> Tensor:
@@ -96,18 +96,18 @@ def test_record_says_what_papers_print() -> None:
 
 
 def test_too_few_pictures_are_refused() -> None:
-    with pytest.raises(InputError, match="at least three pictures on each side; got 2 and 9"):
+    with pytest.raises(InputError, match="at least three images on each side; got 2 and 9"):
         kid(features(2, 3, 1), features(9, 3, 2))
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match="same number of images"):
         kid(features(8, 3, 1), features(9, 3, 2), paired=True)
 
 
 def test_which_pictures_are_kept_depends_on_their_number_and_the_seed_only() -> None:
-    assert kept(5, 8) == [0, 1, 2, 3, 4]
-    some = kept(1000, 30)
+    assert sampled_indexes(5, 8) == [0, 1, 2, 3, 4]
+    some = sampled_indexes(1000, 30)
     assert len(set(some)) == 30
-    assert some == sorted(some) == kept(1000, 30) != kept(1000, 30, seed=1)
-    assert 250 < np.mean(kept(1000, 300)) < 750
+    assert some == sorted(some) == sampled_indexes(1000, 30) != sampled_indexes(1000, 30, seed=1)
+    assert 250 < np.mean(sampled_indexes(1000, 300)) < 750
 
 
 def test_any_number_of_processes_keep_the_same_sample() -> None:
@@ -119,8 +119,8 @@ def test_any_number_of_processes_keep_the_same_sample() -> None:
         halves[start % 2].update(indexes, rows[indexes])
         halves[start % 2].update(indexes, rows[indexes])  # a chunk made again is not counted twice
     halves[0].merge(halves[1])
-    assert torch.equal(whole.features(), rows[kept(200, 40)])
-    assert torch.equal(halves[0].features(), whole.features())
+    assert torch.equal(whole.compute(), rows[sampled_indexes(200, 40)])
+    assert torch.equal(halves[0].compute(), whole.compute())
 
 
 def test_a_sample_survives_a_file(tmp_path) -> None:
@@ -130,9 +130,9 @@ def test_a_sample_survives_a_file(tmp_path) -> None:
 
     rows, sample, back = features(20, 5, 13).float(), Sample(20, 8), Sample(20, 8)
     sample.update(range(20), rows)
-    write_tensors(tmp_path / "sample.safetensors", sample.tensors())
-    back.restore(load_file(tmp_path / "sample.safetensors"))
-    assert torch.equal(back.features(), sample.features())
+    write_tensors(tmp_path / "sample.safetensors", sample.state_dict())
+    back.load_state_dict(load_file(tmp_path / "sample.safetensors"))
+    assert torch.equal(back.compute(), sample.compute())
 
 
 def test_pairs_are_the_pictures_that_both_sets_hold() -> None:
@@ -143,5 +143,5 @@ def test_pairs_are_the_pictures_that_both_sets_hold() -> None:
     assert torch.equal(x, rows[[2, 4]])
     assert torch.equal(y, rows[[2, 4]] + 1)
     other.update([1], rows[[1]])
-    with pytest.raises(InputError, match="no picture in common"):
+    with pytest.raises(InputError, match="no image in common"):
         shared(a, other)

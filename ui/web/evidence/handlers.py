@@ -24,8 +24,7 @@ from eval.rendering.charts import change_bars
 from eval.rendering.html import command, shows_nudity
 from eval.rendering.html import page as page_of
 from eval.rendering.verdict import number, title
-from eval.report import samples_of
-from eval.samples import WHICH, read_prompts
+from eval.samples import WHICH, read_prompts, samples_of
 from ui.web.context import Page
 from ui.web.drawing.shelf import Document, links
 from ui.web.jobs.entry import Entry
