@@ -1,4 +1,4 @@
-"""Files that are never half there: written under a temporary name, renamed when complete; and hashed."""
+"""Files that are complete or absent, because they are written under a temporary name and then renamed; and their hashes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -25,35 +26,35 @@ def written(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """JSON in UTF-8, whatever the locale, with an indent of one; whole or not at all."""
+def write_json(path: Path, value: object) -> None:
+    """Write JSON in UTF-8, whatever the locale, with an indent of one."""
     with written(path) as part:
         part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file in UTF-8 holds; ValueError where it holds none."""
+    """The value of a JSON file in UTF-8; ValueError for anything else."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """A safetensors file, whole or not at all."""
+    """Write a safetensors file."""
     from safetensors.torch import save_file
 
     with written(path) as part:
         part.touch()
-        mode = part.stat().st_mode  # as the user's umask has it; safetensors would let nobody else read the file
+        mode = part.stat().st_mode  # of the user's umask; safetensors would make the file unreadable for everybody else
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, dict(metadata or {}))
         part.chmod(mode)
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's bytes, read in pieces."""
+    """Hash of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _digest(file)
 
 
-def _digest(file: Any) -> str:
+def _digest(file: BinaryIO) -> str:
     """hashlib.file_digest for Python 3.10."""
     digest = hashlib.sha256()
     while piece := file.read(1 << 20):

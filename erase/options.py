@@ -1,17 +1,22 @@
-"""Options as frozen dataclass fields: default, help, bounds and choices in one place.
+"""Options as frozen dataclass fields (default, help, bounds and choices in one place), and the comparison of two records of them.
 
-The command line, the web page and the record of a run are all made from them.
+The flags of the command line, the forms of the web page and the record of a run are all made from these fields.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import re
+from collections.abc import Mapping
 from dataclasses import field, fields
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from erase.errors import InputError
+
+_SOURCE = re.compile(r"(concept_file|concepts\[\d+\])\.source$")  # where a concept file lies; its content is recorded beside it
 
 
 def option(
@@ -91,3 +96,31 @@ def check(options: Any) -> None:
             raise InputError(f"{name} is {value}; expected at most {rule['high']}", option=item.name)
         if rule["above"] is not None and value <= rule["above"]:
             raise InputError(f"{name} is {value}; expected more than {rule['above']}", option=item.name)
+
+
+def differences(recorded: Mapping[str, Any], requested: Mapping[str, Any], added: Mapping[str, Any] | None = None) -> list[str]:
+    """One phrase for each option that differs: `learning_rate: 0.0001 there, 0.0002 now`. The path of a concept file does not count.
+
+    `added`: options (as `flat` names them) that are younger than some runs, with their defaults. A record without such an option
+    counts as having its default, so that an earlier run can be resumed.
+    """
+    new = flat(requested)
+    old = {name: value for name, value in (added or {}).items() if name in new} | flat(recorded)
+    names = [name for name in {**old, **new} if (name in old, old.get(name)) != (name in new, new.get(name)) and not _SOURCE.match(name)]
+    return [f"{name}: {_short(old, name)} there, {_short(new, name)} now" for name in names]
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested options as {"a.b": ..., "c[0]": ...}."""
+    if isinstance(value, Mapping) and value:
+        parts = [flat(inner, f"{name}.{key}" if name else str(key)) for key, inner in value.items()]
+    elif isinstance(value, list) and value:
+        parts = [flat(inner, f"{name}[{i}]") for i, inner in enumerate(value)]
+    else:
+        return {name: value} if name else {}
+    return {key: inner for part in parts for key, inner in part.items()}
+
+
+def _short(options: Mapping[str, Any], name: str) -> str:
+    text = json.dumps(options[name], ensure_ascii=False) if name in options else "absent"
+    return text if len(text) <= 60 else f"{text[:57]}..."

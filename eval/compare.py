@@ -15,7 +15,8 @@ from string import ascii_uppercase
 from typing import Any
 
 from erase.errors import InputError
-from erase.run import flat, read_lines
+from erase.options import flat
+from erase.run import read_lines
 from eval.metrics.paired import paired_rates
 from eval.rendering.charts import Point, scatter
 from eval.rendering.verdict import change, measures, number

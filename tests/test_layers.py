@@ -17,8 +17,8 @@ PACKAGES = ("erase", "eval", "ui")
 # From the ground up. A module imports from floors below its own, and within its own package.
 FLOORS: list[tuple[str, ...]] = [
     ("erase.errors",),
-    ("erase.files", "erase.processes", "erase.task", "erase.project", "erase.torchvision_compat"),
-    ("erase.run", "erase.scope", "erase.options", "erase.trim"),
+    ("erase.files", "erase.options", "erase.processes", "erase.task", "erase.project", "erase.torchvision_compat"),
+    ("erase.run", "erase.scope", "erase.trim"),
     ("erase.training", "erase.checkpoints", "erase.demo", "erase.images"),
     ("erase.sensitivity",),
     ("erase.concepts", "erase.diffusion", "erase.classifiers", "erase.repair"),

@@ -18,11 +18,11 @@ from erase.diffusion.memory import Need, Question, free_bytes, plan
 from erase.errors import InputError
 from erase.methods import METHODS, make_method, method_class
 from erase.methods.requirements import PICTURES, Preparation, needs
-from erase.options import added_options
+from erase.options import added_options, differences
 from erase.pipeline.earlier_run import model_of
 from erase.pipeline.job import DEFAULTS, STAGES, Event, Job, Show
 from erase.processes import agree, join, processes, wait
-from erase.run import RUNS, Run, differences, disk_errors, list_runs, next_run_folder
+from erase.run import RUNS, Run, disk_errors, list_runs, next_run_folder
 from erase.training.meters import Memory, peak_bytes
 
 

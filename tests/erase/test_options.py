@@ -9,9 +9,8 @@ import pytest
 
 from erase.errors import InputError
 from erase.methods import METHODS
-from erase.options import Kind, added_options, check, choices_of, kind_of, option
+from erase.options import Kind, added_options, check, choices_of, differences, kind_of, option
 from erase.pipeline import Job
-from erase.run import differences
 
 
 @dataclass(frozen=True)

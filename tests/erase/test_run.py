@@ -13,7 +13,8 @@ import pytest
 from safetensors import SafetensorError
 
 from erase.errors import InputError
-from erase.run import Run, differences, disk_errors, list_runs, next_run_folder
+from erase.options import differences
+from erase.run import Run, disk_errors, list_runs, next_run_folder
 
 OPTIONS = {
     "concept": "star",
@@ -289,6 +290,22 @@ def test_a_full_disk_and_a_file_in_the_way(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(InputError, match="the disk is full"):
             Run.open(tmp_path / "run", OPTIONS)
     Run.open(tmp_path / "run", OPTIONS).close()
+
+
+def test_a_folder_with_a_lock_of_its_own_is_left_alone(tmp_path: Path) -> None:
+    """An attack writes into attacks/ of a run, under its own lock, while the run itself is resumed or overwritten."""
+    Run.open(tmp_path / "run", OPTIONS).close()
+    with Run.open(tmp_path / "run" / "attacks", {"kind": "attacks"}) as attack:
+        part = attack.folder / "searches" / ".found.json.77.part"
+        part.parent.mkdir()
+        part.touch()
+        Run.open(tmp_path / "run", OPTIONS).close()
+        assert part.exists()
+        with pytest.raises(InputError, match=r"another process is working on .*attacks; wait"):
+            Run.open(tmp_path / "run", OPTIONS, overwrite=True)
+        assert part.exists()
+    Run.open(tmp_path / "run", OPTIONS, overwrite=True).close()
+    assert not attack.folder.exists()
 
 
 def test_reading_what_is_no_run(tmp_path: Path) -> None:

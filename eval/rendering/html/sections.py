@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from erase.run import flat
+from erase.options import flat
 from eval.rendering.verdict import RULE, Claim, verdict
 
 ANSWERS = {"good": "Yes", "fair": "Mostly", "unsure": "Probably", "bad": "No", "unknown": "Not known"}
