@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from diffusion_toys import made_up, model, rows_of, same, task_of
+from diffusion_toys import made_up, rows_of, same, task_of
 from torch import Tensor
 
 from erase.diffusion import Forgetting, StableDiffusion, denoising_target
@@ -17,8 +17,6 @@ from erase.diffusion.task import HIDDEN, aimed
 from erase.errors import InputError
 from erase.methods import make_method
 from erase.task import generator
-
-__all__ = ["model"]  # the fixture
 
 NONE, OWN, KEPT = 0, 1, {4, 5}  # rows of the text in `made_up`
 

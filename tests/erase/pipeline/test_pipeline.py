@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pipeline_runs import COUNTS, METHOD, Stop, alike, erased, job, results, stop_at
+from pipeline_runs import COUNTS, METHOD, Stop, _often, alike, erased, job, results, stop_at  # noqa: F401 (a fixture)
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_pipeline import build

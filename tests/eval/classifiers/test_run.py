@@ -203,7 +203,7 @@ def test_memory_is_that_within() -> None:
     """In a process of its own: in this one an allocator may have kept that much from another test."""
     code = """
 import torch
-from erase.trained import Memory
+from erase.training.meters import Memory
 with Memory("cpu") as small:
     pass
 with Memory("cpu") as large:

@@ -34,7 +34,7 @@ from eval.vision.judge import Judge
 BRIGHT = """
 from dataclasses import dataclass
 
-from eval.detectors import Detection
+from eval.vision.detector import Detection
 
 @dataclass
 class Rule:
