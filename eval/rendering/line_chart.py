@@ -1,20 +1,26 @@
-"""A line chart as SVG: several series with their spread over one variable (Fig. 2 of the Scissorhands paper). Text in, text out."""
+"""A line chart as SVG: several series with their spread over one variable (Fig. 2 of the Scissorhands paper). Drawn with matplotlib."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from eval.rendering.charts import Scale, _element, _finite, _line, _svg, _text, _ticks, _width
+from eval.rendering.svg import height_of, is_finite, name_axes, new_axes, new_figure, plain_numbers, svg_of, text_width, write
+from eval.rendering.theme import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 SHADES = ("mark", "bad", "good", "ink", "muted")
-DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4")
+DASHES: tuple[tuple[float, ...], ...] = ((), (7, 4), (2, 3), (9, 3, 2, 3), (14, 4))  # drawn and left out, in pixels
+WIDTH = 1.8  # of a line
 
 
 @dataclass(frozen=True)
 class Value:
-    """One value of a series: mean and standard deviation of y at x, and where y ends: a bar goes no further."""
+    """One value of a series: mean and standard deviation of y at x, and the ends of y, beyond which no bar goes."""
 
     x: float
     mean: float
@@ -31,56 +37,65 @@ class Value:
 
 
 def lines(series: Mapping[str, Sequence[Value]], title: str, x_title: str, y_title: str, logarithmic: bool = False) -> str:
-    """Each series a line with bars of one standard deviation; told apart by dash as well as colour, named on the right."""
-    values = [value for found in series.values() for value in found if _finite(value.mean)]
+    """One line per series with bars of one standard deviation; distinguished by dash as well as colour, named on the right."""
+    values = [value for points in series.values() for value in points if is_finite(value.mean)]
     if not values:
-        return _svg(760, 60, f"{title}: no finite values", [_text(20, 34, "no finite values", 13, "muted")])
+        return _empty(title)
     left, right, top, bottom = 74.0, 560.0, 34.0, 330.0
-    x_of = _scale([v.x for v in values], (left, right), logarithmic)
-    y_of = _scale([e for v in values for e in (v.low, v.high)], (bottom, top))
-    width = max(760.0, right + 60 + max(_width(name, 12) for name in series))
-    parts = [_element("rect", fill="paper", x=0, y=0, width=width, height=400), _text(left, 18, title, 14, "ink")]
-    parts += _axes(sorted({v.x for v in values}), values, x_of, y_of, (left, right, top, bottom))
-    parts += [_text((left + right) / 2, bottom + 46, x_title, 13, "ink", "middle")]
-    middle = (top + bottom) / 2
-    parts += [_text(20, middle, y_title, 13, "ink", "middle", transform=f"rotate(-90 20 {middle:g})")]
-    for i, (name, found) in enumerate(series.items()):
-        parts += _series(name, sorted((v for v in found if _finite(v.mean)), key=lambda v: v.x), i, x_of, y_of, right)
-    said = "; ".join(f"{name}: " + ", ".join(f"{v.mean:.2f} at {v.x:g}" for v in found) for name, found in series.items())
-    return _svg(width, 400, f"{title}. {said}", parts)
+    figure = new_figure(max(760.0, right + 60 + max(text_width(name, 12) for name in series)), max(400.0, 44 + 22 * len(series)))
+    axes = new_axes(figure, (left, right, top, bottom))
+    _scale(axes, values, logarithmic)
+    name_axes(axes, x_title, y_title)
+    write(axes, left, 18, title, size=14)
+    for i, (name, points) in enumerate(series.items()):
+        style = _style(i)
+        _series(axes, sorted((v for v in points if is_finite(v.mean)), key=lambda v: v.x), style)
+        y = 44 + 22 * i
+        axes.plot([right + 16, right + 44], [height_of(axes) - y] * 2, transform=None, clip_on=False, gid="chart-key", **style)
+        write(axes, right + 50, y + 4, name)
+    words = "; ".join(f"{name}: " + ", ".join(f"{v.mean:.2f} at {v.x:g}" for v in points) for name, points in series.items())
+    return svg_of(figure, f"{title}. {words}")
 
 
-def _scale(values: Sequence[float], places: tuple[float, float], logarithmic: bool = False) -> Scale:
-    """Values -> places; a scale of one value has it in the middle."""
-    of: Scale = math.log10 if logarithmic and min(values) > 0 else float
-    low, high = of(min(values)), of(max(values))
-    if high == low:
-        low, high = low - 0.5, high + 0.5
-    margin = 0.04 * (high - low)
-    start, stop = places
-    return lambda value: start + (stop - start) * (of(value) - low + margin) / (high - low + 2 * margin)
+def _empty(title: str) -> str:
+    figure = new_figure(760, 60)
+    axes = new_axes(figure, (0, 760, 0, 60))
+    axes.set_axis_off()
+    write(axes, 20, 34, "no finite values", "muted", 13)
+    return svg_of(figure, f"{title}: no finite values")
 
 
-def _axes(xs: Sequence[float], values: Sequence[Value], x_of: Scale, y_of: Scale, box: tuple[float, float, float, float]) -> list[str]:
-    left, right, top, bottom = box
-    parts = []
-    for x in xs[:: 1 + len(xs) // 9]:
-        parts += [_line(x_of(x), top, x_of(x), bottom, "grid"), _text(x_of(x), bottom + 20, f"{x:g}", 12, "muted", "middle")]
+def _style(i: int) -> dict[str, Any]:
+    """Colour and dash of a series: 25 of them before two look alike."""
+    dashes = DASHES[(i + i // len(SHADES)) % len(DASHES)]
+    style: dict[str, Any] = {"color": COLOURS[SHADES[i % len(SHADES)]], "linewidth": WIDTH}
+    return {**style, "dashes": [length / WIDTH for length in dashes]} if dashes else style
+
+
+def _scale(axes: Axes, values: Sequence[Value], logarithmic: bool) -> None:
+    """Axes that hold all values with a margin; one value is in the middle."""
+    from matplotlib.ticker import MaxNLocator
+
+    xs = sorted({v.x for v in values})
+    if logarithmic and xs[0] > 0:
+        axes.set_xscale("log")
+        factor = (xs[-1] / xs[0]) ** 0.04 if len(xs) > 1 else 10
+        axes.set_xlim(xs[0] / factor, xs[-1] * factor)
+    else:
+        margin = 0.04 * (xs[-1] - xs[0]) or abs(xs[0]) or 1.0
+        axes.set_xlim(xs[0] - margin, xs[-1] + margin)
     low, high = min(v.low for v in values), max(v.high for v in values)
-    for y in _ticks(low, high if high > low else low + 1, 6):
-        parts += [_line(left, y_of(y), right, y_of(y), "grid"), _text(left - 8, y_of(y) + 4, f"{y:g}", 12, "muted", "end")]
-    return parts
+    margin = 0.04 * (high - low) or abs(low) or 1.0
+    axes.set_ylim(low - margin, high + margin)
+    plain_numbers(axes)
+    axes.set_xticks(xs[:: 1 + len(xs) // 9])
+    axes.yaxis.set_major_locator(MaxNLocator(6))
 
 
-def _series(name: str, found: Sequence[Value], i: int, x_of: Scale, y_of: Scale, right: float) -> list[str]:
-    shade, dash = SHADES[i % len(SHADES)], DASHES[(i + i // len(SHADES)) % len(DASHES)]  # 25 series before two look alike
-    parts = []
-    for v in found:
-        parts += [_line(x_of(v.x), y_of(v.low), x_of(v.x), y_of(v.high), shade, 1)] if v.std else []
-        parts.append(_element("circle", fill=shade, cx=x_of(v.x), cy=y_of(v.mean), r=3.5))
-    drawn = " ".join(f"{x_of(v.x):.1f},{y_of(v.mean):.1f}" for v in found)
-    style = {"stroke_dasharray": dash} if dash else {}
-    parts.append(_element("polyline", stroke=shade, points=drawn, stroke_width=1.8, **style))
-    y = 44.0 + 22 * i
-    key = [_element("line", stroke=shade, x1=right + 16, y1=y, x2=right + 44, y2=y, stroke_width=1.8, **style)]
-    return [*parts, *key, _text(right + 50, y + 4, name, 12, "ink")]
+def _series(axes: Axes, points: Sequence[Value], style: Mapping[str, Any]) -> None:
+    colour = style["color"]
+    for v in points:
+        if v.std:
+            axes.plot([v.x, v.x], [v.low, v.high], color=colour, linewidth=1, clip_on=False, gid="chart-spread")
+        axes.plot([v.x], [v.mean], "o", color=colour, markersize=7, markeredgewidth=0, clip_on=False, gid="chart-point")
+    axes.plot([v.x for v in points], [v.mean for v in points], clip_on=False, gid="chart-series", **style)

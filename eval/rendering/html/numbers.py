@@ -79,9 +79,7 @@ def ranges_of(before: Metric | None, after: Metric | None) -> list[Range]:
     ranges = []
     for metric, y, fill, colour in ((before, 13, "paper", "muted"), (after, 35, "mark", "mark")):
         if metric is not None:
-            value, low, high = (
-                round(LEFT + (RIGHT - LEFT) * min(max(metric[key], 0), 100) / 100, 2) for key in ("value", "low", "high")
-            )
+            value, low, high = (round(LEFT + (RIGHT - LEFT) * min(max(metric[key], 0), 100) / 100, 2) for key in ("value", "low", "high"))
             ranges.append(Range(value, low, high, y, fill, colour))
     return ranges
 

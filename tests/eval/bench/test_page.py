@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from svg import drawn, texts
 
 from eval.bench.charts import confusion, curves, scatter
 from eval.bench.page import labels_in_order, page
@@ -18,7 +19,6 @@ from eval.bench.summary import beats, confusions, front_of, ranked, report
 from eval.bench.tables import markdown, number, sentences, table
 from eval.rendering.image_grid import MODEL_NAMES, Block, draw_models
 
-SVG = "{http://www.w3.org/2000/svg}"
 PROTOCOL = {"model": "demo", "pictures": {"evaluate": 8, "implicit": 4, "evaluate-retain": 8}}
 
 
@@ -180,15 +180,13 @@ def test_numbers_have_the_digits_that_mean_something() -> None:
 
 def test_the_scatter_shows_every_row_that_has_both_numbers() -> None:
     found = report(lines(), PROTOCOL)
-    drawing = tree.fromstring(scatter(found["methods"], "title"))
-    texts = [element.text for element in drawing.iter(f"{SVG}text")]
-    assert {"careful", "fierce:fraction=0.1", "poor", "late", "retrain"} <= set(texts)
-    assert "original" not in texts
-    filled = [element for element in drawing.iter(f"{SVG}circle") if element.get("class") == "f-good"]
-    assert len(filled) >= 2 + 1  # two rows of the front, and the key
+    chart = scatter(found["methods"], "title")
+    assert {"careful", "fierce:fraction=0.1", "poor", "late", "retrain"} <= set(texts(chart))
+    assert "original" not in texts(chart)
+    assert len(drawn(chart, "front")) >= 2 + 1  # two rows of the front, and the key
     assert scatter([{"label": "a", "ua": {"mean": 1, "std": 0}}], "title") == ""
     assert curves([{"label": "a"}]) == ""
-    assert len(list(tree.fromstring(curves(found["methods"])).iter(f"{SVG}polyline"))) == 1
+    assert len(drawn(curves(found["methods"]), "series")) == 1
 
 
 def test_with_one_seed_the_bars_are_the_pictures_intervals() -> None:
@@ -197,15 +195,14 @@ def test_with_one_seed_the_bars_are_the_pictures_intervals() -> None:
     (row,) = [row for row in report(both, PROTOCOL)["methods"] if row["label"] == "a"]
     assert row["interval"]["ua"] == {"low": pytest.approx(90 - 10 / 2**0.5, abs=1e-4), "high": pytest.approx(90 + 6 / 2**0.5, abs=1e-4)}
     assert row["interval"]["kept"] == {"low": pytest.approx(90 - 5 / 2**0.5, abs=1e-4), "high": pytest.approx(90 + 10 / 2**0.5, abs=1e-4)}
-    assert "95 % interval of the pictures" in scatter([row], "title")
+    assert "95 % interval of the images" in scatter([row], "title")
     assert "deviation over seeds" in scatter(report(lines(), PROTOCOL)["methods"], "title")
 
 
 def test_a_confusion_says_the_share_of_each_line() -> None:
-    drawing = tree.fromstring(confusion({"star": {"ring": 3, "star": 1}, "ring": {"ring": 2}}, "careful", "star"))
-    texts = [element.text for element in drawing.iter(f"{SVG}text")]
-    assert texts.count("star") == texts.count("ring") == 2
-    assert [text for text in texts if str(text).isdigit()] == ["25", "75", "100"]
+    words = texts(confusion({"star": {"ring": 3, "star": 1}, "ring": {"ring": 2}}, "careful", "star"))
+    assert words.count("star") == words.count("ring") == 2
+    assert [text for text in words if text.isdigit()] == ["25", "75", "100"]
 
 
 def test_the_sheet_has_a_row_for_each_model_and_a_column_for_each_prompt() -> None:

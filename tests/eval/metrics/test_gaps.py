@@ -12,7 +12,6 @@ from erase.classifiers.datasets import Samples
 from eval.classifiers.predictions import accuracy, confidence, logits
 from eval.classifiers.relearning import relearn_time, relearned
 from eval.metrics.gaps import average_gap, gap_of_means, spread, tow
-from eval.rendering.line_chart import Value, lines
 
 NAMES = ("forget_accuracy", "test_accuracy", "retain_accuracy", "mia")
 
@@ -69,36 +68,3 @@ def test_relearning_comes_back_and_leaves_the_network_alone() -> None:
     assert relearn_time(curve, curve[-1]) == curve.index(curve[-1]) + 1
     assert relearn_time([10.0, 20.0], 30.0) is None
 
-
-def test_a_chart_of_lines_places_values_and_says_them() -> None:
-    series = {"gap": [Value(0.001, 4.0, 1.0), Value(0.01, 2.0), Value(0.1, 6.0)], "<MIA>": [Value(0.01, 3.0)]}
-    drawn = lines(series, "k & gap", "fraction", "points", logarithmic=True)
-    import xml.etree.ElementTree as tree
-
-    root = tree.fromstring(drawn)
-    circles = [(float(c.get("cx", 0)), float(c.get("cy", 0))) for c in root.iter("{http://www.w3.org/2000/svg}circle")]
-    assert len(circles) == 4
-    xs = [x for x, _ in circles[:3]]
-    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.1)  # decades are equally far apart
-    assert circles[1][1] > circles[0][1] > circles[2][1]  # larger values stand higher
-    assert "2.00 at 0.01" in str(root.get("aria-label"))
-    assert "no finite values" in lines({"gap": [Value(1, float("nan"))]}, "", "", "")
-
-
-def test_a_bar_ends_where_its_values_end() -> None:
-    """A share of 5 % with a deviation of 12 reaches down to nothing and no further."""
-    import xml.etree.ElementTree as tree
-
-    def bar(*ends: tuple[float, float]) -> list[float]:
-        drawn = lines({"back": [Value(1, 5.0, 12.0, *ends), Value(2, 40.0)]}, "", "", "")
-        found = [line for line in tree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}line") if line.get("stroke-width") == "1"]
-        upright = [line for line in found if line.get("x1") == line.get("x2") and "mark" in str(line.attrib)]
-        assert len(upright) == 1
-        dots = sorted(float(c.get("cy", 0)) for c in tree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}circle"))
-        (up, down), at = sorted(float(upright[0].get(side, 0)) for side in ("y1", "y2")), dots[-1]
-        return [at - up, down - at]
-
-    up, down = bar()
-    assert up == pytest.approx(down, abs=0.2)
-    up, down = bar((0.0, 100.0))
-    assert down / up == pytest.approx(5 / 12, abs=0.01)
