@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from torch import nn
+from erase.errors import EmptyScope, InputError
 
-from erase.errors import InputError
+if TYPE_CHECKING:
+    from torch import nn
 
 _TABLE = {
     "full": (r".", "every weight of the network"),
@@ -49,7 +51,7 @@ def in_scope(network: nn.Module, scope: str) -> dict[str, nn.Parameter]:
         raise InputError(f"scope {scope!r} is not a regular expression: {error}") from None
     if not found:
         example = next((name for name, _ in network.named_parameters()), "none at all")
-        raise InputError(
+        raise EmptyScope(
             f"scope {scope!r} matches no weight of {type(network).__name__}, whose first is {example!r}: "
             f"give one of {', '.join(SCOPES)}, or re: and a pattern over parameter names"
         )

@@ -1,13 +1,18 @@
-"""Methods by name. A method is a frozen dataclass of hyperparameters; calling it on a Task yields Steps."""
+"""Methods by name, and everything that a method of another package needs to import.
+
+A method is a frozen dataclass of hyperparameters; calling it on a Task yields Steps. Importing this module imports no torch:
+the training loop (`Side`, `tune`, `weighted`) is imported on first use.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from erase.errors import InputError
+from erase.methods.base import ClassifierMethod, DiffusionMethod, Method
 from erase.methods.classifiers.boundary_expand import BoundaryExpand
 from erase.methods.classifiers.boundary_shrink import BoundaryShrink
 from erase.methods.classifiers.fine_tune import FineTune
@@ -30,6 +35,19 @@ from erase.methods.diffusion.salun import DiffusionSalUn
 from erase.methods.diffusion.scissorhands import Scissorhands
 from erase.methods.diffusion.uce import UCE
 from erase.methods.plugins import Methods
+from erase.methods.requirements import Requirements, one_anchor_option
+from erase.options import check, option
+from erase.training.learning_rates import rate_of, rate_option
+
+if TYPE_CHECKING:
+    from erase.training.two_loss_loop import Side, tune, weighted
+
+__all__ = [
+    "CLASSIFIER_METHODS", "METHODS", "ClassifierMethod", "DiffusionMethod", "Method", "Requirements", "Side", "check", "make_method",
+    "method_class", "one_anchor_option", "option", "rate_of", "rate_option", "tune", "weighted",
+]  # fmt: skip
+
+M = TypeVar("M", bound=Method)
 
 METHODS = Methods(
     {
@@ -46,9 +64,9 @@ METHODS = Methods(
         "retrain": DiffusionRetrain,
     }
 )
-"""For diffusion models: ours, and those that installed packages add (the entry points `erase_concept.methods`)."""
+"""For diffusion models: the built-in methods, and those of installed packages (entry points `erase_concept.methods`)."""
 
-CLASSIFIER_METHODS: dict[str, type] = {
+CLASSIFIER_METHODS: dict[str, type[Any]] = {
     "retrain": Retrain,
     "fine_tune": FineTune,
     "gradient_ascent": GradientAscent,
@@ -65,21 +83,34 @@ CLASSIFIER_METHODS: dict[str, type] = {
 TASKS = {id(METHODS): "text-to-image models", id(CLASSIFIER_METHODS): "classifiers (`erase-concept classify`)"}
 
 
-def method_class(name: str, table: Mapping[str, type] = METHODS, flag: str = "--method") -> Any:
+@overload
+def method_class(name: str) -> type[DiffusionMethod]: ...
+@overload
+def method_class(name: str, table: Mapping[str, type[M]], flag: str = "--method") -> type[M]: ...
+def method_class(name: str, table: Mapping[str, type[Any]] = METHODS, flag: str = "--method") -> type[Any]:
     """A method's class by name; InputError for a name that is unknown, or known for the other kind of task."""
     if name in table:
         return table[name]
-    for other in (METHODS, CLASSIFIER_METHODS):
+    others: tuple[Mapping[str, type[Method]], ...] = (METHODS, CLASSIFIER_METHODS)
+    for other in others:
         if other is not table and name in other:
-            raise InputError(f"{flag} {name!r} is a method for {TASKS[id(other)]}, not for {TASKS[id(table)]}: give {', '.join(table)}")
-    raise InputError(f"{flag} {name!r} is unknown; expected one of {', '.join(table)}")
+            raise InputError(
+                f"{flag} {name!r} is a method for {TASKS[id(other)]}, not for {TASKS[id(table)]}: give {', '.join(table)}", option="method"
+            )
+    raise InputError(f"{flag} {name!r} is unknown; expected one of {', '.join(table)}", option="method")
 
 
-def make_method(name: str, preset: str = "balanced", table: Mapping[str, type] = METHODS, **values: Any) -> Any:
-    """A method of a table by name: the values given, on top of its preset."""
+@overload
+def make_method(name: str, preset: str, table: Mapping[str, type[M]], **values: Any) -> M: ...
+@overload
+def make_method(name: str, preset: str = "balanced", *, table: Mapping[str, type[M]], **values: Any) -> M: ...
+@overload
+def make_method(name: str, preset: str = "balanced", **values: Any) -> DiffusionMethod: ...
+def make_method(name: str, preset: str = "balanced", table: Mapping[str, type[Any]] = METHODS, **values: Any) -> Any:
+    """A method of a table by name: these values of its options, on top of its preset."""
     method = method_class(name, table)
     if preset not in method.presets:
-        raise InputError(f"--preset {preset!r} is unknown; {name} has {', '.join(method.presets)}")
+        raise InputError(f"--preset {preset!r} is unknown; {name} has {', '.join(method.presets)}", option="preset")
     known = [item.name for item in fields(method)]
     for key in values:
         if key not in known:
@@ -87,3 +118,12 @@ def make_method(name: str, preset: str = "balanced", table: Mapping[str, type] =
             hint = f", did you mean {close[0]!r}?" if close else ""
             raise InputError(f"{name} has no option {key!r}{hint}; it has {', '.join(known)}")
     return method(**{**method.presets[preset], **values})
+
+
+def __getattr__(name: str) -> Any:
+    """The training loop, whose module imports torch."""
+    if name not in ("Side", "tune", "weighted"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from erase.training import two_loss_loop
+
+    return {"Side": two_loss_loop.Side, "tune": two_loss_loop.tune, "weighted": two_loss_loop.weighted}[name]

@@ -1,7 +1,7 @@
-"""Methods that other packages bring along: found by their entry points, loaded when they are asked for.
+"""Methods of other installed packages: found by their entry points, imported on first use.
 
 A package declares, in its pyproject.toml:  [project.entry-points."erase_concept.methods"]  name = "package.module:Class"
-One that does not load, or takes a name that is taken, is named in `problems`; the others go on.
+A method that does not load, or whose name is taken, is listed in `problems`; the others stay available.
 """
 
 from __future__ import annotations
@@ -10,23 +10,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TypeGuard
 
 from erase.errors import InputError
+from erase.methods.base import DiffusionMethod
 
 GROUP = "erase_concept.methods"
 
 
-class Methods(Mapping[str, type]):
-    """Our methods, in order, then those of others by name. Only a name that is not ours makes it look at what is installed."""
+class Methods(Mapping[str, type[DiffusionMethod]]):
+    """Built-in methods in their order, then those of other packages by name. Entry points are read only for other names."""
 
-    def __init__(self, own: Mapping[str, type]) -> None:
+    def __init__(self, own: Mapping[str, type[DiffusionMethod]]) -> None:
         self.own = dict(own)
-        self._loaded: dict[str, type] = {}
+        self._loaded: dict[str, type[DiffusionMethod]] = {}
 
     @cached_property
-    def found(self) -> dict[str, list[EntryPoint]]:
-        """Name -> the entry points that claim it, one an implementation (a package may be found twice on the path)."""
+    def claims(self) -> dict[str, list[EntryPoint]]:
+        """Name -> the entry points that claim it, one per implementation (a package may be on the path twice)."""
         claims: dict[str, list[EntryPoint]] = {}
         for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, entry.value)):
             known = claims.setdefault(entry.name, [])
@@ -35,30 +36,35 @@ class Methods(Mapping[str, type]):
         return claims
 
     def problems(self) -> list[str]:
-        """A line for every method of others that cannot be used."""
-        lines = [f"{_of(e)} is called {n!r}, as one of ours is; ours is used" for n in self.found if n in self.own for e in self.found[n]]
-        for name in self.found:
+        """One line for each method of another package that cannot be used."""
+        lines = [
+            f"{_origin(entry)} is called {name!r}, which is the name of a built-in method; the built-in one is used"
+            for name, entries in self.claims.items()
+            if name in self.own
+            for entry in entries
+        ]
+        for name in self.claims:
             try:
                 self[name]
             except InputError as error:
                 lines.append(str(error))
         return lines
 
-    def __getitem__(self, name: str) -> type:
-        """InputError, in a line, for one that is there but does not load."""
+    def __getitem__(self, name: str) -> type[DiffusionMethod]:
+        """InputError, in one line, for a method that is installed but does not load."""
         if name in self.own:
             return self.own[name]
         if name not in self._loaded:
-            self._loaded[name] = _load(name, self.found[name])
+            self._loaded[name] = _load(name, self.claims[name])
         return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.own or name in self.found
+        return name in self.own or name in self.claims
 
     def __iter__(self) -> Iterator[str]:
-        """Names of those that can be used."""
+        """Names of all methods that load."""
         yield from self.own
-        for name in self.found:
+        for name in self.claims:
             if name not in self.own and self._loads(name):
                 yield name
 
@@ -67,31 +73,39 @@ class Methods(Mapping[str, type]):
 
     def _loads(self, name: str) -> bool:
         try:
-            return self[name] is not None
+            self[name]
         except InputError:
             return False
+        return True
 
 
-def _load(name: str, claims: list[EntryPoint]) -> type:
+def _usable(method: object) -> TypeGuard[type[DiffusionMethod]]:
+    if not (isinstance(method, type) and issubclass(method, DiffusionMethod) and is_dataclass(method)):
+        return False
+    return "balanced" in method.presets and method.__call__ is not DiffusionMethod.__call__
+
+
+def _load(name: str, claims: list[EntryPoint]) -> type[DiffusionMethod]:
     if len(claims) > 1:
-        raise InputError(f"two methods are called {name!r}: {' and '.join(map(_of, claims))}; uninstall one of the packages")
+        raise InputError(f"two methods are called {name!r}: {' and '.join(map(_origin, claims))}; uninstall one of the packages")
     [entry] = claims
     try:
-        made: Any = entry.load()
-    except Exception as error:  # whatever a stranger's module raises
+        method: object = entry.load()
+        if _usable(method):
+            for preset in method.presets.values():
+                _ = method(**preset).requirements  # a misspelt option or requirement is a TypeError here, not in the middle of a job
+            return method
+    except Exception as error:  # whatever another package's module raises
         first = next(iter(str(error).splitlines()), "")[:160]
         raise InputError(
-            f"the method {name!r} of {_of(entry)} does not load ({type(error).__name__}: {first}); update or uninstall that package"
+            f"the method {name!r} of {_origin(entry)} does not load ({type(error).__name__}: {first}); update or uninstall that package"
         ) from error
-    fits = isinstance(made, type) and is_dataclass(made) and any("__call__" in vars(base) for base in made.__mro__)
-    if not fits or "balanced" not in getattr(made, "presets", ()):
-        raise InputError(
-            f"the method {name!r} of {_of(entry)} is no method; expected a frozen dataclass with presets, balanced among them, and a "
-            "__call__(task, resume) that yields Steps"
-        )
-    return made  # type: ignore[no-any-return]
+    raise InputError(
+        f"the method {name!r} of {_origin(entry)} is not a method; expected a frozen dataclass derived from erase.methods.DiffusionMethod, "
+        "with presets, balanced among them, and a __call__(task, resume) that yields Steps"
+    )
 
 
-def _of(entry: EntryPoint) -> str:
-    package = f"the package {entry.dist.name}" if entry.dist else "some package"
+def _origin(entry: EntryPoint) -> str:
+    package = f"the package {entry.dist.name}" if entry.dist else "an unknown package"
     return f"{entry.value} of {package}"

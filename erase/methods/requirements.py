@@ -1,97 +1,103 @@
-"""What a job makes ready before it calls a method: read from the method, with a plain default for all it does not say.
+"""What a diffusion method requires of the job that runs it: which images, batches, predictions and weights it works on.
 
-This is the whole contract between a diffusion method and the job. An attribute of the method, be it a field, a property or
-a class variable, counts under its name here; so a method says no more than what differs.
+A method returns one `Requirements` from its property `requirements`. This is the whole contract between a method and the job.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
 from erase.errors import InputError
 from erase.options import option
 
-PICTURES = ("forget", "retain")
-PREDICTIONS = ("anchor", "concept", "empty")
+ImageSet = Literal["forget", "retain"]
+Prediction = Literal["anchor", "concept", "empty"]
+
+IMAGE_SETS: tuple[ImageSet, ...] = get_args(ImageSet)
+PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """What a method wants. `needs` reads one from a method."""
+class Requirements:
+    """What the job prepares before it calls a method. Everything that is left out has a plain default.
+
+    InputError where `images` or `predictions` names something that no job can provide.
+    """
 
     steps: int = 1
-    """Steps that it will yield."""
+    """Number of steps that the method yields."""
     scope: str = "full"
     """Weights that it may change: a named scope or re:PATTERN. All others are frozen."""
     edits: str = ""
-    """What that is in words, for the error where the network has none of it."""
+    """The scope in words, for the error message where the network has no such weights."""
     batch: int = 16
-    """Pictures in a batch."""
+    """Images per batch."""
     optimizer: str | None = "adam"
-    """Which optimizer's state will be in memory; None: it takes no gradients."""
+    """Optimizer whose state is in memory; None for a method that takes no gradients."""
     passes: float = 2
-    """Forward and backward passes over a batch a step, for the estimate of time."""
+    """Forward and backward passes over a batch per step, for the estimate of time."""
     copies: float = 0.0
-    """Float32 copies of the weights in scope that it holds beside gradients and optimizer, for the estimate of memory."""
-    pictures: tuple[str, ...] = PICTURES
-    """Which sets it looks at; the other is not drawn, though its prompts are known."""
+    """Float32 copies of the weights in scope beside gradients and optimizer state, for the estimate of memory."""
+    images: tuple[ImageSet, ...] = IMAGE_SETS
+    """Image sets that it trains on. A set that is left out is not drawn, but its prompts are available."""
     unlearn: str = "none"
-    """`anchor`: each forget prompt has its anchor's. `random`: that of a random retain prompt. Anything else: no anchor."""
-    anchor: bool = False
-    """Whether anchor prompts are needed; by default where `unlearn` is `anchor`."""
+    """Prompt that each forget prompt is paired with (`DiffusionBatch.anchor`): `anchor`, the prompt of its anchor; `random`, the prompt of
+    a random retain image. Any other value: none."""
     one_anchor: bool = False
-    """Of several anchors the first alone: for what can only learn their mean."""
-    anchor_pictures: bool = False
-    """Draw a picture of the anchor for each forget picture: half of what `passed` holds comes from them. Where `pictures` leaves out
-    those to forget, they take their place under the forget prompts."""
-    predictions: tuple[str, ...] = ()
-    """What the untouched network says, in forget batches: `anchor` of `passed` under the anchor's prompt, `concept` and `empty` of
-    `noisy` under the forget prompt and none. By default `anchor` where `unlearn` is `anchor` or `random`."""
+    """Use only the first of several anchors, for methods that could only learn their mean."""
+    anchor_images: bool = False
+    """Draw an image of the anchor for each forget image. Half of the unlearning inputs are then noised anchor images. Where `images` leaves
+    out the forget set, anchor images are used in its place, under the forget prompts."""
+    predictions: tuple[Prediction, ...] = ()
+    """Predictions of the original network that forget batches carry: `anchor`, for the unlearning input under the anchor's prompt;
+    `concept` and `empty`, for the noisy forget image under the forget prompt and under the empty prompt."""
     retain_target: str = "data"
-    """`target` of retain batches: what the untouched network says (`original`), or what training has (`data`)."""
+    """Prediction target of retain batches: `original`, the prediction of the original network; `data`, that of training."""
     sensitivity_batches: int = 0
-    """Forget batches that it goes through before the first step."""
+    """Forget batches that it evaluates before the first step."""
     first_batch_only: bool = False
-    """The same first pictures in every batch, under new noise."""
+    """Use the images of the first batch in every batch, with new noise."""
     retain_captions: int | None = None
-    """How many different captions the retain set has; None: all."""
+    """Number of different captions in the retain set; None for all."""
     empty_captions: float = 0.1
-    """Share of retain pictures that comes without its prompt."""
+    """Share of retain images that are given the empty prompt, so that classifier-free guidance keeps working."""
     forget_timesteps: str = "0-1"
-    """LOW-HIGH, shares of the noise schedule within which forget batches lie."""
+    """LOW-HIGH: range of the timesteps of forget batches, as shares of the noise schedule."""
     unnamed: float = 0.0
-    """Share of forget pictures that comes without its prompt: under none, or under one to keep."""
+    """Share of forget images that are given another prompt: half of these the empty one, half that of a retain image."""
     redirect: float | None = None
-    """Forget pictures are answered with what leads to the anchor's picture, as far as so many times the noise in them."""
+    """Train forget images towards the paired anchor image; the shift is limited to this multiple of the noise level."""
+    held_out: bool = False
+    """Hold out an eighth of both image sets from training, and provide batches of them as `task.probe`."""
+
+    def __post_init__(self) -> None:
+        for name, values, known in (("images", self.images, IMAGE_SETS), ("predictions", self.predictions, PREDICTIONS)):
+            if unknown := [value for value in values if value not in known]:
+                raise InputError(f"the requirements of a method name {unknown[0]!r} among its {name}; expected some of {', '.join(known)}")
+
+    @property
+    def anchor(self) -> bool:
+        """Whether every forget prompt needs an anchor."""
+        return self.unlearn == "anchor"
 
 
 def one_anchor_option() -> Any:
-    """The field `one_anchor` of a method that forgets towards anchors."""
+    """The option `one_anchor` of a method that trains towards anchors."""
     return option(
-        True, "of several anchors take the first alone: what is learned from several lies between them, where the concept itself may be"
+        True,
+        "use only the first of several anchors: a target learned from several lies between them, where the concept itself may be",
     )
 
 
-def needs(method: Any) -> Preparation:
-    """What a method says of itself; InputError in one line for what no job can give."""
-    given = {item.name: getattr(method, item.name) for item in fields(Preparation) if hasattr(method, item.name)}
-    towards = given.get("unlearn", "none")
-    given.setdefault("anchor", towards == "anchor")
-    given.setdefault("predictions", ("anchor",) if towards in ("anchor", "random") else ())
-    name = type(method).__name__
-    for key, allowed in (("pictures", PICTURES), ("predictions", PREDICTIONS)):
-        if strange := [entry for entry in given.get(key, ()) if entry not in allowed]:
-            raise InputError(f"the method {name} wants {key} {strange[0]!r}; there are {', '.join(allowed)}")
-    return Preparation(**given)
-
-
-def shares(text: str) -> tuple[float, float]:
+def timestep_range(text: str) -> tuple[float, float]:
     """LOW-HIGH as two shares of the noise schedule; InputError for anything else."""
     try:
         low, high = map(float, text.split("-"))
     except ValueError:
         low, high = 1.0, 0.0
     if not 0 <= low < high <= 1:
-        raise InputError(f"--forget-timesteps is {text!r}; expected LOW-HIGH with 0 <= LOW < HIGH <= 1, such as 0-0.85")
+        raise InputError(
+            f"--forget-timesteps is {text!r}; expected LOW-HIGH with 0 <= LOW < HIGH <= 1, such as 0-0.85", option="forget_timesteps"
+        )
     return low, high

@@ -8,13 +8,13 @@ from pathlib import Path
 from erase.checkpoints.folder import components, config_of, size_of, weight_files
 from erase.diffusion.memory import gigabytes
 from erase.errors import InputError
-from erase.methods.requirements import Preparation
+from erase.methods import Requirements
 from erase.pipeline.job import Job
 from erase.scope import in_scope
 from erase.training.optimizers import STATE_BYTES
 
 
-def enough_disk(run: Path, model: Path, job: Job, wants: Preparation, checkpoint_every: int = 20) -> str:
+def enough_disk(run: Path, model: Path, job: Job, wants: Requirements, checkpoint_every: int = 20) -> str:
     """A sentence that says what the run will take and what is free; InputError where that is not enough.
 
     Pictures are reckoned at half of their raw size, which photographs seldom exceed as PNG.
@@ -32,7 +32,7 @@ def enough_disk(run: Path, model: Path, job: Job, wants: Preparation, checkpoint
     return f"about {gigabytes(sum(wanted.values()))}, {gigabytes(free)} free"
 
 
-def disk_need(model: Path, job: Job, wants: Preparation, checkpoint_every: int = 20) -> dict[str, int]:
+def disk_need(model: Path, job: Job, wants: Requirements, checkpoint_every: int = 20) -> dict[str, int]:
     """What a run writes -> bytes at most."""
     side, config = job.size or size_of(model), config_of(model, "unet", "config.json")
     drawn = pictures_drawn(job, wants)
@@ -52,11 +52,11 @@ def disk_need(model: Path, job: Job, wants: Preparation, checkpoint_every: int =
     }
 
 
-def pictures_drawn(job: Job, wants: Preparation) -> int:
+def pictures_drawn(job: Job, wants: Requirements) -> int:
     """How many pictures a job draws to learn from."""
     counts = {"forget": job.forget_count or 0, "retain": job.retain_count or 0}
-    own = sum(count for role, count in counts.items() if role in wants.pictures)
-    return own + counts["forget"] * (wants.anchor and wants.anchor_pictures)
+    own = sum(count for role, count in counts.items() if role in wants.images)
+    return own + counts["forget"] * (wants.anchor and wants.anchor_images)
 
 
 def _scoped(model: Path, scope: str) -> int:

@@ -53,7 +53,7 @@ def latents(work: Work) -> None:
     instead = read_images(run.anchor_images) if draws_anchors(work) else []
     cache_latents(
         run.latents, forget, anchors_of(work, forget), retain, work.model.embed, work.model.encode, work.model.size,
-        int(job.sampling_batch or 1), work.progress("latents"), instead, work.model.pool, work.model.time_ids(), work.needs.pictures,
+        int(job.sampling_batch or 1), work.progress("latents"), instead, work.model.pool, work.model.time_ids(), work.needs.images,
     )  # fmt: skip
 
 

@@ -16,15 +16,14 @@ from erase.diffusion import DTYPES, Forgetting, diffusion_task, open_model
 from erase.diffusion.latents import hold_out, read_latents
 from erase.diffusion.memory import Need
 from erase.files import write_json, write_tensors, written
-from erase.methods.requirements import shares
+from erase.methods.requirements import timestep_range
 from erase.pipeline.job import Event
-from erase.pipeline.session import Work, edits
+from erase.pipeline.session import Work, scope_not_empty
 from erase.processes import wait
 from erase.run import lines_of
 from erase.scope import open_scope
 from erase.task import Task, generator
 from erase.training.guard import BATCHES
-from erase.training.learning_rates import rate_of
 
 CHECKPOINT_EVERY = 20
 ROUNDS = 128  # batches whose predictions by the original are kept; a longer repair sees them again
@@ -53,7 +52,8 @@ def erase(work: Work, need: Need | None = None) -> None:
         if not first:
             continue
         if step.step == 1:
-            rate = {"learning_rate": rate_of(method, task.weights)} if hasattr(method, "learning_rate") else {}
+            learning_rate = method.rate(task.weights)
+            rate = {} if learning_rate is None else {"learning_rate": learning_rate}
             run.complete("score", seconds=round(time.perf_counter() - prepared - step.seconds, 3), **rate)
             _write_layers(work, task)
         run.append_step(step.record())
@@ -75,15 +75,14 @@ def _task(work: Work, need: Need | None) -> Task:
         unet.enable_gradient_checkpointing()
     rounds = min(wants.steps, ROUNDS)
     seen = max(rounds, wants.sensitivity_batches) if rounds else 0
-    told = dict.fromkeys(wants.predictions, seen)
+    told: dict[str, int] = dict.fromkeys(wants.predictions, seen)
     imitated = rounds if wants.retain_target == "original" else 0
-    with edits(job.method, wants):
+    with scope_not_empty(job.method, wants):
         weights = open_scope(unet, wants.scope)
-    scheduler, latents = work.model.noise_scheduler(), read_latents(work.run.latents, wants.anchor_pictures)
-    watched = any(getattr(work.method, name, None) is not None for name in ("guard", "gone"))
-    latents, held = hold_out(latents) if watched else (latents, None)
+    scheduler, latents = work.model.noise_scheduler(), read_latents(work.run.latents, wants.anchor_images)
+    latents, held = hold_out(latents) if wants.held_out else (latents, None)
     beside: dict[str, Any] = {"share": (work.rank, work.world), "micro_batch": need.micro_batch if need else None}
-    beside["forgetting"] = Forgetting(shares(wants.forget_timesteps), wants.unnamed, wants.redirect)
+    beside["forgetting"] = Forgetting(timestep_range(wants.forget_timesteps), wants.unnamed, wants.redirect)
     anchored = told.pop("anchor", 0)
     task = diffusion_task(
         unet, scheduler, latents, weights, wants.batch, job.seed, anchored, imitated, wants.first_batch_only, wants.empty_captions,

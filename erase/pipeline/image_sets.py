@@ -18,11 +18,11 @@ from erase.processes import wait
 
 def drawn(work: Work, role: str) -> bool:
     """Whether the pictures of a set are made by this job."""
-    return role in work.needs.pictures and not getattr(work.job, f"{role}_images")
+    return role in work.needs.images and not getattr(work.job, f"{role}_images")
 
 
 def draws_anchors(work: Work) -> bool:
-    return work.needs.anchor and work.needs.anchor_pictures
+    return work.needs.anchor and work.needs.anchor_images
 
 
 def prompts_of(work: Work, role: str, count: int) -> list[Prompt]:

@@ -15,9 +15,9 @@ from erase.concepts import Concept, with_anchors
 from erase.concepts.several import all_apart, also_earlier, load_concepts, settings_of, together
 from erase.diffusion import DTYPES, locate, open_model, pick_device
 from erase.diffusion.memory import Need, Question, free_bytes, plan
-from erase.errors import InputError
-from erase.methods import METHODS, make_method, method_class
-from erase.methods.requirements import PICTURES, Preparation, needs
+from erase.errors import EmptyScope, InputError
+from erase.methods import METHODS, DiffusionMethod, Requirements, make_method, method_class
+from erase.methods.requirements import IMAGE_SETS
 from erase.options import added_options, differences
 from erase.pipeline.earlier_run import model_of
 from erase.pipeline.job import DEFAULTS, STAGES, Event, Job, Show
@@ -51,12 +51,13 @@ class Work:
         self.concepts = all_apart(self.whole)
         job = replace(job, model=given, concept=job.concept if len(now) == 1 else self.name)
         model = job.model or now[0].model
-        self.method = make_method(job.method, job.preset, **{**_recommended(settings_of(now), job), **_several(job), **(values or {})})
-        self.needs = needs(self.method)
-        _refuse_idle(job, self.method, self.needs)
+        options = {**_recommended(settings_of(now), job), **_several(job), **(values or {})}
+        self.method: DiffusionMethod = make_method(job.method, job.preset, METHODS, **options)
+        self.needs = self.method.requirements
+        _refuse_idle(job, self.method)
         self.concepts = tuple(with_as_many_anchors(concept, self.needs) for concept in self.concepts)
         self.folder = locate(model, job.tokenizer, job.prediction_type)
-        self.finished: Path | None = self.method.finished(self.name, self.folder) if hasattr(self.method, "finished") else None
+        self.finished = self.method.finished(self.name, self.folder)
         defaults = DEFAULTS[is_small(self.folder)]
         brought = [f"{role}_count" for role in ("forget", "retain") if getattr(job, f"{role}_images")]
         filled: dict[str, Any] = {k: v for k, v in defaults.items() if getattr(job, k) is None and k not in brought}
@@ -113,7 +114,7 @@ class Work:
             self.folder, wants.scope, wants.optimizer, max(wants.batch // self.world, 1), DTYPES[job.dtype], job.device,
             int(job.sampling_batch or 1), (job.size or size_of(self.folder)) // factor, job.micro_batch, job.checkpointing, wants.copies,
         )  # fmt: skip
-        with edits(job.method, wants):
+        with scope_not_empty(job.method, wants):
             return plan(question, free_bytes(job.device))
 
     def close(self) -> None:
@@ -145,7 +146,7 @@ class Work:
         return lambda done, total: self.show(Event(name, done, total))
 
 
-def with_as_many_anchors(concept: Concept, wants: Preparation) -> Concept:
+def with_as_many_anchors(concept: Concept, wants: Requirements) -> Concept:
     words = concept.anchors or concept.anchor_prompts
     return with_anchors(concept, words[:1]) if wants.one_anchor and len(words) > 1 else concept
 
@@ -165,25 +166,31 @@ def _several(job: Job) -> dict[str, Any]:
     return {"one_anchor": False} if has and "," in (job.anchor or "") else {}
 
 
-def _refuse_idle(job: Job, method: Any, wants: Preparation) -> None:
+def _refuse_idle(job: Job, method: DiffusionMethod) -> None:
     """InputError for an option of the job that would do nothing with this method."""
-    if job.anchor is not None and not wants.anchor:
-        choice = f"forgetting by {wants.unlearn}; leave it out or give --unlearn anchor" if hasattr(method, "unlearn") else f"{job.method}"
-        raise InputError(f"--anchor {job.anchor!r} has no part in {choice}")
-    for role in PICTURES:
-        if getattr(job, f"{role}_images") is not None and role not in wants.pictures:
-            raise InputError(f"--{role}-images has no part in {job.method}, which looks at no pictures to {role}; leave it out")
+    required = method.requirements
+    if job.anchor is not None and not required.anchor:
+        choice = asdict(method).get("unlearn")
+        reason = f"--unlearn {choice}; leave it out or give --unlearn anchor" if choice else f"--method {job.method}; leave it out"
+        raise InputError(f"--anchor {job.anchor!r} has no effect with {reason}", option="anchor")
+    for role in IMAGE_SETS:
+        if getattr(job, f"{role}_images") is not None and role not in required.images:
+            raise InputError(
+                f"--{role}-images has no effect with --method {job.method}, which uses no {role} images; leave it out",
+                option=f"{role}_images",
+            )
 
 
 @contextmanager
-def edits(name: str, wants: Preparation) -> Iterator[None]:
-    """What a method edits, where a network has none of it."""
+def scope_not_empty(name: str, required: Requirements) -> Iterator[None]:
+    """Within, an EmptyScope of a method whose scope has a name in words says that the network has no such weights."""
     try:
         yield
-    except InputError as error:
-        if not wants.edits or "matches no weight" not in str(error):
+    except EmptyScope as error:
+        if not required.edits:
             raise
-        raise InputError(f"--method {name} edits {wants.edits}, and the network of this model has none; choose another method") from None
+        message = f"--method {name} edits {required.edits}, and the network of this model has none; choose another method"
+        raise EmptyScope(message, option="method") from error
 
 
 def _unfinished(root: Path, options: Mapping[str, Any], added: Mapping[str, Any]) -> Path | None:

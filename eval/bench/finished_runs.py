@@ -55,8 +55,8 @@ def label_of(options: Mapping[str, Any]) -> str:
     """The row that would make this run: its method, its preset if it is not balanced, and what differs from that preset."""
     method, preset = str(options["method"]), str(options["preset"])
     said = {} if preset == "balanced" else {"preset": preset}
-    if method in METHODS and preset in METHODS[method].presets:  # type: ignore[attr-defined]
-        usual = {item.name: item.default for item in fields(METHODS[method])} | dict(METHODS[method].presets[preset])  # type: ignore[arg-type, attr-defined]
+    if method in METHODS and preset in METHODS[method].presets:
+        usual = {item.name: item.default for item in fields(METHODS[method])} | dict(METHODS[method].presets[preset])
         own = options["concept_file"].get("settings") or {} if preset == "balanced" else {}
         usual |= {name: value for name, value in own.items() if name in usual}
         said |= {name: value for name, value in options["method_options"].items() if usual.get(name) != value}

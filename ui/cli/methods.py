@@ -17,7 +17,7 @@ def methods(given: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(given)
     known = CLASSIFIER_METHODS if options.classifiers else METHODS
-    table = {name: {preset: vars(make_method(name, preset, known)) for preset in method.presets} for name, method in known.items()}  # type: ignore[attr-defined]
+    table = {name: {preset: vars(make_method(name, preset, known)) for preset in method.presets} for name, method in known.items()}
     for problem in METHODS.problems() if known is METHODS else ():
         print(f"{PROGRAM}: {problem}", file=sys.stderr)
     if options.json:

@@ -65,15 +65,15 @@ def labelled(name: str) -> str:
 
 def presets(method: str) -> list[str]:
     """The names of a method's presets."""
-    known: Any = METHODS[_known(method)]
-    return list(known.presets)
+    return list(METHODS[_known(method)].presets)
 
 
 def preset_values(method: str, preset: str, recommended: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What the form shows for a preset; `balanced` follows what the concept recommends, as the command does."""
     settings = dict(recommended or {}) if preset == "balanced" else {}
     known = [field.name for field in form(METHODS[_known(method)])]
-    return vars(make_method(method, preset, **{name: value for name, value in settings.items() if name in known}))
+    chosen = make_method(method, preset, **{name: value for name, value in settings.items() if name in known})
+    return dict(vars(chosen))
 
 
 def typed(field: Field, given: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Forgetting that holds: the loss looks where somebody would who wants the concept back, at prompts and at weights.
+"""Adversarial training: the unlearning loss is evaluated at adversarial prompt embeddings and at weights that relearning would reach.
 
-Both are found in the loop, from the batch, its number and the network as it is, so that a run that stopped goes on exactly.
+Both are computed in the loop from the batch, its number and the current network, so that a resumed run is bit-identical.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from erase.training.optimizers import gradient_of
 SOUGHT = "sought"
 """In a batch, (n,): 0 to forget under the prompt as it is, 1 under what is found from it, 2 from the anchor's prompt."""
 
-RADIUS = 1.0  # of the search, in distances between a prompt and its anchor's
-SEARCH = 3  # steps of it
-RELAPSE = 5  # steps of relearning at most: from 1 up, batch after batch
-SHIFT = 0.0075  # of these: how far each moves every weight, as a share of its tensor's root mean square
+RADIUS = 1.0
+"""Radius of the search for a prompt embedding, in units of the distance between a prompt's embedding and its anchor's."""
+
+SHIFT = 0.0075
+"""Length of a relearning step: the change of every weight, as a share of its tensor's root mean square."""
 
 
-def sought(batches: Batches, every: int) -> Batches:
+def adversarial_batches(batches: Batches, every: int) -> Batches:
     """The same batches; each `every`-th is marked for a search, from the prompt and from its anchor's in turn."""
 
     def marked(i: int) -> Batch:
@@ -37,7 +38,7 @@ def sought(batches: Batches, every: int) -> Batches:
     return marked
 
 
-def against_prompts(unlearn: Loss, loss: Loss, steps: int = SEARCH, radius: float = RADIUS) -> Loss:
+def adversarial_loss(unlearn: Loss, loss: Loss, steps: int, radius: float = RADIUS) -> Loss:
     """An unlearning loss that, in marked batches, sees the text embedding that an attacker would find instead of the prompt's.
 
     Forgetting where a search in the space of prompts ends is the inner maximisation of adversarial training (Madry et al. 2018),
@@ -78,7 +79,7 @@ def _lengths(x: Tensor) -> Tensor:
     return found
 
 
-def relapses(task: Task, every: int, steps: int = RELAPSE, shift: float = SHIFT) -> Moved:
+def relearned(task: Task, every: int, steps: int, shift: float = SHIFT) -> Moved:
     """Each `every`-th batch is forgotten from where relearning would lead: the first-order gradient of meta-learning (Finn et al. 2017).
 
     Relearning descends the training loss on half of the next forget batch, 1 to `steps` times in turn. Its steps are those that Adam,

@@ -1,44 +1,48 @@
-"""Gradient ascent on the forget set of a diffusion model (GA): undo training by its opposite, with nothing to hold it back."""
+"""Gradient ascent on the forget set of a diffusion model (GA): reverse training, with no term for the retain set."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from torch import Tensor, nn
-
-from erase.options import check, option
+from erase.methods.base import DiffusionMethod, Presets
+from erase.methods.requirements import Requirements
+from erase.options import option
 from erase.scope import SCOPES
-from erase.task import Batch, Step, Task
 from erase.training.learning_rates import rate_of, rate_option
-from erase.training.optimizers import OptimizerConfig
-from erase.training.two_loss_loop import Side, tune
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from erase.task import Batch, Step, Task
 
 
 @dataclass(frozen=True)
-class DiffusionGradientAscent:
-    """Climb the training loss on forget batches (Thudi et al., EuroS&P 2022); the retain set is never looked at."""
+class DiffusionGradientAscent(DiffusionMethod):
+    """Maximise the training loss on forget batches (Thudi et al., EuroS&P 2022); the retain set is not used."""
 
-    scope: str = option("full", f"weights that may change: {', '.join(SCOPES)} or re:PATTERN")
-    steps: int = option(20, "training steps; pictures of everything dissolve when there are too many", low=0)
-    batch: int = option(16, "forget pictures a step", low=1)
-    optimizer: str = option("adam", "how it climbs", choices=("adam", "adamw", "adafactor", "sgd"))
+    scope: str = option("full", f"weights that may be changed: {', '.join(SCOPES)} or re:PATTERN")
+    steps: int = option(20, "training steps; too many destroy images of everything", low=0)
+    batch: int = option(16, "forget images per step", low=1)
+    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
     learning_rate: float | None = rate_option(1e-4)
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"balanced": {}, "paper": {"steps": 250, "batch": 8, "learning_rate": 1e-5}}
-    pictures: ClassVar[tuple[str, ...]] = ("forget",)
-    passes: ClassVar[int] = 1
+    presets: ClassVar[Presets] = {"balanced": {}, "paper": {"steps": 250, "batch": 8, "learning_rate": 1e-5}}
 
-    def __post_init__(self) -> None:
-        check(self)
+    @property
+    def requirements(self) -> Requirements:
+        return Requirements(
+            steps=self.steps, scope=self.scope, batch=self.batch, optimizer=self.optimizer, images=("forget",), passes=1
+        )  # fmt: skip
 
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
-        """Ascend in `task.network` in place; Diverged once the loss has no number any more."""
+        """Train `task.network` in place; Diverged once the loss is not finite."""
+        from erase.training.optimizers import OptimizerConfig
+        from erase.training.two_loss_loop import Side, tune
 
-        def climbed(network: nn.Module, batch: Batch) -> Tensor:
+        def ascent(network: nn.Module, batch: Batch) -> Tensor:
             return -task.loss(network, batch)
 
-        unlearn = Side(climbed, task.forget)
         optimizer = OptimizerConfig(self.optimizer, rate_of(self, task.weights))
-        yield from tune(task, self.steps, None, unlearn, optimizer=optimizer, resume=resume)
+        yield from tune(task, self.steps, None, Side(ascent, task.forget), optimizer=optimizer, resume=resume)

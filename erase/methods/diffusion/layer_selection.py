@@ -74,4 +74,3 @@ def best_layers(scores: Mapping[str, float], count: int) -> list[str]:
 def in_modules(names: list[str], modules: list[str]) -> list[str]:
     """The parameters that belong to these modules themselves."""
     return [name for name in names if (name.rpartition(".")[0] or name) in modules]
-

@@ -1,126 +1,137 @@
-"""Scissorhands (Wu and Harandi, ECCV 2024): score every weight, reinitialise the top few, repair without relapse."""
+"""Scissorhands (Wu and Harandi, ECCV 2024): score every weight, reinitialise the highest-scoring, repair with projected gradients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from erase.errors import InputError
-from erase.methods.diffusion.adversarial import RELAPSE, SEARCH, against_prompts, relapses, sought
-from erase.methods.diffusion.layer_selection import best_layers, candidates, in_modules, layer_scores, spare
-from erase.methods.requirements import one_anchor_option, shares
-from erase.options import check, option
-from erase.project import Projection
-from erase.repair import repair
+from erase.methods.base import DiffusionMethod, Presets
+from erase.methods.requirements import Requirements, one_anchor_option, timestep_range
+from erase.options import option
 from erase.scope import SCOPES, in_scope, trimmable
-from erase.sensitivity import connection_sensitivity, mean_gradients
-from erase.task import Batches, Loss, Step, Task, generator
-from erase.training.guard import Guard, held_out
 from erase.training.learning_rates import rate_of, rate_option
-from erase.training.micro_batches import count, fitting
-from erase.training.optimizers import OptimizerConfig
-from erase.trim import trim
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from erase.project import Projection
+    from erase.task import Batches, Loss, Step, Task
+    from erase.training.guard import Guard
 
 T = TypeVar("T")
 
+SEARCH_STEPS = 3
+"""Steps of the search for an adversarial prompt embedding."""
+
+RELEARNING_STEPS = 5
+"""Largest number of relearning steps; batch after batch, the number runs from 1 to this."""
+
 
 @dataclass(frozen=True)
-class Scissorhands:
+class Scissorhands(DiffusionMethod):
     """Trim by connection sensitivity, then repair with projected gradients. The defaults are the preset `balanced`."""
 
     scope: str = option("cross-attention", f"weights that repair may change: {', '.join(SCOPES)} or re:PATTERN")
-    trim_scope: str | None = option(None, "weights that trimming may reinitialise, as for --scope; by default all of it")
+    trim_scope: str | None = option(None, "weights that trimming may reinitialise, as for --scope; by default all weights in --scope")
     rank_over: str = option(
-        "trim-scope", "where the top share is taken: of trim-scope, or of everything in scope", choices=("trim-scope", "scope")
+        "trim-scope", "weights among which the top share is taken: those in trim-scope, or all in scope", choices=("trim-scope", "scope")
     )
-    trimming: bool = option(True, "reinitialise the top share; without it there is only repair (an ablation)")
+    trimming: bool = option(True, "reinitialise the highest-scoring weights; without it there is only repair (an ablation)")
     fraction: float = option(0.005, "share of the ranked weights that is trimmed, the top k %", above=0.0, high=1.0)
-    initialisation: str = option("uniform", "what trimmed weights become", choices=("uniform", "normal", "zero", "one"))
+    initialisation: str = option("uniform", "new values of trimmed weights", choices=("uniform", "normal", "zero", "one"))
     signed: bool = option(True, "score |E[g] w| (Eq. 2 of the paper) rather than E|g| |w| (the released code)")
-    sensitivity_batches: int = option(10, "forget batches that the score is averaged over", low=1)
+    sensitivity_batches: int = option(10, "forget batches over which the score is averaged", low=1)
     unlearn: str = option(
-        "anchor", "how to forget: towards the anchor's prediction, or by ascent on the training loss", choices=("anchor", "ascent")
+        "anchor", "unlearning loss: distance to the prediction for the anchor, or ascent on the training loss", choices=("anchor", "ascent")
     )
     anchor_pictures: bool = option(
-        True, "draw pictures of the anchor too and forget on both: sampling passes there once the concept gives way"
+        True, "also draw images of the anchor and unlearn on both: once the concept is forgotten, sampling passes through such images"
     )
     one_anchor: bool = one_anchor_option()
     retain_target: str = option(
         "original",
-        "what repair keeps to on retain pictures: the original's predictions, or the data, as in training",
+        "prediction target on retain images: the original network's prediction (original), or that of training (data)",
         choices=("original", "data"),
     )
-    forget_weight: float = option(1.0, "lambda: weight of the unlearning loss beside the retain loss", low=0.0)
-    projected: bool = option(True, "never take a step that undoes forgetting to first order (Eq. 5)")
+    forget_weight: float = option(1.0, "lambda: weight of the unlearning loss relative to the retain loss", low=0.0)
+    projected: bool = option(True, "project the gradient so that no step undoes forgetting to first order (Eq. 5)")
     steps: int = option(100, "repair steps", low=0)
-    batch: int = option(16, "forget pictures a step, and as many retain pictures", low=1)
+    batch: int = option(16, "forget images per step, and as many retain images", low=1)
     optimizer: str = option(
         "adam",
-        "how repair descends; adafactor holds a third of adam's memory, and its rate is relative to the size of the weights",
+        "optimizer of repair; adafactor needs a third of adam's memory, and its learning rate is relative to the size of the weights",
         choices=("adam", "adamw", "adafactor", "sgd"),
     )
-    learning_rate: float | None = rate_option(8e-4, "step size of repair", full=4e-4)
-    cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
+    learning_rate: float | None = rate_option(8e-4, full=4e-4)
+    cosine: bool = option(False, "decay the learning rate to zero with a cosine schedule")
     cross_attention_rate: float = option(
-        1.0, "step size of cross-attention in multiples of the others', where others may change too", above=0.0, added_in="0.1.1"
+        1.0, "learning rate of cross-attention as a multiple of that of the other weights in scope", above=0.0, added_in="0.1.1"
     )
     two_sided: bool = option(
-        False, "also keep the unlearning gradient from hurting what is kept, where the two are opposed (restricted gradient)"
+        False,
+        "where the gradients conflict, also project the unlearning gradient so that it does not raise the retain loss "
+        "(restricted gradient)",
     )
-    per_layer: bool = option(False, "project every tensor by itself, not all together")
+    per_layer: bool = option(False, "project each tensor separately instead of all together")
     project_update: bool = option(
-        False, "project the optimizer's step instead of the gradient, so that the promise holds for the step that is taken"
+        False, "project the optimizer's update instead of the gradient, so that the first-order guarantee holds for the step that is taken"
     )
     spare: str = option(
         "none",
-        "trim what forgetting leans on and keeping does not: divide scores by those of the retain set, or exclude where these are larger",
+        "score weights by forget sensitivity relative to retain sensitivity: divide by it, or exclude weights where it is larger",
         choices=("none", "divide", "exclude"),
     )
     layers: int | None = option(
-        None, "only so many layers may change: those where forgetting leans most on the weights and pulls least with keeping", low=1
+        None,
+        "edit only the N layers with the largest forget gradient relative to their weights and the least alignment with the retain "
+        "gradient (SLUG)",
+        low=1,
     )
     forget_timesteps: str = option(
-        "0-1", "LOW-HIGH, shares of the noise schedule where the concept is scored and forgotten; 0-0.85 leaves early denoising alone"
+        "0-1",
+        "LOW-HIGH: timesteps at which the concept is scored and unlearned, as shares of the noise schedule; 0-0.85 leaves the first "
+        "denoising steps unchanged",
     )
     unnamed: float = option(
         0.0,
-        "share of the pictures to forget that comes under no prompt, or one to keep, so that forgetting does not hang on the name",
+        "share of forget images that is given the empty prompt or a retain prompt, so that forgetting does not depend on the name",
         low=0.0,
         high=1.0,
     )
     redirect: float | None = option(
         None,
-        "pictures of the concept lead to the anchor's from the same noise, as far as so many times the noise that is in them",
+        "train noised concept images to denoise towards the paired anchor image; the shift is limited to this multiple of the noise level",
         above=0.0,
     )
     guard: float | None = option(
         None,
-        "how much worse, as a share, the training loss on held-out retain pictures may get; then back to the best state at half the rate",
+        "allowed increase of the training loss on held-out retain images, as a share; beyond it, repair returns to the best state and "
+        "halves the learning rate",
         above=0.0,
     )
     gone: float | None = option(
         None,
-        "stop when the unlearning loss on held-out pictures is down to this share of its start and keeping gains no more",
+        "stop once the unlearning loss on held-out images has fallen to this share of its initial value and the retain loss no longer "
+        "improves",
         above=0.0,
         high=1.0,
     )
     adversarial: int = option(
-        0, "every so many steps forget under the text embedding that an attacker would find, not under the prompt; 0: never", low=0
+        0, "every N steps, unlearn under an adversarial text embedding instead of the prompt (adversarial training); 0: never", low=0
     )
-    relapse: int = option(0, "every so many steps forget from where a few steps of relearning would lead the weights; 0: never", low=0)
-    momentum: float = option(0.9, "of sgd; the promise of the projection holds to the letter at 0", low=0.0, high=1.0)
-    first_batch_only: bool = option(False, "use the same first pictures at every step, with new noise, as the released code does")
+    relapse: int = option(0, "every N steps, unlearn at the weights that a few steps of relearning would reach; 0: never", low=0)
+    momentum: float = option(0.9, "SGD momentum. The projection's first-order guarantee is exact only at 0", low=0.0, high=1.0)
+    first_batch_only: bool = option(False, "use the images of the first batch at every step, with new noise, as the released code does")
     retain_captions: int | None = option(
-        None, "how many different captions the retain set has (the released code: 1); all by default", low=1
+        None, "number of different captions in the retain set (the released code: 1); by default all", low=1
     )
     empty_captions: float = option(
-        0.1, "share of retain pictures that comes without its prompt, so that guidance keeps working", low=0.0, high=1.0
+        0.1, "share of retain images given the empty prompt, so that classifier-free guidance keeps working", low=0.0, high=1.0
     )
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Presets] = {
         "balanced": {},
         "robust": {
             "scope": "full",
@@ -162,39 +173,66 @@ class Scissorhands:
     }
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if self.two_sided and self.project_update:
-            raise InputError("--two-sided bends gradients and --project-update the step that is made of them; give one of the two")
+            raise InputError(
+                "--two-sided projects the gradients and --project-update the update made from them; give one of the two", option="two_sided"
+            )
         if not self.projected and (which := [n for n in ("two_sided", "per_layer", "project_update") if getattr(self, n)]):
-            raise InputError(f"--{which[0].replace('_', '-')} is a way to project, and --no-projected is given; leave one of them out")
-        shares(self.forget_timesteps)
+            raise InputError(
+                f"--{which[0].replace('_', '-')} is a kind of projection, but --no-projected is given; leave one of them out",
+                option=which[0],
+            )
+        timestep_range(self.forget_timesteps)
         if self.redirect is not None and not (self.unlearn == "anchor" and self.anchor_pictures):
-            raise InputError("--redirect leads to pictures of the anchor; it needs --unlearn anchor and --anchor-pictures")
+            raise InputError(
+                "--redirect denoises towards images of the anchor; it needs --unlearn anchor and --anchor-pictures", option="redirect"
+            )
 
     @property
-    def copies(self) -> float:
-        """Of the weights in scope, for the estimate of memory."""
-        return float(self.project_update) + float(self.relapse > 0)
-
-    @property
-    def passes(self) -> float:
-        """Over a batch a step, for the estimate of time."""
-        halves = (1 + RELAPSE) / 2  # of a batch, on average
-        return 2 + (SEARCH / self.adversarial if self.adversarial else 0) + (halves / 2 / self.relapse if self.relapse else 0)
+    def requirements(self) -> Requirements:
+        relearning = (1 + RELEARNING_STEPS) / 2  # steps on average, each on half a batch
+        passes = 2 + (SEARCH_STEPS / self.adversarial if self.adversarial else 0) + (relearning / 2 / self.relapse if self.relapse else 0)
+        return Requirements(
+            steps=self.steps,
+            scope=self.scope,
+            batch=self.batch,
+            optimizer=self.optimizer,
+            passes=passes,
+            copies=float(self.project_update) + float(self.relapse > 0),
+            unlearn=self.unlearn,
+            one_anchor=self.one_anchor,
+            anchor_images=self.anchor_pictures,
+            predictions=("anchor",) if self.unlearn == "anchor" else (),
+            retain_target=self.retain_target,
+            sensitivity_batches=self.sensitivity_batches,
+            first_batch_only=self.first_batch_only,
+            retain_captions=self.retain_captions,
+            empty_captions=self.empty_captions,
+            forget_timesteps=self.forget_timesteps,
+            unnamed=self.unnamed,
+            redirect=self.redirect,
+            held_out=self.guard is not None or self.gone is not None,
+        )
 
     def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Score, trim and repair `task.network` in place; a Step after each repair step."""
+        from erase.methods.diffusion.adversarial import adversarial_batches, adversarial_loss, relearned
+        from erase.repair import repair
+        from erase.training.optimizers import OptimizerConfig
+
         if self.layers is not None:
             task = self.narrowed(task, resume)
         unlearn = ascent(task.loss) if self.unlearn == "ascent" else task.unlearn
-        moved = relapses(task, self.relapse) if self.relapse else None
+        moved = relearned(task, self.relapse, RELEARNING_STEPS) if self.relapse else None
         guard = self.watch(task, unlearn)
         if guard and resume is None:
             guard.start(task.micro_batch or 0)
         if resume is None and self.trimming:
             self.trim(task)
         if self.adversarial:
-            task, unlearn = replace(task, forget=sought(task.forget, self.adversarial)), against_prompts(unlearn, task.loss)
+            task = replace(task, forget=adversarial_batches(task.forget, self.adversarial))
+            unlearn = adversarial_loss(unlearn, task.loss, SEARCH_STEPS)
         rate = rate_of(self, task.weights)
         yield from repair(
             replace(task, unlearn=unlearn),
@@ -210,30 +248,37 @@ class Scissorhands:
     @property
     def projection(self) -> Projection:
         """What of a repair step is projected."""
+        from erase.project import Projection
+
         if not self.projected:
             return Projection("none")
         return Projection("update" if self.project_update else "gradient", self.two_sided, self.per_layer)
 
     def multiples(self, task: Task) -> dict[str, float]:
-        """Weights whose rate is not that of the others."""
+        """Learning rates of weights, as multiples of the common one, where they differ from it."""
         named = {} if self.cross_attention_rate == 1 else in_scope(task.network, "cross-attention")
         return dict.fromkeys(named, self.cross_attention_rate)
 
     def watch(self, task: Task, unlearn: Loss) -> Guard | None:
-        """The guard, where it is asked for."""
+        """The guard, if --guard or --gone is given."""
+        from erase.training.guard import Guard, held_out
+
         if self.guard is None and self.gone is None:
             return None
         if task.probe is None:
-            raise InputError("--guard and --gone look at held-out pictures, and this task holds none out")
+            raise InputError("--guard and --gone evaluate held-out images, and this task holds none out")
         return Guard(held_out(task.probe, unlearn), self.guard, self.gone)
 
     def narrowed(self, task: Task, resume: Mapping[str, Tensor] | None) -> Task:
-        """The task with only the layers that may change; on resume those that the snapshot holds."""
+        """The task with only the selected layers in scope; on resume those in the snapshot."""
+        from erase.methods.diffusion.layer_selection import best_layers, in_modules, layer_scores
+        from erase.sensitivity import mean_gradients
+
         names = list(task.weights)
         if resume is None:
             retain = task.retain_data or task.retain
-            forget, kept = (self.swept(task, mean_gradients, batches, task.weights) for batches in (task.forget, retain))
-            scores = layer_scores(forget, kept, task.weights)
+            g_f, g_r = (self.swept(task, mean_gradients, batches, task.weights) for batches in (task.forget, retain))
+            scores = layer_scores(g_f, g_r, task.weights)
             names = in_modules(names, best_layers(scores, int(self.layers or 0)))
             for name in task.weights:
                 task.layers[name] = {"layer_score": scores[name.rpartition(".")[0] or name]}
@@ -244,7 +289,8 @@ class Scissorhands:
         return replace(task, weights={name: task.weights[name] for name in names})
 
     def swept(self, task: Task, sweep: Callable[..., T], batches: Batches, scored: Mapping[str, Tensor], **options: Any) -> T:
-        """A sweep over as many batches as the score is to be averaged over, with as many examples at once as fit."""
+        """The result of a sweep over the first `sensitivity_batches` batches, with as many examples at once as fit into memory."""
+        from erase.training.micro_batches import count, fitting
 
         def fit_in(size: int) -> T:
             most = task.micro_batch if size == whole else size  # batches may differ in size
@@ -252,29 +298,39 @@ class Scissorhands:
             return sweep(task.network, numbered, task.loss, scored, micro_batch=most, average=task.average, **options)
 
         whole = task.micro_batch or count(batches(0))
-        found, fit = fitting(fit_in, whole, task.average, str(next(iter(scored.values())).device))
+        result, fit = fitting(fit_in, whole, task.average, str(next(iter(scored.values())).device))
         task.micro_batch = fit if fit < whole else task.micro_batch
-        return found
+        return result
 
     def trim(self, task: Task) -> dict[str, Tensor]:
-        """The first half of the method: sensitivity over forget batches, then reinitialise the top share (Eq. 2)."""
+        """The first half of the method: sensitivity over forget batches (Eq. 2), then reinitialise the top share. Returns the mask."""
+        from erase.methods.diffusion.layer_selection import candidates, spare
+        from erase.sensitivity import connection_sensitivity
+        from erase.task import generator
+        from erase.trim import trim
+
         ranked = trimmable(task.weights)
         inside = in_scope(task.network, self.trim_scope or self.scope)
         trimmed = trimmable({name: w for name, w in inside.items() if name in task.weights})
         if not trimmed:
             where = self.trim_scope or self.scope
-            raise InputError(f"--trim-scope {where} has no matrices to trim within --scope {self.scope}; give another, or --no-trimming")
+            raise InputError(
+                f"--trim-scope {where} has no matrices to trim within --scope {self.scope}; give another, or --no-trimming",
+                option="trim_scope",
+            )
         scored = ranked if self.rank_over == "scope" else trimmed
 
         scores = self.swept(task, connection_sensitivity, task.forget, scored, signed=self.signed)
         fraction, rank = self.fraction, scores
         if self.spare != "none":
-            kept = self.swept(task, connection_sensitivity, task.retain_data or task.retain, scored, signed=self.signed)
-            rank = spare(scores, kept, self.spare)
+            retained = self.swept(task, connection_sensitivity, task.retain_data or task.retain, scored, signed=self.signed)
+            rank = spare(scores, retained, self.spare)
             left = candidates(rank)
             if not left:
                 raise InputError(
-                    "--spare exclude leaves nothing to trim: keeping leans more on every weight; give divide, or --no-trimming"
+                    "--spare exclude leaves nothing to trim: every weight has a larger retain sensitivity than forget sensitivity; "
+                    "give --spare divide, or --no-trimming",
+                    option="spare",
                 )
             fraction = min(fraction, left / sum(score.numel() for score in rank.values()))
         mask = trim(trimmed, rank, fraction, self.initialisation, generator(task.seed, "trim"), rank_over=rank)
@@ -285,5 +341,5 @@ class Scissorhands:
 
 
 def ascent(loss: Loss) -> Loss:
-    """The paper's unlearning loss (Eq. 3): descending it climbs the training loss on what is to be forgotten."""
+    """The paper's unlearning loss (Eq. 3): the negated training loss on forget batches."""
     return lambda network, batch: -loss(network, batch)

@@ -25,21 +25,21 @@ NUDGE = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from erase.options import check, option
+from erase.methods import DiffusionMethod, Requirements, option
 from erase.task import Step
 
 
 @dataclass(frozen=True)
-class Nudge:
+class Nudge(DiffusionMethod):
     """Shrink what is in scope."""
 
     share: float = option(0.5, "what is left of each weight", low=0.0, high=1.0)
     steps: int = option(2, "how often", low=0)
     presets: ClassVar = {"balanced": {}, "gentle": {"share": 0.9}}
-    scope: ClassVar = "cross-attention-kv"
 
-    def __post_init__(self):
-        check(self)
+    @property
+    def requirements(self):
+        return Requirements(steps=self.steps, scope="cross-attention-kv")
 
     def __call__(self, task, resume=None):
         for step in range(1, self.steps + 1):
@@ -68,7 +68,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
             (root / f"{name}.py").write_text(text)
         importlib.invalidate_caches()
         fresh = Methods(METHODS.own)
-        monkeypatch.setitem(METHODS.__dict__, "found", fresh.found)
+        monkeypatch.setitem(METHODS.__dict__, "claims", fresh.claims)
         monkeypatch.setitem(METHODS.__dict__, "_loaded", {})
         for name in modules:
             monkeypatch.delitem(sys.modules, name, raising=False)
@@ -118,8 +118,12 @@ def test_nothing_of_it_is_loaded_before_it_is_asked_for(install: Install) -> Non
          "'a_module_that_is_not_there'); update or uninstall that package"),
         ({"bad": "bad:Missing"}, {"bad": ""}, "does not load (AttributeError: module 'bad' has no attribute 'Missing')"),
         ({"bad": "bad:Bad"}, {"bad": "raise SystemError('first\\nsecond')\n"}, "does not load (SystemError: first)"),
-        ({"bad": "bad:Bad"}, {"bad": "class Bad:\n    presets = {'balanced': {}}\n"}, "the package erase-bad is no method; expected"),
-        ({"bad": "nudge:Nudge"}, {"nudge": NUDGE.replace("balanced", "usual")}, "expected a frozen dataclass with presets, balanced"),
+        ({"bad": "bad:Bad"}, {"bad": "class Bad:\n    presets = {'balanced': {}}\n"}, "the package erase-bad is not a method; expected"),
+        ({"bad": "nudge:Nudge"}, {"nudge": NUDGE.replace("balanced", "usual")}, "with presets, balanced among them"),
+        ({"bad": "nudge:Nudge"}, {"nudge": NUDGE.replace("scope=", "scop=")},
+         "does not load (TypeError: Requirements.__init__() got an unexpected keyword argument 'scop'"),
+        ({"bad": "nudge:Nudge"}, {"nudge": NUDGE.replace('"share": 0.9', '"shar": 0.9')},
+         "does not load (TypeError: Nudge.__init__() got an unexpected keyword argument 'shar'"),
     ],
 )  # fmt: skip
 def test_one_that_does_not_load_is_one_clear_line_and_the_others_go_on(
@@ -144,7 +148,9 @@ def test_the_name_of_one_of_ours_stays_ours(install: Install) -> None:
     install("erase-nudge", {"esd": "nudge:Nudge"}, {"nudge": NUDGE})
     assert METHODS["esd"].__name__ == "ESD"
     assert list(METHODS) == list(METHODS.own)
-    assert METHODS.problems() == ["nudge:Nudge of the package erase-nudge is called 'esd', as one of ours is; ours is used"]
+    assert METHODS.problems() == [
+        "nudge:Nudge of the package erase-nudge is called 'esd', which is the name of a built-in method; the built-in one is used"
+    ]
 
 
 def test_two_strangers_with_one_name_are_both_refused(install: Install) -> None:

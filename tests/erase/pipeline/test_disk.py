@@ -9,7 +9,6 @@ import pytest
 from erase.demo import pipeline_path
 from erase.errors import InputError
 from erase.methods import make_method
-from erase.methods.requirements import needs
 from erase.pipeline import disk, erase_concept
 from erase.pipeline.disk import disk_need, enough_disk
 from erase.pipeline.job import Job
@@ -21,13 +20,13 @@ def test_the_estimate_covers_a_run_and_is_not_far_from_it(tmp_path: Path) -> Non
     job = Job(concept="star", output=str(tmp_path / "run"), device="cpu", **SMALL)
     folder = erase_concept(job, {"steps": 1, "sensitivity_batches": 1, "scope": "full"})
     taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    need = disk_need(pipeline_path(), job, needs(make_method("scissorhands", steps=1, scope="full")))
+    need = disk_need(pipeline_path(), job, make_method("scissorhands", steps=1, scope="full").requirements)
     assert need["checkpoint"] == 0
     assert taken <= sum(need.values()) <= 1.2 * taken
 
 
 def test_a_full_disk_is_told_with_the_need_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, wants = Job(concept="star", **SMALL), needs(make_method("scissorhands", scope="full"))
+    job, wants = Job(concept="star", **SMALL), make_method("scissorhands", scope="full").requirements
     assert "free" in enough_disk(tmp_path / "new" / "run", pipeline_path(), job, wants)
 
     class Little:
@@ -43,7 +42,7 @@ def test_a_full_disk_is_told_with_the_need_before_anything_is_made(tmp_path: Pat
 
 def test_what_is_there_already_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes on needs only what is missing."""
-    job, wants = Job(concept="star", **SMALL), needs(make_method("scissorhands", steps=1))
+    job, wants = Job(concept="star", **SMALL), make_method("scissorhands", steps=1).requirements
     whole = sum(disk_need(pipeline_path(), job, wants).values())
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_bytes(bytes(whole - 1000))

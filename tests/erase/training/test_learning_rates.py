@@ -31,7 +31,7 @@ def test_twice_as_wide_is_half_the_rate() -> None:
 
 def test_a_given_rate_is_what_is_given() -> None:
     for name in METHODS:
-        if hasattr(method := make_method(name), "learning_rate"):
+        if (method := make_method(name)).rate(matrices(1)) is not None:
             assert rate_of(replace(method, learning_rate=0.0123), matrices(5000)) == 0.0123
     assert rate_of(make_method("scissorhands", "paper"), matrices(5000)) == 1e-5
 

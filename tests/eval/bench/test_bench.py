@@ -264,7 +264,7 @@ COMMAND = ["bench", "--concepts", "star", "--forget-count", "4", "--retain-count
         (["--methods", ROWS[0], ROWS[0]], "two rows are named scissorhands:steps=4"),
         (["--methods", "scissorhands", "all"], "two rows are named scissorhands"),
         (["--methods", "scissorhands:steps=4,batch=2", "scissorhands:batch=2,steps=4"], "are the same method and options"),
-        (["--methods", "scissorhands:steps=4", "scissorhands:steps:4"], "no option=value"),
+        (["--methods", "scissorhands:steps=4", "scissorhands:steps:4"], "not an option=value"),
         (["--methods", "scissor"], "--methods 'scissor' is unknown; expected one of scissorhands"),
         (["--methods", "influence"], "is a method for classifiers"),
         (["--methods", "scissorhands:fraction=2"], "--fraction is 2.0"),

@@ -153,7 +153,7 @@ def test_rows_in_words() -> None:
     ("text", "words"),
     [
         ("esd", "--methods 'esd' is a method for text-to-image models, not for classifiers"),
-        ("salun:fraction", "'fraction' is no option=value"),
+        ("salun:fraction", "'fraction' is not an option=value"),
         ("salun:fraction=much", "fraction is 'much'; expected float"),
         ("scissorhands:projected=perhaps", "expected true or false"),
         ("salun:speed=3", "salun has no option 'speed'"),

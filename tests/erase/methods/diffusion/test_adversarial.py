@@ -8,7 +8,7 @@ from torch import nn
 from toys import same
 
 from erase.errors import InputError
-from erase.methods.diffusion.adversarial import SOUGHT, against_prompts, found_text, relapses, sought
+from erase.methods.diffusion.adversarial import SOUGHT, adversarial_batches, adversarial_loss, found_text, relearned
 from erase.repair import repair
 from erase.task import Task
 from erase.training.micro_batches import pieces
@@ -70,13 +70,13 @@ def test_what_is_found_denoises_the_concept_better_and_is_near():
 
 def test_marked_batches_are_forgotten_from_the_prompt_and_from_the_anchor_in_turn():
     network, batch = Reader(), batch_of([[[3.0]]], [[[1.0]]])
-    turns = [int(sought(lambda i: batch, 2)(i)[SOUGHT][0]) for i in range(8)]
+    turns = [int(adversarial_batches(lambda i: batch, 2)(i)[SOUGHT][0]) for i in range(8)]
     assert turns == [1, 0, 2, 0, 1, 0, 2, 0]
-    assert [int(sought(lambda i: batch_of([[[3.0]]]), 2)(i)[SOUGHT][0]) for i in range(4)] == [1, 0, 1, 0]
+    assert [int(adversarial_batches(lambda i: batch_of([[[3.0]]]), 2)(i)[SOUGHT][0]) for i in range(4)] == [1, 0, 1, 0]
     seen = []
-    hardened = against_prompts(lambda network, b: seen.append(b["text"].item()), squared, 4, 0.25)
+    hardened = adversarial_loss(lambda network, b: seen.append(b["text"].item()), squared, 4, 0.25)
     for i in range(3):
-        hardened(network, sought(lambda i: batch, 2)(i))
+        hardened(network, adversarial_batches(lambda i: batch, 2)(i))
     assert seen == pytest.approx([2.5, 3.0, 0.5])
 
 
@@ -84,14 +84,14 @@ def test_relearning_on_paper():
     """weight 2, text 1, target 4: relearning goes up by half the weight's length, to 3. There U = -(w - 4)² has slope 2, not 4."""
     network, batch = Reader(2.0), batch_of([[[1.0]]], target=4.0)
     task = task_of(network, batch)
-    moved = relapses(task, 2, steps=1, shift=0.5)
+    moved = relearned(task, 2, steps=1, shift=0.5)
     slopes = []
     for i in range(2):
         with moved(i, 1):
             slopes.append(torch.autograd.grad(task.unlearn(network, batch), network.weight)[0].item())
         assert network.weight.item() == 2.0
     assert slopes == pytest.approx([2.0, 4.0])
-    with pytest.raises(InputError, match="unlearns in text-to-image models"), relapses(task_of(network, {"x": batch["text"]}), 1)(0, 1):
+    with pytest.raises(InputError, match="unlearns in text-to-image models"), relearned(task_of(network, {"x": batch["text"]}), 1, 1)(0, 1):
         pass
     with pytest.raises(KeyError), moved(0, 1):
         raise KeyError
@@ -111,7 +111,7 @@ def test_every_weight_moves_alike_and_relearning_goes_further_from_batch_to_batc
     task = Task(
         network, lambda i: {**batch, "noisy": torch.arange(4.0)[:, None]}, lambda i: batch, steep, steep, {"weight": network.weight}
     )
-    moved = relapses(task, 2, steps=3, shift=0.1)
+    moved = relearned(task, 2, steps=3, shift=0.1)
     far = []
     for i in range(10):
         with moved(i, 4):
@@ -128,7 +128,7 @@ def test_a_step_takes_the_forgetting_gradient_there_and_the_retain_gradient_here
     forget, retain = batch_of([[[1.0]]], target=4.0), batch_of([[[1.0]]], target=2.0)  # nothing to repair: g_r is 0
     network = Reader(2.0)
     task = task_of(network, forget, retain=retain)
-    list(repair(task, 1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0), moved=relapses(task, 1, steps=1, shift=0.5)))
+    list(repair(task, 1, optimizer=OptimizerConfig("sgd", 0.1, momentum=0.0), moved=relearned(task, 1, steps=1, shift=0.5)))
     assert network.weight.item() == pytest.approx(2.0 - 0.1 * 2.0)
 
 
@@ -138,17 +138,17 @@ def test_a_run_that_stopped_goes_on_to_the_same_bits():
         network = Reader(2.0)
         batches = [batch_of(torch.randn(4, 2, 3).tolist(), torch.randn(4, 2, 3).tolist(), 1.0) for _ in range(9)]
         task = task_of(network, batches[0])
-        task.forget = sought(lambda i: batches[i % 9], 2)
+        task.forget = adversarial_batches(lambda i: batches[i % 9], 2)
         return task
 
     def run(task, resume=None):
-        unlearn = against_prompts(lambda n, b: -0.1 * squared(n, b), squared)
+        unlearn = adversarial_loss(lambda n, b: -0.1 * squared(n, b), squared, 3)
         return repair(
             replace(task, unlearn=unlearn),
             8,
             optimizer=OptimizerConfig(learning_rate=0.05),
             forget_weight=0.5,
-            moved=relapses(task, 3),
+            moved=relearned(task, 3, 5),
             resume=resume,
         )
 

@@ -5,7 +5,7 @@ import torch
 
 from erase.errors import InputError
 from erase.methods.diffusion.layer_selection import best_layers, candidates, in_modules, layer_scores, spare
-from erase.methods.requirements import shares
+from erase.methods.requirements import timestep_range
 
 FORGET = {"a": torch.tensor([4.0, 1.0, 0.5]), "b": torch.tensor([[2.0]])}
 RETAIN = {"a": torch.tensor([1.0, 3.0, 0.5]), "b": torch.tensor([[3.5]])}
@@ -56,8 +56,8 @@ def test_layer_scores_on_paper():
 
 
 def test_shares_of_the_schedule():
-    assert [shares(text) for text in ("0-1", "0-0.85", " .2 - 0.8")] == [(0.0, 1.0), (0.0, 0.85), (0.2, 0.8)]
+    assert [timestep_range(text) for text in ("0-1", "0-0.85", " .2 - 0.8")] == [(0.0, 1.0), (0.0, 0.85), (0.2, 0.8)]
     for text in ("", "1", "0-2", "0.5-0.5", "a-b", "-1-0.5", "0-1-1", "nan-1", "0-inf"):
         with pytest.raises(InputError, match="expected LOW-HIGH with 0 <= LOW < HIGH <= 1") as caught:
-            shares(text)
+            timestep_range(text)
         assert "\n" not in str(caught.value)

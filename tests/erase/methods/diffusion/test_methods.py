@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, fields, replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,11 @@ from erase.diffusion.latents import ImageLatents, Latents
 from erase.diffusion.memory import SLACK, Question, plan
 from erase.errors import InputError
 from erase.images import read_images
-from erase.methods import METHODS, make_method
+from erase.methods import METHODS, DiffusionMethod, Requirements, make_method
 from erase.methods.diffusion.erasediff import constrained, gained, scrambled
 from erase.methods.diffusion.esd import turned
 from erase.methods.diffusion.munba import bargained
 from erase.methods.diffusion.uce import UCE, shared
-from erase.methods.requirements import needs
 from erase.pipeline import Job, erase_concept
 from erase.pipeline.disk import disk_need
 from erase.pipeline.estimate import estimate
@@ -71,12 +70,12 @@ def runs(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 def test_it_finishes_and_changes_weights_in_its_scope_and_no_others(name: str, runs: dict[str, Path], tiny_pipeline: Path) -> None:
     before = load_file(tiny_pipeline / "unet" / "diffusion_pytorch_model.safetensors")
     after = erased(runs[name])
-    inside = set(in_scope(StableDiffusion(tiny_pipeline).unet(), needs(make_method(name)).scope))
+    inside = set(in_scope(StableDiffusion(tiny_pipeline).unet(), make_method(name).requirements.scope))
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed
     assert changed <= inside
     run = Run.read(runs[name])
-    assert [line["step"] for line in run.steps()] == list(range(1, needs(make_method(name, **short(name))).steps + 1))
+    assert [line["step"] for line in run.steps()] == list(range(1, make_method(name, **short(name)).requirements.steps + 1))
     assert all(map(run.done, ("images", "before", "latents", "erase", "export", "after")))
 
 
@@ -94,22 +93,22 @@ def test_a_snapshot_goes_on_to_the_same_bits_and_a_second_run_is_the_same(name: 
     method = make_method(name, **short(name))
 
     def fresh() -> Task:
-        told = dict.fromkeys(needs(method).predictions, 4)
+        told = dict.fromkeys(method.requirements.predictions, 4)
         anchored = told.pop("anchor", 0)
-        relabelled = needs(method).unlearn == "random"
-        return tiny_task(tiny_pipeline, needs(method).scope, anchored=anchored, predicted=told, relabelled=relabelled)
+        relabelled = method.requirements.unlearn == "random"
+        return tiny_task(tiny_pipeline, method.requirements.scope, anchored=anchored, predicted=told, relabelled=relabelled)
 
     ends = []
     for stops in (False, False, True):
         task, half = fresh(), None
         for step in method(task):
-            if stops and step.step == max(1, needs(method).steps // 2):
+            if stops and step.step == max(1, method.requirements.steps // 2):
                 half = step.snapshot()
                 break
         if half is not None:
             task = fresh()
             rest = [step.step for step in method(task, half)]
-            assert rest == list(range(int(half["step"]) + 1, needs(method).steps + 1))
+            assert rest == list(range(int(half["step"]) + 1, method.requirements.steps + 1))
         ends.append(copied(task.network))
     assert same(ends[0], ends[1])
     assert same(ends[0], ends[2])
@@ -118,9 +117,9 @@ def test_a_snapshot_goes_on_to_the_same_bits_and_a_second_run_is_the_same(name: 
 
 @pytest.mark.parametrize("name", OURS)
 def test_only_the_pictures_that_a_method_looks_at_are_drawn(name: str, runs: dict[str, Path]) -> None:
-    wants = needs(make_method(name, **short(name)))
+    wants = make_method(name, **short(name)).requirements
     there = {folder for folder in ("forget", "retain", "anchor") if (runs[name] / "images" / folder).exists()}
-    assert there == {*wants.pictures, *(["anchor"] if wants.anchor_pictures else [])}
+    assert there == {*wants.images, *(["anchor"] if wants.anchor_images else [])}
     assert {"concept_ablation": {"anchor"}, "uce": set(), "esd": {"forget"}, "fine_tune": {"retain"}}.get(name, there) == there
 
 
@@ -132,16 +131,16 @@ def test_the_papers_values_are_a_preset(name: str, preset: str) -> None:
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_option_has_the_name_of_one_of_the_jobs(name: str) -> None:
-    assert not {item.name for item in fields(METHODS[name])} & {item.name for item in fields(Job)}  # type: ignore[arg-type]
+    assert not {item.name for item in fields(METHODS[name])} & {item.name for item in fields(Job)}
 
 
 @pytest.mark.parametrize("name", ["esd", "uce", "erasediff"])
 def test_what_it_costs_is_known_before(name: str, tiny_pipeline: Path, tmp_path: Path) -> None:
     found = estimate(job(tiny_pipeline, tmp_path / "run", method=name), short(name))
     assert found["memory_bytes"] > 0
-    plain = disk_need(tiny_pipeline, job(tiny_pipeline, tmp_path / "run"), needs(make_method("scissorhands", steps=4)))
+    plain = disk_need(tiny_pipeline, job(tiny_pipeline, tmp_path / "run"), make_method("scissorhands", steps=4).requirements)
     pictures = {"esd": (4 + 10) / (4 + 6 + 4 + 10), "uce": 10 / (4 + 6 + 4 + 10), "erasediff": (4 + 6 + 10) / (4 + 6 + 4 + 10)}[name]
-    wants = needs(make_method(name, **short(name)))
+    wants = make_method(name, **short(name)).requirements
     mine = disk_need(tiny_pipeline, job(tiny_pipeline, tmp_path / "run"), wants)
     assert 0.8 * pictures < mine["pictures"] / plain["pictures"] < 1.2 * pictures + 0.3
     assert sum(mine.values()) == found["disk_bytes"]
@@ -285,7 +284,7 @@ def test_salun_with_all_weights_and_a_random_prompt_is_random_label(tiny_pipelin
     ends = []
     for name, values in (("salun", {"fraction": 1.0, "unlearn": "random"}), ("random_label", {})):
         method = make_method(name, **values, scope="cross-attention", steps=2, batch=2, forget_weight=1.5, learning_rate=1e-3)
-        task = tiny_task(tiny_pipeline, "cross-attention", anchored=10, relabelled=needs(method).unlearn == "random")
+        task = tiny_task(tiny_pipeline, "cross-attention", anchored=10, relabelled=method.requirements.unlearn == "random")
         list(method(task))
         ends.append(copied(task.network))
     assert same(*ends)
@@ -402,7 +401,7 @@ def test_uce_refuses_what_it_cannot_edit(tiny_pipeline: Path) -> None:
     with pytest.raises(InputError, match="give --anchor WORD or --unlearn empty"):
         list(UCE()(bare))
     wide = tiny_task(tiny_pipeline, "self-attention")
-    with pytest.raises(InputError, match=r"read 16 numbers a word; .*attn1"):
+    with pytest.raises(InputError, match=r"read embeddings of width 16; .*attn1"):
         list(UCE()(wide))
 
 
@@ -593,9 +592,9 @@ def test_retraining_says_what_is_missing_and_how_to_make_it(tiny_pipeline: Path,
         assert not (tmp_path / name).exists()
     assert f"erase.demo.shapes.train --without circle --base {pipeline_path().parent} --output DIR" in said["none"]
     assert "out of reach" in said["real"]
-    assert "no is not there" in said["gone"]
+    assert "no does not exist" in said["gone"]
     assert "was trained without 'star', not without 'ring'" in said["other"]
-    with pytest.raises(InputError, match="no change to a network"):
+    with pytest.raises(InputError, match="not an edit of a network"):
         make_method("retrain")(one_weight())
 
 
@@ -631,10 +630,10 @@ def test_a_method_for_another_task_says_which_this_is(method: str, said: str, ti
 @pytest.mark.parametrize(
     ("method", "given", "said"),
     [
-        ("esd", {"anchor": "ring"}, "--anchor 'ring' has no part in esd"),
-        ("random_label", {"anchor": "ring"}, "--anchor 'ring' has no part in forgetting by random"),
-        ("esd", {"retain_images": "pictures"}, "--retain-images has no part in esd, which looks at no pictures to retain; leave it out"),
-        ("uce", {"forget_images": "pictures"}, "--forget-images has no part in uce"),
+        ("esd", {"anchor": "ring"}, "--anchor 'ring' has no effect with --method esd; leave it out"),
+        ("random_label", {"anchor": "ring"}, "--anchor 'ring' has no effect with --method random_label; leave it out"),
+        ("esd", {"retain_images": "pictures"}, "--retain-images has no effect with --method esd, which uses no retain images"),
+        ("uce", {"forget_images": "pictures"}, "--forget-images has no effect with --method uce"),
     ],
 )
 def test_an_option_of_the_job_that_would_do_nothing_is_refused(
@@ -656,28 +655,42 @@ def test_a_concepts_recommendation_reaches_methods_that_have_such_an_option(tiny
 # --- the contract -----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Plain:
-    """As little as a method can be."""
-
-    presets = {"balanced": {}}  # noqa: RUF012
-
-    def __call__(self, task: Task, resume: Any = None) -> Any:
-        yield from ()
-
-
-def test_a_method_that_says_nothing_gets_the_plain_defaults() -> None:
-    wants = needs(Plain())
-    assert (wants.scope, wants.batch, wants.pictures, wants.predictions, wants.anchor) == ("full", 16, ("forget", "retain"), (), False)
-    assert needs(make_method("scissorhands")).predictions == ("anchor",)
-    assert needs(make_method("scissorhands", "paper")).predictions == ()
+def test_a_method_without_requirements_gets_the_plain_defaults() -> None:
+    required = DiffusionMethod().requirements
+    assert required == Requirements()
+    assert (required.scope, required.batch, required.images, required.predictions) == ("full", 16, ("forget", "retain"), ())
+    assert not required.anchor
+    assert make_method("scissorhands").requirements.predictions == ("anchor",)
+    assert make_method("scissorhands", "paper").requirements.predictions == ()
 
 
-@pytest.mark.parametrize(("name", "value"), [("pictures", ("forgotten",)), ("predictions", ("target",))])
-def test_a_method_that_wants_what_there_is_not_is_told(name: str, value: Any) -> None:
-    class Odd(Plain):
-        pass
+def test_a_misspelt_requirement_is_an_error_and_none_can_be_changed() -> None:
+    with pytest.raises(TypeError, match="retain_captons"):
+        Requirements(retain_captons=1)  # type: ignore[call-arg]
+    with pytest.raises(FrozenInstanceError):
+        Requirements().scope = "head"  # type: ignore[misc]
 
-    setattr(Odd, name, value)
-    with pytest.raises(InputError, match=f"the method Odd wants {name} '{value[0]}'; there are"):
-        needs(Odd())
+
+@pytest.mark.parametrize(("name", "value"), [("images", ("forgotten",)), ("predictions", ("target",))])
+def test_a_requirement_that_no_job_can_provide_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"name '{value[0]}' among its {name}; expected some of"):
+        Requirements(**{name: value})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_requirements_are_those_of_the_options(name: str) -> None:
+    """Every option that has the name of a requirement is passed on, so that none is forgotten."""
+    method = make_method(name)
+    options = {item.name: getattr(method, item.name) for item in fields(method)}
+    required = {item.name: getattr(method.requirements, item.name) for item in fields(Requirements)}
+    assert {key: required[key] for key in options.keys() & required.keys()} == {
+        key: options[key] for key in options.keys() & required.keys()
+    }
+
+
+def test_the_rate_in_the_record_is_that_of_methods_that_have_one() -> None:
+    weights = {"w": torch.zeros(4, 4)}
+    assert make_method("munba").rate(weights) == 4e-4
+    assert make_method("munba", learning_rate=0.25).rate(weights) == 0.25
+    assert make_method("uce").rate(weights) is None
+    assert make_method("retrain").rate(weights) is None

@@ -164,8 +164,8 @@ def test_values_come_on_top_of_the_preset() -> None:
         ("scissorhands", "balanced", {"forget_timesteps": "0.9-0.1"}, "--forget-timesteps is '0.9-0.1'; expected LOW-HIGH"),
         ("scissorhands", "balanced", {"forget_timesteps": "nan-1"}, "--forget-timesteps is 'nan-1'; expected LOW-HIGH"),
         ("scissorhands", "balanced", {"two_sided": True, "project_update": True}, "give one of the two"),
-        ("scissorhands", "reference", {"two_sided": True}, "--two-sided is a way to project, and --no-projected is given"),
-        ("scissorhands", "reference", {"per_layer": True}, "--per-layer is a way to project, and --no-projected is given"),
+        ("scissorhands", "reference", {"two_sided": True}, "--two-sided is a kind of projection, but --no-projected is given"),
+        ("scissorhands", "reference", {"per_layer": True}, "--per-layer is a kind of projection, but --no-projected is given"),
         ("scissorhands", "balanced", {"unlearn": "descent"}, "--unlearn is 'descent'; expected one of anchor, ascent"),
         ("scissorhands", "balanced", {"optimizer": "lion"}, "--optimizer is 'lion'; expected one of adam, adamw, adafactor, sgd"),
     ],
@@ -459,5 +459,5 @@ def test_the_retain_set_is_scored_by_the_data_also_where_repair_imitates(tiny_pi
 
 
 def test_there_is_no_guard_without_something_held_out() -> None:
-    with pytest.raises(InputError, match="--guard and --gone look at held-out pictures, and this task holds none out"):
+    with pytest.raises(InputError, match="--guard and --gone evaluate held-out images, and this task holds none out"):
         next(Scissorhands(scope="full", guard=0.1, steps=1)(classification_task()))
