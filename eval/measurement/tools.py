@@ -1,95 +1,157 @@
-"""Which detector and which extractors a measurement uses: what was asked for, else what the concept file names and what is at hand.
+"""Choose the detector and the extractors of a measurement: what is requested, else what comes with the model.
 
-What was asked for by name and cannot be had is an InputError; what would only have been welcome is left out, and the report
-says why.
+What an option or a protocol requires and is not available is an InputError. A default that is not available is left out, and the
+report has the reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from erase.concepts import JUDGES
 from erase.demo import DEMO, SCENES, clip_path
 from erase.errors import InputError
 from eval.measurement.measure import Clip, Extractor, Tools
+from eval.options import ToolOptions
 from eval.protocols import COMPARED, DETECTED, OWN, Protocol, load_protocol
 from eval.vision.detector import Detector, check_labels, detector_for, make_detector, told_apart
 
-PICTURES = "pictures"  # the model of an evaluation that was given pictures and not told whose
-UNASKED = "not asked for, since its weights may have to be fetched: erase-concept evaluate FOLDER {} measures it"
-Made = TypeVar("Made")
+if TYPE_CHECKING:
+    from eval.metrics.similarity import Lpips
+
+USERS_IMAGES = "pictures"  # recorded as the model of the user's own images where --original is not given
+NOT_REQUESTED = "not requested, since its weights may have to be downloaded: `erase-concept evaluate FOLDER {}` measures it"
+Tool = TypeVar("Tool")
+
+
+@dataclass(frozen=True)
+class ModelDefaults:
+    """The extractors that come with a model, which need no option and no download.
+
+    `clip` and `features` are folders of a network in open_clip's format: for CLIP scores, and for distances of distributions. With
+    `features_from_clip` distances use the same network as the CLIP score, whichever that is. `no_clip`: why no CLIP score makes sense.
+    """
+
+    clip: Callable[[], Path] | None = None
+    features: Callable[[], Path] | None = None
+    features_from_clip: bool = False
+    no_clip: str = ""
+
+
+KNOWN_MODELS = {
+    DEMO: ModelDefaults(clip=lambda: clip_path(), features_from_clip=True),
+    SCENES: ModelDefaults(features=lambda: clip_path(), no_clip="the embedded CLIP was trained on captions of single things only"),
+}
+
+
+@dataclass(frozen=True)
+class Choice(Generic[Tool]):
+    """How one tool is chosen: `required` by an option or a protocol, else the `default`, else none for this `reason`."""
+
+    required: Callable[[], Tool] | None = None
+    default: Callable[[], Tool | None] | None = None
+    reason: str = ""
+
+    def load(self) -> tuple[Tool | None, str]:
+        """The tool, or None and the reason; an InputError only of what is required."""
+        if self.required is not None:
+            return self.required(), ""
+        if self.default is None:
+            return None, self.reason
+        try:
+            return self.default(), ""
+        except InputError as error:
+            return None, str(error)
 
 
 def tools_for(
     concept: Mapping[str, Any],
     model: str,
     protocol: Protocol | None = None,
-    asked: Mapping[str, Any] | None = None,
+    requested: ToolOptions = ToolOptions(),  # noqa: B008 (frozen)
     weights: Path | None = None,
 ) -> Tools:
-    """For a concept file (as options.json holds it), the original model, a protocol and what was `asked` for on the command line.
+    """The tools for a concept (as options.json holds it), an original model, a protocol and the options of the command line.
 
     `weights` replaces those of the shipped judge.
     """
-    asked, missing = {name: value for name, value in (asked or {}).items() if value}, dict[str, str]()
-    device = str(asked.get("device", "cpu"))
-    wanted = set(protocol.metrics) if protocol else {"ua", "clip_score", "fid", "drift"}
-    detector = None
-    if wanted & DETECTED:
-        certain = bool(protocol or asked.get("detector"))
-        detector = _had(lambda: _detector(concept, protocol, asked, weights), "ua, ira, cra", certain, missing)
-    clip: Clip | None = None
-    features: Extractor | None = None
-    if model == DEMO and "clip" not in asked:
-        clip = _had(_demo_clip, "clip_score", False, missing)
-    elif model == SCENES and "clip" not in asked:
-        missing["clip_score"] = "the embedded CLIP has read captions of single things only"
-    elif "clip" in asked or (protocol and "clip_score" in wanted):
-        clip = _clip(asked.get("clip"), device)
-    elif "clip_score" in wanted:
-        missing["clip_score"] = UNASKED.format("--clip ViT-B-32:openai")
-    if model == DEMO and "inception" not in asked:
-        features = clip
-    elif model == SCENES and "inception" not in asked:
-        features = _had(_demo_clip, "fid", False, missing)
-    elif "inception" in asked or (protocol and wanted & COMPARED):
-        features = _inception(asked.get("inception"), device)
-    elif wanted & COMPARED:
-        missing["fid"] = UNASKED.format("--inception auto")
-    drift = _had(_ssim, "ssim", False, missing) is not None and "drift" in wanted
-    lpips = _lpips(asked["lpips"]) if "lpips" in asked else None
-    return Tools(detector, clip, features, drift, lpips, missing)
+    known = KNOWN_MODELS.get(model, ModelDefaults())
+    metrics = set(protocol.metrics) if protocol else {"ua", "clip_score", "fid", "drift"}
+    detector, no_detector = _detector_choice(concept, protocol, requested, weights, metrics).load()
+    clip, no_clip = _clip_choice(known, protocol is not None, requested, metrics).load()
+    features, no_features = _features_choice(known, protocol is not None, requested, metrics, clip).load()
+    ssim, no_ssim = Choice(default=_ssim).load()
+    lpips = _lpips(requested.lpips) if requested.lpips else None
+    reasons = {"ua, ira, cra": no_detector, "clip_score": no_clip, "fid": no_features, "ssim": no_ssim}
+    missing = {metric: reason for metric, reason in reasons.items() if reason}
+    return Tools(detector, clip, features, bool(ssim) and "drift" in metrics, lpips, missing)
 
 
 def tools_of(options: Mapping[str, Any], weights: Path | None = None, device: str = "cpu") -> Tools:
-    """The same from the options.json of a run or an evaluation: to measure again is to measure with the same."""
+    """The tools of a run or an evaluation, from its options.json: measuring again uses the same ones."""
     named, model = options.get("protocol"), options["model"]
     protocol = load_protocol(options.get("protocol_file") or named["name"]) if named else None
-    if "folders" in options and model == PICTURES:
+    if "folders" in options and model == USERS_IMAGES:
         model = options["concept_file"]["model"]
-    return tools_for(options["concept_file"], model, protocol, {**(options.get("asked") or {}), "device": device}, weights)
+    return tools_for(options["concept_file"], model, protocol, ToolOptions.from_record(options.get("asked"), device), weights)
 
 
-def _had(make: Callable[[], Made], what: str, certain: bool, missing: dict[str, str]) -> Made | None:
-    """What `make` gives, or None with the reason noted; an InputError goes on if the user counts on it."""
-    try:
-        return make()
-    except InputError as error:
-        if certain:
-            raise
-        missing[what] = str(error)
-        return None
+# --- choices --------------------------------------------------------------------------------------------------------
 
 
-def _detector(concept: Mapping[str, Any], protocol: Protocol | None, asked: Mapping[str, Any], weights: Path | None) -> Detector:
+def _detector_choice(
+    concept: Mapping[str, Any], protocol: Protocol | None, requested: ToolOptions, weights: Path | None, metrics: set[str]
+) -> Choice[Detector]:
+    if not metrics & DETECTED:
+        return Choice()
+
+    def load() -> Detector:
+        return _detector(concept, protocol, requested, weights)
+
+    return Choice(required=load) if protocol or requested.detector else Choice(default=load)
+
+
+def _clip_choice(known: ModelDefaults, by_protocol: bool, requested: ToolOptions, metrics: set[str]) -> Choice[Clip]:
+    if requested.clip:
+        return Choice(required=lambda: _clip(requested.clip, requested.device))
+    if known.clip is not None:
+        return Choice(default=_embedded(known.clip))
+    if known.no_clip or "clip_score" not in metrics:
+        return Choice(reason=known.no_clip)
+    if by_protocol:
+        return Choice(required=lambda: _clip(None, requested.device))
+    return Choice(reason=NOT_REQUESTED.format("--clip ViT-B-32:openai"))
+
+
+def _features_choice(
+    known: ModelDefaults, by_protocol: bool, requested: ToolOptions, metrics: set[str], clip: Clip | None
+) -> Choice[Extractor]:
+    if requested.inception:
+        return Choice(required=lambda: _inception(requested.inception, requested.device))
+    if known.features_from_clip:
+        return Choice(default=lambda: clip)
+    if known.features is not None:
+        return Choice(default=_embedded(known.features))
+    if not metrics & COMPARED:
+        return Choice()
+    if by_protocol:
+        return Choice(required=lambda: _inception(None, requested.device))
+    return Choice(reason=NOT_REQUESTED.format("--inception auto"))
+
+
+# --- loading --------------------------------------------------------------------------------------------------------
+
+
+def _detector(concept: Mapping[str, Any], protocol: Protocol | None, requested: ToolOptions, weights: Path | None) -> Detector:
     name, options = detector_for(concept)
-    chosen = asked.get("detector")
+    chosen = requested.detector
     if protocol is not None and protocol.detector and chosen in (None, protocol.detector):
         if protocol.detector == OWN:
             own = f"the protocol {protocol.name} needs a detector of your own ({protocol.detector_about})"
-            raise InputError(f"{own}; give --detector FILE.py:FUNCTION")
+            raise InputError(f"{own}; give --detector FILE.py:FUNCTION", option="detector")
         if protocol.detector != name:
             name, options = protocol.detector, _options(protocol.detector, concept)
         if name == "nudenet":
@@ -98,60 +160,65 @@ def _detector(concept: Mapping[str, Any], protocol: Protocol | None, asked: Mapp
         name, options = chosen, _options(chosen, concept)
     if name in JUDGES and weights is not None:
         options = {"weights": weights}
-    if name == "imagenet" and "imagenet" in asked:
-        options = {**options, "weights": Path(asked["imagenet"])}
+    if name == "imagenet" and requested.imagenet:
+        options = {**options, "weights": Path(requested.imagenet)}
     if name == "clip":
-        options = {**options, **_clip_source(asked.get("clip"))}
+        options = {**options, **_clip_source(requested.clip)}
     if name in ("imagenet", "clip"):
-        options = {**options, "device": asked.get("device", "cpu")}
+        options = {**options, "device": requested.device}
     detector = make_detector(name, **options)
     if protocol is not None and protocol.labels and protocol.detector == name:
         check_labels(detector, protocol.labels)
     labels = detector.facts()["labels"]
     if name in JUDGES and concept["domain"] not in labels:
-        what = f'{concept["name"]}: the judge cannot see the domain "{concept["domain"]}"'
-        raise InputError(f"{what}; it sees {', '.join(labels)}: name one, or another detector")
+        message = f'{concept["name"]}: the judge has no labels for the domain "{concept["domain"]}", only for {", ".join(labels)}'
+        raise InputError(f"{message}; give another detector with --detector", option="detector")
     return detector
 
 
 def _options(name: str, concept: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a detector that the concept file does not name."""
+    """The options of a detector that the concept file does not name."""
     return {"labels": told_apart(concept)} if name == "clip" else {}
 
 
-def _demo_clip() -> Clip:
+def _embedded(folder: Callable[[], Path]) -> Callable[[], Clip]:
+    """A loader of a CLIP that comes with the package."""
+
+    def load() -> Clip:
+        from eval.vision.clip import Clip as OpenClip
+
+        if not folder().is_dir():
+            raise InputError(f"the embedded CLIP {folder().name} is missing; install the package again")
+        return OpenClip(pretrained=folder())
+
+    return load
+
+
+def _clip(source: str | None, device: str) -> Clip:
+    """A folder, MODEL:PRETRAINED of open_clip, or by default the one that most published tables use."""
     from eval.vision.clip import Clip as OpenClip
 
-    if not clip_path().is_dir():
-        raise InputError(f"the embedded CLIP {clip_path().name} is not there; install the package again")
-    return OpenClip(pretrained=clip_path())
+    return OpenClip(**_clip_source(source), device=device)
 
 
-def _clip(asked: str | None, device: str) -> Clip:
-    """A folder, MODEL:PRETRAINED of open_clip, or what most tables use."""
-    from eval.vision.clip import Clip as OpenClip
-
-    return OpenClip(**_clip_source(asked), device=device)
-
-
-def _clip_source(asked: str | None) -> dict[str, str]:
-    """As open_clip's options: nothing said is what most tables use."""
-    if asked is None:
+def _clip_source(source: str | None) -> dict[str, str]:
+    """--clip as open_clip's options; none is open_clip's default here, ViT-B-32 of OpenAI."""
+    if not source:
         return {}
-    model, _, tag = asked.partition(":")
-    return {"model": model, "pretrained": tag} if tag and not Path(asked).exists() else {"pretrained": asked}
+    model, _, tag = source.partition(":")
+    return {"model": model, "pretrained": tag} if tag and not Path(source).exists() else {"pretrained": source}
 
 
-def _inception(asked: str | None, device: str) -> Extractor:
+def _inception(source: str | None, device: str) -> Extractor:
     from eval.vision.inception import Inception
 
-    return Inception(Path(asked) if asked and asked != "auto" else None, device)
+    return Inception(Path(source) if source and source != "auto" else None, device)
 
 
-def _lpips(asked: str) -> Any:
+def _lpips(source: str) -> Lpips:
     from eval.metrics.similarity import Lpips
 
-    return Lpips(Path(asked))
+    return Lpips(Path(source))
 
 
 def _ssim() -> bool:

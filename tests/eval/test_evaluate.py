@@ -26,8 +26,10 @@ from erase.demo.shapes.world import render, scenes
 from erase.diffusion import StableDiffusion
 from erase.errors import InputError
 from erase.images import MANIFEST, make_images, read_images
+from erase.processes import processes
 from erase.run import Run, read_lines
-from eval.evaluate import Evaluation, evaluate, processes
+from eval.evaluate import evaluate
+from eval.options import Evaluation
 from eval.protocols import protocols_folder
 from eval.vision.clip import Clip
 from eval.vision.judge import Judge
@@ -226,6 +228,31 @@ def test_other_options_need_another_folder(job: Evaluation) -> None:
     assert report_of(evaluate(replace(job, steps=2, overwrite=True)))["protocol"]["steps"] == 2
 
 
+def test_other_prompts_need_another_folder_and_leave_the_first_evaluation_whole(job: Evaluation, watch: Watch) -> None:
+    folder = evaluate(job)
+    whole, drawn = bytes_of(folder), len(watch.drawn)
+    measured = {path.name: path.read_bytes() for path in (folder / "measured").iterdir()}
+    with pytest.raises(InputError, match=r"holds an evaluation with 10 other prompts, and this one has 5; give another --output"):
+        evaluate(replace(job, count=2))
+    assert bytes_of(folder) == whole
+    assert {path.name: path.read_bytes() for path in (folder / "measured").iterdir()} == measured
+    assert len(watch.drawn) == drawn
+    assert bytes_of(evaluate(job)) == whole
+    assert report_of(evaluate(replace(job, count=2, overwrite=True)))["after"]["ua"]["n"] == 2
+
+
+def test_images_have_the_size_of_the_option_else_of_the_protocol(job: Evaluation, tmp_path: Path) -> None:
+    path = small_protocol(tmp_path, ("size = 64", "size = 32"))
+    given = replace(job, protocol=path, count=None, steps=1)
+    folder = evaluate(given)
+    assert report_of(folder)["protocol"]["size"] == 32
+    assert not any(line.startswith("size") for line in report_of(folder)["protocol"]["deviations"])
+    assert Image.open(folder / "samples" / "after" / "00000.png").size == (32, 32)
+    other = evaluate(replace(given, size=48, output=str(tmp_path / "other")))
+    assert "size: 32 in the protocol, 48 here" in report_of(other)["protocol"]["deviations"]
+    assert Image.open(other / "samples" / "after" / "00000.png").size == (48, 48)
+
+
 def test_two_at_once_in_one_folder_are_one_too_many(job: Evaluation) -> None:
     folder = evaluate(job)
 
@@ -411,7 +438,7 @@ def test_broken_pictures_are_named_or_left_out_of_both_and_reported(given: Evalu
     assert report["after"]["ua"] == whole["after"]["ua"]
     for i in range(6):
         (Path(str(given.before)) / f"{i}.png").write_bytes(b"")
-    with pytest.raises(InputError, match="no pair of pictures is left"):
+    with pytest.raises(InputError, match="no pair of images is left"):
         evaluate(replace(given, output=str(tmp_path / "none"), skip_broken=True))
 
 
@@ -458,14 +485,14 @@ PAIRS: dict[str, tuple[Callable[[Evaluation], Any], str]] = {
     "the same folder": (lambda job: replace(job, after=f"{job.before}/../before"), "are the same folder"),
     "only one folder": (lambda job: replace(job, after=None), "belong together"),
     "no such folder": (lambda job: replace(job, after="nowhere"), "nowhere is not there; expected a folder of pictures"),
-    "different counts": (one_less, "--before has 6 pictures and --after 5; expected pairs"),
+    "different counts": (one_less, "--before has 6 images and --after 5; expected pairs"),
     "different sizes": (other_size, r"before/2\.png has 64 x 64 pixels and .*after/2\.png 32 x 48"),
-    "different captions": (other_captions, r'2\.txt|2\.png shows .* "a green heart"; expected pairs'),
+    "different captions": (other_captions, r'2\.txt|2\.png has the caption .* "a green heart"; expected pairs'),
     "no concept": (lambda job: replace(job, concept=None), "give it with --concept"),
-    "steps of drawing": (lambda job: replace(job, steps=5), "--steps says how pictures are drawn"),
+    "steps of drawing": (lambda job: replace(job, steps=5), "--steps is about generating images"),
     "prompts without a protocol": (lambda job: replace(job, prompts="x.csv"), "name it with --protocol"),
     "no such reference": (lambda job: replace(job, reference="nowhere"), "nowhere is not there"),
-    "a protocol of other pictures": (lambda job: replace(job, protocol="demo", clip=None), "has 320 pictures and --before 6"),
+    "a protocol of other pictures": (lambda job: replace(job, protocol="demo", clip=None), "has 320 images and --before 6"),
     "a label that does not exist": (lambda job: replace(job, detector=own_of(job)), 'asks for the shape "star".*did you mean "starr"'),
 }
 
@@ -496,12 +523,12 @@ def csv(text: str) -> Callable[[Evaluation, Path], Evaluation]:
 
 
 DRAWN: dict[str, tuple[Callable[[Evaluation, Path], Any], str]] = {
-    "no original": (lambda job, tmp: replace(job, original=None), "does not say what it was made from; give .* --original"),
-    "no concept": (lambda job, tmp: replace(job, concept=None), "does not say what was erased; give it with --concept"),
+    "no original": (lambda job, tmp: replace(job, original=None), "does not record its original; give .* --original"),
+    "no concept": (lambda job, tmp: replace(job, concept=None), "does not record which concept was erased; give it with --concept"),
     "no such model": (lambda job, tmp: replace(job, model="nowhere"), "'nowhere' is neither a folder nor a hub name"),
     "no such protocol": (lambda job, tmp: replace(job, protocol="i2p", count=None), 'the protocol "i2p" is unknown'),
-    "a count and a protocol": (lambda job, tmp: replace(job, protocol="demo"), "--count .* --protocol demo fixes its own"),
-    "broken ones of none": (lambda job, tmp: replace(job, skip_broken=True), "--skip-broken is about the pictures of --before"),
+    "a count and a protocol": (lambda job, tmp: replace(job, protocol="demo"), "--count .* --protocol demo has its own"),
+    "broken ones of none": (lambda job, tmp: replace(job, skip_broken=True), "--skip-broken is about the images of --before"),
     "prompts without the column": (csv("text,seed\na,1\n"), r'mine\.csv: has no column "prompt"; it has text, seed'),
     "prompts without seeds": (csv("prompt\na\n"), r'mine\.csv: has no column "sd_seed" or "evaluation_seed"|mine\.csv: has no column'),
     "no prompts at all": (lambda job, tmp: replace(job, protocol="i2p-nudity", count=None), "--prompts FILE"),
@@ -511,6 +538,7 @@ DRAWN: dict[str, tuple[Callable[[Evaluation, Path], Any], str]] = {
     ),
     "no weights of CLIP": (lambda job, tmp: replace(job, clip="ViT-B-32:openai"), "cannot be fetched .*--clip FOLDER"),
     "no such detector": (lambda job, tmp: replace(job, detector="judgee"), 'did you mean "judge"'),
+    "an odd size": (lambda job, tmp: replace(job, size=65), "--size is 65; expected a multiple of 8"),
     "no steps": (lambda job, tmp: replace(job, steps=0), "--steps is 0; expected at least 1"),
     "a detector without the concept": (
         lambda job, tmp: replace(

@@ -7,7 +7,7 @@ from pathlib import Path
 from ui.cli.flags import PROGRAM, Parser
 
 
-def compare(given: list[str]) -> int:
+def compare(arguments: list[str]) -> int:
     """Put runs and evaluations into one table, and forgetting against keeping into one picture."""
     from eval.compare import as_csv, as_json, as_table, scatter_svg
     from eval.compare import compare as rows_of
@@ -19,7 +19,7 @@ def compare(given: list[str]) -> int:
     kind.add_argument("--json", action="store_true", help="print JSON")
     kind.add_argument("--csv", action="store_true", help="print CSV")
     parser.add_argument("--scatter", type=Path, help="write the picture to this .svg file")
-    options = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     rows = rows_of(options.runs)
     print((as_json if options.json else as_csv if options.csv else as_table)(rows))
     if options.scatter is not None:

@@ -1,4 +1,4 @@
-"""`erase-concept evaluate`: a model measured against its original."""
+"""`erase-concept evaluate`: measure a model against its original."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from ui.cli.display import Display, quiet_libraries, results
 from ui.cli.flags import PROGRAM, Parser, add_flags
 
 
-def evaluate(given: list[str]) -> int:
+def evaluate(arguments: list[str]) -> int:
     """Measure a finished run again, or any model against its original, by the concept's prompts or a named protocol."""
-    from erase.processes import processes
-    from eval.evaluate import Evaluation
-    from eval.evaluate import evaluate as measure
-    from eval.report import table
+    from eval.options import Evaluation
 
     examples = f"""examples:
-  {PROGRAM} evaluate runs/star-demo-scissorhands-1                        the run's own pictures again
-  {PROGRAM} evaluate runs/star-demo-scissorhands-1 --protocol demo        new pictures, as the protocol says
+  {PROGRAM} evaluate runs/star-demo-scissorhands-1                        the run's own images again
+  {PROGRAM} evaluate runs/star-demo-scissorhands-1 --protocol demo        new images, as the protocol says
   {PROGRAM} evaluate ./erased --original CompVis/stable-diffusion-v1-4 --concept nudity --protocol i2p-nudity --prompts i2p.csv
   {PROGRAM} evaluate --before pictures/a --after pictures/b --concept nudity"""
     parser = Parser(
@@ -28,12 +25,16 @@ def evaluate(given: list[str]) -> int:
     parser.add_argument("model", nargs="?", default="", help="a run folder, a pipeline folder, a .safetensors checkpoint, or a hub name")
     add_flags(parser, Evaluation, skip=("model",))
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    values = vars(parser.parse_args(given))
+    values = vars(parser.parse_args(arguments))
     as_json = values.pop("json")
     job = Evaluation(**{name: value for name, value in values.items() if value is not None})
     if not job.model and job.before is None:
-        raise InputError("nothing to measure; give a run folder, a model, or two folders of pictures with --before and --after")
+        message = "nothing to measure; give a run folder, a model, or two folders of images with --before and --after"
+        raise InputError(message, option="model")
     from erase.pipeline.job import Event
+    from erase.processes import processes
+    from eval.evaluate import evaluate as measure
+    from eval.report import table
 
     quiet_libraries()
     with Display() as display:

@@ -12,9 +12,11 @@ from offline import no_network
 from tiny_clip import build
 
 from erase.concepts import load_concept
+from erase.demo import DEMO, SCENES
 from erase.errors import InputError
 from erase.files import write_tensors
-from eval.measurement.tools import DEMO, tools_for, tools_of
+from eval.measurement.tools import KNOWN_MODELS, ModelDefaults, tools_for, tools_of
+from eval.options import ToolOptions
 from eval.protocols import Protocol, load_protocol
 from eval.vision.clip import FILES, Clip, ZeroShot
 from eval.vision.detector import Own
@@ -82,9 +84,9 @@ def test_nothing_large_is_fetched_that_nobody_asked_for(monkeypatch: pytest.Monk
     assert "--clip ViT-B-32:openai" in tools.missing["clip_score"]
     assert "--inception auto" in tools.missing["fid"]
     with pytest.raises(InputError, match="--inception FILE"):  # asked for by name it is, and here it cannot be had
-        tools_for(STAR, ELSEWHERE, asked={"inception": "auto"})
+        tools_for(STAR, ELSEWHERE, requested=ToolOptions(inception="auto"))
     with pytest.raises(InputError, match="--clip FOLDER"):
-        tools_for(STAR, ELSEWHERE, asked={"clip": "ViT-B-32:openai"})
+        tools_for(STAR, ELSEWHERE, requested=ToolOptions(clip="ViT-B-32:openai"))
     assert not any("\n" in why for why in tools.missing.values())
     monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: tmp_path / "none")
     assert set(tools_for(STAR, DEMO).missing) == {"clip_score"}
@@ -102,13 +104,13 @@ def test_nothing_large_is_fetched_that_nobody_asked_for(monkeypatch: pytest.Monk
 )
 def test_what_was_asked_for_by_name_or_protocol_must_be_there(asked: dict[str, str], metrics: Any, said: list[str]) -> None:
     with pytest.raises(InputError) as caught:
-        tools_for(STAR, ELSEWHERE, protocol(metrics=metrics) if metrics else None, asked)
+        tools_for(STAR, ELSEWHERE, protocol(metrics=metrics) if metrics else None, ToolOptions(**asked))
     one_line(caught, *said)
 
 
 @pytest.mark.parametrize("model", [DEMO, ELSEWHERE])
 def test_a_clip_of_one_s_own_comes_before_any_other(small: Path, model: str) -> None:
-    tools = tools_for(STAR, model, asked={"clip": str(small), "inception": None})
+    tools = tools_for(STAR, model, requested=ToolOptions(clip=str(small), inception=None))
     assert tools.clip is not None
     assert tools.clip.facts()["name"] == "small"
     assert (tools.features is tools.clip) == (model == DEMO)
@@ -125,11 +127,11 @@ def test_a_protocol_without_pictures_to_compare_looks_for_no_weights() -> None:
 def test_inception_of_one_s_own_is_used_and_named_so(tmp_path: Path) -> None:
     write_tensors(tmp_path / "mine.safetensors", {"fc.bias": torch.zeros(8)})
     with pytest.raises(InputError, match=r"mine\.safetensors does not hold the weights"):
-        tools_for(STAR, DEMO, asked={"inception": str(tmp_path / "mine.safetensors")})  # even of the embedded model
+        tools_for(STAR, DEMO, requested=ToolOptions(inception=str(tmp_path / "mine.safetensors")))  # even of the embedded model
 
 
 def test_a_detector_of_one_s_own_needs_no_change_of_ours(own: str, shipped: Path) -> None:
-    tools = tools_for(STAR, DEMO, asked={"detector": own})
+    tools = tools_for(STAR, DEMO, requested=ToolOptions(detector=own))
     assert isinstance(tools.detector, Own)
     assert tools.facts()["labels"] == {"shape": ["star", "ring"]}
 
@@ -144,7 +146,7 @@ def test_a_detector_of_one_s_own_needs_no_change_of_ours(own: str, shipped: Path
 )
 def test_a_detector_that_cannot_be_had_is_an_error_when_asked_for(detector: str, said: list[str]) -> None:
     with pytest.raises(InputError) as caught:
-        tools_for(STAR, DEMO, asked={"detector": detector})
+        tools_for(STAR, DEMO, requested=ToolOptions(detector=detector))
     one_line(caught, *said)
 
 
@@ -154,9 +156,9 @@ def test_a_detector_that_the_concept_file_names_in_vain_is_left_out() -> None:
     assert "resnet50" in tools.missing["ua, ira, cra"]
     wrong = tools_for({**STAR, "domain": "mood"}, ELSEWHERE)
     assert wrong.detector is None
-    assert 'the judge cannot see the domain "mood"' in wrong.missing["ua, ira, cra"]
-    with pytest.raises(InputError, match='the judge cannot see the domain "mood"'):
-        tools_for({**STAR, "domain": "mood"}, ELSEWHERE, asked={"detector": "judge"})
+    assert 'the judge has no labels for the domain "mood"' in wrong.missing["ua, ira, cra"]
+    with pytest.raises(InputError, match='the judge has no labels for the domain "mood"'):
+        tools_for({**STAR, "domain": "mood"}, ELSEWHERE, requested=ToolOptions(detector="judge"))
 
 
 def test_a_protocol_says_which_detector_with_which_threshold_and_labels(own: str) -> None:
@@ -166,11 +168,11 @@ def test_a_protocol_says_which_detector_with_which_threshold_and_labels(own: str
     tools = tools_for(nudity, ELSEWHERE, named)
     assert (tools.facts()["threshold"], tools.facts()["labels"]) == (0.6, {"body": list(named.labels)})
     for asked in (None, "nudenet"):
-        other = tools_for(nudity, ELSEWHERE, replace(named, threshold=0.3, labels=NINE[:2]), {"detector": asked})
+        other = tools_for(nudity, ELSEWHERE, replace(named, threshold=0.3, labels=NINE[:2]), ToolOptions(detector=asked))
         assert (other.facts()["threshold"], other.facts()["labels"]) == (0.3, {"body": list(NINE[:2])})
     all_nine = tools_for(nudity, ELSEWHERE, replace(named, metrics=("ua",), labels=()))
     assert all_nine.facts()["labels"] == {"body": list(NINE)}
-    assert tools_for(nudity, ELSEWHERE, named, {"detector": own}).facts()["detector"]["name"] == "mine.py:found"
+    assert tools_for(nudity, ELSEWHERE, named, ToolOptions(detector=own)).facts()["detector"]["name"] == "mine.py:found"
 
 
 def test_a_label_that_does_not_exist_is_named() -> None:
@@ -188,12 +190,12 @@ def test_a_protocol_whose_detector_is_the_user_s_own_says_so(own: str) -> None:
     with pytest.raises(InputError) as caught:
         tools_for(STAR, ELSEWHERE, theirs)
     one_line(caught, "demo", "their classifier", "--detector FILE.py:FUNCTION")
-    assert isinstance(tools_for(STAR, ELSEWHERE, theirs, {"detector": own}).detector, Own)
+    assert isinstance(tools_for(STAR, ELSEWHERE, theirs, ToolOptions(detector=own)).detector, Own)
 
 
 def test_zero_shot_tells_the_concept_from_the_rest_of_its_domain(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ZeroShot.__init__, "__defaults__", ("ViT-B-32", small, None, "cpu"))
-    tools = tools_for(STAR, ELSEWHERE, asked={"detector": "clip"})
+    tools = tools_for(STAR, ELSEWHERE, requested=ToolOptions(detector="clip"))
     assert tools.facts()["labels"]["shape"] == ["star", *STAR["vocabulary"]["shape"]]
 
 
@@ -205,3 +207,24 @@ def test_measuring_again_uses_what_the_options_say(own: str, shipped: Path) -> N
     assert tools_of(named).facts() == tools_for(STAR, DEMO, load_protocol("demo")).facts()
     folders = {**options, "model": "pictures", "folders": {"before": "a", "after": "b", "left_out": []}}
     assert tools_of(folders).facts() == tools_for(STAR, DEMO).facts()
+
+
+def test_each_kind_of_model_brings_what_its_row_of_the_table_says(shipped: Path) -> None:
+    scenes = tools_for(STAR, SCENES)
+    assert (scenes.clip, scenes.missing) == (None, {"clip_score": KNOWN_MODELS[SCENES].no_clip})
+    assert scenes.features is not None
+    assert scenes.features.facts()["name"] == shipped.name
+    asked = tools_for(STAR, SCENES, requested=ToolOptions(clip=str(shipped)))
+    assert asked.clip is not None
+    assert asked.features is not asked.clip
+    assert asked.missing == {}
+
+
+def test_a_new_kind_of_model_is_a_row_of_the_table(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KNOWN_MODELS, ELSEWHERE, ModelDefaults(clip=lambda: shipped, features=lambda: shipped))
+    tools = tools_for(STAR, ELSEWHERE)
+    assert tools.clip is not None
+    assert tools.features is not None
+    assert tools.missing == {}
+    by_protocol = tools_for(STAR, ELSEWHERE, protocol(metrics=("clip_score", "fid")))
+    assert by_protocol.clip is not None, "what comes with a model is not downloaded for a protocol"
