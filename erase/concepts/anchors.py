@@ -10,7 +10,7 @@ from erase.concepts.concept import Concept, words_fit
 from erase.concepts.english import bare, naming, plural, slots_of
 from erase.concepts.templates import prompts
 from erase.concepts.validation import check_meaning
-from erase.demo.worlds import WORLDS
+from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import InputError
 
 _NEUTRAL = {
@@ -33,8 +33,8 @@ def neutral_candidates(concept: Concept) -> list[str]:
     elif bare(word):
         things = ("a thing", "an object")
     candidates = _NEUTRAL.get(concept.domain, things)
-    if concept.model in WORLDS:
-        known = WORLDS[concept.model].words()
+    if concept.model in KNOWN_MODELS:
+        known = KNOWN_MODELS[concept.model].words()
         candidates = tuple(c for c in candidates if c in known)
     return [c for c in candidates if not naming(concept.words).search(c)]
 

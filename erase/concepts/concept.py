@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from erase.concepts.english import slots_of
+from erase.demo.worlds import KNOWN_MODELS
 
-JUDGES = ("judge", "scenes")  # detectors of the embedded worlds, which see every domain of their pictures
+JUDGES = tuple(known.detector for known in KNOWN_MODELS.values())  # they recognise every domain of their worlds
 DETECTORS = (*JUDGES, "nudenet", "imagenet", "clip")
 ROLES = ("forget", "retain", "evaluate", "implicit", "evaluate-retain")
 

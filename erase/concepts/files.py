@@ -10,7 +10,7 @@ from typing import Any
 from erase.concepts.concept import Concept
 from erase.concepts.english import hint
 from erase.concepts.validation import check
-from erase.demo.worlds import WORLDS
+from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import InputError
 
 if sys.version_info >= (3, 11):
@@ -47,7 +47,7 @@ def prompts_folder() -> Path:
 
 def list_concepts(model: str | None = None) -> list[Concept]:
     """Every shipped concept, by name; those of an embedded model that has files of its own only where it is asked for."""
-    folder = prompts_folder() / (WORLDS[model].prompts if model in WORLDS else "")
+    folder = prompts_folder() / (KNOWN_MODELS[model].prompts if model in KNOWN_MODELS else "")
     return [read_concept(path) for path in sorted(folder.glob("*.toml"))]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from erase.concepts.concept import Concept
 from erase.concepts.english import bare, naming, slots_of
 from erase.concepts.files import parse, prompts_folder, read_raw
-from erase.demo.worlds import World
+from erase.demo.worlds import KnownModel
 from erase.errors import InputError
 
 _STYLE = re.compile(r"(?:in )?(?:the )?style of (?P<of>.+)|(?P<before>.+?)(?:'s)? style", re.IGNORECASE)
@@ -28,13 +28,13 @@ def _each(value: Any, change: Callable[[str], str]) -> Any:
     return change(value) if isinstance(value, str) else value
 
 
-def embedded_concept(word: str, world: World) -> Concept:
+def embedded_concept(word: str, world: KnownModel) -> Concept:
     """A concept of an embedded world that has no file: its domain's example, the two having changed places.
 
     Which neighbours are near is a fact about a word: anchors are those of the demo's file of it, where there is one.
     """
     domain = next(domain for domain, members in world.domains.items() if word in members)
-    example, implicit = world.examples[domain], world.drawing.IMPLICIT
+    example, implicit = world.examples[domain], world.world.IMPLICIT
     swap = {example: word, word: example}
     swap |= {old.removeprefix("a "): new.removeprefix("a ") for old, new in zip(implicit[example], implicit[word], strict=True)}
     pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, swap))})(?=s?\b)")

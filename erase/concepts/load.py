@@ -9,7 +9,7 @@ from erase.concepts.english import hint
 from erase.concepts.files import prompts_folder, read_concept
 from erase.concepts.free_text import embedded_concept, free_concept, slug
 from erase.demo import DEMO
-from erase.demo.worlds import WORLDS, spoken
+from erase.demo.worlds import KNOWN_MODELS, known_model
 from erase.errors import InputError
 
 
@@ -24,15 +24,15 @@ def load_concept(text: str | Path, model: str | None = None) -> Concept:
         raise InputError('the concept is empty; give a name (star), a .toml file or a few words ("Van Gogh style")')
     if text.endswith(".toml"):
         return read_concept(Path(text))
-    world = spoken(model) if model is not None else None
+    world = known_model(model) if model is not None else None
     path = prompts_folder() / (world.prompts if world else "") / f"{slug(text)}.toml"
     if path.exists():
         concept = read_concept(path)
-        if model is None or (world.name if world else None) == (concept.model if concept.model in WORLDS else None):
+        if model is None or (world.name if world else None) == (concept.model if concept.model in KNOWN_MODELS else None):
             return concept
-    known = (world or WORLDS[DEMO]).concepts
+    known = (world or KNOWN_MODELS[DEMO]).concepts
     if (model is None or world) and text.lower() in known:
-        return embedded_concept(text.lower(), world or WORLDS[DEMO])
+        return embedded_concept(text.lower(), world or KNOWN_MODELS[DEMO])
     if world:
         raise InputError(f'the embedded model does not know "{text}"{hint(text, known)}; it knows {", ".join(known)}')
     names = [*(file.stem for file in prompts_folder().glob("*.toml")), *known]

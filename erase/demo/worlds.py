@@ -1,6 +1,6 @@
-"""The embedded worlds by name: what a model of each knows, and where its files are.
+"""The registry of known models: for each embedded model its world, its files, its concepts and what measures it.
 
-`demo` draws one thing with a pattern, `scenes` several things. Whoever asks for a world by name need not know which it is.
+`demo` draws one patterned shape, `scenes` several things. Everything that depends on which model it is asks here.
 """
 
 from __future__ import annotations
@@ -10,29 +10,34 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from erase.demo import DEMO, SCENES, gold_path, judge_path, pipeline_path
 from erase.demo.scenes import world as scenes
-from erase.demo.shapes import world
+from erase.demo.shapes import world as shapes
 
 
 @dataclass(frozen=True)
-class World:
-    """`drawing` is the module that renders, captions and lists DOMAINS, IMPLICIT and words; `sign` a token that no other world has.
+class KnownModel:
+    """An embedded model. `world` is the module that renders, captions and lists DOMAINS, IMPLICIT and words.
 
-    `prompts` is the folder of its concept files inside prompts/, `examples` the concept of each domain that the others are
-    spelled from, `detector` what sees its concepts.
+    `token` is in its tokenizer's vocabulary and in no other's. `prompts` is the folder of its concept files inside prompts/,
+    `examples` the concept of each domain from which the others are made, `detector` the one that recognises its concepts,
+    `features` the extractor of image features that is trained on its world, or none. `base` is the model that training starts from.
     """
 
     name: str
-    drawing: ModuleType
-    sign: str
+    world: ModuleType
+    token: str
     prompts: str
     examples: Mapping[str, str]
     detector: str
+    features: str | None = None
+    base: str | None = None
 
     @property
     def domains(self) -> dict[str, tuple[str, ...]]:
-        found: dict[str, tuple[str, ...]] = self.drawing.DOMAINS
-        return found
+        """Domain -> what belongs to it, e.g. shape -> circle, star, ..."""
+        domains: dict[str, tuple[str, ...]] = self.world.DOMAINS
+        return domains
 
     @property
     def concepts(self) -> list[str]:
@@ -41,28 +46,48 @@ class World:
 
     def words(self) -> list[str]:
         """Every word of its captions."""
-        found: list[str] = self.drawing.words()
-        return found
+        words: list[str] = self.world.words()
+        return words
+
+    @property
+    def pipeline(self) -> Path:
+        """Its pipeline folder."""
+        return pipeline_path(self.name)
+
+    @property
+    def judge(self) -> Path:
+        """The weights of its judge."""
+        return judge_path(self.name)
+
+    def gold(self, concept: str) -> Path:
+        """The folder of the model retrained without a concept, which need not exist."""
+        return gold_path(concept, self.name)
+
+    def training_command(self, concept: str) -> str:
+        """The command that trains the same model without a concept."""
+        if self.base is None:
+            return f"python -m erase.demo.shapes.train --without {concept} --base {self.pipeline.parent} --output DIR"
+        base = KNOWN_MODELS[self.base].gold(concept)
+        return f"python -m erase.demo.shapes.train --world {self.name} --without {concept} --base {base} --output DIR"
 
 
-WORLDS = {
-    made.name: made
-    for made in (
-        World("demo", world, "checkered", "", {"shape": "star", "colour": "red", "style": "striped"}, "judge"),
-        World("scenes", scenes, "cluttered", "scenes", {"shape": "star", "colour": "red"}, "scenes"),
+KNOWN_MODELS = {
+    known.name: known
+    for known in (
+        KnownModel(DEMO, shapes, "checkered", "", {"shape": "star", "colour": "red", "style": "striped"}, "judge", features="demo-clip"),
+        KnownModel(SCENES, scenes, "cluttered", "scenes", {"shape": "star", "colour": "red"}, "scenes", base=DEMO),
     )
 }
 
 
-def spoken(model: str | Path) -> World | None:
-    """The embedded world of a model: by its name, or as a folder that holds such a model or what was made of it.
+def known_model(model: str | Path) -> KnownModel | None:
+    """The known model of a name, or of a folder that holds such a model or one erased from it; None for any other.
 
-    Its own small vocabulary says which; that of `scenes` has every word of the demo's.
+    Its own small vocabulary tells; that of `scenes` has every word of the demo's.
     """
-    if str(model) in WORLDS:
-        return WORLDS[str(model)]
+    if str(model) in KNOWN_MODELS:
+        return KNOWN_MODELS[str(model)]
     files = [Path(model) / "tokenizer" / name for name in ("vocab.json", "tokenizer.json")]  # transformers 4 and 5 save different ones
     small = [file for file in files if file.is_file() and file.stat().st_size < 200_000]  # that of CLIP is four times as large
     texts = [file.read_text(encoding="utf-8") for file in small]
-    fit = (made for made in reversed(WORLDS.values()) if any(f'"{made.sign}</w>"' in text for text in texts))
-    return next(fit, None)
+    return next((known for known in reversed(KNOWN_MODELS.values()) if any(f'"{known.token}</w>"' in text for text in texts)), None)

@@ -14,7 +14,7 @@ import torch
 
 from erase.checkpoints.folder import check_model_folder
 from erase.checkpoints.from_single_file import unpacked
-from erase.demo import DEMO, EMBEDDED
+from erase.demo import EMBEDDED
 from erase.diffusion.stable_diffusion import DTYPES, StableDiffusion, first_line
 from erase.diffusion.stable_diffusion_xl import StableDiffusionXL
 from erase.errors import InputError
@@ -33,7 +33,7 @@ def locate(model: str, tokenizer: str | None = None, prediction: str | None = No
     if model in EMBEDDED:
         from erase.demo import pipeline_path
 
-        return pipeline_path() if model == DEMO else pipeline_path(model)
+        return pipeline_path(model)
     path = Path(model).expanduser()
     looks_local = path.exists() or path.suffix in (".ckpt", ".safetensors", ".bin", ".pt", ".pth") or model.startswith((".", "/", "~"))
     if not looks_local and model.count("/") == 1:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from erase.concepts import Concept, neutral_candidates, prompts, with_anchors
-from erase.demo.worlds import WORLDS
+from erase.demo.worlds import KNOWN_MODELS
 from erase.diffusion import StableDiffusion, denoising_target, predict
 from erase.errors import InputError
 from erase.task import generator
@@ -47,8 +47,8 @@ def neighbours(concept: Concept, model: StableDiffusion, count: int = 8) -> list
     """Whole words of the model's vocabulary whose embeddings in the concept's own prompt lie nearest to the concept's."""
     tokenizer, text_encoder = model.pipeline.tokenizer, model.pipeline.text_encoder
     words = {word[:-4] for word in tokenizer.get_vocab() if re.fullmatch(r"[a-z]{3,}</w>", word)}
-    if concept.model in WORLDS:  # its vocabulary is small enough that most tokens are only ends of words
-        words &= set(WORLDS[concept.model].words())
+    if concept.model in KNOWN_MODELS:  # its vocabulary is small enough that most tokens are only ends of words
+        words &= set(KNOWN_MODELS[concept.model].words())
     table = text_encoder.get_input_embeddings().weight.detach().float()
     own = tokenizer(concept.words[0], add_special_tokens=False).input_ids
     ids = {word: tokenizer.convert_tokens_to_ids(f"{word}</w>") for word in words - _parts(concept)}

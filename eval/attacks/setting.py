@@ -16,7 +16,7 @@ from typing import Any
 from erase.checkpoints.folder import check_model_folder, weight_hashes
 from erase.concepts import Concept
 from erase.concepts.record import concept_of
-from erase.demo import gold_path
+from erase.demo.worlds import KNOWN_MODELS
 from erase.diffusion import StableDiffusion, locate, open_model
 from erase.errors import InputError
 from erase.files import sha256
@@ -127,7 +127,8 @@ def _models(
     if erased is None or not (Path(erased) / "model_index.json").is_file():
         raise InputError(f"{folder} has no model to attack; give the run's command again, it goes on where it stopped")
     models[ERASED] = Path(erased)
-    shipped = gold_path(concept.name) if options["model"] == "demo" else None
+    known = KNOWN_MODELS.get(str(options["model"]))
+    shipped = known.gold(concept.name) if known else None
     gold = golds.get(concept.name, golds.get(""))
     if gold is not None:
         models[GOLD] = _gold(gold)

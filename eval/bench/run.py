@@ -19,8 +19,7 @@ import torch
 from erase.checkpoints.diff import changed_bytes
 from erase.checkpoints.folder import check_model_folder, is_small, scheduler_of, size_of, weight_hashes
 from erase.concepts import Concept, load_concept
-from erase.demo import gold_path
-from erase.demo.worlds import WORLDS
+from erase.demo.worlds import KNOWN_MODELS
 from erase.diffusion import locate, open_model, pick_device
 from erase.errors import InputError
 from erase.methods.spec import RETRAIN, Entry
@@ -146,9 +145,9 @@ def filled(plan: Bench) -> Bench:
 
 def _shipped(plan: Bench, concepts: Sequence[Concept], model: str) -> dict[str, Path]:
     """Retrained models that come with the embedded ones, unless a row brings its own."""
-    if model not in WORLDS or any(row.method == RETRAIN for row in plan.rows):
+    if model not in KNOWN_MODELS or any(row.method == RETRAIN for row in plan.rows):
         return {}
-    found = {given: gold_path(slug(concept.name), model) for given, concept in zip(plan.concepts, concepts, strict=True)}
+    found = {given: KNOWN_MODELS[model].gold(slug(concept.name)) for given, concept in zip(plan.concepts, concepts, strict=True)}
     return {given: folder for given, folder in found.items() if folder.is_dir()}
 
 

@@ -51,7 +51,7 @@ def models(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dic
 def _tiny(models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny pipeline and a tiny CLIP in place of the embedded ones; no network."""
     no_network(monkeypatch, tmp_path)
-    monkeypatch.setattr("erase.demo.pipeline_path", lambda: models["before"])
+    monkeypatch.setattr("erase.demo.pipeline_path", lambda model="demo": models["before"])
     monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: models["clip"])
     monkeypatch.setattr("eval.measurement.cache.SAVE_EVERY", 4)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from erase.concepts import load_concept
-from erase.demo.worlds import WORLDS
+from erase.demo.worlds import KNOWN_MODELS
 from erase.diffusion import locate
 from erase.errors import InputError
 from erase.files import sha256
@@ -54,7 +54,7 @@ def test_the_protocols_that_were_promised_are_there() -> None:
 def test_a_file_has_its_name_its_sources_and_its_traps(protocol: Protocol) -> None:
     assert Path(protocol.path) == protocols_folder() / f"{protocol.name}.toml"
     cited = " ".join(protocol.sources)
-    assert protocol.name in WORLDS or re.search(r"arXiv \d{4}\.\d{5}", cited)
+    assert protocol.name in KNOWN_MODELS or re.search(r"arXiv \d{4}\.\d{5}", cited)
     assert len(protocol.notes) >= 2
     assert len(protocol.about) <= 120
 

@@ -12,8 +12,7 @@ from ui.cli.flags import PROGRAM, Parser
 def concepts(given: list[str]) -> int:
     """List the concept files, or show the prompts of one concept."""
     from erase.concepts import ROLES, list_concepts, load_concept, prompts
-    from erase.demo import SCENES
-    from erase.demo.worlds import WORLDS
+    from erase.demo.worlds import KNOWN_MODELS
 
     parser = Parser(prog=f"{PROGRAM} concepts", description=concepts.__doc__, epilog=f"example: {PROGRAM} concepts star --count 3")
     parser.add_argument("concept", nargs="?", help="show the prompts of this one: a name, a .toml file or plain words")
@@ -24,9 +23,9 @@ def concepts(given: list[str]) -> int:
     if options.count < 0:
         raise InputError(f"--count is {options.count}; expected at least 0")
     if options.concept is None:
-        known = [*list_concepts(), *(load_concept(word, SCENES) for word in WORLDS[SCENES].concepts)]
-        shown = [concept for concept in known if options.model in (None, concept.model)]
-        rows = [{"name": c.name, "domain": c.domain, "model": c.model, "detector": c.detector, "about": c.about} for c in shown]
+        others = [load_concept(word, known.name) for known in KNOWN_MODELS.values() if known.prompts for word in known.concepts]
+        listed = [concept for concept in [*list_concepts(), *others] if options.model in (None, concept.model)]
+        rows = [{"name": c.name, "domain": c.domain, "model": c.model, "detector": c.detector, "about": c.about} for c in listed]
         print_rows(rows, options.json)
         return 0
     concept = load_concept(options.concept, options.model)

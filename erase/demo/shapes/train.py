@@ -35,19 +35,19 @@ from erase.demo.shapes import world
 from erase.demo.shapes.judge import Judge, load_judge
 from erase.demo.training.grow import begin
 from erase.demo.training.loop import PLANS, Plan, disturbed, fit, hash_seed, save, to_model
-from erase.demo.worlds import WORLDS
+from erase.demo.worlds import KNOWN_MODELS
 
 
 def _render(task: tuple[str, int, int, str | None]) -> np.ndarray[Any, Any]:
     name, seed, count, without = task
-    return np.stack([WORLDS[name].drawing.render(scene) for scene in WORLDS[name].drawing.scenes(count, seed, without)])
+    return np.stack([KNOWN_MODELS[name].world.render(scene) for scene in KNOWN_MODELS[name].world.scenes(count, seed, without)])
 
 
 def pictures(plan: Plan, folder: Path) -> tuple[Tensor, list[Any]]:
     """The training pictures (n, 3, 64, 64) uint8 and their scenes; drawn once, then read."""
     chunk = 500
     tasks = [(plan.world, 1000 * plan.seed + i, chunk, plan.without) for i in range(plan.pictures // chunk)]
-    scenes = [scene for name, seed, count, without in tasks for scene in WORLDS[name].drawing.scenes(count, seed, without)]
+    scenes = [scene for name, seed, count, without in tasks for scene in KNOWN_MODELS[name].world.scenes(count, seed, without)]
     path = folder / "pictures.safetensors"
     if not path.exists():
         with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -192,7 +192,7 @@ def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = Fal
     drawn, made = pictures(plan, folder)
     if polish and base is not None:  # the numbers of the tokens belong to the weights
         shutil.copytree(base / "pipeline" / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
-    tokenizer = networks.build_tokenizer(folder / "tokenizer", WORLDS[plan.world].words())
+    tokenizer = networks.build_tokenizer(folder / "tokenizer", KNOWN_MODELS[plan.world].words())
     if base is not None:
         from diffusers import AutoencoderKL
 
@@ -239,7 +239,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     given = parser.parse_args(None if arguments is None else list(arguments))
     if given.polish and given.base is None:
         parser.error("--polish goes on from finished weights; give their folder with --base")
-    if given.world == SCENES and given.without not in (None, *WORLDS[SCENES].concepts):
+    if given.world == SCENES and given.without not in (None, *KNOWN_MODELS[SCENES].concepts):
         parser.error(f"--without {given.without}: nothing in scenes is {given.without}")
     if given.world == SCENES and given.without and given.base is None:
         parser.error(f"scenes begins with weights of the demo, which know {given.without}; give those of a demo without it with --base")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erase.checkpoints.folder import check_model_folder
-from erase.demo import DEMO, SCENES, gold_path, pipeline_path
+from erase.demo import DEMO
 from erase.errors import InputError
 from erase.methods.base import DiffusionMethod
 from erase.methods.requirements import Requirements
@@ -41,24 +41,21 @@ class DiffusionRetrain(DiffusionMethod):
 
     def finished(self, concept: str, original: Path) -> Path:
         """The pipeline folder trained without `concept`; InputError, in one line, where there is none."""
-        from erase.demo.worlds import WORLDS
+        from erase.demo.worlds import KNOWN_MODELS
 
-        model = next((name for name in WORLDS if original.resolve() == pipeline_path(name).resolve()), None)
-        folder = Path(self.gold).expanduser() if self.gold else gold_path(concept, model or DEMO)
-        if self.gold is None and model is None:
+        known = next((known for known in KNOWN_MODELS.values() if original.resolve() == known.pipeline.resolve()), None)
+        if self.gold is None and known is None:
             raise InputError(
                 f"retrain: training {original.name} again without {concept!r} is out of reach, only the embedded model is small enough; "
                 "give --gold FOLDER if a retrained model exists",
                 option="gold",
             )
+        known = known or KNOWN_MODELS[DEMO]
+        folder = Path(self.gold).expanduser() if self.gold else known.gold(concept)
         if not folder.is_dir():
-            # scenes starts from the demo's weights, which must not have been trained on the concept either
-            world, base = (" --world scenes", gold_path(concept)) if model == SCENES else ("", pipeline_path().parent)
             problem = f"--gold {folder} does not exist" if self.gold else f"no model trained without {concept!r} is included"
             raise InputError(
-                f"retrain: {problem}; `python -m erase.demo.shapes.train{world} --without {concept} --base {base} --output DIR` trains "
-                "one in about an hour, then give --gold DIR",
-                option="gold",
+                f"retrain: {problem}; `{known.training_command(concept)}` trains one in about an hour, then give --gold DIR", option="gold"
             )
         _check_plan(folder, concept)
         pipeline = folder / "pipeline" if (folder / "pipeline").is_dir() else folder

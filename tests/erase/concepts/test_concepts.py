@@ -32,7 +32,7 @@ from erase.concepts.files import read_raw
 from erase.concepts.free_text import embedded_concept
 from erase.concepts.templates import balanced
 from erase.demo.shapes import world
-from erase.demo.worlds import WORLDS
+from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import InputError
 
 
@@ -145,7 +145,7 @@ def test_files_of_one_domain_differ_in_the_concept_only(name: str):
     example = load_concept(name)
     for other in (c for c in SHIPPED if c.domain == example.domain and c.model == DEMO):
         assert (other.forget, other.retain, other.evaluate) == (example.forget, example.retain, example.evaluate)
-        swapped = embedded_concept(other.name, WORLDS[DEMO])
+        swapped = embedded_concept(other.name, KNOWN_MODELS[DEMO])
         assert set(swapped.implicit) == set(other.implicit)
         assert {k: set(v) for k, v in swapped.vocabulary.items()} == {k: set(v) for k, v in other.vocabulary.items()}
 

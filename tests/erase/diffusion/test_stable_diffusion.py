@@ -334,7 +334,7 @@ def test_a_folder_and_the_embedded_model_are_found(tiny_pipeline: Path, tmp_path
     monkeypatch.chdir(tiny_pipeline.parent)
     assert locate(tiny_pipeline.name).resolve() == tiny_pipeline
     assert locate(f"./{tiny_pipeline.name}").resolve() == tiny_pipeline
-    monkeypatch.setattr("erase.demo.pipeline_path", lambda: tiny_pipeline)
+    monkeypatch.setattr("erase.demo.pipeline_path", lambda model="demo": tiny_pipeline)
     assert locate("demo") == tiny_pipeline
     monkeypatch.setenv("HOME", str(tiny_pipeline.parent))
     assert locate(f"~/{tiny_pipeline.name}") == tiny_pipeline

@@ -14,7 +14,7 @@ from erase.demo.scenes import world as scenes
 from erase.demo.scenes.world import COUNTS, DOMAINS, MARGIN, OPPOSITE, RELATIONS, Scene, Thing, relation
 from erase.demo.shapes import world
 from erase.demo.shapes.world import IMPLIED, NAMED, OMITTED, RGB, SIZE
-from erase.demo.worlds import WORLDS, spoken
+from erase.demo.worlds import KNOWN_MODELS, known_model
 
 SOME = list(scenes.scenes(400, seed=11))
 STAR, RING = Thing("star", "red", 18, 32, 13), Thing("ring", "blue", 46, 30, 13)
@@ -159,10 +159,10 @@ def test_every_word_is_in_the_vocabulary() -> None:
 
 
 def test_a_model_is_known_by_its_name_or_its_vocabulary(tmp_path) -> None:
-    assert spoken("demo") is WORLDS["demo"]
-    assert spoken("scenes") is WORLDS["scenes"]
-    assert spoken("CompVis/stable-diffusion-v1-4") is spoken(tmp_path) is None
+    assert known_model("demo") is KNOWN_MODELS["demo"]
+    assert known_model("scenes") is KNOWN_MODELS["scenes"]
+    assert known_model("CompVis/stable-diffusion-v1-4") is known_model(tmp_path) is None
     (tmp_path / "tokenizer").mkdir()
     for words, wanted in ((["checkered"], "demo"), (["checkered", "cluttered"], "scenes"), (["dog"], None)):
         (tmp_path / "tokenizer" / "vocab.json").write_text(json.dumps({f"{word}</w>": i for i, word in enumerate(words)}))
-        assert spoken(tmp_path) is (WORLDS[wanted] if wanted else None)
+        assert known_model(tmp_path) is (KNOWN_MODELS[wanted] if wanted else None)
