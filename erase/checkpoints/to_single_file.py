@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from erase.checkpoints import DTYPES, FORMATS
 from erase.checkpoints.configs import Config, configs, misfits
 from erase.checkpoints.export import copy_part
 from erase.checkpoints.families import FAMILIES, to_file, to_folder
@@ -25,8 +26,7 @@ from erase.checkpoints.weight_names import clip_to_folder, strays
 from erase.errors import InputError
 from erase.run import disk_errors
 
-FORMATS = ("folder", "single-file", "unet")
-DTYPES: dict[str, torch.dtype | None] = {"source": None, "float16": torch.float16, "float32": torch.float32}
+_DTYPES: dict[str, torch.dtype | None] = {"source": None, "float16": torch.float16, "float32": torch.float32}
 SOURCES = {
     "sd1": "https://github.com/CompVis/stable-diffusion",
     "sd2": "https://github.com/Stability-AI/stablediffusion",
@@ -51,7 +51,7 @@ def pack(folder: Path, out: Path, form: str = "single-file", dtype: str = "sourc
     writers: dict[str, Callable[[Path, Path, torch.dtype | None], None]]
     writers = {"folder": _folder, "single-file": _single_file, "unet": _unet_file}
     with disk_errors(out):
-        writers[form](folder, out, DTYPES[dtype])
+        writers[form](folder, out, _DTYPES[dtype])
     return out
 
 

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from erase.diffusion import DTYPES
 from erase.errors import InputError
 from erase.options import check, option
-from erase.task import Step
 
+if TYPE_CHECKING:
+    from erase.task import Step
+
+DTYPES = ("float32", "float16", "bfloat16")
 STAGES = ("images", "before", "latents", "erase", "export", "after")  # each reads and writes the run folder
 
 
@@ -49,7 +52,7 @@ class Job:
     output: str | None = option(None, "run folder; by default runs/<concept>-<model>-<method>-<n>")
     seed: int = option(0, "everything random follows from it", low=0)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
-    dtype: str = option("float32", "arithmetic of the networks; weights are trained in float32", choices=tuple(DTYPES))
+    dtype: str = option("float32", "arithmetic of the networks; weights are trained in float32", choices=DTYPES)
     anchor: str | None = option(None, "what takes the concept's place: words, separated by commas")
     stay_gone: bool = option(
         True, "where --model is an earlier run, what it erased stays gone: its prompts are forgotten along, and the evaluation checks it"
@@ -96,4 +99,3 @@ DEFAULTS = {  # what None stands for: the embedded model, and Stable Diffusion (
 
 
 # --- facts about the model and the machine --------------------------------------------------------------------------
-

@@ -75,7 +75,7 @@ class Work:
             model, job = str(self.job.model), self.job
             output = Path(job.output) if job.output else _unfinished(RUNS, options, self._added())
             run = Run.open(output or next_run_folder(RUNS, self.name, model, job.method), options, job.overwrite, self._added())
-        folder = agree(run.folder if run else None)
+        folder = agree(run.folder if run else Path())
         return run or Run.read(folder)
 
     def _options(self) -> dict[str, Any]:

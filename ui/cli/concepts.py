@@ -9,7 +9,7 @@ from ui.cli.display import print_rows
 from ui.cli.flags import PROGRAM, Parser
 
 
-def concepts(given: list[str]) -> int:
+def concepts(arguments: list[str]) -> int:
     """List the concept files, or show the prompts of one concept."""
     from erase.concepts import ROLES, list_concepts, load_concept, prompts
     from erase.demo.worlds import KNOWN_MODELS
@@ -19,7 +19,7 @@ def concepts(given: list[str]) -> int:
     parser.add_argument("--model", help="the model that it is meant for, as for the main job")
     parser.add_argument("--count", type=int, default=5, help="prompts of each role (default: 5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     if options.count < 0:
         raise InputError(f"--count is {options.count}; expected at least 0")
     if options.concept is None:

@@ -12,11 +12,11 @@ from ui.cli.job_flags import main_job
 from ui.cli.main import COMMANDS
 
 
-def erase(given: list[str]) -> int:
+def erase(arguments: list[str]) -> int:
     """Erase a concept: pictures, latents, erasing, export, before and after, report."""
     job, values, as_json = main_job(
         PROGRAM,
-        given,
+        arguments,
         description="Take a concept out of a text-to-image model, and show that it is gone.",
         epilog=f"""examples:
   {PROGRAM} --concept star                         the embedded model, minutes on a CPU

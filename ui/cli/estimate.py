@@ -9,13 +9,13 @@ from ui.cli.flags import PROGRAM
 from ui.cli.job_flags import main_job
 
 
-def estimate(given: list[str]) -> int:
+def estimate(arguments: list[str]) -> int:
     """Say what a job would take in time, memory and disk, without starting it; takes the flags of the main job."""
     from erase.pipeline.estimate import estimate as estimated
     from erase.pipeline.estimate import lines
 
     example = f"example: {PROGRAM} estimate --concept nudity --device cuda --dtype bfloat16"
-    job, values, as_json = main_job(f"{PROGRAM} estimate", given, str(estimate.__doc__), example)
+    job, values, as_json = main_job(f"{PROGRAM} estimate", arguments, str(estimate.__doc__), example)
     quiet_libraries()
     found = estimated(job, values)
     print(json.dumps(found, indent=1) if as_json else lines(found))

@@ -1,4 +1,4 @@
-"""`erase-concept export`: a model for others."""
+"""`erase-concept export`: a model to pass on."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
+from erase.checkpoints import DTYPES, FORMATS
 from erase.errors import InputError
 from ui.cli.flags import PROGRAM, Parser
 
 
-def export(given: list[str]) -> int:
-    """Write a finished run's model, or any model, for others: a folder, one file in the original layout, or the UNet alone."""
-    from erase.checkpoints.to_single_file import DTYPES, FORMATS, pack
-
+def export(arguments: list[str]) -> int:
+    """Export the model of a finished run, or any model: as a folder, as one file in the original layout, or the UNet alone."""
     examples = f"""examples:
   {PROGRAM} export runs/nudity-1 --format single-file --dtype float16 --output model.safetensors
   {PROGRAM} export model.safetensors --format folder --tokenizer ./clip --output model
@@ -26,14 +25,21 @@ Masks and scores of weights are not exported: knowing which weights were touched
     parser.add_argument("model", metavar="run", help="a run folder, a diffusers folder, a .safetensors checkpoint, or a hub name")
     parser.add_argument("--output", type=Path, required=True, help="the folder, or the .safetensors file, to write")
     parser.add_argument("--format", choices=FORMATS, default="folder", help="what to write (default: folder)")
-    parser.add_argument("--dtype", choices=tuple(DTYPES), default="source", help="of the weights (default: source, bit by bit)")
+    parser.add_argument("--dtype", choices=DTYPES, default="source", help="of the weights (default: source, unchanged)")
     parser.add_argument("--tokenizer", help="folder with vocab.json and merges.txt of CLIP, for a .safetensors checkpoint")
-    parser.add_argument("--prediction-type", choices=("epsilon", "v_prediction"), help="of a .safetensors checkpoint that does not say it")
-    parser.add_argument("--push-to-hub", metavar="OWNER/NAME", help="publish it there too, with a model card that carries the numbers")
-    parser.add_argument("--public", action="store_true", help="a new repository for everyone to see (default: private)")
-    options = parser.parse_args(given)
+    parser.add_argument(
+        "--prediction-type",
+        choices=("epsilon", "v_prediction"),
+        help="what a .safetensors checkpoint predicts, if its metadata does not say so",
+    )
+    parser.add_argument(
+        "--push-to-hub", metavar="OWNER/NAME", help="also publish it on the Hugging Face hub, with a model card that has the numbers"
+    )
+    parser.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
+    options = parser.parse_args(arguments)
     if options.public and options.push_to_hub is None:
-        raise InputError("--public says who sees the repository of --push-to-hub, which is not given; give both")
+        raise InputError("--public makes the repository of --push-to-hub public, and --push-to-hub is missing; give both")
+    from erase.checkpoints.to_single_file import pack
     from erase.diffusion import locate
 
     folder = _model_of(Path(options.model)) or locate(options.model, options.tokenizer, options.prediction_type)
@@ -48,24 +54,24 @@ Masks and scores of weights are not exported: knowing which weights were touched
 
 
 def _model_of(run: Path) -> Path | None:
-    """The finished model of a run folder; None for what is no run folder."""
+    """The finished model of a run folder; None for anything else."""
     if not (run / "options.json").is_file():
         return None
     if not (run / "model" / "model_index.json").is_file():
-        raise InputError(f"{run} has no model yet; give the command of this run again, it goes on, or give another folder")
+        raise InputError(f"{run} has no model yet; run its command again, it resumes, or give another folder")
     return run / "model"
 
 
 def _card(run: Path, folder: Path, output: Path, form: str) -> str:
-    """The model card of what is published, with the numbers of the run where they are there."""
+    """The model card of what is published, with the numbers of the run if it was measured."""
     from erase.checkpoints.folder import read_provenance
     from erase.checkpoints.model_card import model_card
     from eval.rendering.verdict import card
 
-    made = read_provenance(folder)
-    if not made:
+    provenance = read_provenance(folder)
+    if not provenance:
         raise InputError(f"--push-to-hub: {folder} holds no erased model; give a run folder or its model")
     reports = [path for path in (run / "report.json", folder.parent / "report.json") if path.is_file()]
-    measured = card(json.loads(reports[0].read_text(encoding="utf-8"))) if reports else ""
+    numbers = card(json.loads(reports[0].read_text(encoding="utf-8"))) if reports else ""
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    return model_card(made, measured, form, output.name, str(index["_class_name"]))
+    return model_card(provenance, numbers, form, output.name, str(index["_class_name"]))

@@ -1,32 +1,117 @@
-"""The `erase-concept` command: finds the command that is asked for, and turns what goes wrong into a line and an exit status.
+"""The `erase-concept` command: calls the subcommand, and turns errors into one line and an exit status.
 
-`erase-concept --concept star` is the main job; `erase-concept SUBCOMMAND` everything beside it.
+`erase-concept --concept star` is the main job; `erase-concept COMMAND` is everything else. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib import import_module
 
 from erase.errors import Diverged, InputError
 from ui.cli.flags import PROGRAM
 
-COMMANDS = (
-    "concepts",
-    "methods",
-    "estimate",
-    "generate",
-    "evaluate",
-    "attack",
-    "export",
-    "compare",
-    "bench",
-    "sweep",
-    "classify",
-    "protocols",
-    "ui",
-)
+
+def _concepts(arguments: list[str]) -> int:
+    from ui.cli.concepts import concepts
+
+    return concepts(arguments)
+
+
+def _methods(arguments: list[str]) -> int:
+    from ui.cli.methods import methods
+
+    return methods(arguments)
+
+
+def _estimate(arguments: list[str]) -> int:
+    from ui.cli.estimate import estimate
+
+    return estimate(arguments)
+
+
+def _generate(arguments: list[str]) -> int:
+    from ui.cli.generate import generate
+
+    return generate(arguments)
+
+
+def _evaluate(arguments: list[str]) -> int:
+    from ui.cli.evaluate import evaluate
+
+    return evaluate(arguments)
+
+
+def _attack(arguments: list[str]) -> int:
+    from ui.cli.attack import attack
+
+    return attack(arguments)
+
+
+def _export(arguments: list[str]) -> int:
+    from ui.cli.export import export
+
+    return export(arguments)
+
+
+def _compare(arguments: list[str]) -> int:
+    from ui.cli.compare import compare
+
+    return compare(arguments)
+
+
+def _bench(arguments: list[str]) -> int:
+    from ui.cli.bench import bench
+
+    return bench(arguments)
+
+
+def _sweep(arguments: list[str]) -> int:
+    from ui.cli.sweep import sweep
+
+    return sweep(arguments)
+
+
+def _classify(arguments: list[str]) -> int:
+    from ui.cli.classify import classify
+
+    return classify(arguments)
+
+
+def _protocols(arguments: list[str]) -> int:
+    from ui.cli.protocols import protocols
+
+    return protocols(arguments)
+
+
+def _ui(arguments: list[str]) -> int:
+    from ui.cli.ui import ui
+
+    return ui(arguments)
+
+
+def _erase(arguments: list[str]) -> int:
+    from ui.cli.erase import erase
+
+    return erase(arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "concepts": _concepts,
+    "methods": _methods,
+    "estimate": _estimate,
+    "generate": _generate,
+    "evaluate": _evaluate,
+    "attack": _attack,
+    "export": _export,
+    "compare": _compare,
+    "bench": _bench,
+    "sweep": _sweep,
+    "classify": _classify,
+    "protocols": _protocols,
+    "ui": _ui,
+}
+"""The commands beside the main job. Each is imported when it is called: `--help` must not wait for the others."""
 
 
 def main(arguments: Sequence[str] | None = None, report: Callable[[InputError], None] = lambda error: None) -> int:
@@ -34,16 +119,16 @@ def main(arguments: Sequence[str] | None = None, report: Callable[[InputError], 
 
     `report` is called with an InputError, beside the line that is printed.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    name = "erase"
-    if given and given[0] in COMMANDS:
-        name = given.pop(0)
-    elif given and not given[0].startswith("-"):
-        unknown = InputError(f"{given[0]!r} is no command; expected --concept NAME, or one of {', '.join(COMMANDS)}")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command: Callable[[list[str]], int] = _erase
+    if words and words[0] in COMMANDS:
+        command = COMMANDS[words.pop(0)]
+    elif words and not words[0].startswith("-"):
+        unknown = InputError(f"{words[0]!r} is not a command; expected --concept NAME, or one of {', '.join(COMMANDS)}")
         report(unknown)
         return _fail(unknown, 2)
     try:
-        return command(name)(given)
+        return command(words)
     except InputError as error:
         report(error)
         return _fail(error, 2)
@@ -54,36 +139,30 @@ def main(arguments: Sequence[str] | None = None, report: Callable[[InputError], 
             1,
         )
     except (RuntimeError, MemoryError) as error:
-        said = device_error(error)
-        if said is None:
+        message = device_error(error)
+        if message is None:
             raise
-        return _fail(said, 1)
+        return _fail(message, 1)
     except KeyboardInterrupt:
-        print(f"\n{PROGRAM}: stopped; the same command goes on where it was", file=sys.stderr)
+        print(f"\n{PROGRAM}: stopped; the same command resumes where it was", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # somebody's `| head` has seen enough
+    except BrokenPipeError:  # a reader such as `| head` has closed the pipe
         sys.stderr.close()
         return 0
 
 
 def device_error(error: BaseException) -> str | None:
-    """What happened to the device and what to do; None for an error that is not the device's."""
+    """What happened to the device and the remedy; None for an error of another kind."""
     from erase.training.micro_batches import out_of_memory
 
     first = next(iter(str(error).splitlines()), type(error).__name__)[:160]
-    resumed = "what is done is kept, and the same command goes on where it stopped"
+    resumed = "finished work is kept, and the same command resumes where it stopped"
     if out_of_memory(error):
         less = "--sampling-batch 1 --micro-batch 1 --checkpointing, --dtype bfloat16, a smaller --scope or --size"
-        return f"out of memory ({first}); {resumed}; give less at once: {less}"
+        return f"out of memory ({first}); {resumed}; reduce memory with {less}"
     if "CUDA" in str(error) or type(error).__name__ == "AcceleratorError":
-        return f"the card failed ({first}); {resumed}; if it fails again, check the driver, or give --device cpu"
+        return f"the GPU failed ({first}); {resumed}; if it fails again, check the driver, or give --device cpu"
     return None
-
-
-def command(name: str) -> Callable[[list[str]], int]:
-    """A command by name, or `erase`, the main job."""
-    found: Callable[[list[str]], int] = getattr(import_module(f"ui.cli.{name}"), name)
-    return found
 
 
 def _fail(error: object, status: int) -> int:

@@ -8,14 +8,18 @@ import sys
 from ui.cli.flags import PROGRAM, Parser, shown
 
 
-def methods(given: list[str]) -> int:
+def methods(arguments: list[str]) -> int:
     """List the methods, their presets and their options."""
     from erase.methods import CLASSIFIER_METHODS, METHODS, make_method
 
     parser = Parser(prog=f"{PROGRAM} methods", description=methods.__doc__, epilog=f"example: {PROGRAM} methods --json")
-    parser.add_argument("--classifiers", action="store_true", help="those of `classify` instead of those for text-to-image models")
+    parser.add_argument(
+        "--classifiers",
+        action="store_true",
+        help="methods for classifiers (`erase-concept classify`) instead of those for text-to-image models",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     known = CLASSIFIER_METHODS if options.classifiers else METHODS
     table = {name: {preset: vars(make_method(name, preset, known)) for preset in method.presets} for name, method in known.items()}
     for problem in METHODS.problems() if known is METHODS else ():

@@ -12,8 +12,6 @@ from ui.cli.flags import PROGRAM, Parser
 
 def ui(given: list[str]) -> int:
     """Open the web page: compare, erase, read the evidence. On this machine only, unless told otherwise."""
-    from ui.web.page import serve
-
     examples = f"""examples:
   {PROGRAM} ui                                             this machine only
   {PROGRAM} ui --runs runs --models ~/models                models that may be typed into the page
@@ -37,6 +35,7 @@ def ui(given: list[str]) -> int:
     folders, names = _allowed(options.models)
     if not 0 < options.memory < 4096:
         raise InputError(f"--memory is {options.memory:g}; expected GiB, more than 0")
+    from ui.web.page import serve
     from ui.web.security.access import read_auth
 
     serve(

@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from erase.checkpoints import DTYPES, FORMATS
 from erase.checkpoints.export import export
 from erase.checkpoints.folder import read_provenance
 from erase.checkpoints.safetensors_file import metadata
-from erase.checkpoints.to_single_file import DTYPES, FORMATS, family_of, pack
+from erase.checkpoints.to_single_file import family_of, pack
 from erase.demo import pipeline_path
 from erase.diffusion import locate
 from erase.errors import InputError
@@ -86,7 +87,7 @@ def test_the_erased_model_differs_from_its_source(family_folders: dict[str, Path
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_a_half_file_is_half_and_the_rounded_source(dtype: str, erased: dict[str, Path], tmp_path: Path) -> None:
-    source, kind = load_file(pack(erased["sd1"], tmp_path / "source.safetensors")), DTYPES[dtype]
+    source, kind = load_file(pack(erased["sd1"], tmp_path / "source.safetensors")), getattr(torch, dtype)
     cast = load_file(pack(erased["sd1"], tmp_path / "cast.safetensors", dtype=dtype))
     assert same_bits(cast, {name: value.to(kind) for name, value in source.items()})
 

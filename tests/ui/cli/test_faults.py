@@ -60,7 +60,7 @@ def test_a_shard_that_is_not_there_is_named(folder: Path) -> None:
         (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "--micro-batch 1 --checkpointing"),
         (
             RuntimeError("CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be"),
-            "the card failed (CUDA error: an",
+            "the GPU failed (CUDA error: an",
         ),
     ],
 )
@@ -74,7 +74,7 @@ def test_a_device_that_fails_is_told_in_one_line(
     assert main(ARGUMENTS) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
-    assert "the same command goes on where it stopped" in line
+    assert "the same command resumes where it stopped" in line
 
 
 def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
