@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from erase.checkpoints import DTYPES, FORMATS
+from erase.checkpoints import FORMATS
 from erase.checkpoints.export import export
 from erase.checkpoints.folder import read_provenance
 from erase.checkpoints.safetensors_file import metadata
