@@ -225,7 +225,7 @@ def test_without_a_detector_there_is_a_page_that_says_why_and_no_accuracy(folder
     assert set(report["before"]) == {"clip_score"}
     assert set(report["after"]) == {"clip_score", "ssim", *DISTANCES}
     assert "detector" not in report["protocol"]
-    why = 'the judge cannot see the domain "mood"'
+    why = 'the judge has no labels for the domain "mood"'
     assert why in report["unmeasured"]["ua, ira, cra"]
     assert why in table(report).splitlines()[-1]
     assert "mood" in (folder / "report.html").read_text()

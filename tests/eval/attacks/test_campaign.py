@@ -82,7 +82,7 @@ def test_another_device_is_refused_and_to_start_anew_forgets_what_was_there(run:
     attack_run(opened(run), {"named": Named()}, 600, PLAN)
     options = json.loads((run / "attacks" / "options.json").read_text())
     (run / "attacks" / "options.json").write_text(json.dumps({**options, "device": "cuda"}))
-    with pytest.raises(InputError, match="--overwrite to start anew"):
+    with pytest.raises(InputError, match="--overwrite to start again"):
         attack_run(opened(run), {"named": Named()}, 600, PLAN)
     attack_run(opened(run), {"quantise": ATTACKS["quantise"]}, 600, replace(PLAN, overwrite=True))
     assert sorted(path.name for path in (run / "attacks").iterdir() if path.is_dir()) == ["quantise"]
