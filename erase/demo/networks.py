@@ -56,19 +56,19 @@ def _learn_tokens(folder: Path, words: Iterable[str]) -> None:
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
 
 
-def build_text_encoder(tokenizer: Any, layers: int = 3) -> Any:
-    """CLIPTextModel: layers of width 96, trained along with the UNet."""
+def build_text_encoder(tokenizer: Any, layers: int = 3, width: int = WIDTH) -> Any:
+    """CLIPTextModel, trained along with the UNet."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
-            hidden_size=WIDTH,
-            intermediate_size=4 * WIDTH,
+            hidden_size=width,
+            intermediate_size=4 * width,
             num_hidden_layers=layers,
             num_attention_heads=4,
             max_position_embeddings=TOKENS,
-            projection_dim=WIDTH,
+            projection_dim=width,
             bos_token_id=tokenizer.bos_token_id,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,

@@ -115,10 +115,20 @@ CHANCES: dict[str, tuple[tuple[str, float], ...]] = {
 }
 
 
+def ways(rng: np.random.Generator) -> dict[str, str]:
+    """How each domain is spoken of in a random caption."""
+    drawn = {domain: rng.choice(len(choices), p=[share for _, share in choices]) for domain, choices in CHANCES.items()}
+    return {domain: CHANCES[domain][pick][0] for domain, pick in drawn.items()}
+
+
+def wording(rng: np.random.Generator) -> int:
+    """A random `pick` for `phrase`."""
+    return int(rng.integers(840 * 7))
+
+
 def caption(scene: Scene, rng: np.random.Generator, **how: str) -> str:
     """A caption in varied English; `how` pins a domain to one way of speaking."""
-    drawn = {domain: str(rng.choice([way for way, _ in ways], p=[share for _, share in ways])) for domain, ways in CHANCES.items()}
-    return phrase(scene, drawn | how, int(rng.integers(840 * 7)))
+    return phrase(scene, ways(rng) | how, wording(rng))
 
 
 def words() -> list[str]:

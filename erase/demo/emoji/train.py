@@ -1,61 +1,85 @@
 """Train the emoji model from nothing: `python -m erase.demo.emoji.train --output DIR` (CPU or GPU, resumable, seeded).
 
-Needs the pictures of `python -m erase.demo.emoji.data`. Stages, in order: autoencoder; latents; UNet with text encoder; judge;
-the pipeline folder. Every stage saves checkpoints and starts again where it stopped; batch i depends on (seed, stage, i) alone.
+Needs the pictures of `python -m erase.demo.emoji.data`. Stages, in order: autoencoder; its decoder alone; latents; text encoder;
+UNet with text encoder; judge; the pipeline folder. Every stage saves checkpoints and starts again where it stopped; batch i depends
+on (seed, stage, i) alone. `--stage` runs one of them, so that two can share a machine: `decoder` and `judge` may run beside `denoiser`.
+`--base` takes autoencoder, judge and tokenizer from a finished folder, and begins the UNet and the text encoder with its own.
+`--without cat` trains on data that never shows or mentions the concept; from `--base` it then takes no UNet and no text encoder.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
-from erase.demo.emoji import autoencoding, networks, world
-from erase.demo.training.loop import fit, hash_seed
+from erase.demo.emoji import stages, world
+from erase.demo.emoji.finished import write
+from erase.demo.emoji.plan import Plan
 from erase.errors import InputError
 
-
-@dataclass(frozen=True)
-class Plan:
-    """How much of everything."""
-
-    autoencoder_steps: int = 3_000
-    seed: int = 0
-    without: str | None = None
-    device: str = "cpu"
+STAGES = ("autoencoder", "decoder", "latents", "reader", "denoiser", "judge", "pipeline")
 
 
-def train_autoencoder(plan: Plan, folder: Path) -> Any:
-    """On every training pair; those left out of training are new to it too."""
-    torch.manual_seed(hash_seed(plan.seed, "autoencoder"))
-    vae = networks.build_autoencoder().to(plan.device, memory_format=torch.channels_last)
-    choices = world.pairs(plan.without)
+def train(plan: Plan, folder: Path, base: Path | None = None, stage: str | None = None) -> Path:
+    """Run every stage that is not done yet, or `stage` alone; the folder then holds `pipeline/` and `judge.safetensors`."""
+    if base is not None and not (base / "pipeline").is_dir():
+        raise InputError(f"--base {base} holds no pipeline/; expected the folder of a finished training")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "plan.json").write_text(json.dumps(vars(plan), indent=1) + "\n", encoding="utf-8")
+    if stage == "reader":  # all the others need the autoencoder
+        stages.reader(plan, stages.tokenizer(folder, base), folder, base)
+        return folder
+    vae = stages.autoencoder(plan, folder, base)
+    if stage in (None, "decoder"):
+        stages.decoder(plan, vae, folder, base)
+    if stage in (None, "latents"):
+        stages.latents(plan, vae, folder)
+    if stage in (None, "denoiser"):
+        tokens = stages.tokenizer(folder, base)
+        stages.denoiser(plan, vae, stages.reader(plan, tokens, folder, base), tokens, folder, base)
+    if stage in (None, "judge"):
+        stages.judge(plan, vae, folder, base)
+    if stage in (None, "pipeline"):
+        write(plan, folder, base)
+    return folder
 
-    def loss(step: int, generator: torch.Generator) -> Tensor:
-        x, _ = autoencoding.draw_batch(choices, autoencoding.BATCH, generator, plan.device)
-        return autoencoding.reconstruction_loss(step, vae, x, generator)
 
-    fit("autoencoder", vae, loss, plan.autoencoder_steps, 2e-3, folder, plan.seed, plan.device, decay=0.995)
-    return vae.eval().requires_grad_(False)
+def concept(text: str) -> str:
+    """What --without names: an object or a style; argparse shows the message."""
+    member = world.slug_of(text)
+    if member is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no object or style of this world; give one of objects.txt, such as cat")
+    return member
 
 
 def main(arguments: Iterable[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m erase.demo.emoji.train", description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints and the finished pipeline")
+    parser.add_argument("--stage", choices=STAGES, help="run this stage alone, after those that it needs (default: all)")
+    parser.add_argument("--without", type=concept, metavar="CONCEPT", help="an object or a style that the data never shows")
+    parser.add_argument("--base", type=Path, help="a finished folder to begin with")
+    parser.add_argument("--unet-steps", type=int, help="steps of the UNet and the text encoder")
+    parser.add_argument("--decoder-steps", type=int, help="steps of the decoder alone")
+    parser.add_argument("--judge-steps", type=int, help="steps of the judge")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(None if arguments is None else list(arguments))
+    changes = {name: value for name, value in vars(options).items() if name not in ("output", "base", "stage") and value is not None}
     try:
-        train_autoencoder(replace(Plan(), seed=options.seed, device=options.device), options.output)
+        train(replace(Plan(), **changes), options.output, options.base, options.stage)
     except InputError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        raise SystemExit(130) from None
+    print(f"finished: {options.output}")
 
 
 if __name__ == "__main__":

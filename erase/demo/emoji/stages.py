@@ -1,0 +1,140 @@
+"""The stages of the training of the emoji model. Each reads what earlier ones left in the folder, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from erase.demo import networks as small
+from erase.demo.emoji import autoencoding, captions, networks, reading, world
+from erase.demo.emoji.denoising import Denoiser, denoising, use_plain_attention
+from erase.demo.emoji.judge import MEMBERS, Judge
+from erase.demo.emoji.plan import Plan
+from erase.demo.training.grow import begin
+from erase.demo.training.loop import fit, hash_seed
+
+EVERY = 100  # steps between two checkpoints
+
+
+def average(name: str, network: nn.Module, folder: Path) -> int:
+    """Load the moving average of a stage's weights as far as it is; the number of its steps, 0 if it has not begun."""
+    path = folder / "checkpoints" / f"{name}.safetensors"
+    if not path.exists():
+        return 0
+    with safe_open(path, "pt") as file:
+        for key, weight in network.named_parameters():
+            weight.data.copy_(file.get_tensor(f"average/{key}"))
+        return int(file.metadata()["step"])
+
+
+def decoder_of(vae: Any) -> nn.Module:
+    return nn.ModuleList([vae.post_quant_conv, vae.decoder])
+
+
+def autoencoder(plan: Plan, folder: Path, base: Path | None) -> Any:
+    """Trained on every training pair; those left out of training are new to it too. Afterwards the encoder stays as it is."""
+    if base is not None:
+        from diffusers import AutoencoderKL
+
+        vae = AutoencoderKL.from_pretrained(base / "pipeline" / "vae").float()
+        vae.register_to_config(_name_or_path="")  # or the finished folder would name a folder of this machine
+        return vae.to(plan.device, memory_format=torch.channels_last)
+    torch.manual_seed(hash_seed(plan.seed, "autoencoder"))
+    vae = networks.build_autoencoder().to(plan.device, memory_format=torch.channels_last)
+    choices = world.pairs(plan.without)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        x, _ = autoencoding.draw_batch(choices, autoencoding.BATCH, generator, plan.device)
+        return autoencoding.reconstruction_loss(step, vae, x, generator)
+
+    fit("autoencoder", vae, loss, plan.autoencoder_steps, 2e-3, folder, plan.seed, plan.device, decay=0.995, every=EVERY)
+    return vae
+
+
+def decoder(plan: Plan, vae: Any, folder: Path, base: Path | None) -> None:
+    """The decoder alone: the latents stay what they are, so the UNet may be trained meanwhile."""
+    choices = world.pairs(plan.without)
+    part = decoder_of(vae.requires_grad_(True))
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        x, _ = autoencoding.draw_batch(choices, autoencoding.BATCH, generator, plan.device)
+        return autoencoding.decoding_loss(vae, x, generator)
+
+    if base is None:
+        fit("decoder", part, loss, plan.decoder_steps, 1e-3, folder, plan.seed, plan.device, decay=0.998, every=EVERY)
+
+
+def latents(plan: Plan, vae: Any, folder: Path) -> tuple[Tensor, list[world.Scene]]:
+    """Unit variance; the factor goes into the autoencoder's configuration."""
+    encoded, scenes = autoencoding.latents(plan.variants, world.pairs(plan.without), vae, folder, plan.seed, plan.device)
+    if vae.config.scaling_factor == 0.18215:  # what diffusers has where nothing else was set
+        vae.register_to_config(scaling_factor=float(1 / encoded.float().std()))
+    return encoded * vae.config.scaling_factor, scenes
+
+
+def tokenizer(folder: Path, base: Path | None) -> Any:
+    """The numbers of the tokens belong to the weights, so they come from `base` where that begins the training."""
+    if base is not None:
+        shutil.copytree(base / "pipeline" / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    return small.build_tokenizer(folder / "tokenizer", captions.words())
+
+
+def reader(plan: Plan, tokens: Any, folder: Path, base: Path | None) -> Any:
+    """The text encoder after its first course."""
+    torch.manual_seed(hash_seed(plan.seed, "reader"))
+    network = reading.Reader(networks.build_text_encoder(tokens), networks.WIDTH).to(plan.device)
+    choices = world.pairs(plan.without)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        texts, labels = reading.sample(choices, 96, generator)
+        numbers = tokens(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        with autoencoding.half_precision(plan.device):
+            read = network(numbers.to(plan.device))
+        return reading.reading_loss({domain: logits.float() for domain, logits in read.items()}, labels)
+
+    if base is None or plan.without is not None:
+        fit("reader", network, loss, plan.reader_steps, 1e-3, folder, plan.seed, plan.device, decay=0.995, every=EVERY)
+    return network.text_encoder
+
+
+def denoiser(plan: Plan, vae: Any, text_encoder: Any, tokens: Any, folder: Path, base: Path | None) -> None:
+    """UNet and text encoder together, on the latents of random pictures of every training pair."""
+    torch.manual_seed(hash_seed(plan.seed, "denoiser"))
+    encoded, scenes = latents(plan, vae, folder)
+    model = Denoiser(networks.build_unet(), text_encoder).to(plan.device)
+    if base is not None and plan.without is None:
+        begin(model.unet, model.text_encoder, tokens, base / "pipeline")
+    if plan.device == "cpu":
+        use_plain_attention(model.unet)
+    loss = denoising(model, encoded, scenes, tokens, plan.device)
+    fit("denoiser", model, loss, plan.unet_steps, plan.rate, folder, plan.seed, plan.device, every=EVERY)
+
+
+def judge(plan: Plan, vae: Any, folder: Path, base: Path | None) -> None:
+    """Cross-entropy of object, style and background over renders of every pair, a quarter of them reconstructed, with a little noise."""
+    if base is not None:
+        shutil.copy(base / "judge.safetensors", folder)
+        return
+    torch.manual_seed(hash_seed(plan.seed, "judge"))
+    network = Judge().to(plan.device).to(memory_format=torch.channels_last)
+    choices = world.pairs() + world.pairs(unseen=True)
+    average("decoder", decoder_of(vae), folder)
+
+    def loss(step: int, generator: torch.Generator) -> Tensor:
+        x, scenes = autoencoding.draw_batch(choices, 64, generator, plan.device)
+        with torch.no_grad(), autoencoding.half_precision(plan.device):
+            x[:16] = vae.decode(vae.encode(x[:16]).latent_dist.mean).sample.float()
+        x = x + 0.05 * torch.randn(x.shape, generator=generator).to(plan.device)
+        with autoencoding.half_precision(plan.device):
+            logits = network(x)
+        labels = {domain: torch.tensor([members.index(s.attribute(domain)) for s in scenes]) for domain, members in MEMBERS.items()}
+        losses = [F.cross_entropy(logits[d].float(), labels[d].to(plan.device), label_smoothing=0.02) for d in MEMBERS]
+        return torch.stack(losses).sum()
+
+    fit("judge", network, loss, plan.judge_steps, 2e-3, folder, plan.seed, plan.device, decay=0.998, every=EVERY)
