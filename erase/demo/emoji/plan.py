@@ -12,8 +12,8 @@ class Plan:
     autoencoder_steps: int = 1_000
     decoder_steps: int = 3_000
     variants: int = 12
-    reader_steps: int = 1_500
-    unet_steps: int = 12_000
+    reader_steps: int = 800
+    unet_steps: int = 16_000
     judge_steps: int = 2_500
     rate: float = 1e-3  # learning rate of UNet and text encoder
     seed: int = 0
