@@ -18,14 +18,13 @@ from pathlib import Path
 from PIL import Image
 
 from erase.concepts import EMBEDDED
-from eval.rendering.charts import curve
+from erase.concepts.english import spoken_duration
 from eval.rendering.html import ANSWERS, thumbnail
+from eval.rendering.losses import losses_of
 from eval.rendering.verdict import RULE, verdict
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STATES, STOPPED, STOPPING, WAITING, Entry
 from ui.web.jobs.progress import Progress, Stage, preview, read_progress, seconds_left
-from ui.web.units import duration
 
-LOSSES = {"retain_loss": "Loss on what is kept", "unlearn_loss": "Unlearning loss"}
 SHEET = 1400  # pixels of a comparison's width at most
 STRIP = 9  # steps of the preview that are shown at most
 NOTHING = "<p class=muted>Nothing has been started here yet. Fill in the form and press <b>Start erasing</b>.</p>"
@@ -83,16 +82,11 @@ def head(entry: Entry, ahead: int, progress: Progress | None, wait: float | None
 
 def losses(progress: Progress | None) -> str:
     """The curves so far, and how often the projection acted."""
-    if progress is None or not progress.steps:
+    if progress is None:
         return ""
-    count = sum(step.get("projected") is True for step in progress.steps)
-    n, method = len(progress.steps), progress.options["method_options"]
-    about = f"{n} of {method.get('steps', n)} steps"
-    if "projected" in method:
-        about = f"{n} of {method.get('steps', n)} repair steps; projected in {count} of them ({100 * count / n:.0f} %)"
-    names = {name: label for name, label in LOSSES.items() if any(name in step for step in progress.steps)}
-    drawn = curve(progress.steps, names, "Losses by repair step")
-    return f"<p class=muted>{about}{', marked below the curves' if count else ''}.</p><div class=chart>{drawn}</div>"
+    method = progress.options["method_options"]
+    training = losses_of(progress.steps, "projected" in method, method.get("steps", len(progress.steps)))
+    return f"<p class=muted>{training.sentence}</p><div class=chart>{training.chart}</div>" if training else ""
 
 
 def strip(folder: Path, show: bool) -> str:
@@ -150,7 +144,7 @@ def line(entries: Sequence[Entry], shown: Callable[[Entry], bool]) -> str:
 def _said(entry: Entry, ahead: int, progress: Progress | None, wait: float | None) -> str:
     """The state in a sentence; without seconds, since a screen reader reads it out whenever it changes."""
     if entry.state == WAITING:
-        about = f", about {duration(wait)} for the first of them" if wait else ""
+        about = f", about {spoken_duration(wait)} for the first of them" if wait else ""
         return f"{ahead} {'job is' if ahead == 1 else 'jobs are'} before this one{about}." if ahead else "It starts in a moment."
     if entry.state == RUNNING:
         stage = progress.current if progress else None
@@ -163,7 +157,8 @@ def _said(entry: Entry, ahead: int, progress: Progress | None, wait: float | Non
 def _clock(entry: Entry, progress: Progress) -> str:
     passed = time.time() - entry.started
     left = seconds_left(progress, entry.head, passed)
-    return f"{duration(passed)} so far, " + (f"about {duration(left)} left" if left is not None else "time left: not known yet")
+    rest = f"about {spoken_duration(left)} left" if left is not None else "time left: not known yet"
+    return f"{spoken_duration(passed)} so far, {rest}"
 
 
 def _stages(entry: Entry, progress: Progress) -> str:

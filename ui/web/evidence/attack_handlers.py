@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from erase.concepts import EMBEDDED
+from erase.concepts.english import spoken_duration
 from erase.errors import InputError
 from erase.run import Run
 from eval.attacks.attack import FAMILIES
@@ -27,7 +28,6 @@ from ui.web.jobs.process import command
 from ui.web.runs import visible_runs
 from ui.web.security.access import HUB
 from ui.web.security.owners import is_of
-from ui.web.units import duration
 from ui.web.visitor import own, owner, sight
 
 KINDS = {"quick": "A quick round", "all": "All of them", "some": "Some by name"}
@@ -131,7 +131,7 @@ def start(page: Page, seat: Any, wish: Wish) -> Entry:
         raise InputError(f"{folder.name} is being attacked already; wait until that has ended, or press Stop")
     seconds, what = _seconds(wish.minutes), _said(wish)
     page.rate.press(owner(page, seat))
-    title = f"attack {folder.name}: {what}, {duration(seconds)}"
+    title = f"attack {folder.name}: {what}, {spoken_duration(seconds)}"
     return page.jobs.add([*arguments, f"--budget={seconds}s"], folder / HOME, title, owner(page, seat))
 
 

@@ -13,6 +13,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from erase.concepts.english import spoken_duration
 from erase.errors import InputError
 from eval.attacks.registry import ATTACKS, QUICK
 from eval.attacks.report_section import HOME, REPORT, section
@@ -22,7 +23,6 @@ from ui.web.context import Page
 from ui.web.evidence.attack_handlers import folder_of, plain
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STATES, STOPPED, STOPPING, WAITING, Entry
 from ui.web.messages import problem
-from ui.web.units import duration
 
 NONE = "<p class=muted>Nothing has been attacked here yet.</p>"
 ON = {"original": "the original", "erased": "the erased model", "gold": "the model that never knew it", "control": "the control"}
@@ -60,7 +60,7 @@ def _said(entry: Entry, ahead: int, now: Standing | None) -> str:
 def _progress(now: Standing) -> str:
     spent = min(now.budget, now.seconds + max(0.0, time.time() - now.began))
     bar = f'<progress class=whole value="{spent:.0f}" max="{now.budget:.0f}" aria-label="time spent of the budget"></progress>'
-    clock = f"<p class=clock>{duration(spent)} of {duration(now.budget)}, earlier attacks of this kind included</p>"
+    clock = f"<p class=clock>{spoken_duration(spent)} of {spoken_duration(now.budget)}, earlier attacks of this kind included</p>"
     items = "".join(_item(name, done, most, name == now.attack) for name, (done, most) in now.attempts.items())
     return f"{bar}{clock}<ol class=stages>{items}</ol>"
 
@@ -88,9 +88,9 @@ def planned(kind: str, names: Sequence[str]) -> str:
 def foreseen(estimate: Mapping[str, Any]) -> str:
     """What the chosen attacks take, and what the smallest budget is."""
     rows = {
-        "Smallest budget": f"{duration(estimate['smallest_seconds'])}, one turn of one attack",
-        "One turn of each": f"about {duration(estimate['one_turn_each_seconds'])}",
-        "All that is left": f"at most {duration(estimate['all_that_is_left_seconds'])}"
+        "Smallest budget": f"{spoken_duration(estimate['smallest_seconds'])}, one turn of one attack",
+        "One turn of each": f"about {spoken_duration(estimate['one_turn_each_seconds'])}",
+        "All that is left": f"at most {spoken_duration(estimate['all_that_is_left_seconds'])}"
         if estimate["all_that_is_left_seconds"]
         else "nothing",
     }
@@ -136,7 +136,7 @@ def _result(folder: Path, when: int, show: bool) -> str:
         return framed(
             f"“{concept}”: gone, or only unnamed?",
             "Attacks on an erased model",
-            f"{folder.name}, {duration(budget)}",
+            f"{folder.name}, {spoken_duration(budget)}",
             [section(folder, hide)],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

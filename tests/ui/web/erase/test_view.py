@@ -10,11 +10,12 @@ import pytest
 from page_runs import OPTIONS, measured_run, report
 from PIL import Image
 
+from erase.concepts.english import spoken_duration
 from erase.run import Run, append_lines
 from ui.web.erase.view import NOTHING, line, strip, view
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, WAITING, Entry
 from ui.web.jobs.progress import STAGES, preview, read_progress, seconds_left
-from ui.web.units import duration, estimated, size
+from ui.web.units import estimated, size
 
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 2, "sampling_steps": 5, "guidance": 4.0, "sampling_batch": 2}
 METHOD = {"steps": 10, "batch": 2, "unlearn": "anchor", "anchor_pictures": True, "sensitivity_batches": 3}
@@ -152,7 +153,7 @@ def test_the_line_names_only_the_visitors_own(folder):
 
 
 def test_amounts_as_people_say_them():
-    assert [duration(s) for s in (0.2, 89, 150, 7260)] == ["1 s", "89 s", "2 min", "2 h 01 min"]
+    assert [spoken_duration(s) for s in (0.2, 89, 150, 7260)] == ["1 s", "89 s", "2 min", "2 h 01 min"]
     assert [size(5 * 2**20), size(3 * 2**30), size(None)] == ["5 MiB", "3.0 GiB", "unknown"]
     assert "unknown" in estimated(None)
     said = estimated({"seconds": 150, "memory": "about <1 GB", "disk_bytes": 2**30})
