@@ -41,7 +41,8 @@ WEB_READS = (
 )
 WEB_PROCESSES = ("ui.web.drawing.models", "ui.web.drawing.worker", "ui.web.jobs.child")  # what runs in processes of their own
 
-# Heavy or optional libraries, the only packages that may import them, and only inside functions.
+# Heavy or optional libraries, the only packages that may import them, and only inside functions. (But the tabs of the page
+# import gradio when they are loaded: ui.web.page loads them when it is opened, as tests/ui/web/test_page.py holds.)
 DOORS: dict[str, set[str]] = {
     "diffusers": {"erase.diffusion", "erase.pipeline.disk", "erase.demo", "ui.cli.display"},
     "transformers": {"erase.diffusion", "erase.demo", "ui.cli.display"},
@@ -157,7 +158,8 @@ def test_the_page_opens_no_network(name: str) -> None:
 def test_a_heavy_library_has_few_doors_and_is_imported_inside_functions(library: str) -> None:
     users = {name for name in FILES if any(other.split(".")[0] == library for other in imported(name))}
     assert {name for name in users if not within(name, *DOORS[library])} == set()
-    assert not [name for name in users if any(other.split(".")[0] == library for other in imported(name, everywhere=False))]
+    at_load = [name for name in users if any(other.split(".")[0] == library for other in imported(name, everywhere=False))]
+    assert library == "gradio" or at_load == []
 
 
 def test_modules_do_not_import_each_other_in_a_circle() -> None:

@@ -1,4 +1,4 @@
-"""An estimate and sizes as people say them."""
+"""Time, memory and disk in words."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from erase.concepts.english import spoken_duration
 
 
-def estimated(found: Mapping[str, Any] | None) -> str:
-    """What the engine expects of a job, before it starts."""
-    if found is None:
+def estimated(estimate: Mapping[str, Any] | None) -> str:
+    """The engine's estimate of a job, as HTML."""
+    if estimate is None:
         return "<p class=muted>Time, memory and disk: unknown.</p>"
-    seconds = found.get("seconds")
+    seconds = estimate.get("seconds")
     rows = {"Time": f"about {spoken_duration(seconds)}" if isinstance(seconds, int | float) else "unknown"}
-    rows |= {name.capitalize(): str(found.get(name) or size(found.get(f"{name}_bytes"))) for name in ("memory", "disk")}
+    rows |= {name.capitalize(): str(estimate.get(name) or size(estimate.get(f"{name}_bytes"))) for name in ("memory", "disk")}
     return "<dl class=estimate>" + "".join(f"<dt>{name}</dt><dd>{escape(words)}</dd>" for name, words in rows.items()) + "</dl>"
 
 
 def size(count: Any) -> str:
-    """Bytes as people say them."""
+    """Bytes in words."""
     if not isinstance(count, int | float):
         return "unknown"
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
