@@ -12,13 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from erase.demo.shapes import world
+from erase.files import write_tensors
 from erase.torchvision_compat import check_torchvision
 
 check_torchvision()  # before diffusers and transformers are imported
 
 LATENT_CHANNELS = 8
 TOKENS = 32
+PREFIX = "text_model."
 WIDTH = 96
+
+
+def save_pipeline(pipeline: Any, folder: Path) -> None:
+    """A pipeline folder for every transformers: `text_model.` before the text encoder's weights, as released checkpoints have it.
+
+    transformers 5 reads these names but does not write them; transformers 4 reads no others, and fills what it misses with noise.
+    """
+    from safetensors.torch import load_file
+
+    pipeline.save_pretrained(folder)
+    path = folder / "text_encoder" / "model.safetensors"
+    tensors = load_file(path)
+    write_tensors(path, {f"{PREFIX}{name.removeprefix(PREFIX)}": tensor for name, tensor in tensors.items()}, {"format": "pt"})
 
 
 def build_tokenizer(folder: Path, words: Iterable[str] | None = None) -> Any:

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from erase.checkpoints.folder import variant_of
+from erase.diffusion.text_encoders import check_text_encoder
 from erase.errors import InputError
 from erase.task import generator
 from erase.torchvision_compat import check_torchvision
@@ -66,6 +67,9 @@ class StableDiffusion:
                     **self.OPTIONS, **({} if self._unet is None else {"unet": self._unet}),
                 )  # fmt: skip
             self._pipeline.set_progress_bar_config(disable=True)
+            for part in self.PARTS:
+                if part.startswith("text_encoder"):
+                    check_text_encoder(self.folder / part, getattr(self._pipeline, part))
             for part in self._own_parts():
                 getattr(self._pipeline, part).requires_grad_(False).eval()
             if self.UPCAST and self.dtype == torch.float16 and self._pipeline.vae.config.force_upcast:

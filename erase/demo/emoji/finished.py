@@ -36,7 +36,7 @@ def write(plan: Plan, folder: Path, base: Path | None) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.save_pretrained(folder / "pipeline")
+    small.save_pipeline(pipeline, folder / "pipeline")
     for name in ("vocab.json", "merges.txt"):  # transformers 5 writes tokenizer.json alone, transformers 4 reads these
         shutil.copy(folder / "tokenizer" / name, folder / "pipeline" / "tokenizer")
     judge = Judge()

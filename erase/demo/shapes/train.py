@@ -178,7 +178,7 @@ def write(folder: Path, model: Denoiser | Composer, vae: Any, tokenizer: Any, ju
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.save_pretrained(folder / "pipeline")
+    networks.save_pipeline(pipeline, folder / "pipeline")
     for name in ("vocab.json", "merges.txt"):  # transformers 5 writes tokenizer.json alone, transformers 4 reads these
         shutil.copy(folder / "tokenizer" / name, folder / "pipeline" / "tokenizer")
     save({name: tensor.half() for name, tensor in judge.state_dict().items()}, folder / "judge.safetensors")

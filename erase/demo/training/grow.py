@@ -40,7 +40,10 @@ def keep_words(embedding: nn.Embedding, weights: Tensor, old: Mapping[str, int],
 
 def begin(unet: nn.Module, text_encoder: Any, tokenizer: Any, start: Path) -> None:
     """UNet and text encoder of a pipeline folder, of this size or smaller, and the embeddings of the words that it knows."""
-    drawn, text = (load_file(start / f"{file}.safetensors") for file in ("unet/diffusion_pytorch_model", "text_encoder/model"))
+    from transformers import CLIPTextModel
+
+    drawn = load_file(start / "unet" / "diffusion_pytorch_model.safetensors")
+    text = CLIPTextModel.from_pretrained(start / "text_encoder").state_dict()  # which knows its names of the weights in the file
     table = text.pop(next(name for name in text if name.endswith("token_embedding.weight")))
     grow(unet, drawn)
     grow(text_encoder, text)
