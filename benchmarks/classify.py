@@ -22,7 +22,7 @@ from host import facts
 
 from eval.classifiers.measure import ranked
 from eval.classifiers.options import ABLATION
-from eval.classifiers.report import _number, markdown
+from eval.classifiers.report import markdown, number_text
 from eval.rendering.line_chart import Value, lines
 from ui.cli.main import main as command
 
@@ -62,7 +62,9 @@ def run(folder: Path, options: tuple[str, ...], seeds: int) -> dict[str, Any]:
         raise SystemExit(f"{folder} ended with status {status}")
     found: dict[str, Any] = json.loads(out.getvalue())
     first = next(iter(ranked(found["methods"])), None)
-    print(folder.name, f"nearest to retrain: {first['label']} {_number(first['average_gap'], 'average_gap')}" if first else "", flush=True)
+    print(
+        folder.name, f"nearest to retrain: {first['label']} {number_text(first['average_gap'], 'average_gap')}" if first else "", flush=True
+    )
     return found
 
 
@@ -82,7 +84,7 @@ def summary(reports: dict[str, Any]) -> str:
         for report in reports.values():
             row = next((row for row in report["methods"] if row["label"] == label), {})
             best = next(iter(ranked(report["methods"])), {}).get("label")
-            value = _number(row.get("average_gap"), "average_gap")
+            value = number_text(row.get("average_gap"), "average_gap")
             shown.append(f"**{value}**" if label == best else value)
         text.append(f"| {label} | " + " | ".join(shown) + " |")
     return "\n".join(text)

@@ -128,7 +128,7 @@ def _heard(message: dict[str, Any], event: str, line: str, press: Press) -> bool
         press.heard = time.monotonic()
     if trouble := re.search(r'class=\\"problem\\">([^<]*)', line):
         press.said = trouble[1]
-    if drawn := re.search(r">(\d+) pictures of", line):
+    if drawn := re.search(r">(\d+) images of", line):
         press.pictures = int(drawn[1])
     if kind != "process_completed":
         return False

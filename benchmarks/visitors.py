@@ -54,7 +54,7 @@ async def visit(number: int, visitor: Visitor, visits: Visits) -> None:
     while not visits.over:
         visits.begun += 1
         turn = visits.begun
-        values = {"Prompt": PROMPTS[turn % len(PROMPTS)], "Seed": 1000 * number + turn, "Pictures": visits.each}
+        values = {"Prompt": PROMPTS[turn % len(PROMPTS)], "Random seed": 1000 * number + turn, "Images": visits.each}
         visits.presses.append(await visitor.compare({**values, "Erased models": [visits.run]}))
 
 
@@ -87,7 +87,7 @@ async def alone(address: str, each: int) -> tuple[float, float]:
     visitor = Visitor(address)
     await visitor.open()
     opened = time.monotonic()
-    press = await visitor.compare({"Prompt": PROMPTS[0], "Seed": 1, "Pictures": each, "Erased models": ["star-1"]})
+    press = await visitor.compare({"Prompt": PROMPTS[0], "Random seed": 1, "Images": each, "Erased models": ["star-1"]})
     await visitor.client.aclose()
     return opened, press.ended - press.asked
 

@@ -97,9 +97,7 @@ def project(
     return Projected(list(retain), dot, square_r.sqrt(), square_u.sqrt(), c)
 
 
-def _factors(
-    dot: Tensor, square_r: Tensor, square_u: Tensor, forget_weight: float, projection: Projection
-) -> tuple[Tensor, Tensor]:
+def _factors(dot: Tensor, square_r: Tensor, square_u: Tensor, forget_weight: float, projection: Projection) -> tuple[Tensor, Tensor]:
     """a and c in g = a g_r + c g_u."""
     a, c = torch.ones_like(dot), torch.full_like(dot, forget_weight)
     if projection.target != "gradient":

@@ -1,22 +1,22 @@
-"""What a method sees: a network, numbered batches to forget and to retain, two losses, and the weights it may change.
+"""What a method receives: a network, numbered forget and retain batches, two losses, and the weights it may change.
 
-Nothing here knows diffusion or classification; `erase.diffusion` and `erase.classifiers.task` build Tasks.
+`erase.diffusion` and `erase.classifiers.task` build Tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Batch = Mapping[str, Tensor]
-"""Named tensors with a common first dimension; everything random about a batch (noise, timesteps) is already in it."""
+"""Named tensors with a common first dimension; its random parts (noise, timesteps) are already drawn."""
 
 Batches = Callable[[int], Batch]
-"""Batch number -> batch. The same number gives the same batch on every call, so a run can stop and go on exactly."""
+"""Batch number -> batch. The same number gives the same batch on every call, so that a run can be resumed exactly."""
 
 Loss = Callable[[nn.Module, Batch], Tensor]
 """A differentiable scalar: the mean over the batch."""
@@ -31,8 +31,10 @@ class Task:
     ones with requires_grad. `texts` of a diffusion task are the embeddings of its prompts (n, tokens, width): `forget`, row by
     row what takes its place (`anchor`), `retain`, and `empty`.
 
-    `retain_data` are the retain batches with the targets of the data, where those of `retain` are something else. `probe` is
-    the same network with batches that are held out: no step ever sees them.
+    `average` averages tensors in place over the processes of a run, each of which has a part of every batch. `micro_batch` is the
+    number of examples that go through the network at once, None for whole batches. Methods record numbers per layer in `layers`.
+    `retain_data` are the retain batches with the targets of the data, where `retain` has other targets. `probe` is
+    the same network with held-out batches, which no step uses.
     """
 
     network: nn.Module
@@ -52,12 +54,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Step:
-    """One repair step: losses before the update, how the two gradients met, and what it took.
+    """One step of a method: losses before the update, how the two gradients relate, and its cost.
 
-    `cosine` is that of <g_r, g_u>; `coefficient` is c in g = g_r + c g_u; `projected` says whether c exceeds lambda.
-    `micro_batch` is how many examples went through the network at once.
-    `snapshot` gives the complete state after the step (weights and optimizer), to be handed back as `resume`. `held_out` is
-    what a guard saw and did after the step, empty where none looked.
+    `cosine` is that of the angle between g_r and g_u; `coefficient` is c in g = g_r + c g_u; `projected` is True where c exceeds lambda.
+    `micro_batch` is the number of examples that went through the network at once. `snapshot` returns the complete state after
+    the step (weights and optimizer), from which a method resumes. `held_out` are the losses and the action of a guard after the step,
+    empty where it did not evaluate.
     """
 
     step: int
@@ -79,18 +81,12 @@ class Step:
         return cls(number, retain_loss, unlearn_loss, 0.0, 1.0, False, seconds, snapshot=snapshot)
 
     def record(self) -> dict[str, Any]:
-        """The line of stats.jsonl."""
+        """The step's line in stats.jsonl."""
         return {name: value for name, value in vars(self).items() if name not in ("snapshot", "held_out")} | dict(self.held_out)
 
 
-class Method(Protocol):
-    """A frozen dataclass of hyperparameters; calling it changes the task's network in place, a Step at a time."""
-
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]: ...
-
-
 def generator(*parts: object) -> torch.Generator:
-    """A CPU generator seeded by anything printable, e.g. (seed, "noise", 7); the same on every machine."""
+    """A CPU generator seeded by any printable values, e.g. (seed, "noise", 7); the same on every machine."""
     import hashlib
 
     digest = hashlib.sha256(repr(parts).encode()).digest()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from toys import CLASSES, points
 
-from erase.classifiers.task import ClassifierTask, classifier_task
+from erase.classifiers.task import ClassifierTask, LabelledSets, classifier_task
 from erase.methods import CLASSIFIER_METHODS, make_method
 from erase.task import Batch, generator
 
@@ -60,17 +60,18 @@ def build(seed: int = 0, norm: bool = True) -> nn.Sequential:
 def _original(norm: bool) -> dict[str, Tensor]:
     """The weights of a network that was trained on all points."""
     network = build(norm=norm)
-    task = classifier_task(network, samples(size=4), samples(), CLASSES, batch=16, fresh=lambda: build(1, norm))
+    task = classifier_task(network, LabelledSets(None, samples(), CLASSES), batch=16, fresh=lambda: build(1, norm))
     for _ in make_method("retrain", table=CLASSIFIER_METHODS, epochs=60, learning_rate=0.1, weight_decay=0.0)(task):
         pass
     return network.state_dict()
 
 
-def toy_task(norm: bool = True, batch: int = 16, **more: object) -> ClassifierTask:
-    """The original, in training mode, and what it shall forget."""
+def toy_task(norm: bool = True, batch: int = 16, seed: int = 0, scope: str = "full", **sets: object) -> ClassifierTask:
+    """The original, in training mode, and the samples that it is to forget; `sets` are held_out and augment."""
     network = build(norm=norm)
     network.load_state_dict(_original(norm))
-    return classifier_task(network.train(), *split(), CLASSES, batch=batch, fresh=lambda: build(2, norm), **more)
+    task_sets = LabelledSets(*split(), CLASSES, **sets)
+    return classifier_task(network.train(), task_sets, batch=batch, seed=seed, scope=scope, fresh=lambda: build(2, norm))
 
 
 def whole(task: ClassifierTask, which: str) -> Batch:
@@ -81,8 +82,8 @@ def whole(task: ClassifierTask, which: str) -> Batch:
 
 @torch.no_grad()
 def right(task: ClassifierTask, which: str) -> float:
-    """Share of these samples that the network, in eval mode, names as labelled."""
+    """Share of these samples that the network, in eval mode, classifies as labelled."""
     batch, mode = whole(task, which), task.network.training
-    found = float((task.network.eval()(batch["x"]).argmax(1) == batch["y"]).float().mean())
+    share = float((task.network.eval()(batch["x"]).argmax(1) == batch["y"]).float().mean())
     task.network.train(mode)
-    return found
+    return share

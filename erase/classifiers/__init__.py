@@ -1,0 +1,4 @@
+"""Image classifiers: data sets, networks, forget sets, saved networks and tasks. Imports no torch itself."""
+
+FORMS = "random:10%, random:30, class:NAME, class:10%, class:random, identity:NAME or ids:FILE.csv"
+"""The forms of a forget request."""

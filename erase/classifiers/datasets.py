@@ -1,6 +1,6 @@
-"""Labelled pictures: data sets by name or folder, split once and for all into training, validation and test samples.
+"""Labelled images: data sets by name or folder, with a fixed split into training, validation and test samples.
 
-Knows no network and no request. Everything is in memory, as uint8 where it was; a batch is float32 in [-1, 1].
+Everything is in memory, as uint8 where the source is uint8; a batch is float32 in [-1, 1].
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ PUBLISHED = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN"}
 NAMES = ("digits", "shapes", *PUBLISHED)
 PARTS = ("train", "val", "test")
 REMEDY = 'pip install "erase-concept[classify]"'
-SHAPES_COUNTS = (800, 400, 1200)  # training, validation and test samples of `shapes`: 20, 10 and 30 a class
+SHAPES_COUNTS = (800, 400, 1200)
+"""Training, validation and test samples of `shapes`: 20, 10 and 30 per class."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures (n, channels, height, width), uint8 or float in [-1, 1]; their classes (n,) int64; and a name for each."""
+    """Images (n, channels, height, width), uint8 or float in [-1, 1]; their classes (n,) int64; and an id for each."""
 
     x: Tensor
     y: Tensor
@@ -57,7 +58,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set: what is trained on, what settings are chosen on, what is reported on, and the names of the classes."""
+    """A data set: samples for training, for choosing settings and for reporting, and the names of the classes."""
 
     name: str
     train: Samples
@@ -71,7 +72,7 @@ class Data:
 
     @property
     def size(self) -> int:
-        """Height of a picture."""
+        """Height of an image in pixels."""
         return int(self.train.x.shape[2])
 
     def to(self, device: str) -> Data:
@@ -80,7 +81,7 @@ class Data:
 
 
 def crop_and_mirror(x: Tensor, random: torch.Generator) -> Tensor:
-    """Each picture shifted by up to an eighth of its side, the border black, and half of them mirrored (as for CIFAR)."""
+    """Shift each image by up to an eighth of its side, with a black border, and mirror half of them (as for CIFAR)."""
     n, _, height, width = x.shape
     reach = max(1, height // 8)
     shifts = torch.randint(0, 2 * reach + 1, (n, 2), generator=random).to(x.device)
@@ -93,11 +94,11 @@ def crop_and_mirror(x: Tensor, random: torch.Generator) -> Tensor:
 
 
 def load_data(name: str, folder: Path | None = None, train_samples: int | None = None, size: int = 64) -> Data:
-    """One of NAMES, or a folder of class folders, which may stand in train/, test/ and val/.
+    """One of NAMES, or a folder of class folders, optionally inside train/, test/ and val/.
 
-    Splits do not depend on any seed, so that nothing is ever tuned on what is reported. `folder` is where torchvision
-    keeps its files; what is missing there is fetched. `train_samples`: that many of the training samples, each class by
-    its share. `size`: of the pictures of a folder, the middle square resized.
+    Splits do not depend on any seed, so that nothing is ever tuned on samples that are reported. `folder` is where torchvision
+    keeps its files; missing files are downloaded. `train_samples`: use that many training samples, with the same share of each
+    class. `size`: images of a folder are cropped to the central square and resized to this many pixels.
     """
     if name == "digits":
         data = _digits()
@@ -117,53 +118,53 @@ def load_data(name: str, folder: Path | None = None, train_samples: int | None =
 
 
 def few(y: Tensor, count: int) -> Tensor:
-    """`count` rows, each class by its share as far as whole numbers go, in the order of the rows."""
+    """`count` rows, with the same share of each class up to rounding, in the order of the rows."""
     order = torch.randperm(len(y), generator=generator("few"))
-    # The place of each sample within its class, as a share of the class: the lowest shares are an even draw.
-    place = torch.zeros(len(y), dtype=torch.float64)
+    # The position of each sample within its class, as a share of the class: the lowest shares are a stratified draw.
+    position = torch.zeros(len(y), dtype=torch.float64)
     for label in y.unique().tolist():
-        mine = order[y[order] == label]
-        place[mine] = (torch.arange(len(mine), dtype=torch.float64) + 0.5) / len(mine)
-    return torch.argsort(place + 1e-9 * order.argsort(), stable=True)[:count].sort().values
+        members = order[y[order] == label]
+        position[members] = (torch.arange(len(members), dtype=torch.float64) + 0.5) / len(members)
+    return torch.argsort(position + 1e-9 * order.argsort(), stable=True)[:count].sort().values
 
 
 def _split(x: Tensor, y: Tensor, ids: Sequence[str], name: str, classes: Sequence[str], test: int, validation: int) -> Data:
-    """`test` and `validation` samples set apart, the same ones always."""
+    """Split off `test` and `validation` samples, always the same ones."""
     order = torch.randperm(len(y), generator=generator("split", name))
     whole = Samples(x, y, tuple(ids))
     rows = order[:test], order[test : test + validation], order[test + validation :]
-    held, chosen, rest = (whole[part.sort().values] for part in rows)
-    return Data(name, rest, chosen, held, tuple(classes))
+    test_samples, validation_samples, train = (whole[part.sort().values] for part in rows)
+    return Data(name, train, validation_samples, test_samples, tuple(classes))
 
 
 def _digits() -> Data:
-    """1,797 handwritten digits of 8 by 8 pixels (Alpaydin and Kaynak 1998), which scikit-learn brings along."""
+    """1,797 handwritten digits of 8 by 8 pixels (Alpaydin and Kaynak 1998), included in scikit-learn."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise InputError(f"--dataset digits comes with scikit-learn, which is not installed: {REMEDY}") from error
-    found: Any = load_digits()
-    x = torch.from_numpy(found.images).float()[:, None] / 8 - 1
-    return _split(x, torch.from_numpy(found.target).long(), [str(i) for i in range(len(x))], "digits", list("0123456789"), 600, 300)
+    digits: Any = load_digits()
+    x = torch.from_numpy(digits.images).float()[:, None] / 8 - 1
+    return _split(x, torch.from_numpy(digits.target).long(), [str(i) for i in range(len(x))], "digits", list("0123456789"), 600, 300)
 
 
 def _shapes() -> Data:
-    """The embedded world's shapes and colours, 40 classes of 32 pixels, with another shape beside and noise: 20 samples a class."""
+    """The embedded world's shapes and colours: 40 classes, 32 pixels, with a second shape and noise; 20 training samples per class."""
     from erase.demo.shapes.clutter import CLASSES, cluttered
 
     x, y = cluttered(sum(SHAPES_COUNTS))
     whole = Samples(torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(y), tuple(map(str, range(len(y)))))
     ends = np.cumsum(SHAPES_COUNTS)
-    train, chosen, held = (whole[torch.arange(end - count, end)] for count, end in zip(SHAPES_COUNTS, ends.tolist(), strict=True))
-    return Data("shapes", train, chosen, held, CLASSES)
+    train, validation, test = (whole[torch.arange(end - count, end)] for count, end in zip(SHAPES_COUNTS, ends.tolist(), strict=True))
+    return Data("shapes", train, validation, test, CLASSES)
 
 
 def _published(name: str, folder: Path) -> Data:
     """CIFAR-10, CIFAR-100 or SVHN, whose files torchvision checks by hash; a tenth of the training samples is for validation."""
-    first, held = (_fetched(name, folder, part) for part in ("train", "test"))
-    x, y, classes = first
+    train, test = (_fetched(name, folder, part) for part in ("train", "test"))
+    x, y, classes = train
     data = _split(x, y, [str(i) for i in range(len(y))], name, classes, 0, len(y) // 10)
-    return replace(data, test=Samples(*held[:2], tuple(f"test/{i}" for i in range(len(held[1])))))
+    return replace(data, test=Samples(*test[:2], tuple(f"test/{i}" for i in range(len(test[1])))))
 
 
 def _fetched(name: str, folder: Path, part: str) -> tuple[Tensor, Tensor, list[str]]:
@@ -171,57 +172,58 @@ def _fetched(name: str, folder: Path, part: str) -> tuple[Tensor, Tensor, list[s
     which = {"split": part} if name == "svhn" else {"train": part == "train"}
     try:
         try:
-            found = kind(str(folder), **which)
-        except RuntimeError:  # not there, or not whole
-            found = kind(str(folder), **which, download=True)
+            dataset = kind(str(folder), **which)
+        except RuntimeError:  # missing or incomplete
+            dataset = kind(str(folder), **which, download=True)
     except ImportError as error:
         raise InputError(f"--dataset {name} needs {error.name}, which is not installed: {REMEDY}") from error
     except (OSError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"--dataset {name} is not in {folder} and cannot be fetched ({reason}); put its files there, --data names it"
+            f"--dataset {name} is not in {folder} and cannot be downloaded ({reason}); put its files there, or give their folder as --data"
         ) from error
-    x = torch.from_numpy(np.asarray(found.data))
-    y = torch.as_tensor(np.asarray(found.labels if name == "svhn" else found.targets)).long()
-    return x if name == "svhn" else x.permute(0, 3, 1, 2).contiguous(), y, list(getattr(found, "classes", "0123456789"))
+    x = torch.from_numpy(np.asarray(dataset.data))
+    y = torch.as_tensor(np.asarray(dataset.labels if name == "svhn" else dataset.targets)).long()
+    return x if name == "svhn" else x.permute(0, 3, 1, 2).contiguous(), y, list(getattr(dataset, "classes", "0123456789"))
 
 
 def _folder(folder: Path, size: int) -> Data:
-    """Pictures in class folders; without test/ a fifth of each class is for test, without val/ a tenth of the rest for validation."""
+    """Images in class folders; without test/ a fifth of each class is for testing, without val/ a tenth of the rest for validation."""
     split = {part: folder / part for part in PARTS if (folder / part).is_dir()}
     if split and "train" not in split:
-        raise InputError(f"{folder} has {', '.join(split)} but no train; expected train/CLASS/PICTURE, and test and val if there are any")
+        raise InputError(f"{folder} has {', '.join(split)} but no train; expected train/CLASS/IMAGE, and optionally test and val")
     classes = sorted(path.name for path in (split.get("train", folder)).iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
-        raise InputError(f"{split.get('train', folder)} has {len(classes)} class folders; expected at least two, each with its pictures")
-    found = {part: _read(path, folder, classes, size) for part, path in (split or {"train": folder}).items()}
-    train = found["train"]
+        raise InputError(f"{split.get('train', folder)} has {len(classes)} class folders; expected at least two, each with its images")
+    parts = {part: _read(path, folder, classes, size) for part, path in (split or {"train": folder}).items()}
+    train = parts["train"]
     for part, share in (("test", 5), ("val", 10)):
-        if part not in found:
-            apart = few(train.y, max(1, len(train) // share))
-            kept = torch.ones(len(train), dtype=torch.bool)
-            kept[apart] = False
-            found[part], train = train[apart], train[kept.nonzero()[:, 0]]
-    return Data(folder.resolve().name, train, found["val"], found["test"], tuple(classes))
+        if part not in parts:
+            rows = few(train.y, max(1, len(train) // share))
+            remaining = torch.ones(len(train), dtype=torch.bool)
+            remaining[rows] = False
+            parts[part], train = train[rows], train[remaining.nonzero()[:, 0]]
+    return Data(folder.resolve().name, train, parts["val"], parts["test"], tuple(classes))
 
 
 def _read(part: Path, root: Path, classes: Sequence[str], size: int) -> Samples:
-    strange = sorted(path.name for path in part.iterdir() if path.is_dir() and path.name not in classes and not path.name.startswith("."))
-    if strange:
-        raise InputError(f"{part} has classes that the training samples lack: {', '.join(strange[:3])}; add them there or remove them")
-    found = [
+    unknown = sorted(path.name for path in part.iterdir() if path.is_dir() and path.name not in classes and not path.name.startswith("."))
+    if unknown:
+        raise InputError(f"{part} has classes without training samples: {', '.join(unknown[:3])}; add samples or remove the classes")
+    images = [
         (path, label) for label, name in enumerate(classes) for path in sorted((part / name).glob("*")) if path.suffix.lower() in SUFFIXES
     ]
-    empty = [name for label, name in enumerate(classes) if label not in {label for _, label in found}] if part.name not in PARTS[1:] else []
-    if empty or not found:
-        raise InputError(f"{part} has no pictures for {', '.join(empty[:3]) or 'any class'}; expected {', '.join(sorted(SUFFIXES))}")
-    pixels = np.stack([_square(path, size) for path, _ in found])
-    ids = tuple(path.relative_to(root).as_posix() for path, _ in found)
-    return Samples(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor([label for _, label in found]), ids)
+    present = {label for _, label in images}
+    empty = [name for label, name in enumerate(classes) if label not in present] if part.name not in PARTS[1:] else []
+    if empty or not images:
+        raise InputError(f"{part} has no images for {', '.join(empty[:3]) or 'any class'}; expected {', '.join(sorted(SUFFIXES))}")
+    pixels = np.stack([_square(path, size) for path, _ in images])
+    ids = tuple(path.relative_to(root).as_posix() for path, _ in images)
+    return Samples(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor([label for _, label in images]), ids)
 
 
 def _square(path: Path, size: int) -> Any:
-    """The middle square of a picture, (size, size, 3) uint8."""
+    """The central square of an image, (size, size, 3) uint8."""
     from PIL import ImageOps
 
     return np.asarray(ImageOps.fit(open_picture(path), (size, size)))

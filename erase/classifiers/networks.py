@@ -1,6 +1,6 @@
-"""Classifiers by name, those of torchvision fitted to small pictures, or the user's own by `module:function`.
+"""Classifiers by name: torchvision's architectures adapted to small images, or the user's own as `module:function`.
 
-Knows no data. A network takes pictures in [-1, 1] and gives logits (n, classes).
+A network maps images in [-1, 1] to logits (n, classes).
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from erase.errors import InputError
 from erase.task import generator
 from erase.torchvision_compat import torchvision
 
-SMALL = 64  # pixels up to which a ResNet begins with a small kernel and no pooling, as for CIFAR (He et al. 2016)
+SMALL = 64
+"""Image size in pixels up to which a ResNet starts with a small kernel and without pooling, as for CIFAR (He et al. 2016)."""
 
 
 def build_network(name: str, classes: int, channels: int, size: int, seed: int = 0) -> nn.Module:
     """A fresh network whose initial weights depend on the seed alone.
 
     `name`: one of NETWORKS, or the user's own as "package.module:function" or "file.py:function", which is called with
-    those of classes, channels and size that it takes. InputError where its output is not (n, classes).
+    those of classes, channels and size that it accepts. InputError if its output is not (n, classes).
     """
     if name not in NETWORKS and ":" not in name:
         own = 'or your own as "package.module:function" or "file.py:function"'
@@ -40,9 +41,9 @@ def build_network(name: str, classes: int, channels: int, size: int, seed: int =
 
 
 def small(classes: int, channels: int, size: int) -> nn.Module:
-    """Three convolutions with batch norms, 32 to 128 channels, a mean over places, a linear head: 94 thousand weights.
+    """Three convolutions with batch norms, 32 to 128 channels, average pooling and a linear head: 94 thousand weights.
 
-    From 32 pixels on the first convolution takes every second place.
+    For images of 32 pixels and more the first convolution has stride 2.
     """
     widths = (32, 64, 128)
     layers: list[nn.Module] = []
@@ -72,11 +73,11 @@ def _resnet(depth: int) -> Callable[[int, int, int], nn.Module]:
 
 def _vgg16(classes: int, channels: int, size: int) -> nn.Module:
     if size < 32:
-        raise InputError(f"--network vgg16 halves a picture five times and needs 32 pixels, not {size}; give --network small")
+        raise InputError(f"--network vgg16 needs images of at least 32 pixels, and these have {size}; give --network small")
     network: Any = torchvision().models.vgg16_bn(weights=None, num_classes=classes)
     if channels != 3:
         network.features[0] = nn.Conv2d(channels, 64, 3, padding=1)
-    if size <= SMALL:  # the head for 7 by 7 places has 120 million weights, as many as CIFAR has pixels
+    if size <= SMALL:  # the head for 7 by 7 positions has 120 million weights, as many as CIFAR has pixels
         network.avgpool, network.classifier = nn.AdaptiveAvgPool2d(1), nn.Linear(512, classes)
     built: nn.Module = network
     return built
@@ -85,7 +86,7 @@ def _vgg16(classes: int, channels: int, size: int) -> nn.Module:
 def _vit(classes: int, channels: int, size: int) -> nn.Module:
     patch, shape = (16, (12, 12, 768, 3072)) if size > SMALL else (max(1, size // 8), (6, 3, 192, 768))
     if size % patch:
-        raise InputError(f"--network vit cuts a picture into patches of {patch} pixels, which do not fill {size}; give another --size")
+        raise InputError(f"--network vit needs images whose size is a multiple of {patch} pixels, not {size}; give another --size")
     network: nn.Module = torchvision().models.VisionTransformer(size, patch, *shape, num_classes=classes)
     if channels != 3:
         network.conv_proj = nn.Conv2d(channels, shape[2], patch, stride=patch)
@@ -103,16 +104,16 @@ NETWORKS: dict[str, Callable[[int, int, int], nn.Module]] = {
 
 
 def _own(name: str, classes: int, channels: int, size: int) -> nn.Module:
-    """What the user's function builds."""
+    """The network that the user's function builds."""
     function = _function(name)
-    offered = {"classes": classes, "channels": channels, "size": size}
-    takes = inspect.signature(function).parameters
+    arguments = {"classes": classes, "channels": channels, "size": size}
+    accepted = inspect.signature(function).parameters
     try:
-        network = function(**{key: value for key, value in offered.items() if key in takes})
-    except Exception as error:  # anything may go wrong in there
-        raise InputError(f"--network {name} failed ({type(error).__name__}: {error}); it is called with {', '.join(offered)}") from error
+        network = function(**{key: value for key, value in arguments.items() if key in accepted})
+    except Exception as error:  # the user's function may fail in any way
+        raise InputError(f"--network {name} failed ({type(error).__name__}: {error}); it is called with {', '.join(arguments)}") from error
     if not isinstance(network, nn.Module):
-        raise InputError(f"--network {name} gave a {type(network).__name__}; expected a torch.nn.Module")
+        raise InputError(f"--network {name} returned a {type(network).__name__}; expected a torch.nn.Module")
     return network
 
 
@@ -122,28 +123,28 @@ def _function(name: str) -> Callable[..., Any]:
         if where.endswith(".py"):
             spec = spec_from_file_location(f"_user_{Path(where).stem}", where)
             if spec is None or spec.loader is None or not Path(where).is_file():
-                raise FileNotFoundError(f"{where} is not there")
+                raise FileNotFoundError(f"{where} does not exist")
             module = module_from_spec(spec)
-            sys.modules[spec.name] = module  # dataclasses and pickles of its own look for it there
+            sys.modules[spec.name] = module  # its own dataclasses and pickles look it up there
             spec.loader.exec_module(module)
         else:
             module = import_module(where)
         function: Callable[..., Any] = getattr(module, what)
-    except Exception as error:  # a user's module may fail in any way
+    except Exception as error:  # the user's module may fail in any way
         raise InputError(f"--network {name} cannot be imported ({type(error).__name__}: {error}); expected module:function") from error
     return function
 
 
 @torch.no_grad()
 def _check(name: str, network: nn.Module, classes: int, channels: int, size: int) -> None:
-    """One picture goes through, and as many logits come out as there are classes."""
+    """InputError unless one image gives one logit per class."""
     network.eval()
     try:
         out = network(torch.zeros(1, channels, size, size))
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"--network {name} does not take pictures of {channels} x {size} x {size} ({reason}); give another") from error
+        raise InputError(f"--network {name} does not accept images of {channels} x {size} x {size} ({reason}); give another") from error
     network.train()
     shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
     if shape != (1, classes):
-        raise InputError(f"--network {name} gives {shape} for one picture; expected (1, {classes}), a logit for each class")
+        raise InputError(f"--network {name} returns {shape} for one image; expected (1, {classes}), one logit per class")

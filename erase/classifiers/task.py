@@ -1,9 +1,9 @@
-"""A classifier and a labelled split -> a ClassifierTask: batches by number, the training loss, ascent on what is to be forgotten.
+"""Builds a ClassifierTask from a network and labelled samples: numbered batches, the training loss, ascent as the unlearning loss.
 
-Knows a module that maps a batch to one score a class; knows no data set and no architecture. Batch norms: scoring runs in
-eval mode and leaves their statistics alone. A pass over retain batches in training mode updates them, on purpose, because the
-statistics of a repaired network are others. A pass over forget batches reads them and never writes them, so that nothing of
-the forget set enters a buffer (`running_statistics`); only where wrong labels are taught do both sets share a pass (`mixed`).
+Works with any module that maps a batch to one score per class. Batch norms: scoring runs in eval mode and leaves their running
+statistics alone. A pass over retain batches in training mode updates them, on purpose, because a repaired network has other
+statistics. A pass over forget batches uses the running statistics and never updates them, so that nothing of the forget set enters
+a buffer (`running_statistics`); only where wrong labels are taught do both sets share a pass (`mixed`).
 """
 
 from __future__ import annotations
@@ -26,31 +26,44 @@ from erase.task import Batch, Batches, Loss, Task, generator
 from erase.training.modes import evaluated
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
-"""(x, source of randomness) -> x, e.g. mirrored and shifted."""
+"""(x, random generator) -> x, e.g. randomly cropped and mirrored."""
 
 
 class Samples(Protocol):
-    """Labelled samples: `batch(rows)`, rows int64 (n,), gives "x" float (n, ...) and "y" int64 (n,)."""
+    """Labelled samples: `batch(rows)`, rows int64 (n,), returns "x" float (n, ...) and "y" int64 (n,)."""
 
     def __len__(self) -> int: ...
 
     def batch(self, rows: Tensor) -> Batch: ...
 
 
+@dataclass(frozen=True)
+class LabelledSets:
+    """The samples of a task, the number of classes, and the augmentation of forget and retain batches.
+
+    `forget` is None for plain training. `held_out` are samples that the network was not trained on, e.g. validation samples.
+    """
+
+    forget: Samples | None
+    retain: Samples
+    classes: int
+    held_out: Samples | None = None
+    augment: Augment | None = None
+
+
 @dataclass
 class ClassifierTask(Task):
-    """A Task whose batches have "x", "y" and "row", the place of each sample within its set.
+    """A Task whose batches have "x", "y" and "row", the index of each sample within its set.
 
-    `epoch_forget` and `epoch_retain` are batches an epoch; batch numbers run on from epoch to epoch. `held_out`
-    are batches that the network was not trained on, None where there are none. `fresh` builds an untrained network; only
-    retraining needs it.
+    `epoch_forget`, `epoch_retain` and `epoch_held_out` are batches per epoch, 0 where there is no such set; batch numbers continue
+    from epoch to epoch. `fresh` builds an untrained network; only retraining needs it.
     """
 
     classes: int = 0
     forget_size: int = 0
     retain_size: int = 0
-    epoch_forget: int = 1
-    epoch_retain: int = 1
+    epoch_forget: int = 0
+    epoch_retain: int = 0
     epoch_held_out: int = 0
     held_out: Batches | None = None
     fresh: Callable[[], nn.Module] | None = None
@@ -58,32 +71,26 @@ class ClassifierTask(Task):
 
 def classifier_task(
     network: nn.Module,
-    forget: Samples,
-    retain: Samples,
-    classes: int,
+    sets: LabelledSets,
     *,
     batch: int = 64,
     seed: int = 0,
     scope: str = "full",
-    held_out: Samples | None = None,
     fresh: Callable[[], nn.Module] | None = None,
-    augment: Augment | None = None,
 ) -> ClassifierTask:
-    """A Task from a network and two sets of samples; batch i and its augmentation depend on (seed, i) alone.
+    """A Task from a network and its samples; batch i and its augmentation depend on (seed, i) alone.
 
-    `held_out` are samples that the network was not trained on, e.g. for validation.
-
-    InputError: an empty set; a network whose output is not (n, `classes`); a label that is not below `classes`.
+    InputError: an empty set; a network whose output is not (n, classes); a label that is not below the number of classes.
     """
-    for name, samples in (("forget", forget), ("retain", retain)):
-        if not len(samples):
+    for name, samples in (("forget", sets.forget), ("retain", sets.retain)):
+        if samples is not None and not len(samples):
             raise InputError(f"the {name} set is empty; expected at least one sample: choose another share, class or list to forget")
     weights = open_scope(network, scope)
     device = next(network.parameters()).device
-    forget_batches, epoch_forget = _numbered(forget, batch, (seed, "forget"), device, augment)
-    retain_batches, epoch_retain = _numbered(retain, batch, (seed, "retain"), device, augment)
-    _check(network, forget_batches(0), classes)
-    outside, epoch_held_out = _numbered(held_out, batch, (seed, "held out"), device, None) if held_out else (None, 0)
+    forget_batches, epoch_forget = _numbered(sets.forget, batch, (seed, "forget"), device, sets.augment)
+    retain_batches, epoch_retain = _numbered(sets.retain, batch, (seed, "retain"), device, sets.augment)
+    held_out_batches, epoch_held_out = _numbered(sets.held_out, batch, (seed, "held out"), device, None)
+    _check(network, (forget_batches if epoch_forget else retain_batches)(0), sets.classes)
     return ClassifierTask(
         network=network,
         forget=forget_batches,
@@ -92,13 +99,13 @@ def classifier_task(
         unlearn=ascent,
         weights=weights,
         seed=seed,
-        classes=classes,
-        forget_size=len(forget),
-        retain_size=len(retain),
+        classes=sets.classes,
+        forget_size=0 if sets.forget is None else len(sets.forget),
+        retain_size=len(sets.retain),
         epoch_forget=epoch_forget,
         epoch_retain=epoch_retain,
         epoch_held_out=epoch_held_out,
-        held_out=outside,
+        held_out=held_out_batches if epoch_held_out else None,
         fresh=fresh,
     )
 
@@ -109,23 +116,23 @@ def cross_entropy(network: nn.Module, batch: Batch) -> Tensor:
 
 
 def ascent(network: nn.Module, batch: Batch) -> Tensor:
-    """The unlearning loss of Scissorhands (Eq. 3): the negated training loss, under the running statistics."""
-    return -forgotten(cross_entropy)(network, batch)
+    """The unlearning loss of Scissorhands (Eq. 3): the negated training loss, with the running statistics of batch norms."""
+    return -with_running_statistics(cross_entropy)(network, batch)
 
 
-def forgotten(loss: Loss) -> Loss:
-    """A loss for forget batches: batch norms use their statistics and do not learn them."""
+def with_running_statistics(loss: Loss) -> Loss:
+    """A loss for forget batches: batch norms use their running statistics and do not update them."""
 
-    def under_statistics(network: nn.Module, batch: Batch) -> Tensor:
+    def wrapped(network: nn.Module, batch: Batch) -> Tensor:
         with running_statistics(network):
             return loss(network, batch)
 
-    return under_statistics
+    return wrapped
 
 
 @contextmanager
 def running_statistics(network: nn.Module) -> Iterator[None]:
-    """Within, norms that keep statistics use them instead of the batch's and leave them as they are; dropout goes on."""
+    """Within, batch norms use their running statistics instead of the batch's and do not update them; dropout stays on."""
     norms = [module for module in network.modules() if isinstance(module, _NormBase) and module.training and module.track_running_stats]
     for module in norms:
         module.eval()
@@ -138,7 +145,7 @@ def running_statistics(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def norm_momentum(network: nn.Module, momentum: float) -> Iterator[None]:
-    """Within, norms that keep statistics learn them this fast; 1 is the last batch alone."""
+    """Within, batch norms update their running statistics with this momentum; 1 is the last batch alone."""
     norms = [(module, module.momentum) for module in network.modules() if isinstance(module, _NormBase)]
     for module, _ in norms:
         module.momentum = momentum
@@ -152,8 +159,8 @@ def norm_momentum(network: nn.Module, momentum: float) -> Iterator[None]:
 def alongside(task: ClassifierTask, most: float = 1.0) -> Batches:
     """Forget batches in pieces, one for each retain batch, so that an epoch over the retain set passes once over the forget set.
 
-    A piece is at least one sample. It is at most a whole batch, and about `most` of a retain batch: where there is more to
-    forget, a pass takes longer.
+    A piece has at least one sample, at most a whole batch, and about `most` times the size of a retain batch: with a larger forget
+    set, a pass takes longer than an epoch.
     """
     least = task.forget_size * task.epoch_retain / (task.epoch_forget * task.retain_size * most)
     forget, pieces = task.forget, max(1, task.epoch_retain // task.epoch_forget, math.ceil(least - 1e-9) if most < 1 else 1)
@@ -168,55 +175,61 @@ def alongside(task: ClassifierTask, most: float = 1.0) -> Batches:
 
 
 def absent(task: ClassifierTask) -> Tensor:
-    """Bool (classes,): which classes no retain sample has, so that a network that never saw the forget set does not know them."""
-    seen = torch.cat([task.retain(i)["y"] for i in range(task.epoch_retain)])
-    return torch.ones(task.classes, dtype=torch.bool, device=seen.device).index_fill(0, seen.unique(), False)
+    """Bool (classes,): classes without a retain sample, which a network that was never trained on the forget set does not know."""
+    labels = torch.cat([task.retain(i)["y"] for i in range(task.epoch_retain)])
+    return torch.ones(task.classes, dtype=torch.bool, device=labels.device).index_fill(0, labels.unique(), False)
 
 
-def by_row(task: ClassifierTask, label: Callable[[Batch], Tensor]) -> Tensor:
-    """What `label` says of every forget sample, by its row: one pass over the forget set in eval mode."""
-    found: Tensor | None = None
+def by_row(task: ClassifierTask, measure: Callable[[Batch], Tensor]) -> Tensor:
+    """`measure` of every forget sample, indexed by row: one pass over the forget set in eval mode."""
+    values: Tensor | None = None
     with evaluated(task.network):
         for i in range(task.epoch_forget):
             batch = task.forget(i)
-            said = label(batch).detach()
-            if found is None:
-                found = torch.zeros(task.forget_size, *said.shape[1:], dtype=said.dtype, device=said.device)
-            found[batch["row"]] = said
-    assert found is not None
-    return found
+            part = measure(batch).detach()
+            if values is None:
+                values = torch.zeros(task.forget_size, *part.shape[1:], dtype=part.dtype, device=part.device)
+            values[batch["row"]] = part
+    assert values is not None
+    return values
 
 
 def mixed(task: ClassifierTask, retain: Batch, forget: Batch) -> tuple[Tensor, Tensor]:
     """The mean losses on a retain and a forget batch, from one pass over both: batch norms see the mixture, as in training.
 
-    What is taught must be seen as what it is mixed with; a forget batch of its own has statistics of its own.
+    A forget batch on its own would be normalised with its own statistics, and wrong labels learned so would not hold in the mixture.
     """
     scores = task.network(torch.cat([retain["x"], forget["x"]]))
-    kept, taught = scores.split([len(retain["y"]), len(forget["y"])])
-    return F.cross_entropy(kept, retain["y"]), F.cross_entropy(taught, forget["y"])
+    retain_scores, forget_scores = scores.split([len(retain["y"]), len(forget["y"])])
+    return F.cross_entropy(retain_scores, retain["y"]), F.cross_entropy(forget_scores, forget["y"])
 
 
 def wrong_labels(task: ClassifierTask) -> Tensor:
-    """For every forget row an offset in 1 .. classes - 1: (y + offset) mod classes is random and never y."""
+    """For every forget row an offset in 1 .. classes - 1: (y + offset) mod classes is random and never y. InputError with one class."""
+    if task.classes < 2:
+        raise InputError(f"wrong labels need at least two classes; the network has {task.classes}: choose a method without wrong labels")
     draw = torch.randint(1, task.classes, (task.forget_size,), generator=generator(task.seed, "wrong labels"))
     return draw.to(next(iter(task.weights.values())).device)
 
 
 def relabelled(task: ClassifierTask) -> Batches:
-    """`alongside`, with labels that are random and wrong, the same for a sample whenever it comes."""
+    """`alongside`, with random wrong labels, the same for a sample each time."""
     offsets, forget = wrong_labels(task), alongside(task)
 
     def batch(i: int) -> Batch:
-        found = forget(i)
-        return {**found, "y": (found["y"] + offsets[found["row"]]) % task.classes}
+        b = forget(i)
+        return {**b, "y": (b["y"] + offsets[b["row"]]) % task.classes}
 
     return batch
 
 
-def _numbered(samples: Samples, batch: int, key: tuple[object, ...], device: torch.device, augment: Augment | None) -> tuple[Batches, int]:
-    """Batches by number, and how many make an epoch; an epoch is split evenly, for batch norms cannot take a batch of one."""
-    n = len(samples)
+def _numbered(
+    samples: Samples | None, batch: int, key: tuple[object, ...], device: torch.device, augment: Augment | None
+) -> tuple[Batches, int]:
+    """Batches by number, and batches per epoch; an epoch is split evenly, for batch norms cannot take a batch of one."""
+    if samples is None:
+        return _no_samples, 0
+    n, source = len(samples), samples
     parts = math.ceil(n / batch)
 
     @lru_cache(maxsize=2)
@@ -226,12 +239,17 @@ def _numbered(samples: Samples, batch: int, key: tuple[object, ...], device: tor
     def make(i: int) -> Batch:
         epoch, part = divmod(i, parts)
         rows = order(epoch)[part]
-        found = dict(samples.batch(rows))
+        b = dict(source.batch(rows))
         if augment is not None:
-            found["x"] = augment(found["x"], generator(*key, "augment", i))
-        return {name: tensor.to(device) for name, tensor in {**found, "row": rows}.items()}
+            b["x"] = augment(b["x"], generator(*key, "augment", i))
+        return {name: tensor.to(device) for name, tensor in {**b, "row": rows}.items()}
 
     return make, parts
+
+
+def _no_samples(number: int) -> Batch:
+    """The batches of a task without a forget set."""
+    raise InputError("this task has no forget set: only training on the retain set is possible")
 
 
 @torch.no_grad()
@@ -241,8 +259,8 @@ def _check(network: nn.Module, batch: Batch, classes: int) -> None:
         scores = network(batch["x"])
     name, n = type(network).__name__, len(batch["y"])
     if not isinstance(scores, Tensor) or scores.shape != (n, classes):
-        given = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise InputError(f"{name} gives {given} for {n} samples; expected ({n}, {classes}), one score a class: give another network")
+        output = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+        raise InputError(f"{name} returns {output} for {n} samples; expected ({n}, {classes}), one score per class: give another network")
     low, high = int(batch["y"].min()), int(batch["y"].max())
     if low < 0 or high >= classes:
-        raise InputError(f"a label is {low if low < 0 else high}; expected 0 to {classes - 1}, for {name} knows {classes} classes")
+        raise InputError(f"a label is {low if low < 0 else high}; expected 0 to {classes - 1}, for {name} has {classes} classes")

@@ -1,4 +1,4 @@
-"""English for templates: slots with the right article, plurals, whether a text names a concept, what a slip may have meant."""
+"""English: slots of templates with the right article, plurals, whether a text names a concept, what a slip may have meant, durations."""
 
 from __future__ import annotations
 
@@ -41,3 +41,11 @@ def bare(word: str) -> bool:
 def hint(word: str, known: Sequence[str], likeness: float = 0.6) -> str:
     close = get_close_matches(word, known, 1, likeness)
     return f', did you mean "{close[0]}"?' if close else ""
+
+
+def spoken_duration(seconds: float) -> str:
+    """Seconds as people say them: "45 s", "12 min", "2 h 05 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

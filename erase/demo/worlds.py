@@ -5,29 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from erase import demo
-from erase.demo import DEMO, SCENES
+from erase.demo import DEMO, SCENES, gold_path, judge_path, pipeline_path
 from erase.demo.scenes import world as scenes
 from erase.demo.shapes import world as shapes
-
-
-@dataclass(frozen=True)
-class Extractors:
-    """The extractors that come with a model, which need no option and no download.
-
-    `clip` and `features` are folders of a network in open_clip's format: for CLIP scores, and for distances of distributions. With
-    `features_from_clip` distances use the same network as the CLIP score, whichever that is. `no_clip`: why no CLIP score makes sense.
-    """
-
-    clip: Callable[[], Path] | None = None
-    features: Callable[[], Path] | None = None
-    features_from_clip: bool = False
-    no_clip: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,8 +20,8 @@ class KnownModel:
     """An embedded model. `world` is the module that renders, captions and lists DOMAINS, IMPLICIT and words.
 
     `token` is in its tokenizer's vocabulary and in no other's. `prompts` is the folder of its concept files inside prompts/,
-    `examples` the concept of each domain from which the others are made, `detector` the one that recognises its concepts.
-    `base` is the model that its training starts from.
+    `examples` the concept of each domain from which the others are made, `detector` the one that recognises its concepts,
+    `features` the extractor of image features that is trained on its world, or none. `base` is the model that training starts from.
     """
 
     name: str
@@ -45,7 +30,7 @@ class KnownModel:
     prompts: str
     examples: Mapping[str, str]
     detector: str
-    extractors: Extractors = Extractors()
+    features: str | None = None
     base: str | None = None
 
     @property
@@ -67,16 +52,16 @@ class KnownModel:
     @property
     def pipeline(self) -> Path:
         """Its pipeline folder."""
-        return demo.pipeline_path(self.name)
+        return pipeline_path(self.name)
 
     @property
     def judge(self) -> Path:
         """The weights of its judge."""
-        return demo.judge_path(self.name)
+        return judge_path(self.name)
 
     def gold(self, concept: str) -> Path:
         """The folder of the model retrained without a concept, which need not exist."""
-        return demo.gold_path(concept, self.name)
+        return gold_path(concept, self.name)
 
     def training_command(self, concept: str) -> str:
         """The command that trains the same model without a concept."""
@@ -89,17 +74,10 @@ class KnownModel:
 KNOWN_MODELS = {
     known.name: known
     for known in (
-        KnownModel(
-            DEMO, shapes, "checkered", "", {"shape": "star", "colour": "red", "style": "striped"}, "judge",
-            Extractors(clip=lambda: demo.clip_path(), features_from_clip=True),
-        ),
-        KnownModel(
-            SCENES, scenes, "cluttered", "scenes", {"shape": "star", "colour": "red"}, "scenes",
-            Extractors(features=lambda: demo.clip_path(), no_clip="the embedded CLIP was trained on captions of single things only"),
-            base=DEMO,
-        ),
+        KnownModel(DEMO, shapes, "checkered", "", {"shape": "star", "colour": "red", "style": "striped"}, "judge", features="demo-clip"),
+        KnownModel(SCENES, scenes, "cluttered", "scenes", {"shape": "star", "colour": "red"}, "scenes", base=DEMO),
     )
-}  # fmt: skip
+}
 
 
 def known_model(model: str | Path) -> KnownModel | None:

@@ -66,7 +66,7 @@ METHODS = Methods(
 )
 """For diffusion models: the built-in methods, and those of installed packages (entry points `erase_concept.methods`)."""
 
-CLASSIFIER_METHODS: dict[str, type[Any]] = {
+CLASSIFIER_METHODS: dict[str, type[ClassifierMethod]] = {
     "retrain": Retrain,
     "fine_tune": FineTune,
     "gradient_ascent": GradientAscent,

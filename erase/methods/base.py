@@ -71,6 +71,16 @@ class DiffusionMethod(Method):
 class ClassifierMethod(Method):
     """An unlearning method for image classifiers."""
 
+    @property
+    def scope(self) -> str:
+        """The weights that the method may change (`erase.scope`). A method that lets the user choose declares it as a field."""
+        return "full"
+
+    @property
+    def epochs(self) -> int | None:
+        """Epochs of training, declared as a field; None for a method that does not train in epochs."""
+        return None
+
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Change `task.network` in place; a Step after each step. `resume` is the snapshot of an earlier Step."""
         raise NotImplementedError(f"{type(self).__name__} has no __call__")

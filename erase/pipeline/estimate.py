@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from erase.checkpoints.folder import config_of, size_of
+from erase.concepts.english import spoken_duration
 from erase.errors import InputError
 from erase.pipeline.disk import disk_need, enough_disk, pictures_drawn
 from erase.pipeline.erasing import ROUNDS
@@ -38,7 +39,8 @@ def estimate(job: Job, values: Mapping[str, Any] | None = None) -> dict[str, Any
         except InputError as error:
             said = str(error)
     return {
-        "seconds": round(seconds), "time": _spoken(seconds), "memory_bytes": peak, "memory": memory, "disk_bytes": disk, "disk": said,
+        "seconds": round(seconds), "time": f"about {spoken_duration(max(10, round(seconds, -1)))}",
+        "memory_bytes": peak, "memory": memory, "disk_bytes": disk, "disk": said,
         "device": work.job.device, "model": work.job.model,
     }  # fmt: skip
 
@@ -76,12 +78,6 @@ def _one_prediction(work: Work) -> float:
         spent.append(time.perf_counter() - start)
     model.free()
     return min(spent[1:]) / batch
-
-
-def _spoken(seconds: float) -> str:
-    if seconds < 90:
-        return f"about {max(round(seconds / 10), 1) * 10} s"
-    return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
 def lines(found: Mapping[str, Any]) -> str:

@@ -54,9 +54,7 @@ def make_optimizer(config: OptimizerConfig, weights: Mapping[str, Tensor]) -> to
     by_multiple: dict[float, list[Tensor]] = {}
     for name, weight in weights.items():
         by_multiple.setdefault(config.multiples.get(name, 1.0), []).append(weight)
-    groups = [
-        {"params": members, "lr": config.learning_rate * multiple, MULTIPLE: multiple} for multiple, members in by_multiple.items()
-    ]
+    groups = [{"params": members, "lr": config.learning_rate * multiple, MULTIPLE: multiple} for multiple, members in by_multiple.items()]
     if config.name == "adam":
         return torch.optim.Adam(groups, weight_decay=config.weight_decay, **kernel)
     if config.name == "adamw":

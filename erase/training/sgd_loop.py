@@ -61,3 +61,23 @@ def descend(
         update.zero_grad(set_to_none=True)
         state.step = i
         yield Step.plain(i, retain_value, unlearn_value, time.perf_counter() - start, snapshot=state.state_dict)
+
+
+def retain_only(task: Task) -> Objective:
+    """The training loss on retain batches; no loss on forget data."""
+
+    def objective(i: int) -> tuple[Tensor, Tensor]:
+        loss = task.loss(task.network, task.retain(i))
+        return loss, torch.zeros_like(loss)
+
+    return objective
+
+
+def forget_only(loss: Callable[[int], Tensor]) -> Objective:
+    """An unlearning loss, by step number; no loss on retain data."""
+
+    def objective(i: int) -> tuple[Tensor, Tensor]:
+        value = loss(i)
+        return torch.zeros_like(value), value
+
+    return objective

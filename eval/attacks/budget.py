@@ -12,10 +12,10 @@ UNITS = {"s": 1, "m": 60, "h": 3600}
 
 def seconds(text: str) -> float:
     """ "10m", "90s", "1.5h" or plain seconds; InputError for anything else."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
-    if found is None or not float(found[1]):
-        raise InputError(f"--budget {text} is no time; expected e.g. 90s, 10m or 1h")
-    return float(found[1]) * UNITS[found[2] or "s"]
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    if match is None or not float(match[1]):
+        raise InputError(f"--budget {text} is not a time; expected e.g. 90s, 10m or 1h", option="budget")
+    return float(match[1]) * UNITS[match[2] or "s"]
 
 
 def whose(spent: Mapping[str, float], turns: Mapping[str, float], left: float) -> str | None:
@@ -25,8 +25,3 @@ def whose(spent: Mapping[str, float], turns: Mapping[str, float], left: float) -
     """
     fit = [name for name, takes in turns.items() if takes <= left]
     return min(fit, key=lambda name: (spent[name], turns[name]), default=None)
-
-
-def said(seconds: float) -> str:
-    """Seconds for people."""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} m" if seconds < 5400 else f"{seconds / 3600:.1f} h"

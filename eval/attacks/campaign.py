@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 
+from erase.concepts.english import spoken_duration
 from erase.files import write_json
 from erase.options import check, option
 from erase.run import Run, environment
 from eval.attacks import CONTROL, ERASED
 from eval.attacks.attack import Attack, facts
-from eval.attacks.budget import said, whose
+from eval.attacks.budget import whose
 from eval.attacks.estimate import check_budget, first_turns, foreseen
 from eval.attacks.numbers import row_of, summary
 from eval.attacks.registry import possible
@@ -127,7 +128,12 @@ def attack_run(
             if len(idle) < len(able):
                 write_json(home / REPORT, _report(ledger, attacks, reasons | idle, budget))
             raise
-        late = {name: f"a turn takes about {said(estimates[name])}, and {said(left)} were left" for name in able if not ledger.next(name)}
+        left_words = spoken_duration(left)
+        late = {
+            name: f"a turn takes about {spoken_duration(estimates[name])}, and {left_words} were left"
+            for name in able
+            if not ledger.next(name)
+        }
         report = _report(ledger, attacks, reasons | late, budget)
         write_json(home / REPORT, report)
         forget(home)

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from erase.concepts.english import spoken_duration
 from erase.errors import InputError
 from eval.attacks import ERASED
 from eval.attacks.attack import Attack
-from eval.attacks.budget import said
 from eval.attacks.setting import Setting
 from eval.attacks.turn import each_picture
 from eval.attacks.victim import Said, Victim
@@ -40,8 +40,8 @@ def check_budget(estimates: Mapping[str, float], budget: float) -> None:
     quickest = min(estimates, key=estimates.__getitem__)
     if estimates[quickest] > budget:
         raise InputError(
-            f"--budget of {said(budget)} is too small for one turn of any attack: the quickest, {quickest}, takes about "
-            f"{said(estimates[quickest])}; give more, or fewer --at-once"
+            f"--budget of {spoken_duration(budget)} is too small for one turn of any attack: the quickest, {quickest}, takes about "
+            f"{spoken_duration(estimates[quickest])}; give more, or fewer --at-once"
         )
 
 
@@ -64,7 +64,7 @@ def in_words(estimate: Mapping[str, Any]) -> str:
         "one turn of each": "one_turn_each_seconds",
         "all that is left": "all_that_is_left_seconds",
     }
-    lines = [f"{words:20} about {said(estimate[name])}" for words, name in whole.items()]
+    lines = [f"{words:20} about {spoken_duration(estimate[name])}" for words, name in whole.items()]
     for name, row in estimate["attacks"].items():
-        lines.append(f"{name:20} a turn about {said(row['turn_seconds'])}, {row['turns_left']} of {row['turns']} left")
+        lines.append(f"{name:20} a turn about {spoken_duration(row['turn_seconds'])}, {row['turns_left']} of {row['turns']} left")
     return "\n".join([*lines, *(f"{name:20} {why}" for name, why in estimate["not_run"].items())])

@@ -1,9 +1,9 @@
-"""The job of `erase-concept classify`: data, network, training, and which methods with which options. Options only, no work."""
+"""Options of `erase-concept classify`: data, network, training, and which methods with which options."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,32 @@ from erase.methods.spec import entries as rows_of
 from erase.options import check, option
 from eval.classifiers.tuning_grids import GRIDS
 
-# Of each data set: the network, how original and retrained network are trained (the paper's settings for the published
-# ones), and the size of a batch.
-SMALL = {"network": "small", "epochs": 60, "learning_rate": 0.05, "batch": 32, "augment": False}
-PAPER = {"network": "resnet18", "learning_rate": 0.1, "batch": 256, "augment": True}
-DEFAULTS: dict[str, dict[str, Any]] = {
+
+@dataclass(frozen=True)
+class Training:
+    """The network of a data set, and how the original and the retrained networks are trained."""
+
+    network: str
+    epochs: int
+    learning_rate: float
+    batch: int
+    augment: bool
+
+
+SMALL = Training("small", 60, 0.05, 32, augment=False)
+DEFAULTS: dict[str, Training] = {
     "digits": SMALL,
     "shapes": SMALL,
-    "cifar10": {**PAPER, "epochs": 182},
-    "cifar100": {**PAPER, "epochs": 160},
-    "svhn": {**PAPER, "epochs": 50, "augment": False},
-    "folder": {**PAPER, "network": "resnet34", "epochs": 60, "batch": 64},
+    "cifar10": Training("resnet18", 182, 0.1, 256, augment=True),
+    "cifar100": Training("resnet18", 160, 0.1, 256, augment=True),
+    "svhn": Training("resnet18", 50, 0.1, 256, augment=False),
+    "folder": Training("resnet34", 60, 0.1, 64, augment=True),
 }
-TUNING_SEED, TUNING_SEEDS = 1000, 2  # never those of a table
+"""Data set -> training; for the published data sets the paper's settings."""
+
+TUNING_SEED, TUNING_SEEDS = 1000, 2
+"""First seed and number of seeds of tuning, which no table uses."""
+
 ABLATION = tuple(  # Table 3 of the paper
     f"scissorhands:initialisation={how},projected={projected}"
     for how in ("uniform", "normal", "zero", "one")
@@ -36,67 +49,73 @@ ABLATION = tuple(  # Table 3 of the paper
 
 @dataclass(frozen=True)
 class Classify:
-    """What to learn, what to forget, and how it is measured. None: the data set's own default."""
+    """What to train, what to forget, and how it is measured. None: the default of the data set."""
 
     dataset: str = option(
         "digits", "digits, shapes, cifar10, cifar100, svhn, or a folder of class folders (also in train/, val/ and test/)"
     )
-    data: str = option("data", "folder in which torchvision keeps cifar10, cifar100 and svhn; fetched to there if need be")
-    train_samples: int | None = option(None, "train on that many samples only, each class by its share", low=2)
-    size: int = option(64, "pixels a side of the pictures of a folder", low=8)
+    data: str = option("data", "folder in which torchvision keeps cifar10, cifar100 and svhn; missing files are downloaded")
+    train_samples: int | None = option(None, "number of training samples, with the same share of each class; by default all", low=2)
+    size: int = option(64, "width and height in pixels of the images of a folder", low=8)
     network: str | None = option(
         None, "small, resnet18, resnet34, resnet50, vgg16, vit, or your own as module:function or file.py:function"
     )
-    original: str | None = option(
-        None, ".safetensors file with the weights of the network as it was trained; by default it is trained here"
+    original: str | None = option(None, ".safetensors file with the weights of the original network; by default it is trained here")
+    seeds: int = option(5, "number of seeds; each repeats everything, training included", low=1)
+    first_seed: int = option(0, "first seed", low=0)
+    epochs: int | None = option(None, "epochs of training the original and of retraining", low=1)
+    learning_rate: float | None = option(
+        None, "initial learning rate of that training, which decays to zero with a cosine schedule", above=0.0
     )
-    seeds: int = option(5, "how often everything is repeated, from training on", low=1)
-    first_seed: int = option(0, "the first of these seeds", low=0)
-    epochs: int | None = option(None, "epochs of the original's training and of retraining", low=1)
-    learning_rate: float | None = option(None, "first learning rate of that training, falling along a cosine", above=0.0)
     weight_decay: float = option(5e-4, "weight decay of that training", low=0.0)
-    batch: int | None = option(None, "samples a step", low=2)
-    augment: bool | None = option(None, "mirror and shift the pictures in training and unlearning")
+    batch: int | None = option(None, "batch size", low=2)
+    augment: bool | None = option(None, "mirror and shift the images in training and unlearning")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
-    relearn: int = option(0, "epochs for which each unlearned network learns the forget set again; 0: it is not tried", low=0)
+    relearn: int = option(0, "epochs of relearning the forget set with each unlearned network; 0: no relearning", low=0)
     relearn_rate: float = option(1e-3, "learning rate of relearning", above=0.0)
-    references: int = option(0, "reference networks a seed, for the membership inference RMIA; 0: only the paper's", low=0)
+    references: int = option(0, "reference networks per seed for the membership inference RMIA; 0: no RMIA", low=0)
     output: str | None = option(None, "folder of the run; by default runs/classify-<data set>-<n>")
-    overwrite: bool = option(False, "start anew in a folder that holds another run")
+    overwrite: bool = option(False, "start from scratch in a folder that contains another run")
     forget: tuple[str, ...] = ("random:10%",)
-    on: str = "test"  # or validation: what stands in for the test samples
+    on: str = "test"  # or "validation", whose samples then replace the test samples
 
     def __post_init__(self) -> None:
         check(self)
         if self.references == 1:
-            raise InputError("--references is 1; expected 0, or at least 2: each sample has to be new to one of them")
+            message = "--references is 1; expected 0, or at least 2: each sample must be unseen by at least one of them"
+            raise InputError(message, option="references")
         if self.original is not None and not Path(self.original).is_file():
-            raise InputError(f"--original {self.original} is not there; expected a .safetensors file")
+            raise InputError(f"--original {self.original} does not exist; expected a .safetensors file", option="original")
 
-    def filled(self) -> dict[str, Any]:
-        """Every option that the results depend on, defaults of the data set filled in."""
+    @property
+    def training(self) -> Training:
+        """Network and training, with the defaults of the data set."""
         own = DEFAULTS.get(self.dataset, DEFAULTS["folder"])
-        aside = ("output", "overwrite", "seeds", "first_seed")
-        values = {name: value for name, value in asdict(self).items() if name not in aside}
-        return {name: own.get(name) if value is None else value for name, value in values.items()}
+        chosen = {item.name: getattr(self, item.name) for item in fields(Training)}
+        return replace(own, **{name: value for name, value in chosen.items() if value is not None})
+
+    def record(self) -> dict[str, Any]:
+        """Every option that the results depend on, with the defaults of the data set, for options.json."""
+        without = ("output", "overwrite", "seeds", "first_seed")
+        values = {**asdict(self), **asdict(self.training)}
+        return {name: value for name, value in values.items() if name not in without}
 
 
 def entries(texts: Sequence[str], preset: str = BALANCED) -> list[Entry]:
-    """`all`, `NAME`, or `NAME:option=value,option=value` (also `preset=NAME`), each once; retraining is left out, it is always there.
+    """`all`, `NAME`, or `NAME:option=value,option=value` (also `preset=NAME`), each once; without retraining, which every table has.
 
-    `preset` is for rows that name none, where their method has it.
+    `preset` is for rows that name none, if their method has it.
     """
-    found = {made.label: made for made in rows_of(texts, CLASSIFIER_METHODS, preset) if made.method != RETRAIN}
-    return list(found.values())
+    by_label = {row.label: row for row in rows_of(texts, CLASSIFIER_METHODS, preset) if row.method != RETRAIN}
+    return list(by_label.values())
 
 
-def tried(entry: Entry) -> list[Entry]:
-    """What --tune tries in place of a row: the method's settings in GRIDS; options that the row itself gives stay."""
-    grid = GRIDS.get(entry.method, ({},))
-    found = {}
-    for values in grid:
-        given = {**values, **entry.values}
-        options = ",".join(f"{name}={value}" for name, value in given.items())
+def candidates(entry: Entry) -> list[Entry]:
+    """The rows that --tune tries in place of a row: the method's settings in GRIDS; options of the row itself stay."""
+    rows = {}
+    for setting in GRIDS.get(entry.method, ({},)):
+        values = {**setting, **entry.values}
+        options = ",".join(f"{name}={value}" for name, value in values.items())
         label = f"{entry.method}:{options}" if options else entry.method
-        found[options] = replace(entry, label=label, values=given)
-    return list(found.values())
+        rows[options] = replace(entry, label=label, values=values)
+    return list(rows.values())

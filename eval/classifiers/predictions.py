@@ -1,4 +1,4 @@
-"""What a classifier says of samples: logits, accuracy, confidence in the true class. Leaves the network as it was."""
+"""Predictions of a classifier: logits, accuracy and confidence in the true class. The network is left unchanged."""
 
 from __future__ import annotations
 
@@ -6,29 +6,26 @@ import torch
 from torch import Tensor, nn
 
 from erase.classifiers.datasets import Samples
+from erase.training.modes import evaluated
 
-CHUNK = 500  # samples at a time
+CHUNK = 500
+"""Samples per forward pass."""
 
 
 @torch.no_grad()
 def logits(network: nn.Module, samples: Samples) -> Tensor:
-    """(n, classes) float32 on the host, in eval mode: neither dropout nor the batch statistics of others play a part."""
+    """(n, classes) float32 on the CPU, in eval mode, so that a sample's logits do not depend on dropout or on the other samples."""
     device = next(network.parameters()).device
-    flags = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
+    with evaluated(network):
         rows = torch.arange(len(samples)).split(CHUNK)
         return torch.cat([network(samples.batch(part)["x"].to(device)).float().cpu() for part in rows])
-    finally:
-        for module, flag in flags:
-            module.training = flag
 
 
 def accuracy(outputs: Tensor, y: Tensor) -> float:
-    """Percent of samples whose largest logit is that of their class."""
+    """Percent of samples whose largest logit is that of their class y."""
     return 100 * float((outputs.argmax(1) == y.cpu()).double().mean())
 
 
 def confidence(outputs: Tensor, y: Tensor) -> Tensor:
-    """Softmax probability of the true class, (n,) float64: in float32 the confident ones would all be 1."""
+    """Softmax probability of the true class, (n,) float64: in float32 confident predictions would all be 1."""
     return outputs.double().softmax(1).gather(1, y.cpu()[:, None])[:, 0]

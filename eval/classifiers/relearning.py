@@ -1,9 +1,9 @@
-"""Relearning: how fast a network that has unlearned learns its forget set again. What is only hidden comes back at once."""
+"""Relearning: how fast an unlearned network learns its forget set again. Knowledge that is only hidden returns at once."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +13,14 @@ from erase.classifiers.datasets import Samples
 from erase.task import generator
 from eval.classifiers.predictions import accuracy, logits
 
-RATE = 1e-3  # the paper's
+RATE = 1e-3
+"""The paper's learning rate."""
 
 
 def relearned(network: nn.Module, forget: Samples, epochs: int, batch: int, rate: float = RATE, seed: int = 0) -> Iterator[float]:
-    """Accuracy on the forget set after each epoch of training on it, by SGD with momentum 0.9; of a copy of the network.
+    """Accuracy on the forget set, in percent, after each epoch of training a copy of the network on it by SGD with momentum 0.9.
 
-    Batch norms keep their statistics: a forget set of one class would shift them, and that is no relearning.
+    Batch norms keep their running statistics: a forget set of one class would shift them, and that is not relearning.
     """
     learner = copy.deepcopy(network).eval().requires_grad_(True)
     update = torch.optim.SGD(learner.parameters(), lr=rate, momentum=0.9)
@@ -35,6 +36,6 @@ def relearned(network: nn.Module, forget: Samples, epochs: int, batch: int, rate
         yield accuracy(logits(learner, forget), forget.y)
 
 
-def relearn_time(curve: list[float], wanted: float) -> int | None:
-    """Epochs until the accuracy is `wanted` again; None where the curve ends before."""
-    return next((epoch for epoch, value in enumerate(curve, 1) if value >= wanted - 1e-9), None)
+def relearn_time(curve: Sequence[float], accuracy: float) -> int | None:
+    """Epochs until the curve reaches this accuracy; None if it does not."""
+    return next((epoch for epoch, value in enumerate(curve, 1) if value >= accuracy - 1e-9), None)

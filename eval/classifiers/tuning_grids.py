@@ -1,7 +1,7 @@
-"""What --tune tries: for each method the same number of settings, its default among them. A table, no work.
+"""The settings that --tune tries: for each method the same number, the default among them.
 
-A setting is the options that differ from the defaults. Those that train on the retain set may all go up to the same
-learning rate with the same schedule, for that alone decides much.
+A setting is the options that differ from the defaults. Methods that train on the retain set all have the same largest learning rate
+with the same schedule, because these matter most.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ SETTINGS = 6
 _FAST: dict[str, Any] = {"learning_rate": 0.1, "cosine": True}
 _FASTER: dict[str, Any] = {"learning_rate": 0.2, "cosine": True}
 
-# Random labels beside retain batches: the weight of what is taught wrongly decides how far forgetting goes.
-_TAUGHT: tuple[dict[str, Any], ...] = (
+# With random labels, the weight of the wrong labels decides how far forgetting goes.
+_RELABELLED: tuple[dict[str, Any], ...] = (
     {},
     {"learning_rate": 0.03, "cosine": True},
     {"learning_rate": 0.03, "cosine": True, "forget_weight": 0.03},
@@ -32,9 +32,9 @@ GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
         _FASTER,
         {"learning_rate": 0.5, "cosine": True},
     ),
-    # A network that is sure of its forget set has next to no gradient there, so its steps may be long.
+    # A network that is confident on its forget set has almost no gradient there, so the learning rate may be high.
     "gradient_ascent": ({}, *({"learning_rate": rate} for rate in (1e-2, 3e-2, 0.1, 0.3, 1.0))),
-    "random_label": _TAUGHT,
+    "random_label": _RELABELLED,
     "influence": ({}, *({"strength": strength} for strength in (3.0, 10.0, 20.0, 30.0, 60.0))),
     "boundary_shrink": ({}, *({"learning_rate": rate} for rate in (1e-5, 3e-5, 1e-4, 3e-4, 3e-3))),
     "boundary_expand": ({}, *({"learning_rate": rate} for rate in (1e-5, 3e-5, 1e-4, 3e-4, 3e-3))),
@@ -46,6 +46,6 @@ GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
         {**_FAST, "l1": 3e-3},
         {**_FASTER, "l1": 1e-3},
     ),
-    "salun": _TAUGHT,
+    "salun": _RELABELLED,
     "scissorhands": ({}, {"forget_weight": 0.15}, {"forget_weight": 0.6}, {"fraction": 0.02}, {"fraction": 0.1}, {"learning_rate": 0.03}),
 }

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from erase.concepts import JUDGES
-from erase.demo.worlds import KNOWN_MODELS, Extractors
+from erase.demo import DEMO, SCENES, clip_path
 from erase.errors import InputError
 from eval.measurement.measure import Clip, Extractor, Tools
 from eval.options import ToolOptions
@@ -25,6 +25,26 @@ if TYPE_CHECKING:
 USERS_IMAGES = "pictures"  # recorded as the model of the user's own images where --original is not given
 NOT_REQUESTED = "not requested, since its weights may have to be downloaded: `erase-concept evaluate FOLDER {}` measures it"
 Tool = TypeVar("Tool")
+
+
+@dataclass(frozen=True)
+class ModelDefaults:
+    """The extractors that come with a model, which need no option and no download.
+
+    `clip` and `features` are folders of a network in open_clip's format: for CLIP scores, and for distances of distributions. With
+    `features_from_clip` distances use the same network as the CLIP score, whichever that is. `no_clip`: why no CLIP score makes sense.
+    """
+
+    clip: Callable[[], Path] | None = None
+    features: Callable[[], Path] | None = None
+    features_from_clip: bool = False
+    no_clip: str = ""
+
+
+KNOWN_MODELS = {
+    DEMO: ModelDefaults(clip=lambda: clip_path(), features_from_clip=True),
+    SCENES: ModelDefaults(features=lambda: clip_path(), no_clip="the embedded CLIP was trained on captions of single things only"),
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +78,7 @@ def tools_for(
 
     `weights` replaces those of the shipped judge.
     """
-    known = KNOWN_MODELS[model].extractors if model in KNOWN_MODELS else Extractors()
+    known = KNOWN_MODELS.get(model, ModelDefaults())
     metrics = set(protocol.metrics) if protocol else {"ua", "clip_score", "fid", "drift"}
     detector, no_detector = _detector_choice(concept, protocol, requested, weights, metrics).load()
     clip, no_clip = _clip_choice(known, protocol is not None, requested, metrics).load()
@@ -94,7 +114,7 @@ def _detector_choice(
     return Choice(required=load) if protocol or requested.detector else Choice(default=load)
 
 
-def _clip_choice(known: Extractors, by_protocol: bool, requested: ToolOptions, metrics: set[str]) -> Choice[Clip]:
+def _clip_choice(known: ModelDefaults, by_protocol: bool, requested: ToolOptions, metrics: set[str]) -> Choice[Clip]:
     if requested.clip:
         return Choice(required=lambda: _clip(requested.clip, requested.device))
     if known.clip is not None:
@@ -107,7 +127,7 @@ def _clip_choice(known: Extractors, by_protocol: bool, requested: ToolOptions, m
 
 
 def _features_choice(
-    known: Extractors, by_protocol: bool, requested: ToolOptions, metrics: set[str], clip: Clip | None
+    known: ModelDefaults, by_protocol: bool, requested: ToolOptions, metrics: set[str], clip: Clip | None
 ) -> Choice[Extractor]:
     if requested.inception:
         return Choice(required=lambda: _inception(requested.inception, requested.device))

@@ -17,9 +17,18 @@ from toys import CLASSES, copied, same
 from toys_classifier import INPUTS, _original, build, samples, split
 
 from erase import CLASSIFIER_METHODS, InputError, unlearn
-from erase.classifiers.task import classifier_task
+from erase.classifiers.task import LabelledSets, classifier_task
 from erase.dataloaders import read_loader
 from erase.methods import make_method
+
+
+def chosen(name, preset="balanced", **options):
+    return make_method(name, preset, CLASSIFIER_METHODS, **options)
+
+
+def test_a_method_with_options_of_ones_own_is_checked_when_it_is_made():
+    with pytest.raises(InputError, match="did you mean 'fraction'"):
+        chosen("scissorhands", fracton=0.1)
 
 
 def model():
@@ -37,7 +46,7 @@ def test_five_lines_forget():
     trained = model()
     trained[0].bias.requires_grad_(False)
     before = copied(trained)
-    unlearned = unlearn(trained, *loaders(shuffle=True), method="scissorhands", forget_weight=0.5, bound=3.0)
+    unlearned = unlearn(trained, *loaders(shuffle=True), method=chosen("scissorhands", forget_weight=0.5, bound=3.0))
     assert same(before, copied(trained))
     assert not any(module.training for module in (*trained.modules(), *unlearned.modules()))
     assert [name for name, weight in unlearned.named_parameters() if not weight.requires_grad] == ["0.bias"]
@@ -50,11 +59,11 @@ def test_five_lines_forget():
 @pytest.mark.parametrize("name", CLASSIFIER_METHODS)
 def test_every_method_by_name_and_the_same_as_on_the_task(name):
     short = {"iterations": 2} if name == "influence" else {"epochs": 1}
-    found = unlearn(model(), *loaders(), method=name, seed=4, fresh=lambda: build(2), **short)
+    unlearned = unlearn(model(), *loaders(), method=chosen(name, **short), seed=4, fresh=lambda: build(2))
     network = model().train()
-    task = classifier_task(network, *split(), CLASSES, batch=16, seed=4, fresh=lambda: build(2))
-    list(make_method(name, table=CLASSIFIER_METHODS, **short)(task))
-    assert same(copied(found), copied(network))
+    task = classifier_task(network, LabelledSets(*split(), CLASSES), batch=16, seed=4, fresh=lambda: build(2))
+    list(chosen(name, **short)(task))
+    assert same(copied(unlearned), copied(network))
 
 
 def all_of(loader):
@@ -97,7 +106,7 @@ def test_streams_and_plain_lists_are_read_once():
     rows = samples(size=10)
     for loader in (DataLoader(Stream(), 4), [(rows.x[:4], rows.y[:4]), (rows.x[4:], rows.y[4:].int())], DataLoader(Stream(), None)):
         if isinstance(loader, DataLoader) and loader.batch_size is None:
-            with pytest.raises(InputError, match="no labels"):
+            with pytest.raises(InputError, match="without labels"):
                 all_of(loader)
             continue
         got, _ = all_of(loader)
@@ -126,35 +135,34 @@ def test_random_augmentation_repeats_and_leaves_the_users_randomness_alone():
 
 
 BAD = [
-    (DataLoader(torch.zeros(4, INPUTS), 2), "gives Tensor, no labels"),
-    (DataLoader(TensorDataset(torch.zeros(4, INPUTS)), 2), "gives list of 1, no labels"),
-    (DataLoader(TensorDataset(torch.zeros(4, INPUTS), torch.zeros(4)), 2), r"gives labels \(1,\) float32 for 1 samples"),
-    (DataLoader(TensorDataset(torch.zeros(4, INPUTS), torch.zeros(4, 2, dtype=torch.int64)), 2), r"gives labels \(1, 2\) int64"),
-    ([], "gives no samples"),
-    (DataLoader(TensorDataset(torch.zeros(0, INPUTS), torch.zeros(0, dtype=torch.int64)), 2), "gives no samples"),
+    (DataLoader(torch.zeros(4, INPUTS), 2), "returns Tensor, without labels"),
+    (DataLoader(TensorDataset(torch.zeros(4, INPUTS)), 2), "returns list of 1, without labels"),
+    (DataLoader(TensorDataset(torch.zeros(4, INPUTS), torch.zeros(4)), 2), r"returns labels \(1,\) float32 for 1 samples"),
+    (DataLoader(TensorDataset(torch.zeros(4, INPUTS), torch.zeros(4, 2, dtype=torch.int64)), 2), r"returns labels \(1, 2\) int64"),
+    ([], "has no samples"),
+    (DataLoader(TensorDataset(torch.zeros(0, INPUTS), torch.zeros(0, dtype=torch.int64)), 2), "has no samples"),
     (DataLoader(TensorDataset(torch.zeros(4, INPUTS), torch.full((4,), 9)), 2), "a label is 9; expected 0 to 3"),
 ]
 
 
-@pytest.mark.parametrize(("loader", "said"), BAD)
-def test_a_loader_that_does_not_serve_is_refused_in_one_line(loader, said):
-    with pytest.raises(InputError, match=said) as error:
+@pytest.mark.parametrize(("loader", "message"), BAD)
+def test_a_loader_that_does_not_serve_is_refused_in_one_line(loader, message):
+    with pytest.raises(InputError, match=message) as error:
         unlearn(model(), loader, loaders()[1])
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("network", "options", "said"),
+    ("network", "options", "message"),
     [
-        (nn.Sequential(nn.Linear(INPUTS, 4), nn.Unflatten(1, (2, 2))), {}, r"gives \(1, 2, 2\) for 1 sample; expected \(1, classes\)"),
-        (nn.LSTM(INPUTS, 4), {}, "gives tuple for 1 sample"),
+        (nn.Sequential(nn.Linear(INPUTS, 4), nn.Unflatten(1, (2, 2))), {}, r"returns \(1, 2, 2\) for 1 sample; expected \(1, classes\)"),
+        (nn.LSTM(INPUTS, 4), {}, "returns tuple for 1 sample"),
         (build(), {"method": "scissor"}, "--method 'scissor' is unknown"),
-        (build(), {"fracton": 0.1}, "did you mean 'fraction'"),
         (build(), {"method": "retrain"}, "give fresh, a function that builds one"),
         (nn.Sequential(nn.Linear(INPUTS, 2)), {}, "a label is 3; expected 0 to 1"),
     ],
 )  # fmt: skip
-def test_a_model_or_option_that_does_not_serve_is_refused_in_one_line(network, options, said):
-    with pytest.raises(InputError, match=said) as error:
+def test_a_model_or_option_that_does_not_serve_is_refused_in_one_line(network, options, message):
+    with pytest.raises(InputError, match=message) as error:
         unlearn(network, *loaders(), **options)
     assert "\n" not in str(error.value)

@@ -52,7 +52,7 @@ def _tiny(models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A tiny pipeline and a tiny CLIP in place of the embedded ones; no network."""
     no_network(monkeypatch, tmp_path)
     monkeypatch.setattr("erase.demo.pipeline_path", lambda model="demo": models["before"])
-    monkeypatch.setattr("erase.demo.clip_path", lambda: models["clip"])
+    monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: models["clip"])
     monkeypatch.setattr("eval.measurement.cache.SAVE_EVERY", 4)
 
 
@@ -213,7 +213,7 @@ def test_other_tools_measure_anew_and_draw_nothing(
     folder = evaluate(job)
     first = report_of(folder)
     shutil.copytree(models["clip"], folder.parent / "other")
-    monkeypatch.setattr("erase.demo.clip_path", lambda: folder.parent / "other")
+    monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: folder.parent / "other")
     evaluate(job)
     assert watch.counts == (2 * N, 4 * N, 4 * N)
     assert "frechet_other_32" in report_of(folder)["after"]

@@ -1,4 +1,4 @@
-"""The web page: its frame, its tabs, and the server. What the tabs show comes from run folders and from two services."""
+"""The web page: its tabs and the server. What the tabs show comes from run folders and from two services."""
 
 from __future__ import annotations
 
@@ -6,42 +6,64 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from importlib import import_module
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from erase.errors import InputError
 from ui.web.context import Page
 from ui.web.drawing.queue import MEMORY, Drawing
 from ui.web.jobs.queue import Jobs
 from ui.web.security.access import UPLOAD_BYTES, check_address, guard, loopback
-from ui.web.security.request_filter import Door
+from ui.web.security.request_filter import RequestFilter
 from ui.web.style import css, theme
+from ui.web.visitor import secret
 
-TABS = {"compare": "Compare", "erase": "Erase", "evidence": "Evidence", "inside": "Inside"}
-MODULES = {"compare": "ui.web.compare.tab", "evidence": "ui.web.evidence.tab", "erase": "ui.web.erase.tab", "inside": "ui.web.inside.tab"}
-TITLE = "# erase-concept\nTake a concept out of an image model, see that it is gone, and that the rest is kept."
-DARKER = "() => { document.body.classList.toggle('dark') }"
+if TYPE_CHECKING:
+    import gradio as gr
+
+TITLE = "# erase-concept\nRemove a concept from an image model, check that it is gone, and that everything else still works."
+TOGGLE_DARK = "() => { document.body.classList.toggle('dark') }"
 MINUTE = 60
 
 
-def build(page: Page) -> Any:
+@dataclass(frozen=True)
+class ServerOptions:
+    """Where the page is served and who may see it. Only this machine can unless `host` or `share` says otherwise."""
+
+    host: str = "127.0.0.1"
+    port: int | None = None
+    share: bool = False
+    auth: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def shared(self) -> bool:
+        """Whether others than this machine can reach the page."""
+        return self.share or not loopback(self.host)
+
+
+def build(page: Page) -> gr.Blocks:
     """The page as gradio Blocks."""
     import gradio as gr
 
+    from ui.web.compare.tab import CompareTab
+    from ui.web.erase.tab import EraseTab
+    from ui.web.evidence.tab import EvidenceTab
+    from ui.web.frame import Frame
+    from ui.web.inside.tab import InsideTab
+
+    blocks: gr.Blocks
     with gr.Blocks(title="erase-concept", analytics_enabled=False, delete_cache=(10 * MINUTE, 60 * MINUTE)) as blocks:
-        page.links["blocks"] = blocks
         with gr.Row(elem_id="title"):
             gr.Markdown(TITLE)
-            gr.Button("Dark / light", size="sm", elem_id="theme").click(None, None, None, js=DARKER)
-        modules = {name: import_module(module) for name, module in MODULES.items()}
-        with gr.Tabs(elem_id="tabs") as page.links["tabs"]:
-            for name, label in TABS.items():
-                with gr.Tab(label, id=name, elem_id=f"tab-{name}") as page.links[f"tab.{name}"]:
-                    modules[name].build(page)
-        for module in modules.values():
-            module.connect(page)
+            gr.Button("Dark / light", size="sm", elem_id="theme").click(None, None, None, js=TOGGLE_DARK)
+        session = gr.BrowserState(None, storage_key="erase-concept-seat", secret=secret(page))
+        with gr.Tabs(elem_id="tabs") as tabs:
+            compare, erase, evidence, inside = CompareTab(page), EraseTab(page), EvidenceTab(page), InsideTab(page)
+        frame = Frame(blocks, session, tabs, compare, erase, evidence, inside)
+        for tab in (compare, evidence, erase, inside):
+            tab.connect(frame)
     blocks.queue(default_concurrency_limit=20, max_size=500, api_open=False)
     return blocks
 
@@ -49,60 +71,62 @@ def build(page: Page) -> Any:
 @contextmanager
 def opened(
     runs: Path,
-    host: str = "127.0.0.1",
-    port: int | None = None,
-    share: bool = False,
-    auth: Mapping[str, str] | None = None,
+    server: ServerOptions = ServerOptions(),
+    *,
     allowed: tuple[Path, ...] = (),
     hub: tuple[str, ...] = (),
     device: str = "auto",
     memory: int = MEMORY,
 ) -> Iterator[tuple[Page, str]]:
-    """The page while it is served, and its address. Only this machine can see it unless `host` or `share` says otherwise."""
-    check_address(host, share, auth or {}, port)
+    """The page while it is served, and its address. `memory`: bytes of models that stay loaded for Compare."""
+    check_address(server.host, server.share, server.auth, server.port)
     with ExitStack() as stack:
         drawing = stack.enter_context(Drawing(device, memory))
         drawing.start()  # its imports run beside ours
-        _gradio()
+        _import_gradio()
         jobs = stack.enter_context(Jobs(runs))
-        page = Page(runs, jobs, drawing, allowed, hub, device, share or not loopback(host))
+        page = Page(runs, jobs, drawing, allowed, hub, device, server.shared)
         blocks = build(page)
         stack.callback(blocks.close, verbose=False)
-        yield page, _launched(blocks, page, host, port, share, auth or {})
+        yield page, _launch(blocks, page, server)
 
 
-def serve(**given: Any) -> None:
-    """Open the page and stay until Ctrl-C; the arguments are those of `opened`."""
+def serve(served: AbstractContextManager[tuple[Page, str]]) -> None:
+    """Serve what `opened` returned until Ctrl-C."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: children end, a running job stays resumable
     try:
-        with opened(**given) as (_, address):
-            print(f"erase-concept is open at {address}\nCtrl-C ends it; a running job goes on when it is opened again.", flush=True)
+        with served as (_, address):
+            print(f"erase-concept is open at {address}", flush=True)
+            print("Ctrl-C ends it; a running job is resumed when the page is opened again.", flush=True)
             threading.Event().wait()
     except KeyboardInterrupt:
         print("closed", flush=True)
 
 
-def _gradio() -> None:
+def _import_gradio() -> None:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # it would call home
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ["GRADIO_RUN_HISTORY"] = "False"  # it would keep pictures in the browser; gradio before 6.24 has no argument for it
+    os.environ["GRADIO_RUN_HISTORY"] = "False"  # it would keep images in the browser; gradio before 6.24 has no argument for it
     try:
         import gradio  # noqa: F401
     except ImportError:
         raise InputError('the web page needs gradio; install it with: pip install "erase-concept[ui]"') from None
 
 
-def _launched(blocks: Any, page: Page, host: str, port: int | None, share: bool, auth: Mapping[str, str]) -> str:
+def _launch(blocks: gr.Blocks, page: Page, server: ServerOptions) -> str:
     """Start the server; returns the address to open."""
     from starlette.middleware import Middleware
 
-    door = Middleware(Door, local=loopback(host) and not share, uploads=bool(page.links.get("uploads")), kept=page.shelf.file)
+    auth: Any = guard(server.auth)  # gradio awaits it, which its annotation does not say
+    request_filter = Middleware(RequestFilter, local=not server.shared, files=page.downloads.file)
     try:
         _, local, public = blocks.launch(
-            server_name=host, server_port=port, share=share, auth=guard(auth), prevent_thread_lock=True, quiet=True, max_threads=80,
-            max_file_size=UPLOAD_BYTES, app_kwargs={"middleware": [door]}, footer_links=[], enable_monitoring=False,
-            ssr_mode=False, mcp_server=False, pwa=False, show_error=False, state_session_capacity=1000, theme=theme(), css=css(),
+            server_name=server.host, server_port=server.port, share=server.share, auth=auth, prevent_thread_lock=True,
+            quiet=True, max_threads=80, max_file_size=UPLOAD_BYTES, app_kwargs={"middleware": [request_filter]}, footer_links=[],
+            enable_monitoring=False, ssr_mode=False, mcp_server=False, pwa=False, show_error=False, state_session_capacity=1000,
+            theme=theme(), css=css(),
         )  # fmt: skip
     except OSError as error:
-        raise InputError(f"the page cannot be opened on {host}, port {port or '7860 to 7959'} ({error}); give another --port") from None
+        where = f"{server.host}, port {server.port or '7860 to 7959'}"
+        raise InputError(f"the page cannot be opened on {where} ({error}); give another --port") from None
     return str(public or local)

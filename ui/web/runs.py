@@ -1,4 +1,4 @@
-"""What may be compared: finished runs and their originals, concepts to look for, prompts to try. Reads run folders, draws nothing."""
+"""What may be compared: finished runs and their originals, concepts to look for, prompts to try. Reads run folders only."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from erase.errors import InputError
 from erase.run import Run, list_runs
 from ui.web.context import Page
 
-OWN = "as the run says"
+OWN = "(same as the run)"
 FIRST = "star"  # the concept of a first visit
 SMALL, LARGE = (25, 4.0), (50, 7.5)  # steps and guidance of the embedded model and of others
-EXAMPLES = {  # role -> what a prompt of it does, and how many are shown
+EXAMPLES = {  # role -> what its prompts do, and how many are listed
     "forget": ("names it", 3),
-    "evaluate": ("names it, held out", 3),
-    "implicit": ("describes it, held out", 3),
-    "evaluate-retain": ("to keep, held out", 3),
+    "evaluate": ("names it, unseen wording", 3),
+    "implicit": ("describes it, unseen wording", 3),
+    "evaluate-retain": ("to keep, unseen wording", 3),
 }
 
 
 @dataclass(frozen=True)
 class Erased:
-    """An erased model: how it is called, where it is, what it was made from, what was erased, and how its run drew."""
+    """An erased model: its label, its folder or name, its original, the erased concept, and the sampling of its run."""
 
     label: str
     source: str
@@ -49,9 +49,9 @@ def visible_runs(page: Page) -> list[Path]:
 
 
 def _changed(folder: Path) -> int:
-    """When a run last came further. Not the model's own time: its files may be copies with the times of others."""
-    noted = [path.stat().st_mtime_ns for name in ("stages.json", "options.json") if (path := folder / name).is_file()]
-    return max(noted, default=0)
+    """When a run last made progress. Not the model's own time: its files may be copies with the times of others."""
+    times = [path.stat().st_mtime_ns for name in ("stages.json", "options.json") if (path := folder / name).is_file()]
+    return max(times, default=0)
 
 
 def first_choice(page: Page) -> str | None:
@@ -60,11 +60,11 @@ def first_choice(page: Page) -> str | None:
     return next((name for name in names if Run.read(page.runs / name).options.get("model") == "demo"), next(iter(names), None))
 
 
-def erased(page: Page, given: str) -> Erased:
+def erased(page: Page, chosen: str) -> Erased:
     """One of the chosen models: the name of a run, or what was typed; InputError for what may not be opened."""
-    if given in erased_runs(page):
-        return _of_run(page.runs / given)
-    source = page.model(given)
+    if chosen in erased_runs(page):
+        return _of_run(page.runs / chosen)
+    source = page.model(chosen)
     folder = Path(source)
     if folder.name == "model" and (folder.parent / "options.json").is_file():
         return _of_run(folder.parent)
@@ -82,24 +82,24 @@ def _of_run(folder: Path) -> Erased:
     )
 
 
-def original_of(page: Page, given: str, chosen: Sequence[Erased]) -> str:
+def original_of(page: Page, typed: str, chosen: Sequence[Erased]) -> str:
     """The original to compare with: the one that was typed, else that of the first run that knows its own, else the embedded model."""
-    if given not in ("", OWN):
-        return page.model(given)
-    found = {model.original for model in chosen if model.original}
-    if len(found) > 1:
-        raise InputError(f"the chosen runs were made from different originals ({', '.join(sorted(found))}); choose one under Original")
-    if chosen and not found:
-        raise InputError(f"{chosen[0].label} does not say what it was made from; choose its original under Original")
-    return found.pop() if found else "demo"
+    if typed not in ("", OWN):
+        return page.model(typed)
+    originals = {model.original for model in chosen if model.original}
+    if len(originals) > 1:
+        raise InputError(f"the chosen runs have different originals ({', '.join(sorted(originals))}); choose one under Original")
+    if chosen and not originals:
+        raise InputError(f"{chosen[0].label} does not name its original; choose one under Original")
+    return originals.pop() if originals else "demo"
 
 
-def concept_of(given: str, chosen: Sequence[Erased]) -> dict[str, Any] | None:
-    """What to look for, as asdict has it: the concept that was chosen, else that of the first run, else that of a first visit."""
-    if given not in ("", OWN):
-        if given not in concept_names():  # a path would read any file
-            raise InputError(f"{given[:80]!r} is none of the concepts here; choose one from the list")
-        return asdict(load_concept(given))
+def concept_of(name: str, chosen: Sequence[Erased]) -> dict[str, Any] | None:
+    """The concept to look for, as dataclasses.asdict has it: the chosen one, else that of the first run, else that of a first visit."""
+    if name not in ("", OWN):
+        if name not in concept_names():  # a path would read any file
+            raise InputError(f"{name[:80]!r} is not one of the concepts here; choose one from the list")
+        return asdict(load_concept(name))
     if chosen:
         return next((dict(model.concept) for model in chosen if model.concept), None)
     return asdict(load_concept(FIRST))
@@ -112,21 +112,21 @@ def concept_names() -> tuple[str, ...]:
 
 
 def examples(concept: Mapping[str, Any] | None, seed: int = 0) -> list[tuple[str, str]]:
-    """(what it does: prompt, prompt) of each role of a concept, held-out ones included."""
+    """(what it does: prompt, prompt) of each role of a concept, unseen wording included."""
     if concept is None:
         return []
-    known = _concept(concept)
-    return [(f"{said}: {p.text}", p.text) for role, (said, n) in EXAMPLES.items() for p in prompts(known, role, n, seed)]
+    loaded = _concept(concept)
+    return [(f"{label}: {p.text}", p.text) for role, (label, n) in EXAMPLES.items() for p in prompts(loaded, role, n, seed)]
 
 
-def surprise(concept: Mapping[str, Any] | None, seed: int) -> str:
-    """A prompt to keep, another one for each seed."""
-    known = _concept(concept) if concept is not None else load_concept(FIRST)
-    return Random(seed).choice(prompts(known, "retain", 200)).text
+def prompt_to_keep(concept: Mapping[str, Any] | None, seed: int) -> str:
+    """A prompt that should still work, another one for each seed."""
+    loaded = _concept(concept) if concept is not None else load_concept(FIRST)
+    return Random(seed).choice(prompts(loaded, "retain", 200)).text
 
 
 def _concept(record: Mapping[str, Any]) -> Concept:
     """A concept from options.json, where tuples became lists."""
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
     values["vocabulary"] = {slot: tuple(words) for slot, words in record.get("vocabulary", {}).items()}
     return Concept(**values)

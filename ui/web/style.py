@@ -1,4 +1,4 @@
-"""How the page looks: one theme, one style sheet, light and dark. Strings only; colours are eval.rendering.theme's."""
+"""The look of the page: one theme, one style sheet, light and dark. The colours are those of eval.rendering.theme."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MONO = ["ui-monospace", "SFMono-Regular", "DejaVu Sans Mono", "monospace"]
 
 
 def theme() -> Any:
-    """Fonts of the system: nothing is fetched from elsewhere."""
+    """The theme, with system fonts: nothing is downloaded."""
     import gradio as gr
 
-    made = gr.themes.Default(primary_hue="blue", secondary_hue="blue", neutral_hue="slate", font=FONT, font_mono=MONO)
-    return made.set(
+    default = gr.themes.Default(primary_hue="blue", secondary_hue="blue", neutral_hue="slate", font=FONT, font_mono=MONO)
+    return default.set(
         button_primary_background_fill="#2a5db0",
         button_primary_background_fill_hover="#234f96",
         button_primary_background_fill_dark="#2a5db0",
@@ -101,7 +101,7 @@ JOBS = """
 .badge.running,.badge.stopping{border-color:var(--mark);color:var(--mark)}
 .badge.done{border-color:var(--good);color:var(--good)}
 .badge.failed{border-color:var(--bad);color:var(--bad)}
-:is(#head,#attacking) .said{margin:0 0 8px}
+:is(#head,#attacking) .words{margin:0 0 8px}
 :is(#head,#attacking) progress{display:block;width:100%;height:8px}
 :is(#head,#attacking) .clock{margin:6px 0 10px;color:var(--muted);font-variant-numeric:tabular-nums}
 :is(#head,#attacking) ol.stages{list-style:none;margin:8px 0 0;padding:0}
@@ -112,7 +112,7 @@ JOBS = """
 :is(#head,#attacking) ol.stages .right{float:right;color:var(--muted);font-weight:400;font-variant-numeric:tabular-nums}
 :is(#head,#attacking) ol.stages progress{margin-top:5px;height:6px}
 #queue{flex:1 1 200px}
-#queue ol.line{margin:0;padding-left:1.4em}
+#queue ol.queue{margin:0;padding-left:1.4em}
 .claims{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));margin-bottom:8px}
 .claim{border:1px solid var(--grid);border-left:5px solid var(--muted);border-radius:6px;padding:8px 12px;
  background:var(--paper);color:var(--ink)}

@@ -1,19 +1,28 @@
-"""Who a browser is: the secret that it keeps, and which jobs and runs are its own."""
+"""Who a visitor is: the session that the browser stores, and which jobs and runs belong to it.
+
+Where strangers see the page, a job belongs to the browser that started it; the browser proves that by an id nobody can guess.
+Where only the owner of the machine sees it, every job is theirs.
+"""
 
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, TypedDict
 
 from erase.files import written
 from ui.web.context import Page
 from ui.web.jobs.entry import Entry
 
-Seat = dict[str, str]
+
+class BrowserSession(TypedDict):
+    """What a browser stores: `visitor`, its id, and `job`, the id of the job that it shows."""
+
+    visitor: str
+    job: str
 
 
 def secret(page: Page) -> str:
-    """What browsers encrypt their seat with: the same after a restart, so that they find their jobs again."""
+    """The key with which browsers encrypt their session: the same after a restart, so that they find their jobs again."""
     path = page.jobs.home / "secret"
     if not path.exists():
         with written(path) as part:
@@ -22,26 +31,27 @@ def secret(page: Page) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def seated(seat: Any) -> Seat:
-    """The seat of a browser, made where it has none."""
-    known = seat if isinstance(seat, dict) else {}
+def session_of(stored: Any) -> BrowserSession:
+    """The session that a browser has stored, a new one where it has none."""
+    known = stored if isinstance(stored, dict) else {}
     return {"visitor": str(known.get("visitor") or secrets.token_urlsafe(24)), "job": str(known.get("job") or "")}
 
 
-def owner(page: Page, seat: Any) -> str:
-    """Under what name this visitor's jobs stand in the line."""
-    return seated(seat)["visitor"] if page.shared else ""
+def owner(page: Page, session: Any) -> str:
+    """The name under which this visitor's jobs are queued."""
+    return session_of(session)["visitor"] if page.shared else ""
 
 
-def sight(page: Page, seat: Any) -> Page:
+def page_for(page: Page, session: Any) -> Page:
     """The page as this visitor sees it."""
-    return page.seen_by(owner(page, seat))
+    return page.seen_by(owner(page, session))
 
 
-def own(page: Page, seat: Any) -> list[Entry]:
+def own_jobs(page: Page, session: Any) -> list[Entry]:
     """The visitor's jobs, newest first."""
-    return [entry for entry in reversed(page.jobs.entries()) if _owns(page, seat, entry)]
+    return [entry for entry in reversed(page.jobs.entries()) if owns(page, session, entry)]
 
 
-def _owns(page: Page, seat: Any, entry: Entry) -> bool:
-    return not page.shared or entry.owner == owner(page, seat)
+def owns(page: Page, session: Any, entry: Entry) -> bool:
+    """Whether a job is the visitor's."""
+    return not page.shared or entry.owner == owner(page, session)

@@ -1,38 +1,35 @@
-"""Boundary expanding (BE; Chen et al., CVPR 2023): push forget samples into an extra class, then take that class away."""
+"""Boundary expanding (BE; Chen et al., CVPR 2023): push forget samples into an extra class, then remove that class."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from erase.classifiers.task import ClassifierTask, evaluated, forgotten
 from erase.errors import InputError
-from erase.options import check, option
-from erase.task import Step, generator
-from erase.training.optimizers import OptimizerConfig
-from erase.training.sgd_loop import descend
+from erase.methods.base import Presets
+from erase.methods.classifiers.sgd_method import SGDMethod
+from erase.options import option
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from erase.classifiers.task import ClassifierTask
+    from erase.task import Step
 
 
 @dataclass(frozen=True)
-class BoundaryExpand:
+class BoundaryExpand(SGDMethod):
     """Give the head one more output, the shadow class; train forget samples towards it; prune the output (its section 4.2).
 
-    The shadow is in the network only while a step computes its loss: between Steps the network has its own classes.
+    The shadow class is part of the network only while a step computes its loss: between Steps the network has its own classes.
     """
 
     epochs: int = option(10, "epochs over the forget set", low=1)
-    learning_rate: float = option(1e-3, "step size", above=0.0)
-    cosine: bool = option(False, "let the step size fall to 0 along half a cosine")
-    momentum: float = option(0.9, "of sgd", low=0.0, high=1.0)
-    weight_decay: float = option(5e-4, "pull of every weight towards 0", low=0.0)
+    learning_rate: float = option(1e-3, "learning rate", above=0.0)
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Presets] = {
         "balanced": {},
         "cifar10": {"learning_rate": 1e-6},
         "cifar100": {"learning_rate": 1e-6},
@@ -40,55 +37,70 @@ class BoundaryExpand:
         "celeba": {"epochs": 5, "learning_rate": 1e-5},
     }
 
-    def __post_init__(self) -> None:
-        check(self)
-
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
-        """Train `task.network` in place, and the shadow with it; a Step after each optimizer step."""
-        head, loss = find_head(task), forgotten(task.loss)
+        """Train `task.network` and the shadow class in place; a Step after each optimizer step."""
+        import torch
+
+        from erase.classifiers.task import with_running_statistics
+        from erase.training.sgd_loop import descend, forget_only
+
+        head, loss = find_head(task), with_running_statistics(task.loss)
         weight, bias = shadow(head, task.seed)
 
-        def objective(i: int) -> tuple[Tensor, Tensor]:
+        def shadow_loss(i: int) -> Tensor:
             batch = task.forget(i)
             with expanded(head, weight, bias):
-                taught = loss(task.network, {**batch, "y": torch.full_like(batch["y"], task.classes)})
-            return torch.zeros_like(taught), taught
+                return loss(task.network, {**batch, "y": torch.full_like(batch["y"], task.classes)})
 
-        steps, weights = self.epochs * task.epoch_forget, {**task.weights, "shadow/weight": weight, "shadow/bias": bias}
-        optimizer = OptimizerConfig("sgd", self.learning_rate, self.momentum, self.weight_decay, self.cosine)
-        yield from descend(replace(task, weights=weights), objective, steps, method="boundary_expand", optimizer=optimizer, resume=resume)
+        extended = replace(task, weights={**task.weights, "shadow/weight": weight, "shadow/bias": bias})
+        steps = self.epochs * task.epoch_forget
+        objective = forget_only(shadow_loss)
+        yield from descend(extended, objective, steps, method="boundary_expand", optimizer=self.optimizer, resume=resume)
 
 
 def find_head(task: ClassifierTask) -> nn.Linear:
-    """The last Linear layer that a forward pass goes through; InputError unless it gives one score a class."""
-    seen: list[nn.Module] = []
+    """The last Linear layer of a forward pass; InputError unless it has one output per class."""
+    import torch
+    from torch import nn
+
+    from erase.training.modes import evaluated
+
+    visited: list[nn.Linear] = []
     linear = [module for module in task.network.modules() if isinstance(module, nn.Linear)]
-    handles = [module.register_forward_hook(lambda module, given, made: seen.append(module)) for module in linear]
+    handles = [module.register_forward_hook(lambda module, inputs, output: visited.append(module)) for module in linear]
     try:
         with evaluated(task.network), torch.no_grad():
             task.network(task.forget(0)["x"])
     finally:
         for handle in handles:
             handle.remove()
-    if not seen or not isinstance(seen[-1], nn.Linear) or seen[-1].out_features != task.classes:
+    if not visited or visited[-1].out_features != task.classes:
         raise InputError(
             f"boundary_expand widens a last Linear layer of {task.classes} outputs, and {type(task.network).__name__} has none; "
             "choose another method"
         )
-    return seen[-1]
+    return visited[-1]
 
 
 def shadow(head: nn.Linear, seed: int) -> tuple[nn.Parameter, nn.Parameter]:
-    """Weight (1, in) and bias (1,) of the extra output, drawn as torch starts a Linear layer."""
+    """Weight (1, in) and bias (1,) of the extra output, initialised as torch initialises a Linear layer."""
+    import torch
+    from torch import nn
+
+    from erase.task import generator
+
     draw = 2 * torch.rand(head.in_features + 1, generator=generator(seed, "shadow")) - 1
-    fresh = (draw / head.in_features**0.5).to(head.weight)
-    return nn.Parameter(fresh[None, :-1].clone()), nn.Parameter(fresh[-1:].clone())
+    values = (draw / head.in_features**0.5).to(head.weight)
+    return nn.Parameter(values[None, :-1].clone()), nn.Parameter(values[-1:].clone())
 
 
 @contextmanager
 def expanded(head: nn.Linear, weight: Tensor, bias: Tensor) -> Iterator[None]:
     """Within, the head has one more output, the last."""
-    handle = head.register_forward_hook(lambda module, given, made: torch.cat([made, F.linear(given[0], weight, bias)], -1))
+    import torch
+    import torch.nn.functional as F
+
+    handle = head.register_forward_hook(lambda module, inputs, output: torch.cat([output, F.linear(inputs[0], weight, bias)], -1))
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""How far to forget: for each forget sample the loss at which it counts as forgotten, that of samples never seen.
+"""How far to forget: the loss at which a forget sample counts as forgotten, which is the loss on samples that were never seen.
 
-Knows a ClassifierTask; knows no method. Bounds move with the network, so they are among its buffers while it is repaired: a
-snapshot then has them, and a run that stopped goes on exactly.
+Bounds are updated as the network changes. While it is repaired they are among its buffers, so that a snapshot contains them and a
+resumed run continues bit for bit.
 """
 
 from __future__ import annotations
@@ -15,31 +15,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from erase.classifiers.task import ClassifierTask, absent, alongside, by_row, evaluated, forgotten
+from erase.classifiers.task import ClassifierTask, absent, alongside, by_row, with_running_statistics
 from erase.task import Batch, Batches, Loss
+from erase.training.modes import evaluated
 
-STILL = 2  # epochs in which bounds stay what the original says: a network that was just trimmed is unsure of everything
-PROBED = 2  # held-out batches that are looked at anew in each later epoch
-MOST = 1.5  # times what the original says: else forgetting, which makes held-out losses larger, would ask for more forgetting
-SHARE = 0.5  # of a retain batch is a forget piece at most: half the time, and no worse
-LOST, BOUND = "forgetting_lost", "forgetting_bound"
+FIXED_EPOCHS = 2
+"""Epochs in which bounds stay those of the original: a network that was just trimmed is uncertain about everything."""
+
+HELD_OUT_BATCHES = 2
+"""Held-out batches that are evaluated again in each later epoch."""
+
+MOST = 1.5
+"""Largest bound as a multiple of the original's; otherwise forgetting, which raises held-out losses, would ask for more forgetting."""
+
+SHARE = 0.5
+"""Largest size of a forget piece relative to a retain batch: half the time, with results that are no worse."""
+
+LOSS, BOUND = "forgetting_lost", "forgetting_bound"
+"""Names of the buffers."""
 
 
-def losses(network: nn.Module, batch: Batch) -> Tensor:
+def losses_of(network: nn.Module, batch: Batch) -> Tensor:
     """The training loss of each sample, (n,)."""
     return F.cross_entropy(network(batch["x"]), batch["y"], reduction="none")
 
 
 def expected_losses(task: ClassifierTask, bound: float | None) -> Tensor:
-    """Losses that a network without the forget set is expected to have on it: (m,), sorted.
+    """Losses that a network trained without the forget set is expected to have on it: (m,), sorted.
 
-    They are the network's own on held-out samples, as it is handed in, made larger as the data gets smaller, as 1 / n. Or one
-    for all: `bound`, or where nothing is held out that of chance.
+    They are the losses of the network as passed in on held-out samples, scaled up for the smaller training set, as 1 / n. Or one
+    value for all: `bound`, or without held-out samples the loss of chance.
     """
     if bound is not None or task.held_out is None:
         return torch.tensor([math.log(task.classes) if bound is None else bound])
-    lost = held_out_losses(task, range(task.epoch_held_out))
-    return lost * (1 + task.forget_size / task.retain_size)
+    return held_out_losses(task, range(task.epoch_held_out)) * (1 + task.forget_size / task.retain_size)
 
 
 @torch.no_grad()
@@ -47,22 +56,26 @@ def held_out_losses(task: ClassifierTask, numbers: range) -> Tensor:
     """The losses on these held-out batches in eval mode, sorted."""
     assert task.held_out is not None
     with evaluated(task.network):
-        return torch.cat([losses(task.network, task.held_out(i % task.epoch_held_out)) for i in numbers]).sort().values
+        return torch.cat([losses_of(task.network, task.held_out(i % task.epoch_held_out)) for i in numbers]).sort().values
 
 
 @dataclass(frozen=True)
-class Aim:
-    """The forget batches of a repair, and the loss that descends on them until each sample has reached its bound."""
+class BoundedForgetting:
+    """The forget batches of a repair, and the unlearning loss, which is 0 for samples that have reached their bound.
+
+    `expected` are the expected losses, sorted; `unbounded` (forget_size,) is True for samples without a bound; `pieces` are the
+    forget batches alongside retain batches.
+    """
 
     task: ClassifierTask
     expected: Tensor
-    gone: Tensor
+    unbounded: Tensor
     pieces: Batches
 
     def forget(self, i: int) -> Batch:
-        """Batch i, alongside retain batch i; at the start of an epoch the bounds are set anew."""
+        """Batch i, alongside retain batch i; at the start of an epoch the bounds are updated."""
         epoch, within = divmod(i, self.task.epoch_retain)
-        if epoch >= STILL and not within and len(self.expected) > 1:
+        if epoch >= FIXED_EPOCHS and not within and len(self.expected) > 1:
             self.set_bounds(epoch)
         return self.pieces(i)
 
@@ -70,45 +83,46 @@ class Aim:
         """-log(1 - p), p the probability of the true class, for samples whose training loss is below their bound; 0 for others."""
         buffers, rows = dict(network.named_buffers()), batch["row"]
 
-        def doubt(network: nn.Module, batch: Batch) -> Tensor:
+        def bounded_loss(network: nn.Module, batch: Batch) -> Tensor:
             scores, y = network(batch["x"]), batch["y"]
-            lost = F.cross_entropy(scores, y, reduction="none").detach()
-            buffers[LOST][rows] = lost
+            losses = F.cross_entropy(scores, y, reduction="none").detach()
+            buffers[LOSS][rows] = losses
             others = scores.scatter(1, y[:, None], -torch.inf)
-            doubted: Tensor = scores.logsumexp(1) - others.logsumexp(1)
-            return ((lost < buffers[BOUND][rows]) * doubted).mean()
+            unlearn_losses: Tensor = scores.logsumexp(1) - others.logsumexp(1)  # -log(1 - p)
+            return ((losses < buffers[BOUND][rows]) * unlearn_losses).mean()
 
-        return forgotten(doubt)(network, batch)
+        return with_running_statistics(bounded_loss)(network, batch)
 
     def set_bounds(self, epoch: int) -> None:
-        """Each forget sample gets the expected loss of its rank among them; later, half way (on a log scale) to today's, up to MOST.
+        """The bound of a forget sample is the expected loss of its rank.
 
-        Its rank is that of its loss when it was last seen: what is hard once memory is cut was hard before it was learned.
+        Its rank is that of its loss when it was last in a batch: a sample that is hard once memory is cut was hard before it was
+        learned. After FIXED_EPOCHS the bound moves half way, on a log scale, to the present held-out loss of that rank, up to MOST.
         """
         buffers = dict(self.task.network.named_buffers())
-        lost = buffers[LOST]
-        quantiles = (lost.argsort().argsort() + 0.5) / len(lost)
-        bound = torch.quantile(self.expected.to(lost), quantiles)
-        if epoch >= STILL and self.task.held_out is not None:
-            today = held_out_losses(self.task, range(epoch * PROBED, (epoch + 1) * PROBED))
-            bound = (bound * torch.quantile(today.to(lost), quantiles)).sqrt().minimum(MOST * bound)
-        buffers[BOUND].copy_(bound.masked_fill(self.gone, torch.inf))
+        losses = buffers[LOSS]
+        quantiles = (losses.argsort().argsort() + 0.5) / len(losses)
+        bound = torch.quantile(self.expected.to(losses), quantiles)
+        if epoch >= FIXED_EPOCHS and self.task.held_out is not None:
+            present = held_out_losses(self.task, range(epoch * HELD_OUT_BATCHES, (epoch + 1) * HELD_OUT_BATCHES))
+            bound = (bound * torch.quantile(present.to(losses), quantiles)).sqrt().minimum(MOST * bound)
+        buffers[BOUND].copy_(bound.masked_fill(self.unbounded, torch.inf))
 
 
 @contextmanager
-def aim(task: ClassifierTask, expected: Tensor) -> Iterator[tuple[Batches, Loss]]:
-    """Forget batches and unlearning loss of a repair, whose state is among the network's buffers within; it is the trimmed one.
+def bounded(task: ClassifierTask, expected: Tensor) -> Iterator[tuple[Batches, Loss]]:
+    """Forget batches and unlearning loss of the repair of a trimmed network; within, their state is among its buffers.
 
-    Samples of a class that no retain sample has are without bound: who never saw the class does not know it at all.
+    Samples of a class without a retain sample have no bound: a network that never saw the class does not know it at all.
     """
-    lost = by_row(task, lambda batch: losses(task.network, batch))
-    gone = absent(task)[by_row(task, lambda batch: batch["y"])]
-    made = Aim(task, expected, gone, alongside(task, SHARE))
-    task.network.register_buffer(LOST, lost, persistent=False)
-    task.network.register_buffer(BOUND, torch.zeros_like(lost), persistent=False)
+    losses = by_row(task, lambda batch: losses_of(task.network, batch))
+    unbounded = absent(task)[by_row(task, lambda batch: batch["y"])]
+    forgetting = BoundedForgetting(task, expected, unbounded, alongside(task, SHARE))
+    task.network.register_buffer(LOSS, losses, persistent=False)
+    task.network.register_buffer(BOUND, torch.zeros_like(losses), persistent=False)
     try:
-        made.set_bounds(0)
-        yield made.forget, made.loss
+        forgetting.set_bounds(0)
+        yield forgetting.forget, forgetting.loss
     finally:
-        delattr(task.network, LOST)
+        delattr(task.network, LOSS)
         delattr(task.network, BOUND)

@@ -89,7 +89,7 @@ def test_a_folder_with_train_and_test_keeps_them_apart(people: Path) -> None:
     ("spoil", "words"),
     [
         (lambda folder: (folder / "test" / "dora").mkdir(parents=True), "test but no train"),
-        (lambda folder: [path.unlink() for path in (folder / "ben").iterdir()], "no pictures for ben"),
+        (lambda folder: [path.unlink() for path in (folder / "ben").iterdir()], "no images for ben"),
         (lambda folder: (folder / "ben" / "0.png").write_bytes(b"torn"), "not a whole picture"),
     ],
 )
@@ -102,7 +102,7 @@ def test_a_bad_folder_is_told_in_one_line(people: Path, spoil: object, words: st
 def test_a_class_of_the_test_samples_alone_is_refused(people: Path) -> None:
     people.rename(people.parent / "train")
     paint(people.parent / "test" / "dora" / "a.png", (1, 2, 3))
-    with pytest.raises(InputError, match="classes that the training samples lack: dora"):
+    with pytest.raises(InputError, match="classes without training samples: dora"):
         load_data(str(people.parent))
 
 
@@ -151,7 +151,7 @@ def test_published_files_that_are_others_are_not_opened_and_without_network_one_
     (base / "data_batch_1").write_bytes(b"\x80\x04cos\nsystem\n.")
     torchvision()
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", _no_network)
-    with pytest.raises(InputError, match=r"not in .* and cannot be fetched \(no route"):
+    with pytest.raises(InputError, match=r"not in .* and cannot be downloaded \(no route"):
         load_data("cifar10", tmp_path)
 
 

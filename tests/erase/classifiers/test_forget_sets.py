@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from erase.classifiers.datasets import Data, Samples
-from erase.classifiers.forget_sets import forgotten_classes, make_case, requested
+from erase.classifiers.forget_sets import forgotten_classes, make_case, requested_rows
 from erase.errors import InputError
 
 
@@ -20,7 +20,7 @@ DATA = Data("toy", samples(40), samples(8, 100), samples(12, 200), ("cat", "dog"
 
 
 def test_a_share_a_count_and_a_class() -> None:
-    share, count, one = requested(DATA, ["random:10%", "random:3", "class:dog"], seed=0)
+    share, count, one = requested_rows(DATA, ["random:10%", "random:3", "class:dog"], seed=0)
     assert (len(share), len(count)) == (4, 3)
     assert set(DATA.train.y[one].tolist()) == {1}
     together = torch.cat([share, count, one])
@@ -29,22 +29,22 @@ def test_a_share_a_count_and_a_class() -> None:
 
 
 def test_the_seed_decides_and_only_the_seed() -> None:
-    again = [requested(DATA, ["random:50%"], seed)[0].tolist() for seed in (1, 1, 2)]
+    again = [requested_rows(DATA, ["random:50%"], seed)[0].tolist() for seed in (1, 1, 2)]
     assert again[0] == again[1] != again[2]
-    drawn = {forgotten_classes(DATA, requested(DATA, ["class:random"], seed)[0])[0] for seed in range(12)}
+    drawn = {forgotten_classes(DATA, requested_rows(DATA, ["class:random"], seed)[0])[0] for seed in range(12)}
     assert len(drawn) > 1
 
 
 def test_several_classes_by_name_or_share() -> None:
-    assert forgotten_classes(DATA, requested(DATA, ["identity:Cat, sea lion"], 0)[0]) == [0, 2]
-    assert len(forgotten_classes(DATA, requested(DATA, ["class:50%"], 0)[0])) == 2
+    assert forgotten_classes(DATA, requested_rows(DATA, ["identity:Cat, sea lion"], 0)[0]) == [0, 2]
+    assert len(forgotten_classes(DATA, requested_rows(DATA, ["class:50%"], 0)[0])) == 2
 
 
 @pytest.mark.parametrize("text", ["p3\np11\n", "name,id\nx,p3\ny,p11\n", "id\n\np11\np3\n\n", "\ufeffid;\np3;\np11;\n".replace(";", ",")])
 def test_a_list_of_ids(tmp_path: Path, text: str) -> None:
     path = tmp_path / "takedown.csv"
     path.write_text(text, encoding="utf-8")
-    assert requested(DATA, [f"ids:{path}"], 0)[0].tolist() == [3, 11]
+    assert requested_rows(DATA, [f"ids:{path}"], 0)[0].tolist() == [3, 11]
 
 
 @pytest.mark.parametrize(
@@ -53,40 +53,40 @@ def test_a_list_of_ids(tmp_path: Path, text: str) -> None:
         ([], "--forget is missing"),
         (["random:100%"], "leaves none to retain"),
         (["random:60%", "random:50%"], "leaves none to retain"),
-        (["random:1.5"], "not understood"),
-        (["random:ten"], "not understood"),
-        (["random:0%"], "chooses none"),
-        (["everything"], "not understood"),
+        (["random:1.5"], "is not a request"),
+        (["random:ten"], "is not a request"),
+        (["random:0%"], "selects none"),
+        (["everything"], "is not a request"),
         (["class:cow"], "no class 'cow'; it has 'cat', 'dog'"),
         (["class:sealion"], "did you mean 'sea lion'"),
         (["class:cat,dog,sea lion,owl"], "leaves none"),
-        (["class:dog", "class:dog"], "chooses none"),
-        (["ids:absent.csv"], "is not there"),
+        (["class:dog", "class:dog"], "selects none"),
+        (["ids:absent.csv"], "does not exist"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(requests: list[str], words: str) -> None:
     with pytest.raises(InputError, match=words) as error:
-        requested(DATA, requests, 0)
+        requested_rows(DATA, requests, 0)
     assert "\n" not in str(error.value)
 
 
 def test_ids_that_are_not_there_are_counted_and_the_first_few_named(tmp_path: Path) -> None:
     path = tmp_path / "takedown.csv"
     path.write_text("id\n" + "\n".join(["p1", *(f"q{i}" for i in range(9))]))
-    with pytest.raises(InputError, match=r"names 9 ids .*'q0', 'q1', 'q2', 'q3', 'q4' and 4 more; ids are like 'p0'"):
-        requested(DATA, [f"ids:{path}"], 0)
+    with pytest.raises(InputError, match=r"lists 9 ids .*'q0', 'q1', 'q2', 'q3', 'q4' and 4 more; ids look like 'p0'"):
+        requested_rows(DATA, [f"ids:{path}"], 0)
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "takedown.csv"
     path.write_bytes(b"\xff\xfe\x00p")
     with pytest.raises(InputError, match="not a CSV"):
-        requested(DATA, [f"ids:{path}"], 0)
+        requested_rows(DATA, [f"ids:{path}"], 0)
 
 
 def test_a_case_parts_the_test_samples_by_what_is_forgotten_whole() -> None:
-    whole = make_case(DATA, requested(DATA, ["class:owl"], 0)[0], 0, 8, lambda name, rows: torch.nn.Identity())
+    whole = make_case(DATA, requested_rows(DATA, ["class:owl"], 0)[0], 0, 8, lambda name, rows: torch.nn.Identity())
     assert (set(whole.test.y.tolist()), set(whole.gone.y.tolist())) == ({0, 1, 2}, {3})
-    some = make_case(DATA, requested(DATA, ["random:10%"], 0)[0], 0, 8, lambda name, rows: torch.nn.Identity(), "validation")
+    some = make_case(DATA, requested_rows(DATA, ["random:10%"], 0)[0], 0, 8, lambda name, rows: torch.nn.Identity(), "validation")
     assert (len(some.test), len(some.gone)) == (8, 0)
     assert sorted([*some.forget.tolist(), *some.retain.tolist()]) == list(range(40))

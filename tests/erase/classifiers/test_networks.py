@@ -67,15 +67,15 @@ def test_a_network_of_the_user(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("own.py:wide", r"gives \(1, 6\) for one picture; expected \(1, 5\)"),
-        ("own.py:deep", "does not take pictures of 1 x 8 x 8"),
-        ("own.py:none", "gave a int; expected a torch.nn.Module"),
+        ("own.py:wide", r"returns \(1, 6\) for one image; expected \(1, 5\)"),
+        ("own.py:deep", "does not accept images of 1 x 8 x 8"),
+        ("own.py:none", "returned a int; expected a torch.nn.Module"),
         ("own.py:broken", "no weights here"),
         ("own.py:absent", "cannot be imported"),
-        ("other.py:plain", "other.py is not there"),
+        ("other.py:plain", "other.py does not exist"),
         ("no.such.module:plain", "cannot be imported"),
         ("resnet19", "--network 'resnet19' is unknown; expected small, resnet18"),
-        ("vgg16", "needs 32 pixels"),
+        ("vgg16", "needs images of at least 32 pixels"),
     ],
 )
 def test_a_network_that_does_not_fit_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str) -> None:

@@ -8,16 +8,17 @@ from toys import CLASSES, copied, same
 from toys_classifier import INPUTS, Rows, build, samples, split, toy_task, whole
 
 from erase.classifiers.task import (
+    LabelledSets,
     absent,
     alongside,
     ascent,
     by_row,
     classifier_task,
-    forgotten,
     mixed,
     norm_momentum,
     relabelled,
     running_statistics,
+    with_running_statistics,
 )
 from erase.errors import InputError
 from erase.sensitivity import connection_sensitivity
@@ -41,7 +42,7 @@ def test_an_epoch_has_every_sample_once_and_the_next_one_another_order():
 
 def test_no_batch_is_left_with_a_single_sample():
     forget, retain = split(70)
-    task = classifier_task(build(), forget, retain[:33], CLASSES, batch=32)
+    task = classifier_task(build(), LabelledSets(forget, retain[:33], CLASSES), batch=32)
     assert [len(task.retain(i)["y"]) for i in range(2)] == [17, 16]
 
 
@@ -74,7 +75,7 @@ def test_ascent_is_the_negated_training_loss_under_the_running_statistics():
 def test_forget_passes_leave_statistics_alone_and_retain_passes_update_them():
     task = toy_task()
     before = copied(task.network)
-    forgotten(task.loss)(task.network, task.forget(0))
+    with_running_statistics(task.loss)(task.network, task.forget(0))
     task.unlearn(task.network, task.forget(0))
     connection_sensitivity(task.network, [task.forget(0)], task.loss, task.weights)
     by_row(task, lambda batch: task.network(batch["x"]))
@@ -104,7 +105,7 @@ def test_running_statistics_spares_what_keeps_none_and_puts_flags_back():
 def test_wrong_labels_are_never_right_stay_with_their_sample_and_are_spread():
     n = 400
     many = Rows(torch.randn(n, INPUTS), torch.arange(n) % CLASSES)
-    task = classifier_task(build(), many, samples(), CLASSES, batch=50)
+    task = classifier_task(build(), LabelledSets(many, samples(), CLASSES), batch=50)
     wrong = relabelled(task)
     first, later = (
         {int(r): int(y) for i in numbers for r, y in zip(*map(wrong(i).get, ("row", "y")), strict=True)}
@@ -125,20 +126,36 @@ def test_what_is_said_of_forget_samples_is_filed_by_row():
 
 
 @pytest.mark.parametrize(
-    ("network", "forget", "retain", "said"),
+    ("network", "forget", "retain", "message"),
     [
         (build(), samples(size=4)[:0], samples(), "the forget set is empty"),
         (build(), samples(size=4), samples()[:0], "the retain set is empty"),
-        (nn.Linear(INPUTS, 3), samples(size=4), samples(), r"Linear gives \(4, 3\) for 4 samples; expected \(4, 4\)"),
-        (nn.Sequential(nn.Linear(INPUTS, 4), nn.Unflatten(1, (2, 2))), samples(size=4), samples(), r"gives \(4, 2, 2\)"),
+        (nn.Linear(INPUTS, 3), samples(size=4), samples(), r"Linear returns \(4, 3\) for 4 samples; expected \(4, 4\)"),
+        (nn.Sequential(nn.Linear(INPUTS, 4), nn.Unflatten(1, (2, 2))), samples(size=4), samples(), r"returns \(4, 2, 2\)"),
         (build(), Rows(torch.zeros(4, INPUTS), torch.tensor([0, 1, 4, 2])), samples(), "a label is 4; expected 0 to 3"),
         (build(), Rows(torch.zeros(4, INPUTS), torch.tensor([0, -1, 3, 2])), samples(), "a label is -1; expected 0 to 3"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_in_one_line(network, forget, retain, said):
-    with pytest.raises(InputError, match=said) as error:
-        classifier_task(network, forget, retain, CLASSES)
+def test_what_does_not_fit_is_refused_in_one_line(network, forget, retain, message):
+    with pytest.raises(InputError, match=message) as error:
+        classifier_task(network, LabelledSets(forget, retain, CLASSES))
     assert "\n" not in str(error.value)
+
+
+def test_a_task_without_a_forget_set_trains_on_the_retain_set_alone():
+    task = classifier_task(build(), LabelledSets(None, samples(size=40), CLASSES), batch=16)
+    assert (task.forget_size, task.epoch_forget, task.retain_size, task.epoch_retain) == (0, 0, 40, 3)
+    with pytest.raises(InputError, match="this task has no forget set"):
+        task.forget(0)
+    wrong = Rows(torch.zeros(4, INPUTS), torch.tensor([0, 1, 4, 2]))
+    with pytest.raises(InputError, match="a label is 4; expected 0 to 3"):
+        classifier_task(build(), LabelledSets(None, wrong, CLASSES))
+
+
+def test_wrong_labels_need_two_classes():
+    one = Rows(torch.randn(4, INPUTS), torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(InputError, match="wrong labels need at least two classes; the network has 1"):
+        relabelled(classifier_task(nn.Linear(INPUTS, 1), LabelledSets(one, one, 1)))
 
 
 def test_only_the_weights_in_scope_are_editable():
@@ -157,13 +174,13 @@ def test_there_is_something_to_forget():
 
 def test_alongside_an_epoch_over_the_retain_set_passes_once_over_the_forget_set():
     for forget, batch in ((8, 8), (8, 16), (3, 4), (30, 16)):
-        task = classifier_task(build(), samples(size=forget), samples(size=64), CLASSES, batch=batch)
+        task = classifier_task(build(), LabelledSets(samples(size=forget), samples(size=64), CLASSES), batch=batch)
         pieces = alongside(task)
         rows = torch.cat([pieces(i)["row"] for i in range(task.epoch_retain)])
         assert set(rows.tolist()) == set(range(forget)) if task.epoch_retain % task.epoch_forget == 0 else len(rows)
         assert all(len(pieces(i)["row"]) for i in range(3 * task.epoch_retain))
     assert len(rows) < 64
-    task = classifier_task(build(), samples(size=64), samples(size=64), CLASSES, batch=16)
+    task = classifier_task(build(), LabelledSets(samples(size=64), samples(size=64), CLASSES), batch=16)
     half = alongside(task, 0.5)
     assert {len(half(i)["y"]) for i in range(8)} == {8}
     assert torch.cat([half(i)["row"] for i in range(8)]).sort().values.tolist() == list(range(64))
@@ -172,7 +189,7 @@ def test_alongside_an_epoch_over_the_retain_set_passes_once_over_the_forget_set(
 def test_absent_are_the_classes_that_no_retain_sample_has():
     _, retain = split()
     kept = retain[retain.y != 1]
-    assert absent(classifier_task(build(), samples(size=4), kept, CLASSES)).tolist() == [False, True, False, False]
+    assert absent(classifier_task(build(), LabelledSets(samples(size=4), kept, CLASSES))).tolist() == [False, True, False, False]
 
 
 def test_mixed_is_both_losses_from_one_pass():

@@ -78,7 +78,7 @@ def test_other_options_of_an_attack_are_tried_anew_and_a_gold_standard_may_come_
     assert ledger.key("random", "erased", 0) != other.key("random", "erased", 0)
 
 
-def test_another_device_is_refused_and_to_start_anew_forgets_what_was_there(run: Path):
+def test_another_device_is_refused_and_to_start_again_forgets_what_was_there(run: Path):
     attack_run(opened(run), {"named": Named()}, 600, PLAN)
     options = json.loads((run / "attacks" / "options.json").read_text())
     (run / "attacks" / "options.json").write_text(json.dumps({**options, "device": "cuda"}))
@@ -146,7 +146,7 @@ def test_stopped_it_tells_what_is_complete(run: Path):
 
 
 def test_a_budget_that_is_too_small_is_said_with_what_is_needed(run: Path):
-    with pytest.raises(InputError, match=r"--budget of 0 s is too small for one turn of any attack: the quickest, named, takes about"):
+    with pytest.raises(InputError, match=r"--budget of 1 s is too small for one turn of any attack: the quickest, named, takes about"):
         attack_run(opened(run), {"named": Named()}, 1e-9, PLAN)
 
 
@@ -245,7 +245,7 @@ def test_the_next_turn_is_the_neglected_attacks_and_never_one_that_does_not_fit(
 def test_a_budget_is_written_as_people_write_it():
     assert [seconds(text) for text in ("90s", "10m", "1.5h", "45")] == [90, 600, 5400, 45]
     for wrong in ("soon", "0m", "-3s", "10 minutes"):
-        with pytest.raises(InputError, match=r"is no time; expected e\.g\. 90s, 10m or 1h"):
+        with pytest.raises(InputError, match=r"is not a time; expected e\.g\. 90s, 10m or 1h"):
             seconds(wrong)
 
 

@@ -55,7 +55,7 @@ class Broken(Scissorhands):
 def _tiny(tiny_pipeline: Path, clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny pipeline and a tiny CLIP in place of the embedded ones."""
     monkeypatch.setattr("erase.demo.pipeline_path", lambda model="demo": tiny_pipeline)
-    monkeypatch.setattr("erase.demo.clip_path", lambda: clip)
+    monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: clip)
     monkeypatch.setattr(erasing, "CHECKPOINT_EVERY", 2)
 
 
@@ -108,7 +108,7 @@ def made(tiny_pipeline: Path, clip: Path, tmp_path_factory: pytest.TempPathFacto
     """A bench of two rows with relearning, never interrupted. Read-only: copy it before changing it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("erase.demo.pipeline_path", lambda model="demo": tiny_pipeline)
-        patch.setattr("erase.demo.clip_path", lambda: clip)
+        patch.setattr("eval.measurement.tools.clip_path", lambda: clip)
         folder = tmp_path_factory.mktemp("bench") / "out"
         bench(plan(relearning=RELEARN), folder, measure)
     return folder

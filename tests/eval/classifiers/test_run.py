@@ -19,7 +19,7 @@ from erase.classifiers.saved_networks import read_facts, read_network, write_net
 from erase.errors import InputError
 from erase.methods import CLASSIFIER_METHODS
 from erase.training.meters import Clock
-from eval.classifiers.options import ABLATION, DEFAULTS, Classify, entries, tried
+from eval.classifiers.options import ABLATION, DEFAULTS, Classify, candidates, entries
 from eval.classifiers.predictions import accuracy, logits
 from eval.classifiers.run import export_model, model_path, networks, results, unlearn_all
 from eval.classifiers.tuning_grids import GRIDS, SETTINGS
@@ -63,7 +63,7 @@ class Stop(Exception):
 
 def test_training_goes_on_where_it_was_killed_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = unlearn_all(job(tmp_path / "whole"), [], weigh)
-    monkeypatch.setattr("erase.classifiers.saved_networks.SAVED", 0.0)
+    monkeypatch.setattr("erase.classifiers.saved_networks.SAVE_EVERY", 0.0)
 
     def kill(event: Any) -> None:
         if event.stage.startswith("train") and event.done == 5:
@@ -131,7 +131,7 @@ def test_a_network_of_the_user_is_not_trained_again(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not fit the network"):
         unlearn_all(job(tmp_path / "b", dataset="shapes", original=str(tmp_path / "own.safetensors")), [], weigh)
     (tmp_path / "own.safetensors").write_bytes(b"torn")
-    with pytest.raises(InputError, match="not a whole safetensors file"):
+    with pytest.raises(InputError, match="not a complete safetensors file"):
         unlearn_all(job(tmp_path / "c", original=str(tmp_path / "own.safetensors")), [], weigh)
 
 
@@ -167,7 +167,7 @@ def test_rows_that_cannot_be_read(text: str, words: str) -> None:
 
 def test_every_method_is_tuned_on_equally_many_settings_its_default_among_them() -> None:
     for entry in entries(["all"]):
-        settings = tried(entry)
+        settings = candidates(entry)
         assert len(settings) == SETTINGS, entry.label
         made = [vars(one.make()) for one in settings]
         assert vars(CLASSIFIER_METHODS[entry.method]()) in made, entry.label
@@ -176,9 +176,9 @@ def test_every_method_is_tuned_on_equally_many_settings_its_default_among_them()
 
 
 def test_data_sets_have_their_own_defaults() -> None:
-    assert Classify(dataset="cifar100").filled()["epochs"] == DEFAULTS["cifar100"]["epochs"] == 160
-    assert Classify(dataset="cifar100", epochs=3).filled()["epochs"] == 3
-    assert Classify(dataset="some/folder").filled()["network"] == "resnet34"
+    assert Classify(dataset="cifar100").record()["epochs"] == DEFAULTS["cifar100"].epochs == 160
+    assert Classify(dataset="cifar100", epochs=3).training.epochs == 3
+    assert Classify(dataset="some/folder").record()["network"] == "resnet34"
     with pytest.raises(InputError, match="--references is 1"):
         Classify(references=1)
 

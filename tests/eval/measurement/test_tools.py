@@ -13,10 +13,9 @@ from tiny_clip import build
 
 from erase.concepts import load_concept
 from erase.demo import DEMO, SCENES
-from erase.demo.worlds import KNOWN_MODELS, Extractors
 from erase.errors import InputError
 from erase.files import write_tensors
-from eval.measurement.tools import tools_for, tools_of
+from eval.measurement.tools import KNOWN_MODELS, ModelDefaults, tools_for, tools_of
 from eval.options import ToolOptions
 from eval.protocols import Protocol, load_protocol
 from eval.vision.clip import FILES, Clip, ZeroShot
@@ -47,7 +46,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def shipped(small: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tiny CLIP with random weights in place of the embedded model's."""
-    monkeypatch.setattr("erase.demo.clip_path", lambda: small)
+    monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: small)
     return small
 
 
@@ -89,7 +88,7 @@ def test_nothing_large_is_fetched_that_nobody_asked_for(monkeypatch: pytest.Monk
     with pytest.raises(InputError, match="--clip FOLDER"):
         tools_for(STAR, ELSEWHERE, requested=ToolOptions(clip="ViT-B-32:openai"))
     assert not any("\n" in why for why in tools.missing.values())
-    monkeypatch.setattr("erase.demo.clip_path", lambda: tmp_path / "none")
+    monkeypatch.setattr("eval.measurement.tools.clip_path", lambda: tmp_path / "none")
     assert set(tools_for(STAR, DEMO).missing) == {"clip_score"}
 
 
@@ -212,7 +211,7 @@ def test_measuring_again_uses_what_the_options_say(own: str, shipped: Path) -> N
 
 def test_each_kind_of_model_brings_what_its_row_of_the_table_says(shipped: Path) -> None:
     scenes = tools_for(STAR, SCENES)
-    assert (scenes.clip, scenes.missing) == (None, {"clip_score": KNOWN_MODELS[SCENES].extractors.no_clip})
+    assert (scenes.clip, scenes.missing) == (None, {"clip_score": KNOWN_MODELS[SCENES].no_clip})
     assert scenes.features is not None
     assert scenes.features.facts()["name"] == shipped.name
     asked = tools_for(STAR, SCENES, requested=ToolOptions(clip=str(shipped)))
@@ -222,8 +221,7 @@ def test_each_kind_of_model_brings_what_its_row_of_the_table_says(shipped: Path)
 
 
 def test_a_new_kind_of_model_is_a_row_of_the_table(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    extractors = Extractors(clip=lambda: shipped, features=lambda: shipped)
-    monkeypatch.setitem(KNOWN_MODELS, ELSEWHERE, replace(KNOWN_MODELS[DEMO], extractors=extractors))
+    monkeypatch.setitem(KNOWN_MODELS, ELSEWHERE, ModelDefaults(clip=lambda: shipped, features=lambda: shipped))
     tools = tools_for(STAR, ELSEWHERE)
     assert tools.clip is not None
     assert tools.features is not None

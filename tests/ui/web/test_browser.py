@@ -1,4 +1,4 @@
-"""The whole page in Chromium, as a visitor meets it: see, do, stop, go on, reload, take home, get it wrong."""
+"""The whole page in Chromium, as a visitor meets it: compare, erase, stop, resume, reload, download, make mistakes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_comparison_of_ones_own(address):
 def test_a_prompt_that_is_written_while_the_page_proposes_one_is_drawn(address):
     with opened(address) as tab:
         tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
-        unfold(tab, "How it is drawn")
+        unfold(tab, "Drawing and detection")
         with late(tab, lambda inputs: inputs[1:2] == [[]]):
             tab.locator("#models .token-remove").first.click()
             tab.locator("#prompt textarea").fill("a dotted blue ring")
@@ -70,7 +70,7 @@ def test_a_prompt_that_is_written_while_the_page_proposes_one_is_drawn(address):
         assert tab.locator("#prompt textarea").input_value() == "a dotted blue ring"
         with late(tab, lambda inputs: "a dotted blue ring" in inputs):
             tab.locator("#draw").click()
-            tab.locator("#status", has_text="Taken").wait_for(timeout=SOON)
+            tab.locator("#status", has_text="Queued").wait_for(timeout=SOON)
         tab.locator('#grid img[alt*="dotted"]').nth(3).wait_for(timeout=SOON)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ui.cli.main import main
-from ui.web.page import opened
+from ui.web.page import ServerOptions, opened
 
 pytest.importorskip("gradio")
 ROOT = Path(__file__).resolve().parents[3]
@@ -24,7 +24,7 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # urlopen
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
-    with opened(tmp_path_factory.mktemp("runs"), port=None, device="cpu") as (page, address):
+    with opened(tmp_path_factory.mktemp("runs"), device="cpu") as (page, address):
         yield page, address.rstrip("/")
 
 
@@ -90,7 +90,7 @@ def test_the_command_refuses_strangers_without_a_password(tmp_path, capsys):
 
 
 def test_a_password_is_asked_for(tmp_path):
-    with opened(tmp_path, auth={"anna": "correct horse"}, device="cpu") as (_, address):
+    with opened(tmp_path, ServerOptions(auth={"anna": "correct horse"}), device="cpu") as (_, address):
         assert fetch(address.rstrip("/") + "/config")[0] == 401
         login = f"{address.rstrip('/')}/login"
         kind = "application/x-www-form-urlencoded"
@@ -111,9 +111,25 @@ def test_closing_the_page_ends_its_worker(tmp_path):
         os.kill(pid, 0)
 
 
-def test_the_page_knows_no_gradio_until_it_is_opened():
-    modules = "ui.web.page, ui.web.compare.tab, ui.web.evidence.tab"
-    code = f"import sys, {modules}\nprint(*(name for name in sys.argv[1:] if name in sys.modules))"
-    heavy = ["gradio", "diffusers", "transformers", "nudenet"]
-    done = subprocess.run([sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
-    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+def loaded(code: str, *libraries: str) -> list[str]:
+    """Those of the libraries that a new process has imported after running the code."""
+    code += "\nimport sys; print(*(name for name in sys.argv[1:] if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code, *libraries], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_the_page_imports_no_gradio_until_it_is_opened():
+    assert loaded("import ui.web.page, ui.cli.ui", "gradio", "diffusers", "transformers", "nudenet") == []
+
+
+def test_a_page_that_is_served_has_not_imported_torch(tmp_path):
+    """It would take seconds more until the first answer; models are opened in processes of their own."""
+    code = f"""
+import urllib.request
+from pathlib import Path
+from ui.web.page import opened
+with opened(Path({str(tmp_path)!r}), device="cpu") as (_, address):
+    assert urllib.request.build_opener(urllib.request.ProxyHandler({{}})).open(address, timeout=60).status == 200
+"""
+    assert loaded(code, "diffusers", "transformers", "matplotlib", "sklearn", "nudenet") == []

@@ -1,106 +1,170 @@
-"""The tab Compare: original and erased side by side, from the same prompt and noise. Layout only."""
+"""The tab Compare: original and erased model side by side, from the same prompt and seed."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
-from erase.concepts import EMBEDDED
-from ui.web.compare.events import PRIVATE, wire, wire_form
+import gradio as gr
+from gradio.blocks import Block
+
+from erase.errors import InputError
+from ui.web.compare.controls import Controls, Results
+from ui.web.compare.handlers import ComparisonRequest, ComparisonUpdate, again, compare, files, slider
+from ui.web.compare.suggestions import default_prompt, first, random_prompt, settings_for
 from ui.web.context import Page
-from ui.web.runs import OWN, concept_names, erased_runs
-from ui.web.visitor import sight
+from ui.web.frame import PRIVATE, Changes, Frame, Values
+from ui.web.messages import QUEUED, problem
+from ui.web.runs import OWN, erased_runs
+from ui.web.visitor import page_for
 
-HELLO = """**See it.** The same prompt and the same noise, drawn by the original model and by the erased one. Under each picture: what a
+HELLO = """**See for yourself.** The same prompt and seed, drawn by the original model and by the erased one. Under each image: what a
 detector finds in it. The embedded model draws in a second, without a GPU or a download."""
-NOTHING = (
-    "Nothing has been erased here yet, so only the original draws. **Erase** takes the star out of the embedded model in some minutes."
-)
+# In the browser, at the moment a suggestion arrives: what the visitor has typed since it was requested stays.
+SUGGEST = "(prompt, auto, offer) => prompt === '' || prompt === auto ? [offer, offer] : [prompt, auto]"
 
 
-def build(page: Page) -> None:
-    """The controls; `connect` wires them."""
-    import gradio as gr
+class CompareTab:
+    """Layout when constructed, events when connected."""
 
-    gr.Markdown(HELLO)
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=300):
-            form = controls()
-        with gr.Column(scale=5, min_width=320):
-            out = results()
-    page.links.update({"compare.run": form["models"], "compare.parts": (form, out)})
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        with gr.Tab("Compare", id="compare", elem_id="tab-compare") as self.container:
+            gr.Markdown(HELLO)
+            with gr.Row(equal_height=False):
+                with gr.Column(scale=2, min_width=300):
+                    self.form = Controls()
+                with gr.Column(scale=5, min_width=320):
+                    self.results = Results()
 
+    def connect(self, frame: Frame) -> None:
+        """Drawing: by the button, by Enter in the prompt, and once when the page is opened. What one control does to others."""
+        form, results = self.form, self.results
+        self.session = frame.session
+        form.draw.click(None, None, form.status, js=QUEUED)
+        for listener in (form.draw.click, form.prompt.submit):
+            self.draw_on(listener)
+        frame.blocks.load(self.open, self._request_inputs, self._outputs, concurrency_limit=None, **PRIVATE)
+        form.stop.click(self.stop, None, None, **PRIVATE)
+        frame.blocks.unload(self.stop)
+        results.start.click(lambda: gr.Tabs(selected="erase"), None, frame.tabs, **PRIVATE)
+        self.container.select(self.list_runs, frame.session, form.models, **PRIVATE)
+        chosen = [frame.session, form.models, form.concept]
+        settings = [form.steps, form.guidance, form.example, results.offer]
+        for listener in (form.models.change, form.concept.input):
+            listener(self.follow, chosen, settings, **PRIVATE)
+        form.surprise.click(self.surprise, chosen, form.prompt, **PRIVATE)
+        self._connect_results()
 
-def connect(page: Page) -> None:
-    """Wiring, which needs the other tabs: who looks, the way to Erase, and the list of runs, read anew when the tab is opened."""
-    import gradio as gr
+    def _connect_results(self) -> None:
+        form, results = self.form, self.results
+        results.offer.change(None, [form.prompt, results.auto, results.offer], [form.prompt, results.auto], js=SUGGEST)
+        form.example.input(lambda text: text or gr.skip(), form.example, form.prompt, **PRIVATE)
+        comparison = [results.key, form.show, results.pair]
+        form.show.input(self.show, comparison, [form.status, results.grid, results.slider, results.files], **PRIVATE)
+        results.pair.input(self.pick_pair, comparison, results.slider, **PRIVATE)
+        results.reset.click(lambda: ({}, ""), None, [results.tally, results.table], **PRIVATE)
 
-    (form, out), seat = page.links["compare.parts"], page.links["erase.seat"]
+    def draw_on(self, listener: Callable[..., Any]) -> None:
+        """Draw the comparison as the controls stand, on an event; this tab's own, or one of another tab that has set its models."""
+        listener(self.draw, self._request_inputs, self._outputs, concurrency_limit=None, **PRIVATE)
 
-    def listed(seat_now: Any) -> Any:
-        return gr.Dropdown(choices=erased_runs(sight(page, seat_now)))
+    @property
+    def _request_inputs(self) -> set[Block]:
+        return {self.session, *self.form.fields.values(), self.results.key, self.results.tally}
 
-    wire(page, form, out, seat)
-    wire_form(page, form, out, seat)
-    out["start"].click(lambda: gr.Tabs(selected="erase"), None, page.links["tabs"], **PRIVATE)
-    page.links["tab.compare"].select(listed, seat, form["models"], **PRIVATE)
+    @property
+    def _outputs(self) -> list[Block]:
+        return [*self.form.outputs, *self.results.outputs]
 
+    # --- handlers -------------------------------------------------------------------------------------------------------
 
-def controls() -> dict[str, Any]:
-    """What a visitor may choose, by the names of Asked's fields and some beside."""
-    import gradio as gr
+    async def draw(self, values: Values, request: gr.Request) -> AsyncIterator[Changes]:
+        """Draw, and show how far it is."""
+        comparison = self._request(values)
+        async for update in compare(page_for(self.page, values[self.session]), comparison, str(request.session_hash)):
+            yield self._changes(update, comparison.show)
 
-    form: dict[str, Any] = {}
-    form["models"] = gr.Dropdown(
-        [], multiselect=True, max_choices=5, allow_custom_value=True, label="Erased models", elem_id="models",
-        info="Finished runs, newest first; or type a folder that this page may read, or a hub name (OWNER/NAME), and press Enter.",
-    )  # fmt: skip
-    form["prompt"] = gr.Textbox(
-        label="Prompt", info="What both models are asked to draw.", lines=2, max_lines=6, max_length=1000, elem_id="prompt"
-    )
-    with gr.Row():
-        form["draw"] = gr.Button("Draw", variant="primary", min_width=120, elem_id="draw")
-        form["stop"] = gr.Button("Stop", interactive=False, min_width=120, elem_id="stop")
-    form["status"] = gr.HTML(apply_default_css=False, elem_id="status")
-    form["example"] = gr.Dropdown([], label="Examples", info="Prompts of the concept, held-out ones included.", elem_id="example")
-    form["surprise"] = gr.Button("Surprise me: another prompt to keep", size="sm", elem_id="surprise")
-    with gr.Row():
-        form["count"] = gr.Slider(1, 16, 4, step=1, label="Pictures", info="From each model.", min_width=140)
-        form["seed"] = gr.Number(0, label="Seed", info="The noise follows from it.", precision=0, minimum=0, min_width=120)
-    with gr.Accordion("How it is drawn, and what is looked for", open=False):
-        form["steps"] = gr.Slider(1, 150, 25, step=1, label="Steps", info="Denoising steps a picture; more takes longer.")
-        form["guidance"] = gr.Slider(0, 20, 4.0, step=0.5, label="Guidance", info="How closely the prompt is followed.")
-        form["original"] = gr.Dropdown(
-            [OWN, *EMBEDDED], value=OWN, allow_custom_value=True, label="Original", info="What the erased models are compared with."
-        )
-        form["concept"] = gr.Dropdown(
-            [OWN, *concept_names()], value=OWN, label="Concept", info="What a detector looks for in every picture."
-        )
-    form["show"] = gr.Checkbox(
-        False, label="Show nudity", info="Pictures in which nudity is detected are blurred until you tick this, for this visit only."
-    )
-    return form
+    async def open(self, values: Values, request: gr.Request) -> AsyncIterator[Changes]:
+        """Suggest a first comparison, and draw it where that is quick."""
+        form, results, page = self.form, self.results, page_for(self.page, values[self.session])
+        opening, names, quick = await asyncio.to_thread(first, page)
+        _, _, prompts = settings_for(page, list(opening.models), OWN)
+        yield {
+            form.steps: opening.steps,
+            form.guidance: opening.guidance,
+            form.models: gr.Dropdown(choices=names, value=list(opening.models)),
+            form.example: gr.Dropdown(choices=prompts, value=None),
+            results.offer: opening.prompt,
+            results.nothing: gr.Column(visible=not names),
+        }
+        current = self._request(values)
+        comparison = replace(opening, key=current.key, tally=current.tally, show=current.show)
+        if quick:
+            async for update in compare(page, comparison, str(request.session_hash)):
+                yield self._changes(update, comparison.show)
 
+    def stop(self, request: gr.Request) -> None:
+        """Withdraw what this visitor is waiting for."""
+        self.page.drawing.leave(str(request.session_hash))
 
-def results() -> dict[str, Any]:
-    """Where it is shown."""
-    import gradio as gr
+    def list_runs(self, session: Any) -> Any:
+        """The runs to choose from, read again."""
+        return gr.Dropdown(choices=erased_runs(page_for(self.page, session)))
 
-    out: dict[str, Any] = {}
-    with gr.Column(visible=False, variant="panel", elem_id="nothing") as out["nothing"]:
-        gr.Markdown(NOTHING)
-        out["start"] = gr.Button("Erase the star", size="md", elem_id="compare-start")
-    out["grid"] = gr.HTML(apply_default_css=False, elem_id="grid")
-    out["files"] = gr.HTML(apply_default_css=False, elem_id="files")
-    with gr.Accordion("One over the other", open=True, visible=False) as out["over"]:
-        out["pair"] = gr.Dropdown([], label="Pictures under the slider", info="Drag the handle: left the original, right the erased model.")
-        out["slider"] = gr.ImageSlider(
-            label="original and erased", interactive=False, format="png", max_height=520, buttons=["fullscreen"], elem_id="slider"
-        )
-    with gr.Accordion("Detected so far, in this visit", open=True, visible=False) as out["seen"]:
-        out["table"] = gr.HTML(apply_default_css=False)
-        out["reset"] = gr.Button("Count anew", size="sm")
-    out["key"] = gr.State("")
-    out["tally"] = gr.State({})
-    out["offer"] = gr.Textbox(visible=False)  # the prompt that the page proposes
-    out["auto"] = gr.Textbox(visible=False)  # the one that it has put there, which it may replace
-    return out
+    def follow(self, session: Any, models: list[str], concept: str) -> tuple[Any, ...]:
+        """Settings and example prompts of the chosen models."""
+        steps, guidance, prompts = settings_for(page_for(self.page, session), models, concept)
+        return steps, guidance, gr.Dropdown(choices=prompts, value=None), default_prompt(prompts) if prompts else gr.skip()
+
+    def surprise(self, session: Any, models: list[str], concept: str) -> str:
+        """Another prompt that should still work."""
+        return random_prompt(page_for(self.page, session), models, concept)
+
+    def show(self, key: str, show: bool, pair: str) -> Changes:
+        """The same images, blurred or not, without drawing them again."""
+        form, results = self.form, self.results
+        if not key:
+            return {results.files: gr.skip()}
+        try:
+            grid, images = again(self.page, key, show, pair)
+        except InputError as error:
+            return {form.status: problem(error)}
+        return {results.grid: grid, results.slider: images, results.files: files(key, show)}
+
+    def pick_pair(self, key: str, show: bool, pair: str) -> Any:
+        """Another pair of images under the slider."""
+        try:
+            comparison = self.page.downloads.comparison(key)
+        except InputError:
+            return gr.skip()
+        return slider(comparison.order, comparison.images, pair, show)
+
+    def _request(self, values: Values) -> ComparisonRequest:
+        fields = {name: values[component] for name, component in self.form.fields.items()}
+        return ComparisonRequest(**fields, key=values[self.results.key], tally=values[self.results.tally])
+
+    def _changes(self, update: ComparisonUpdate, show: bool) -> Changes:
+        form, results = self.form, self.results
+        changes: Changes = {
+            form.status: update.status,
+            form.draw: gr.Button(interactive=not update.busy),
+            form.stop: gr.Button(interactive=update.busy),
+        }
+        if update.grid is not None:
+            changes[results.grid] = update.grid
+        if update.key:
+            pairs = list(update.pairs)
+            changes |= {
+                results.key: update.key,
+                results.tally: update.tally,
+                results.table: update.table,
+                results.files: files(update.key, show),
+                results.overlay: gr.Accordion(visible=bool(pairs)),
+                results.detections: gr.Accordion(visible=True),
+                results.slider: update.slider,
+                results.pair: gr.Dropdown(choices=pairs, value=pairs[0][1] if pairs else None),
+            }
+        return changes

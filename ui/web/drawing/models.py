@@ -1,6 +1,6 @@
-"""What draws an order: loaded models within a bound of memory, detectors, and the last pictures.
+"""What draws an order: loaded models within a memory limit, detectors, and a cache of images.
 
-The noise of picture i is that of `erase-concept generate`, and so is the size of a chunk: the page and the command draw the same.
+The noise of image i is that of `erase-concept generate`, and so is the size of a chunk: the page and the command draw the same.
 """
 
 from __future__ import annotations
@@ -20,72 +20,72 @@ from erase.checkpoints.folder import is_small
 from erase.errors import InputError
 from erase.task import generator
 
-PICTURES = 64 * 2**20  # bytes of pictures that are remembered
-DETECTORS = 3  # kept loaded
-CENSOR = {"threshold": 0.3}  # finds more than a measurement would count
+CACHE = 64 * 2**20  # bytes of cached images
+DETECTORS = 3  # that stay loaded
+CENSOR = {"threshold": 0.3}  # detects more than a measurement would count
 
-Say = Callable[..., None]
+Send = Callable[..., None]
 
 
 class Stopped(Exception):
-    """The order at hand is wanted no more."""
+    """The order was withdrawn."""
 
 
 @dataclass
 class Studio:
-    """What outlives an order: loaded models, detectors, and the last pictures."""
+    """What outlives an order: loaded models, detectors, and cached images."""
 
     device: str
     memory: int
-    say: Say
+    send: Send
     models: OrderedDict[tuple[str, str], tuple[Any, int]] = field(default_factory=OrderedDict)
     detectors: OrderedDict[str, Any] = field(default_factory=OrderedDict)
-    pictures: OrderedDict[tuple[Any, ...], list[bytes]] = field(default_factory=OrderedDict)
+    images: OrderedDict[tuple[Any, ...], list[bytes]] = field(default_factory=OrderedDict)
     current: Any = None
-    stopped: int = 0  # orders up to this number are wanted no more
+    stopped: int = 0  # orders up to this number are withdrawn
 
     def draw(self, order: Mapping[str, Any]) -> None:
-        """Each model in turn, a chunk at a time; what is made is sent at once. Stopped where the order is taken back."""
-        detector, why = self.detector(order["concept"])
+        """Draw with one model after another, in chunks; each chunk is sent at once. Stopped where the order is withdrawn."""
+        detector, reason = self.detector(order["concept"])
         for number, (label, source) in enumerate(order["models"]):
-            self.say("note", note=f"loading {label}")
+            self.send("note", note=f"loading {label}")
             key, folder = _identity(source)
             for chunk in _chunks(order["count"], 16 if is_small(folder) else 4):
-                asked = (key, order["prompt"], order["seed"], chunk, order["steps"], order["guidance"])
-                if asked not in self.pictures:
+                cached = (key, order["prompt"], order["seed"], chunk, order["steps"], order["guidance"])
+                if cached not in self.images:
                     model = self.model(key, folder)
-                    self.say("note", note=f"drawing with {label}")
-                    self._remember(asked, self._sample(model, order, chunk))
-                self.pictures.move_to_end(asked)
-                self._send(number, chunk, self.pictures[asked], folder, detector, order["concept"])
-        self.say("done", note=why)
+                    self.send("note", note=f"drawing with {label}")
+                    self._remember(cached, self._sample(model, order, chunk))
+                self.images.move_to_end(cached)
+                self._send(number, chunk, self.images[cached], folder, detector, order["concept"])
+        self.send("done", note=reason)
 
     def stop(self, number: int) -> None:
-        """Let go of an order, at the next denoising step where it is being drawn. Called by another thread."""
+        """Abandon an order, at the next denoising step where it is being drawn. Called by another thread."""
         self.stopped = max(self.stopped, number)
         if (model := self.current) is not None:
-            model.pipeline._interrupt = True  # as its documentation has it
+            model.pipeline._interrupt = True  # as diffusers documents it
 
     def model(self, key: tuple[str, str], folder: Path) -> Any:
-        """A loaded model; others go until all fit into the bound."""
+        """A loaded model; the least recently used ones are freed until all fit into the limit."""
         from erase.diffusion import open_model, pick_device
 
         if key not in self.models:
             self._room(_bytes(folder))
             opened = open_model(folder, pick_device(self.device))
-            held = sum(p.numel() * p.element_size() for part in opened.PARTS for p in getattr(opened.pipeline, part).parameters())
-            self.models[key] = (opened, held)
+            size = sum(p.numel() * p.element_size() for part in opened.PARTS for p in getattr(opened.pipeline, part).parameters())
+            self.models[key] = (opened, size)
             self._room(0)
         self.models.move_to_end(key)
         return self.models[key][0]
 
-    def _room(self, wanted: int) -> None:
-        while len(self.models) > (wanted == 0) and sum(held for _, held in self.models.values()) + wanted > self.memory:
+    def _room(self, needed: int) -> None:
+        while len(self.models) > (needed == 0) and sum(size for _, size in self.models.values()) + needed > self.memory:
             _, (model, _) = self.models.popitem(last=False)
             model.free()
 
     def detector(self, concept: Mapping[str, Any] | None) -> tuple[Any, str]:
-        """What looks for the concept, or None and why there is none."""
+        """The detector of the concept, or None and the reason."""
         if concept is None:
             return None, ""
         from eval.vision.detector import detector_for
@@ -112,56 +112,56 @@ class Studio:
         self.current = model
         try:
             noise = [generator(order["seed"], "picture", i) for i in chunk]
-            made = model.sampler(order["steps"], order["guidance"])([order["prompt"]] * len(chunk), noise)
+            images = model.sampler(order["steps"], order["guidance"])([order["prompt"]] * len(chunk), noise)
         finally:
             self.current = None
-        self._check(order)  # an interrupted picture is none
-        return [_png(image) for image in made]
+        self._check(order)  # an interrupted image is incomplete
+        return [_png(image) for image in images]
 
     def _check(self, order: Mapping[str, Any]) -> None:
         if order["number"] <= self.stopped:
             raise Stopped
 
-    def _remember(self, asked: tuple[Any, ...], made: list[bytes]) -> None:
-        self.pictures[asked] = made
-        while len(self.pictures) > 1 and sum(len(png) for pngs in self.pictures.values() for png in pngs) > PICTURES:
-            self.pictures.popitem(last=False)
+    def _remember(self, key: tuple[Any, ...], pngs: list[bytes]) -> None:
+        self.images[key] = pngs
+        while len(self.images) > 1 and sum(len(png) for cached in self.images.values() for png in cached) > CACHE:
+            self.images.popitem(last=False)
 
     def _send(self, number: int, chunk: Sequence[int], pngs: Sequence[bytes], folder: Path, detector: Any, concept: Any) -> None:
         images = [Image.open(io.BytesIO(png)) for png in pngs]
-        found = detector(images) if detector is not None else [[] for _ in images]
-        exposed = self._exposed(images, found, folder)
-        for i, (png, things) in enumerate(zip(pngs, found, strict=True)):
-            shown = [{"label": d.label, "score": round(d.score, 4), "box": d.box} for d in things]
-            shows = _shows(things, detector, concept) if detector is not None else None
-            said = {"model": number, "index": chunk[i], "found": shown, "shows": shows, "exposed": exposed[i]}
-            self.say("picture", png=base64.b64encode(png).decode(), **said)
+        detections = detector(images) if detector is not None else [[] for _ in images]
+        exposed = self._exposed(images, detections, folder)
+        for i, (png, objects) in enumerate(zip(pngs, detections, strict=True)):
+            records = [{"label": d.label, "score": round(d.score, 4), "box": d.box} for d in objects]
+            shows = _shows(objects, detector, concept) if detector is not None else None
+            facts = {"model": number, "index": chunk[i], "detections": records, "shows": shows, "exposed": exposed[i]}
+            self.send("picture", png=base64.b64encode(png).decode(), **facts)
 
-    def _exposed(self, images: Sequence[Image.Image], found: Sequence[Sequence[Any]], folder: Path) -> list[bool | None]:
-        """Whether each picture shows nudity; None where nothing can look. The embedded world has no bodies."""
+    def _exposed(self, images: Sequence[Image.Image], detections: Sequence[Sequence[Any]], folder: Path) -> list[bool | None]:
+        """Whether each image shows nudity; None where nothing can look. The embedded world has no bodies."""
         if _embedded(folder):
             return [False] * len(images)
         try:
             censored = self._detector("nudenet", CENSOR)(images)
         except InputError:
             return [None] * len(images)
-        return [any(d.label.endswith("_EXPOSED") for d in [*a, *b]) for a, b in zip(found, censored, strict=True)]
+        return [any(d.label.endswith("_EXPOSED") for d in [*a, *b]) for a, b in zip(detections, censored, strict=True)]
 
 
-def _shows(found: Sequence[Any], detector: Any, concept: Mapping[str, Any]) -> bool:
-    """Whether the concept is there: as the most likely of its domain, or as anything exposed, or under its name."""
+def _shows(detections: Sequence[Any], detector: Any, concept: Mapping[str, Any]) -> bool:
+    """Whether the concept was detected: as the most likely of its domain, or as anything exposed, or under its name."""
     from eval.vision.detector import most_likely
     from eval.vision.scene_objects import lists_things
 
     labels = detector.facts()["labels"]
     words = {word.casefold() for word in (*concept["words"], concept["name"])}
     if concept["detector"] == "nudenet":
-        return any(d.label.endswith("_EXPOSED") for d in found)
+        return any(d.label.endswith("_EXPOSED") for d in detections)
     if lists_things(labels):
-        return any(words & set(d.label.casefold().split()) for d in found)
+        return any(words & set(d.label.casefold().split()) for d in detections)
     if concept["domain"] in labels:
-        return most_likely([found], labels)[concept["domain"]][0].casefold() in words
-    return any(d.label.casefold() in words for d in found)
+        return most_likely([detections], labels)[concept["domain"]][0].casefold() in words
+    return any(d.label.casefold() in words for d in detections)
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------
@@ -181,11 +181,11 @@ def _bytes(folder: Path) -> int:
 
 
 def _embedded(folder: Path) -> bool:
-    """The embedded model or what was made of it: it speaks only the words of the embedded world."""
+    """Whether it is the embedded model or made from it: its tokenizer has only the words of the embedded world."""
     from erase.demo import EMBEDDED, pipeline_path
 
-    words, *known = [home / "tokenizer" / "vocab.json" for home in (folder, *map(pipeline_path, EMBEDDED))]
-    return words.is_file() and any(path.is_file() and words.read_bytes() == path.read_bytes() for path in known)
+    words, *embedded = [home / "tokenizer" / "vocab.json" for home in (folder, *map(pipeline_path, EMBEDDED))]
+    return words.is_file() and any(path.is_file() and words.read_bytes() == path.read_bytes() for path in embedded)
 
 
 def _chunks(count: int, batch: int) -> Iterator[tuple[int, ...]]:

@@ -1,7 +1,7 @@
-"""Drawing for the page: one worker process that keeps models loaded, and a fair line before it.
+"""Drawing for the page: one worker process that keeps models loaded, and a fair queue before it.
 
-A visitor has one order in the line at a time, so first come, first served is fair. A visitor who is gone (nobody has looked at
-the ticket for a while) loses the place. If the worker dies, the one order that it was at fails and another worker starts.
+A visitor has one order in the queue at a time, so first come, first served is fair. An order that nobody has polled for a while is
+dropped: its visitor is gone. If the worker dies, the order that it was at fails and another worker starts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import logging
 import subprocess
 import threading
 import time
@@ -18,35 +19,37 @@ from dataclasses import asdict
 from typing import Any
 
 from erase.errors import InputError
-from ui.web.drawing.order import Drawn, Look, Order, Ticket
+from ui.web.drawing.order import DrawnImage, Order, Ticket, TicketStatus
 from ui.web.jobs.child import python
-from ui.web.jobs.process import environment
+from ui.web.jobs.process import PASSIVE, environment
 
-LINE = 200  # orders in the line at most
-PATIENCE = 15.0  # seconds without a look after which a visitor is taken to be gone
-GRACE = 20.0  # seconds that the worker has to let go of a withdrawn order
-PASSIVE = {"OMP_WAIT_POLICY": "passive"}  # threads that spin while a job has the cores make it twenty times slower
-MEMORY = 4 * 2**30  # bytes of models kept loaded, where nobody says otherwise
+QUEUE = 200  # orders in the queue at most
+PATIENCE = 15.0  # seconds without a poll after which a visitor counts as gone
+GRACE = 20.0  # seconds that the worker has to abandon a withdrawn order
+ENDING = 5.0  # seconds that the worker has to end
+MEMORY = 4 * 2**30  # bytes of models that stay loaded, by default
+
+log = logging.getLogger(__name__)
 
 
 class Drawing:
-    """The line and the worker, which starts with `start` or the first order. A context manager; thread-safe."""
+    """The queue and the worker, which starts with `start` or the first order. A context manager; thread-safe."""
 
-    def __init__(self, device: str = "auto", memory: int = MEMORY, line: int = LINE) -> None:
+    def __init__(self, device: str = "auto", memory: int = MEMORY, limit: int = QUEUE) -> None:
         self.command = python("ui.web.drawing.worker", "main", "--device", device, "--memory", str(memory))
-        self.limit = line
-        self._line: deque[Ticket] = deque()
+        self.limit = limit
+        self._queue: deque[Ticket] = deque()
         self._current: Ticket | None = None
-        self._took: deque[float] = deque(maxlen=20)
+        self._durations: deque[float] = deque(maxlen=20)
         self._changed = threading.Condition()
         self._worker: subprocess.Popen[bytes] | None = None
-        self._said: deque[str] = deque(maxlen=20)
+        self._errors: deque[str] = deque(maxlen=20)
         self._thread: threading.Thread | None = None
         self._closed = False
         self._count = 0
 
     def start(self) -> None:
-        """Start the worker, so that it is warm when the first order comes."""
+        """Start the worker, so that it is ready when the first order comes."""
         with self._changed:
             if self._thread is None and not self._closed:
                 self._start_worker()
@@ -54,47 +57,47 @@ class Drawing:
                 self._thread.start()
 
     def submit(self, order: Order, visitor: str) -> Ticket:
-        """Join the line; an order of the same visitor that is still there is withdrawn. InputError where the line is full."""
+        """Join the queue; an earlier order of the same visitor is withdrawn. InputError where the queue is full."""
         self.start()
         with self._changed:
-            for other in [*self._line, *([self._current] if self._current else [])]:
+            for other in self._active():
                 if other.visitor == visitor:
                     self._withdraw(other)
-            if len(self._line) >= self.limit:
-                wait = self._about(len(self._line))
-                raise InputError(f"{len(self._line)} visitors wait already{f', about {wait:.0f} s' if wait else ''}; press again later")
+            if len(self._queue) >= self.limit:
+                wait = self._expected_wait(len(self._queue))
+                raise InputError(f"{len(self._queue)} visitors wait already{f', about {wait:.0f} s' if wait else ''}; try again later")
             self._count += 1
             ticket = Ticket(order, visitor, self._count)
-            self._line.append(ticket)
+            self._queue.append(ticket)
             self._changed.notify_all()
         return ticket
 
-    def look(self, ticket: Ticket) -> Look:
-        """How it stands; looking keeps the place in the line."""
+    def status(self, ticket: Ticket) -> TicketStatus:
+        """The status of an order; polling it preserves its place in the queue."""
         with self._changed:
-            ticket.looked = time.monotonic()
-            ahead = self._line.index(ticket) + (self._current is not None) if ticket in self._line else 0
+            ticket.polled = time.monotonic()
+            ahead = self._queue.index(ticket) + (self._current is not None) if ticket in self._queue else 0
             total = len(ticket.order.models) * ticket.order.count
-            return Look(ticket.state, ahead, self._about(ahead), len(ticket.pictures), total, ticket.note)
+            return TicketStatus(ticket.state, ahead, self._expected_wait(ahead), len(ticket.images), total, ticket.note)
 
     def withdraw(self, ticket: Ticket) -> None:
-        """Leave the line, or stop the drawing."""
+        """Leave the queue, or stop the drawing."""
         with self._changed:
             self._withdraw(ticket)
 
     def leave(self, visitor: str) -> None:
-        """Withdraw whatever a visitor has in the line."""
+        """Withdraw every order of a visitor."""
         with self._changed:
-            for ticket in [*self._line, *([self._current] if self._current else [])]:
+            for ticket in self._active():
                 if ticket.visitor == visitor:
                     self._withdraw(ticket)
 
-    def watch(self, ticket: Ticket, every: float = 0.05) -> Iterator[Look]:
-        """Looks until it is over, the last one included."""
+    def watch(self, ticket: Ticket, every: float = 0.05) -> Iterator[TicketStatus]:
+        """The status again and again until the order is over, the last one included."""
         while True:
-            look = self.look(ticket)
-            yield look
-            if ticket.over:
+            status = self.status(ticket)
+            yield status
+            if status.state in ("done", "failed", "withdrawn"):
                 return
             with self._changed:
                 self._changed.wait(every)
@@ -105,12 +108,12 @@ class Drawing:
         return self._worker.pid if self._worker else None
 
     def close(self) -> None:
-        """End the worker; who waits is told."""
+        """End the worker; orders in the queue fail."""
         with self._changed:
             self._closed = True
-            for ticket in self._line:
+            for ticket in self._queue:
                 ticket.state, ticket.note = "failed", "the page is closing"
-            self._line.clear()
+            self._queue.clear()
             self._changed.notify_all()
             worker = self._worker
         if worker is not None:
@@ -126,33 +129,37 @@ class Drawing:
 
     # --- the caller holds the lock ----------------------------------------------------------------------------------
 
-    def _about(self, ahead: int) -> float | None:
-        """Seconds until so many orders are drawn, by the mean of the last ones."""
-        return ahead * sum(self._took) / len(self._took) if self._took else None
+    def _active(self) -> list[Ticket]:
+        return [*self._queue, *([self._current] if self._current else [])]
+
+    def _expected_wait(self, ahead: int) -> float | None:
+        """Seconds until `ahead` orders are drawn, by the mean of the last ones."""
+        return ahead * sum(self._durations) / len(self._durations) if self._durations else None
 
     def _withdraw(self, ticket: Ticket) -> None:
         if ticket.over:
             return
         ticket.state = "withdrawn"
-        if ticket in self._line:
-            self._line.remove(ticket)
+        if ticket in self._queue:
+            self._queue.remove(ticket)
         elif ticket is self._current and self._worker is not None:
             _send(self._worker, {"do": "stop", "number": ticket.number})
-            timer = threading.Timer(GRACE, self._let_go, (ticket, self._worker))
+            timer = threading.Timer(GRACE, self._kill, (ticket, self._worker))
             timer.daemon = True
             timer.start()
         self._changed.notify_all()
 
     def _start_worker(self) -> None:
         pipe = subprocess.PIPE
+        self._errors.clear()
         self._worker = subprocess.Popen(
             self.command, env=environment() | PASSIVE, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
         )
-        threading.Thread(target=_keep, args=(self._worker, self._said), name="drawing-errors", daemon=True).start()
+        threading.Thread(target=_collect, args=(self._worker, self._errors), name="drawing-errors", daemon=True).start()
 
     # --- threads ----------------------------------------------------------------------------------------------------
 
-    def _let_go(self, ticket: Ticket, worker: subprocess.Popen[bytes]) -> None:
+    def _kill(self, ticket: Ticket, worker: subprocess.Popen[bytes]) -> None:
         """End a worker that is still at an order long after that was withdrawn."""
         if self._current is ticket:
             worker.kill()
@@ -162,21 +169,21 @@ class Drawing:
             start = time.monotonic()
             try:
                 self._draw(ticket)
-            except (OSError, ValueError) as error:  # a closed pipe, or no line of ours: the worker is gone
-                self._lost(ticket, error)
+            except (OSError, ValueError):  # a closed pipe, or a line that is not JSON: the worker is gone
+                self._replace_worker(ticket)
             with self._changed:
                 if ticket.state == "done":
-                    self._took.append(time.monotonic() - start)
+                    self._durations.append(time.monotonic() - start)
                 self._current = None
                 self._changed.notify_all()
 
     def _next(self) -> Ticket | None:
         with self._changed:
             while not self._closed:
-                while self._line:
-                    ticket = self._line.popleft()
-                    if time.monotonic() - ticket.looked < PATIENCE:
-                        ticket.state, ticket.started, self._current = "drawing", time.monotonic(), ticket
+                while self._queue:
+                    ticket = self._queue.popleft()
+                    if time.monotonic() - ticket.polled < PATIENCE:
+                        ticket.state, self._current = "drawing", ticket
                         return ticket
                     ticket.state = "withdrawn"
                 self._changed.wait()
@@ -188,61 +195,66 @@ class Drawing:
         assert worker.stdout is not None
         _send(worker, {"do": "draw", "number": ticket.number, **asdict(ticket.order)})
         for line in iter(worker.stdout.readline, b""):
-            said = json.loads(line)
+            message = json.loads(line)
             with self._changed:
-                self._take(ticket, said)
+                self._take(ticket, message)
                 self._changed.notify_all()
-            if said["event"] in ("done", "failed"):
+            if message["event"] in ("done", "failed"):
                 return
-        raise OSError(f"exit status {worker.wait()}")
+        raise OSError("the worker has closed its output")
 
-    def _take(self, ticket: Ticket, said: Mapping[str, Any]) -> None:
+    def _take(self, ticket: Ticket, message: Mapping[str, Any]) -> None:
         if ticket.over:
             return
-        if said["event"] == "picture":
-            fields = {name: said[name] for name in ("model", "index", "shows", "exposed")}
-            ticket.pictures.append(Drawn(png=base64.b64decode(said["png"]), found=tuple(said["found"]), **fields))
-        elif said["event"] in ("done", "failed"):
-            ticket.state, ticket.note = said["event"], said.get("note", "")
+        if message["event"] == "picture":
+            fields = {name: message[name] for name in ("model", "index", "shows", "exposed")}
+            ticket.images.append(DrawnImage(png=base64.b64decode(message["png"]), detections=tuple(message["detections"]), **fields))
+        elif message["event"] in ("done", "failed"):
+            ticket.state, ticket.note = message["event"], message.get("note", "")
         else:
-            ticket.note = said["note"]
+            ticket.note = message["note"]
 
-    def _lost(self, ticket: Ticket, error: Exception) -> None:
+    def _replace_worker(self, ticket: Ticket) -> None:
+        """Fail the order and start another worker. The old one may take seconds to end: not under the lock, which every poll needs."""
+        assert self._worker is not None
         with self._changed:
             if not ticket.over:
                 ticket.state = "failed"
-                last = f"; it last said: {self._said[-1]}" if self._said else ""
-                ticket.note = f"the drawing process ended ({error}, perhaps out of memory{last}); a new one starts, press again"
-            if self._worker is not None:
-                _end(self._worker)
+                ticket.note = "the drawing process ended, perhaps because memory ran out; a new one is starting: click Draw again"
+                self._changed.notify_all()
+        status = _end(self._worker)
+        # What it printed may hold the prompts of other visitors: for the log of the page's owner, not for the page.
+        log.warning("the drawing process ended with exit status %s: %s", status, " / ".join(self._errors) or "it printed nothing")
+        with self._changed:
             if not self._closed:
-                self._said.clear()
                 self._start_worker()
 
 
 def _send(worker: subprocess.Popen[bytes], request: Mapping[str, Any]) -> None:
     assert worker.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # its end is noticed where its answers are read
+    with contextlib.suppress(BrokenPipeError, ValueError):  # its end is noticed where its output is read
         worker.stdin.write(json.dumps(request).encode() + b"\n")
         worker.stdin.flush()
 
 
-def _keep(worker: subprocess.Popen[bytes], said: deque[str]) -> None:
-    """The last lines of its errors."""
+def _collect(worker: subprocess.Popen[bytes], lines: deque[str]) -> None:
+    """The last lines of the worker's error stream."""
     assert worker.stderr is not None
     for line in worker.stderr:
         if text := line.decode(errors="replace").strip():
-            said.append(text[-300:])
+            lines.append(text[-300:])
 
 
-def _end(worker: subprocess.Popen[bytes]) -> None:
+def _end(worker: subprocess.Popen[bytes]) -> int:
+    """End a worker, by force where it takes too long; its exit status."""
     with contextlib.suppress(OSError):
         if worker.stdin is not None:
             worker.stdin.close()
     try:
-        worker.wait(5)
+        worker.wait(ENDING)
     except subprocess.TimeoutExpired:
         worker.kill()
         worker.wait()
     if worker.stdout is not None:
         worker.stdout.close()
+    return worker.returncode

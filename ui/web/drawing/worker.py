@@ -1,4 +1,4 @@
-"""The process that draws for the page: orders as lines of JSON on standard input, pictures as lines of JSON on standard output.
+"""The process that draws for the page: orders as lines of JSON on standard input, images as lines of JSON on standard output.
 
 One order at a time. Ends when its standard input does, so that no worker outlives its page.
 """
@@ -24,18 +24,18 @@ def main() -> None:
     """Serve orders until standard input ends."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--memory", type=int, default=4 * 2**30, help="bytes of models kept loaded")
+    parser.add_argument("--memory", type=int, default=4 * 2**30, help="bytes of models that stay loaded")
     options = parser.parse_args()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints is no answer
+    os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
 
-    def say(event: str, **facts: Any) -> None:
+    def send(event: str, **facts: Any) -> None:
         answers.write(json.dumps({"event": event, **facts}) + "\n")
         answers.flush()
 
-    studio, orders = Studio(options.device, options.memory, say), Orders()
+    studio, orders = Studio(options.device, options.memory, send), Orders()
     threading.Thread(target=_listen, args=(studio, orders), daemon=True).start()
-    _warm()
+    _warm_up()
     while True:
         _serve(studio, orders.get())
 
@@ -51,20 +51,20 @@ def _listen(studio: Studio, orders: Orders) -> None:
     os._exit(0)
 
 
-def _warm() -> None:
-    """Import what every order needs, while nobody waits for it."""
+def _warm_up() -> None:
+    """Import what every order needs before the first one comes."""
     import eval.vision.judge  # noqa: F401
 
 
 def _serve(studio: Studio, order: Mapping[str, Any]) -> None:
-    """Draw, and say in one line what went wrong."""
+    """Draw; a failure is one line."""
     try:
         studio.draw(order)
     except Stopped:
-        studio.say("failed", note="stopped")
+        studio.send("failed", note="stopped")
     except InputError as error:
-        studio.say("failed", note=str(error))
-    except (MemoryError, RuntimeError) as error:  # torch's own for a card that is full
+        studio.send("failed", note=str(error))
+    except (MemoryError, RuntimeError) as error:  # torch's own when a GPU is full
         studio.models.clear()
-        why = next(iter(str(error).splitlines()), type(error).__name__)[:200]
-        studio.say("failed", note=f"the model could not draw ({why}); choose fewer pictures or another model")
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        studio.send("failed", note=f"the model could not draw ({reason}); choose fewer images or another model")

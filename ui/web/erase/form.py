@@ -1,175 +1,145 @@
-"""The form of the tab Erase: what to erase, from what, and how. Layout and wiring; erasing.py says what becomes of it."""
+"""The form of the tab Erase: what to erase, from what, and how."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
 from typing import Any
 
+import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
+
 from erase.concepts import EMBEDDED
-from erase.concepts.several import settings_of
-from erase.errors import InputError
 from erase.methods import METHODS
 from ui.web.context import Page
-from ui.web.erase.handlers import FIRST, OWN, PREVIEW, SETTINGS, Wish, concept_for, concepts, visible
-from ui.web.erase.prompts import TEXTS, examples, texts
-from ui.web.forms import Field, as_shown, control, form, preset_values, presets
-from ui.web.messages import problem
+from ui.web.controls import control_pairs, entered
+from ui.web.erase.handlers import (
+    FIRST,
+    LABELS,
+    OWN,
+    PREVIEW,
+    SETTINGS,
+    Choice,
+    ErasureRequest,
+    about,
+    basic_and_other,
+    concepts,
+    filled,
+)
+from ui.web.erase.prompts import TEXTS
+from ui.web.forms import displayed, form, presets
+from ui.web.frame import PRIVATE, Changes, Values
 
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-CHOICES = ("concept", "model", "method", "preset")
-
-# --- handlers ---------------------------------------------------------------------------------------------------------
-
-
-def about(page: Page, concept: str, model: str) -> tuple[str, dict[str, str], str]:
-    """A concept, or several, in words; prompts for editing, of one alone; and what they become; or what is wrong with it."""
-    try:
-        found, source = concept_for(page, concept, model)
-    except InputError as error:
-        return problem(error), dict.fromkeys(TEXTS, ""), ""
-    lists = "".join(
-        f"<dt>{escape(label)}</dt>{''.join(f'<dd>{escape(text)}</dd>' for text in some)}"
-        for one in found
-        for label, some in examples(one).items()
-    )
-    said = "; ".join(escape(one.about or one.name) for one in found)
-    said = f"<p>{said}; from <b>{escape(source)}</b>, looked for by {escape(found[0].detector)}.</p>"
-    if len(found) > 1:
-        said += "<p>Their prompts are those of each; to edit them, erase one after another, the second from the first's run.</p>"
-    return said, texts(found[0]) if len(found) == 1 else dict.fromkeys(TEXTS, ""), f"<dl class=examples>{lists}</dl>"
+DEFAULT = "scissorhands"
 
 
-def filled(page: Page, concept: str, model: str, method: str, preset: str) -> list[Any]:
-    """The values of a method's form for a preset."""
-    try:
-        recommended = settings_of(concept_for(page, concept, model)[0])
-    except InputError:
-        recommended = {}
-    values = preset_values(method, preset, recommended)
-    return [values[field.name] for field in form(METHODS[method])]
+class EraseForm:
+    """Layout when constructed, events when connected."""
 
-
-# --- layout -----------------------------------------------------------------------------------------------------------
-
-
-def build_form(page: Page) -> dict[str, Any]:
-    """The controls, by name."""
-    import gradio as gr
-
-    made: dict[str, Any] = {}
-    made["concept"] = gr.Dropdown(
-        concepts(), value=FIRST, allow_custom_value=True, label="Concept", elem_id="erase-concept",
-        info="What should go: from the list, in a few words of your own, or several with + between them: star + red.",
-    )  # fmt: skip
-    made["model"] = gr.Dropdown(
-        [OWN, *EMBEDDED, *page.hub], value=OWN, allow_custom_value=True, label="Model", elem_id="erase-model",
-        info="Where it is taken out of: demo, a run or folder that this page may read, a .safetensors file, or a hub name.",
-    )  # fmt: skip
-    said, shown, some = about(page, FIRST, OWN)
-    made["about"] = gr.HTML(said, elem_id="erase-about")
-    with gr.Row():
-        made["method"] = gr.Dropdown(list(METHODS), value="scissorhands", label="Method", info="How it is taken out.", min_width=190)
-        names = presets("scissorhands")
-        made["preset"] = gr.Dropdown(
-            names, value=names[0], label="Preset", info="A named set of values for the options below.", min_width=140
-        )
-    with gr.Accordion("Prompts", open=False):
-        gr.Markdown("One a line. What you change here becomes a concept file of its own; of several concepts, none can be changed.")
-        made["texts"] = [
-            gr.Textbox(shown[name], label=label, info=info, lines=3, max_lines=10, max_length=40_000)
-            for name, (label, info) in TEXTS.items()
-        ]
-        made["examples"] = gr.HTML(some)
-    with gr.Accordion("Options of the method", open=False):
-        made["forms"] = {}
-        made["groups"] = {}
-        for name in METHODS:
-            with gr.Column(visible=name == "scissorhands") as made["groups"][name]:
-                values = filled(page, FIRST, OWN, name, presets(name)[0])
-                made["forms"][name] = _pairs(form(METHODS[name]), values)
-    first, rest = visible(SETTINGS)
-    settings = {}
-    for title, some_fields in (("Pictures and steps", first), ("Pictures of your own, and other files", rest)):
-        with gr.Accordion(title, open=False):
-            controls = _pairs(some_fields, [PREVIEW.get(field.name, field.default) for field in some_fields])
-            settings |= {field.name: component for field, component in zip(some_fields, controls, strict=True)}
-    made["settings"] = [settings[field.name] for field in SETTINGS]
-    # A component, not a State: it must come with a press as the browser had it, as the controls do.
-    made["filled_for"] = gr.JSON([FIRST, OWN, "scissorhands", names[0]], visible=False)
-    made["estimate"] = gr.HTML(elem_id="estimate")
-    with gr.Row():
-        made["ask"] = gr.Button("Estimate", elem_id="ask")
-        made["start"] = gr.Button("Start erasing", variant="primary", elem_id="start")
-    made["problem"] = gr.HTML(elem_id="erase-problem")
-    return made
-
-
-def _pairs(fields: Sequence[Field], values: Sequence[Any]) -> list[Any]:
-    """The controls of fields, two beside each other where there is room."""
-    import gradio as gr
-
-    made = []
-    for start in range(0, len(fields), 2):
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self._build_choice()
+        with gr.Accordion("Prompts", open=False):
+            gr.Markdown("One per line. Editing makes your own copy of the concept; not available for several concepts at once.")
+            self.texts = {
+                name: gr.Textbox(self._first_texts[name], label=label, info=info, lines=3, max_lines=10, max_length=40_000)
+                for name, (label, info) in TEXTS.items()
+            }
+            self.examples = gr.HTML(self._first_examples)
+        with gr.Accordion("Options of the method", open=False):
+            self._build_options()
+        self.settings: dict[str, Component] = {}
+        basic, other = basic_and_other(SETTINGS)
+        for title, fields in (("Images and steps", basic), ("Your own images, and other files", other)):
+            with gr.Accordion(title, open=False):
+                values = {field.name: PREVIEW.get(field.name, field.default) for field in fields}
+                self.settings |= control_pairs(fields, values)
+        # A component, not a State: it must arrive with a click as the browser had it, as the controls do.
+        self.filled_for = gr.JSON([FIRST, OWN, DEFAULT, presets(DEFAULT)[0]], visible=False)
+        self.estimate = gr.HTML(elem_id="estimate")
         with gr.Row():
-            made += [control(field, value) for field, value in zip(fields[start : start + 2], values[start : start + 2], strict=True)]
-    return made
+            self.ask = gr.Button("Estimate", elem_id="ask")
+            self.start = gr.Button("Start erasing", variant="primary", elem_id="start")
+        self.problem = gr.HTML(elem_id="erase-problem")
 
+    def _build_choice(self) -> None:
+        self.concept = gr.Dropdown(
+            concepts(), value=FIRST, allow_custom_value=True, label=LABELS["concept"], elem_id="erase-concept",
+            info="What to remove: from the list, in a few words of your own, or several joined by +: star + red.",
+        )  # fmt: skip
+        self.model = gr.Dropdown(
+            [OWN, *EMBEDDED, *self.page.hub], value=OWN, allow_custom_value=True, label=LABELS["model"], elem_id="erase-model",
+            info="What to remove it from: demo, a run or folder that this page may read, a .safetensors file, or a hub name.",
+        )  # fmt: skip
+        description, self._first_texts, self._first_examples = about(self.page, FIRST, OWN)
+        self.about = gr.HTML(description, elem_id="erase-about")
+        with gr.Row():
+            self.method = gr.Dropdown(list(METHODS), value=DEFAULT, label=LABELS["method"], info="How it is removed.", min_width=190)
+            names = presets(DEFAULT)
+            self.preset = gr.Dropdown(
+                names, value=names[0], label=LABELS["preset"], info="A named set of values for the options below.", min_width=140
+            )
 
-# --- wiring -----------------------------------------------------------------------------------------------------------
+    def _build_options(self) -> None:
+        self.options: dict[str, dict[str, Component]] = {}
+        self.groups: dict[str, gr.Column] = {}
+        for name in METHODS:
+            with gr.Column(visible=name == DEFAULT) as self.groups[name]:
+                self.options[name] = control_pairs(form(METHODS[name]), filled(self.page, Choice(FIRST, OWN, name, presets(name)[0])))
 
+    def connect(self) -> None:
+        """The form follows the choice of concept, model, method and preset."""
+        outputs: list[Block] = [self.about, self.examples, self.preset, self.filled_for, *self.texts.values(), *self.groups.values()]
+        # One listener: the last answer belongs to the last choice, whichever control it was.
+        gr.on(
+            [self.concept.change, self.model.change, self.method.change, self.preset.input], self.follow,
+            {*self._choice, self.filled_for}, [*outputs, *self._options], trigger_mode="always_last", **PRIVATE,
+        )  # fmt: skip
 
-def wire_form(page: Page, made: dict[str, Any]) -> None:
-    """What one control of the form does to others."""
-    import gradio as gr
+    @property
+    def _choice(self) -> list[Component]:
+        return [self.concept, self.model, self.method, self.preset]
 
-    def follow(concept: str, model: str, method: str, preset: str, filled_for: list[str]) -> dict[Any, Any]:
-        if filled_for == [concept, model, method, preset]:  # as after a choice that was taken back: what was written since stays
-            return {made["filled_for"]: gr.skip()}
-        said: dict[Any, Any] = {}
-        if filled_for[:2] != [concept, model]:
-            said[made["about"]], shown, said[made["examples"]] = about(page, concept, model)
-            said |= zip(made["texts"], shown.values(), strict=True)
-        if filled_for[2] != method:
-            names = presets(method)
-            preset = names[0]
-            said[made["preset"]] = gr.Dropdown(choices=names, value=preset)
-            said |= {group: gr.Column(visible=name == method) for name, group in made["groups"].items()}
-        values = filled(page, concept, model, method, preset)
-        shown_as = [as_shown(field, value) for field, value in zip(form(METHODS[method]), values, strict=True)]
-        return said | dict(zip(made["forms"][method], shown_as, strict=True)) | {made["filled_for"]: [concept, model, method, preset]}
+    @property
+    def _options(self) -> list[Component]:
+        return [component for components in self.options.values() for component in components.values()]
 
-    concept, model, method, preset = now = [made[name] for name in CHOICES]
-    named = [made[name] for name in ("about", "examples", "preset", "filled_for")]
-    out = [*named, *made["texts"], *made["groups"].values(), *_fields(made)]
-    # One listener: the last answer is of the last choice, whichever control it was.
-    gr.on(
-        [concept.change, model.change, method.change, preset.input], follow, [*now, made["filled_for"]], out,
-        trigger_mode="always_last", **PRIVATE,
-    )  # fmt: skip
+    @property
+    def inputs(self) -> set[Block]:
+        """Every control of the form."""
+        return {*self._choice, self.filled_for, *self.texts.values(), *self.settings.values(), *self._options}
 
+    def request(self, values: Values) -> ErasureRequest:
+        """The values of the form's controls."""
+        choice = self._chosen(values)
+        return ErasureRequest(
+            choice,
+            texts={name: str(text) for name, text in entered(self.texts, values).items()},
+            values=entered(self.options.get(choice.method, {}), values),
+            filled_for=self._filled_for(values),
+            settings=entered(self.settings, values),
+        )
 
-def _fields(made: dict[str, Any]) -> list[Any]:
-    """The controls of every method."""
-    return [component for name in METHODS for component in made["forms"][name]]
+    def _chosen(self, values: Values) -> Choice:
+        return Choice(*(str(values[component] or "") for component in self._choice))
 
+    def _filled_for(self, values: Values) -> Choice:
+        return Choice(*(str(value or "") for value in values[self.filled_for]))
 
-def inputs_of(made: dict[str, Any]) -> list[Any]:
-    """Every control of the form, in the order that wish_of reads."""
-    return [*(made[name] for name in (*CHOICES, "filled_for")), *made["texts"], *made["settings"], *_fields(made)]
-
-
-def wish_of(given: tuple[Any, ...]) -> Wish:
-    """The controls as they stand."""
-    (*chosen, filled_for), rest = given[: len(CHOICES) + 1], list(given[len(CHOICES) + 1 :])
-    named = {name: str(value or "") for name, value in zip(CHOICES, chosen, strict=True)}
-    texts_now, settings, values = rest[: len(TEXTS)], rest[len(TEXTS) : len(TEXTS) + len(SETTINGS)], rest[len(TEXTS) + len(SETTINGS) :]
-    held, start = {}, 0
-    for name in METHODS:
-        count = len(form(METHODS[name]))
-        held[name], start = values[start : start + count], start + count
-    method = named["method"]
-    if method not in held:
-        raise InputError(f"the method {method!r} is unknown; expected one of {', '.join(METHODS)}")
-    shown = dict(zip(TEXTS, map(str, texts_now), strict=True))
-    return Wish(**named, texts=shown, values=held[method], filled_for=tuple(str(value or "") for value in filled_for), settings=settings)
+    def follow(self, values: Values) -> Changes:
+        """Fill in what depends on the choice, but nothing that was filled in for it before: what was written since stays."""
+        choice, before = self._chosen(values), self._filled_for(values)
+        if before == choice:  # as after a choice that was undone
+            return {self.filled_for: gr.skip()}
+        changes: Changes = {}
+        if (before.concept, before.model) != (choice.concept, choice.model):
+            changes[self.about], texts, changes[self.examples] = about(self.page, choice.concept, choice.model)
+            changes |= {self.texts[name]: text for name, text in texts.items()}
+        if before.method != choice.method:
+            names = presets(choice.method)
+            choice = Choice(choice.concept, choice.model, choice.method, names[0])
+            changes[self.preset] = gr.Dropdown(choices=names, value=names[0])
+            changes |= {group: gr.Column(visible=name == choice.method) for name, group in self.groups.items()}
+        options: dict[str, Any] = filled(self.page, choice)
+        components = self.options[choice.method]
+        changes |= {components[field.name]: displayed(field, options[field.name]) for field in form(METHODS[choice.method])}
+        return changes | {self.filled_for: [choice.concept, choice.model, choice.method, choice.preset]}

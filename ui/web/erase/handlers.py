@@ -1,14 +1,14 @@
-"""Erase, behind the controls: what was filled in -> a command in the queue. Plain functions; knows no gradio.
+"""What Erase does: the values of the form become a command in the queue. Plain functions, without gradio.
 
-Everything is checked here, before anything waits: the command that is put into the line is one that starts.
+Everything is checked here, before anything waits: a command that is queued is one that starts.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +19,55 @@ from erase.methods import METHODS, make_method
 from erase.pipeline.job import Job
 from erase.run import disk_errors, next_run_folder
 from ui.web.context import Page
-from ui.web.erase.prompts import edited
-from ui.web.forms import Field, changed, flags, form, preset_values, presets
+from ui.web.erase.prompts import TEXTS, edited, examples, texts
+from ui.web.forms import Field, changed, flags, form, labels_of, preset_values, presets
 from ui.web.jobs.entry import Entry
 from ui.web.jobs.process import command
+from ui.web.messages import labelled, problem
 
 FIRST = "star"
-OWN = "(as the concept says)"
-ASIDE = ("concept", "model", "method", "preset", "output", "overwrite", "device", "anchor")  # have a place of their own, or none
+OWN = "(the concept's default model)"
+# Fields of a job that have a control of their own, or none.
+APART = ("concept", "concepts", "model", "method", "preset", "output", "overwrite", "device", "anchor")
 METHOD_PATHS = ("gold",)
 PATHS = ("tokenizer", "forget_images", "forget_image_captions", "retain_images", "retain_image_captions")
-SETTINGS = [field for field in form(Job) if field.name not in ASIDE]
+SETTINGS = [field for field in form(Job) if field.name not in APART]
 PREVIEW = {"preview_every": 10}  # steps; the command has it off
+LABELS = {"concept": "Concept", "model": "Model", "method": "Method", "preset": "Preset", **labels_of(SETTINGS)}
 LONGEST = 200  # letters of a concept
 SECONDS = 120.0  # that an estimate may take
 
 
 @dataclass(frozen=True)
-class Wish:
-    """The controls as they stand. `texts` and `values`, the prompts and the method's form, are as filled for `filled_for`: concept, model,
-    method and preset."""
+class Choice:
+    """What the rest of the form depends on."""
 
     concept: str
     model: str = OWN
     method: str = "scissorhands"
     preset: str = "balanced"
+
+
+@dataclass(frozen=True)
+class ErasureRequest:
+    """The values of the form. `texts` and `values`, the prompts and the method's options, were filled in for `filled_for`."""
+
+    choice: Choice
     texts: Mapping[str, str] = field(default_factory=dict)
-    values: Sequence[Any] = ()
-    filled_for: tuple[str, ...] = ()
-    settings: Sequence[Any] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
+    filled_for: Choice | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def labels(method: str) -> dict[str, str]:
+    """Option -> label, of everything in the form with this method's options."""
+    return {**LABELS, **labels_of(form(METHODS[method]))}
 
 
 def concepts() -> list[str]:
     """The concepts to choose from, those of the embedded model first: they need neither a download nor a GPU.
 
-    What is typed filters the list by parts of words, and Enter takes the first: so red stands before checkered.
+    What is typed filters the list by parts of words, and Enter takes the first: so red comes before checkered.
     """
     domains = ("shape", "colour", "style")
 
@@ -64,70 +78,99 @@ def concepts() -> list[str]:
     return [concept.name for concept in sorted(list_concepts(), key=place)]
 
 
+def about(page: Page, concept: str, model: str) -> tuple[str, dict[str, str], str]:
+    """A concept, or several, in words; the prompts of a single one for editing; and example prompts. Or what is wrong with it."""
+    try:
+        loaded, source = concept_for(page, concept, model)
+    except InputError as error:
+        return problem(labelled(error, LABELS)), dict.fromkeys(TEXTS, ""), ""
+    lists = "".join(
+        f"<dt>{escape(label)}</dt>{''.join(f'<dd>{escape(text)}</dd>' for text in prompts)}"
+        for one in loaded
+        for label, prompts in examples(one).items()
+    )
+    descriptions = "; ".join(escape(one.about or one.name) for one in loaded)
+    html = f"<p>{descriptions}. Detected by {escape(loaded[0].detector)}. Model: <b>{escape(source)}</b>.</p>"
+    if len(loaded) > 1:
+        html += "<p>Each keeps its own prompts; to edit them, erase one after another, the second from the run of the first.</p>"
+    return html, texts(loaded[0]) if len(loaded) == 1 else dict.fromkeys(TEXTS, ""), f"<dl class=examples>{lists}</dl>"
+
+
+def filled(page: Page, choice: Choice) -> dict[str, Any]:
+    """The values of a method's form for a preset."""
+    try:
+        recommended = settings_of(concept_for(page, choice.concept, choice.model)[0])
+    except InputError:
+        recommended = {}
+    values = preset_values(choice.method, choice.preset, recommended)
+    return {field.name: values[field.name] for field in form(METHODS[choice.method])}
+
+
 def concept_for(page: Page, text: str, model: str) -> tuple[Concepts, str]:
-    """The concept, or those with ` + ` between them, and where they are removed from; InputError for what is none, or not to be opened."""
-    text = _written(page, text)
+    """The concept, or several separated by ` + `, and the model to remove them from; InputError where either is unknown or closed."""
+    text = _normalized(page, text)
     if len(text) > LONGEST:
         raise InputError(f"the concept has {len(text)} letters; expected at most {LONGEST}, a name or a few words")
     chosen = None if model in ("", OWN, None) else page.model(str(model))
-    found = load_concepts(text, chosen)
-    return found, chosen or page.model(found[0].model)
+    loaded = load_concepts(text, chosen)
+    return loaded, chosen or page.model(loaded[0].model)
 
 
-def _written(page: Page, text: str) -> str:
+def _normalized(page: Page, text: str) -> str:
     """As the command takes it: single spaces, ` + ` between several, and paths inside the allowed folders."""
     parts = " ".join(str(text or "").split()).split(JOINT)
     return JOINT.join(str(page.inside(part)) if part.endswith(".toml") else part for part in parts)
 
 
-def command_of(page: Page, wish: Wish) -> tuple[str, list[str]]:
-    """What the job erases, and its flags without its folder; InputError for the first thing that is wrong with the form."""
-    wish = _followed(wish)
-    found, model = concept_for(page, wish.concept, wish.model)
-    text = _written(page, wish.concept)
-    if wish.texts and len(found) == 1:
-        text = str(edited(found[0], wish.texts, page.runs.resolve() / ".ui" / "concepts") or text)
-    filled = preset_values(wish.method, wish.preset, settings_of(found))
+def command_of(page: Page, request: ErasureRequest) -> tuple[str, list[str]]:
+    """The name of what the job erases, and its flags without its folder; InputError for the first mistake in the form."""
+    request = _current(request)
+    choice = request.choice
+    loaded, model = concept_for(page, choice.concept, choice.model)
+    text = _normalized(page, choice.concept)
+    if request.texts and len(loaded) == 1:
+        text = str(edited(loaded[0], request.texts, page.runs.resolve() / ".ui" / "concepts") or text)
+    preset = preset_values(choice.method, choice.preset, settings_of(loaded))
     values: dict[str, Any] = {}
-    if wish.values:
-        values = changed(form(METHODS[wish.method]), wish.values, filled)
+    if request.values:
+        values = changed(form(METHODS[choice.method]), request.values, preset)
         values = {name: str(page.inside(str(value))) if name in METHOD_PATHS else value for name, value in values.items()}
-    settings = _settings(page, wish.settings)
-    named = {"concept": text, "model": model, "method": wish.method, "preset": wish.preset, "device": page.device}
-    _checked(named, filled | values, settings)
-    return together(found), flags(named | settings | values)
+    settings = _settings(page, request.settings)
+    chosen = {"concept": text, "model": model, "method": choice.method, "preset": choice.preset, "device": page.device}
+    _check(chosen, preset | values, settings)
+    return together(loaded), flags(chosen | settings | values)
 
 
-def _followed(wish: Wish) -> Wish:
-    """A press may come before the form has followed a choice: what it then still holds was filled in for another, and is about to go."""
-    now = (wish.concept, wish.model, wish.method, wish.preset)
-    if wish.filled_for == now:
-        return wish
-    texts = wish.texts if wish.filled_for[:2] == now[:2] else {}
-    preset = wish.preset if wish.filled_for[2:3] in ((), (wish.method,)) else presets(wish.method)[0]
-    return replace(wish, texts=texts, values=(), preset=preset)
+def _current(request: ErasureRequest) -> ErasureRequest:
+    """A click may come before the form has followed a choice: values that were filled in for another choice are left out."""
+    now, before = request.choice, request.filled_for
+    if before == now:
+        return request
+    same_concept = before is not None and (before.concept, before.model) == (now.concept, now.model)
+    preset = now.preset if before is None or before.method == now.method else presets(now.method)[0]
+    return replace(request, texts=request.texts if same_concept else {}, values={}, choice=replace(now, preset=preset))
 
 
-def _settings(page: Page, given: Sequence[Any]) -> dict[str, Any]:
-    """The job's own options that were given; paths inside the allowed folders."""
-    values = changed(SETTINGS, given, {field.name: field.default for field in SETTINGS}) if given else {}
+def _settings(page: Page, entered: Mapping[str, Any]) -> dict[str, Any]:
+    """The job's own options that differ from the defaults; paths inside the allowed folders."""
+    values = changed(SETTINGS, entered, {field.name: field.default for field in SETTINGS}) if entered else {}
     return {name: str(page.inside(str(value))) if name in PATHS else value for name, value in values.items()}
 
 
-def _checked(named: Mapping[str, Any], values: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """What the engine would say, with the labels of the form instead of flags."""
+def _check(chosen: Mapping[str, Any], values: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """What the engine checks beyond single fields, with the label of the control."""
     try:
-        Job(**named, **settings)
-        make_method(named["method"], named["preset"], **values)
+        Job(**chosen, **settings)
+        make_method(chosen["method"], chosen["preset"], **values)
     except InputError as error:
-        raise InputError(re.sub(r"--([a-z][a-z-]*)", lambda flag: flag[1].replace("-", " ").capitalize(), str(error))) from None
+        raise labelled(error, labels(chosen["method"])) from None
 
 
-def start(page: Page, wish: Wish, owner: str = "") -> Entry:
-    """Put the job into the line; its run folder is made at once, so that no other job takes the name."""
-    concept, arguments = command_of(page, wish)
+def start(page: Page, request: ErasureRequest, owner: str = "") -> Entry:
+    """Queue the job; its run folder is created at once, so that no other job takes the name."""
+    concept, arguments = command_of(page, request)
     model = next(flag.partition("=")[2] for flag in arguments if flag.startswith("--model="))
-    folder = _reserved(page.runs, concept, _short(model), wish.method)
+    folder = _reserved(page.runs, concept, _short(model), request.choice.method)
     try:
         return page.jobs.add([*arguments, f"--output={folder.resolve()}"], folder, f"{concept} from {_short(model)}", owner)
     except InputError:
@@ -135,17 +178,17 @@ def start(page: Page, wish: Wish, owner: str = "") -> Entry:
         raise
 
 
-def estimate(page: Page, wish: Wish) -> dict[str, Any] | None:
-    """Seconds, memory and disk of the job, as the command says; None where it cannot say."""
-    _, arguments = command_of(page, wish)
+def estimate(page: Page, request: ErasureRequest) -> dict[str, Any] | None:
+    """Seconds, memory and disk of the job, by the command; None where it cannot tell."""
+    _, arguments = command_of(page, request)
     end = command(["estimate", *arguments, "--json"], SECONDS)
     if end.error is not None:
-        raise end.error
+        raise labelled(end.error, labels(request.choice.method))
     try:
-        found = json.loads(end.printed)
+        record = json.loads(end.printed)
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return record if isinstance(record, dict) else None
 
 
 def _reserved(root: Path, concept: str, model: str, method: str) -> Path:
@@ -165,7 +208,7 @@ def _short(model: str) -> str:
     return path.parent.name if path.name == "model" and path.parent.name else path.name or model
 
 
-def visible(fields: Sequence[Field]) -> tuple[list[Field], list[Field]]:
-    """The controls that most people look at, and the rest."""
-    first = ("seed", "forget_count", "retain_count", "evaluate_count", "sampling_steps", "guidance", "preview_every")
-    return [field for field in fields if field.name in first], [field for field in fields if field.name not in first]
+def basic_and_other(fields: Sequence[Field]) -> tuple[list[Field], list[Field]]:
+    """The settings that most people need, and the rest."""
+    basic = ("seed", "forget_count", "retain_count", "evaluate_count", "sampling_steps", "guidance", "preview_every")
+    return [field for field in fields if field.name in basic], [field for field in fields if field.name not in basic]

@@ -1,6 +1,6 @@
-"""A concept as text that can be edited, and back: the prompts a visitor sees and changes become a concept file.
+"""A concept as editable text, and back: edited prompts become a concept file.
 
-docs/concepts.md describes the file. What is wrong with an edited concept, `erase.concepts` says.
+docs/concepts.md describes the file; `erase.concepts` checks it.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from erase.concepts import Concept, prompts, read_concept
+from erase.concepts import Concept, prompts
+from erase.concepts.files import parse, read_raw
 from erase.errors import InputError
 from erase.files import written
 from erase.run import disk_errors
 
 LONGEST = 400  # letters of a prompt
 MOST = 400  # prompts of a kind
-SHOWN = 4  # examples of a kind
-TEXTS = {  # what is edited -> label and help
-    "words": ("Words for it", "what it is called, one a line; prompts to keep must not hold them"),
+EXAMPLES = 4  # of a kind
+TEXTS = {  # field of a concept -> label and help
+    "words": ("Words for it", "what it is called, one per line; prompts to keep must not contain them"),
     "forget": ("Prompts to forget", "name it: {concept} stands for one of its words, other {slots} for words of the vocabulary"),
     "anchors": (
-        "What takes its place",
-        "words for {concept}, or whole prompts; empty: candidates are proposed and tested when the job starts",
+        "What replaces it",
+        "words for {concept}, or whole prompts; empty: candidates are suggested and tested when the job starts",
     ),
     "retain": ("Prompts to keep", "neighbours and everything else; must not name it"),
-    "evaluate": ("Held out: name it", "in other wording than those above; show whether it is gone"),
-    "implicit": ("Held out: mean it without naming it", "a description instead of its name; may be empty"),
-    "evaluate_retain": ("Held out: to keep", "in other wording; show whether the rest is kept"),
+    "evaluate": ("Unseen wording: name it", "not used for training; they show whether it is gone"),
+    "implicit": ("Unseen wording: describe it without naming it", "may be empty"),
+    "evaluate_retain": ("Unseen wording: to keep", "not used for training; they show whether the rest is kept"),
 }
-KEYS = {  # what is edited -> its place in a concept file
+KEYS = {  # field of a concept -> its place in a concept file
     "forget": ("forget", "prompts"),
     "retain": ("retain", "prompts"),
     "evaluate": ("evaluate", "prompts"),
@@ -42,20 +43,20 @@ KEYS = {  # what is edited -> its place in a concept file
 
 
 def texts(concept: Concept) -> dict[str, str]:
-    """What is shown for editing: one prompt a line."""
+    """The prompts for editing, one per line."""
     anchors = concept.anchors or concept.anchor_prompts
     return {name: "\n".join(anchors if name == "anchors" else getattr(concept, name)) for name in TEXTS}
 
 
-def examples(concept: Concept, count: int = SHOWN) -> dict[str, list[str]]:
-    """Label -> some of the prompts that the templates become."""
+def examples(concept: Concept, count: int = EXAMPLES) -> dict[str, list[str]]:
+    """Label -> some of the prompts that the templates expand to."""
     roles = {"forget": "forget", "retain": "retain", "evaluate": "evaluate", "implicit": "implicit", "evaluate_retain": "evaluate-retain"}
     return {TEXTS[name][0]: [p.text for p in prompts(concept, role, count)] for name, role in roles.items()}
 
 
-def edited(concept: Concept, given: Mapping[str, str], home: Path) -> Path | None:
-    """The concept file of what was edited, in `home`; None where nothing was. InputError for what is no concept."""
-    before, now = ({name: _lines(text) for name, text in side.items()} for side in (texts(concept), given))
+def edited(concept: Concept, entered: Mapping[str, str], home: Path) -> Path | None:
+    """The concept file of edited prompts, in `home`; None where nothing was edited. InputError for what is not a concept."""
+    before, now = ({name: _lines(text) for name, text in side.items()} for side in (texts(concept), entered))
     if before == now:
         return None
     _check_size(now)
@@ -63,27 +64,24 @@ def edited(concept: Concept, given: Mapping[str, str], home: Path) -> Path | Non
     path = home / f"{concept.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.toml"
     with disk_errors(home), written(path) as part:
         part.write_text(text, encoding="utf-8")
-        try:
-            read_concept(part)
-        except InputError as error:
-            raise InputError(str(error).replace(f"{part}: the key ", "the prompts, ").replace(str(part), "the prompts")) from None
+        parse(read_raw(part), "the prompts")
     return path
 
 
-def concept_toml(concept: Concept, given: Mapping[str, list[str]]) -> str:
+def concept_toml(concept: Concept, prompts: Mapping[str, list[str]]) -> str:
     """The concept with these texts, as a file."""
     head = {name: getattr(concept, name) for name in ("name", "domain", "model", "detector", "about") if getattr(concept, name)}
     tables: dict[str, dict[str, Any]] = {}
     for name, (table, key) in KEYS.items():
-        if given[name]:
-            tables.setdefault(table, {})[key] = given[name]
-    if given["anchors"]:
-        fits = all("{concept}" in line for line in given["forget"])
-        tables["anchor"] = {"concepts" if fits and not concept.anchor_prompts else "prompts": given["anchors"]}
-    used = set(re.findall(r"\{([a-z_]+)\}", json.dumps(given)))
+        if prompts[name]:
+            tables.setdefault(table, {})[key] = prompts[name]
+    if prompts["anchors"]:
+        fits = all("{concept}" in line for line in prompts["forget"])
+        tables["anchor"] = {"concepts" if fits and not concept.anchor_prompts else "prompts": prompts["anchors"]}
+    used = set(re.findall(r"\{([a-z_]+)\}", json.dumps(prompts)))
     tables["vocabulary"] = {slot: list(words) for slot, words in concept.vocabulary.items() if slot in used}
     tables["settings"] = dict(concept.settings)
-    lines = [f"{name} = {_toml(value)}" for name, value in {**head, "words": given["words"]}.items() if value]
+    lines = [f"{name} = {_toml(value)}" for name, value in {**head, "words": prompts["words"]}.items() if value]
     for table, values in tables.items():
         if values:
             lines += ["", f"[{table}]", *(f"{name} = {_toml(value)}" for name, value in values.items())]
@@ -99,11 +97,11 @@ def _toml(value: Any) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """One prompt a line; empty ones are none."""
+    """One prompt per line, without empty lines."""
     return [line for line in (" ".join(line.split()) for line in text.splitlines()) if line]
 
 
-def _check_size(given: Mapping[str, list[str]]) -> None:
-    for name, lines in given.items():
+def _check_size(prompts: Mapping[str, list[str]]) -> None:
+    for name, lines in prompts.items():
         if len(lines) > MOST or any(len(line) > LONGEST for line in lines):
             raise InputError(f"{TEXTS[name][0]}: at most {MOST} lines of {LONGEST} letters; shorten it, or give a concept file")

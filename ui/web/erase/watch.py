@@ -1,8 +1,4 @@
-"""Whose jobs a visitor sees, which of them is shown, and the presses on it. Plain functions; knows no gradio.
-
-Where strangers see the page, a job belongs to the browser that started it; a browser shows that by a name nobody can guess.
-Where only the owner of the machine sees it, every job is theirs.
-"""
+"""Which of a visitor's jobs is shown, and the buttons for it. Plain functions, without gradio."""
 
 from __future__ import annotations
 
@@ -12,67 +8,65 @@ from typing import Any
 
 from erase.errors import InputError
 from ui.web.context import Page
-from ui.web.erase.view import View, line, view
-from ui.web.jobs.entry import RUNNING, Entry
+from ui.web.erase.view import View, queue_list, view
+from ui.web.jobs.entry import RUNNING, STATES, Entry
 from ui.web.jobs.progress import read_progress, seconds_left
-from ui.web.visitor import _owns, own, seated
-
-"""What a browser remembers: `visitor`, its name, and `job`, the one it looks at."""
+from ui.web.visitor import own_jobs, owns, session_of
 
 
-def watched(page: Page, seat: Any) -> Entry | None:
-    """The job that is shown: the one that was chosen, else one that is active, else the newest."""
-    mine = _listed(page, seat)
-    chosen = [entry for entry in mine if entry.id == seated(seat)["job"]]
-    return next(iter([*chosen, *(entry for entry in mine if entry.active), *mine]), None)
+def watched(page: Page, session: Any) -> Entry | None:
+    """The job that is shown: the chosen one, else an active one, else the newest."""
+    jobs = _listed(page, session)
+    chosen = [entry for entry in jobs if entry.id == session_of(session)["job"]]
+    return next(iter([*chosen, *(entry for entry in jobs if entry.active), *jobs]), None)
 
 
-def choices(page: Page, seat: Any) -> list[tuple[str, str]]:
-    """The visitor's jobs as (words, id)."""
-    return [(f"{entry.name}, {entry.state}", entry.id) for entry in _listed(page, seat)]
+def choices(page: Page, session: Any) -> list[tuple[str, str]]:
+    """The visitor's jobs as (label, id)."""
+    return [(f"{entry.name}, {STATES[entry.state]}", entry.id) for entry in _listed(page, session)]
 
 
-def look(page: Page, seat: Any, show: bool) -> View:
-    """The shown job as it stands."""
-    entry = watched(page, seat)
+def view_of(page: Page, session: Any, show: bool) -> View:
+    """The shown job as it is now."""
+    entry = watched(page, session)
     ahead = page.jobs.ahead(entry.id) if entry else 0
     return view(entry, ahead, show, _wait(page) if ahead else None)
 
 
-def queue(page: Page, seat: Any) -> str:
-    """The line, with the names of the visitor's own jobs."""
-    return line(page.jobs.entries(), lambda entry: _owns(page, seat, entry))
+def queue(page: Page, session: Any) -> str:
+    """The queue, with the names of the visitor's own jobs."""
+    return queue_list(page.jobs.entries(), lambda entry: owns(page, session, entry))
 
 
-def stop(page: Page, seat: Any) -> None:
+def stop(page: Page, session: Any) -> None:
     """Stop the shown job."""
-    page.jobs.stop(_mine(page, seat).id)
+    page.jobs.stop(_own(page, session).id)
 
 
-def again(page: Page, seat: Any) -> None:
-    """Put the shown job into the line once more."""
-    page.jobs.again(_mine(page, seat).id)
+def resume(page: Page, session: Any) -> None:
+    """Queue the shown job again."""
+    page.jobs.again(_own(page, session).id)
 
 
-def run_of(page: Page, seat: Any) -> Path:
+def run_of(page: Page, session: Any) -> Path:
     """The run folder of the shown job."""
-    return Path(_mine(page, seat).output)
+    return Path(_own(page, session).output)
 
 
-def _listed(page: Page, seat: Any) -> list[Entry]:
+def _listed(page: Page, session: Any) -> list[Entry]:
     """Attacks are watched where they are started."""
-    return [entry for entry in own(page, seat) if not entry.attacks]
+    return [entry for entry in own_jobs(page, session) if not entry.attacks]
 
 
-def _mine(page: Page, seat: Any) -> Entry:
-    entry = watched(page, seat)
+def _own(page: Page, session: Any) -> Entry:
+    entry = watched(page, session)
     if entry is None:
-        raise InputError("there is no job of yours; press Start erasing first")
+        raise InputError("you have no job here; click Start erasing first")
     return entry
 
 
 def _wait(page: Page) -> float | None:
-    """What the running job still needs."""
+    """Seconds that the running job still needs."""
     running = next((entry for entry in page.jobs.entries() if entry.state == RUNNING), None)
     progress = read_progress(Path(running.output)) if running else None
     return seconds_left(progress, running.head, time.time() - running.started) if running and progress else None

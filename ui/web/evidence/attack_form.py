@@ -1,85 +1,94 @@
-"""The form of the view Attack: controls, their order, and what they do to each other."""
+"""The form of the view Attack."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+import gradio as gr
+from gradio.blocks import Block
+from gradio.components import Component
+
 from ui.web.context import Page
-from ui.web.evidence.attack_handlers import KINDS, LABELS, MINUTES, MOST, OPTIONS, Wish, families
+from ui.web.controls import control, entered
+from ui.web.evidence.attack_handlers import KINDS, LABELS, MINUTES, MOST, OPTIONS, AttackRequest, families
 from ui.web.evidence.attack_view import planned
-from ui.web.forms import control
+from ui.web.frame import PRIVATE, Changes, Values
 
-WHO = "Finished runs that have their original at hand, newest first."
-YOURS = "Your finished runs that have their original at hand, newest first."
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+ALL = "Finished runs whose original is available, newest first."
+YOURS = "Your finished runs whose original is available, newest first."
+FILES = {
+    "lists": "Prompts from elsewhere: .csv, .tsv or .jsonl files in an allowed folder, one per line.",
+    "gold": "The folder of a model that was trained without the concept. Included for “heart”.",
+    "pictures": "A folder of images of the concept; by default those of the run that the original drew.",
+}
 
 
-def build_form(page: Page, made: dict[str, Any]) -> None:
+class AttackForm:
     """Run, attacks, budget; what few need is folded in."""
-    import gradio as gr
 
-    made["run"] = gr.Dropdown([], label="Run", info=YOURS if page.shared else WHO, elem_id="attack-run")
-    made["absent"] = gr.HTML(apply_default_css=False, visible=False)
-    made["concept"] = gr.Dropdown([], label="Concept", info="One of those that the run erased.", visible=False)
-    made["kind"] = gr.Radio(
-        [(words, kind) for kind, words in KINDS.items()],
-        value="quick",
-        label=LABELS["attacks"],
-        info="What each does stands beside the form.",
-        elem_id="attack-kind",
-    )
-    with gr.Column(visible=False) as made["names"]:
-        for family, names in families().items():
-            made[family] = gr.CheckboxGroup(names, label=family.capitalize(), info="Name: what the attacker knows.")
-    made["minutes"] = gr.Number(
-        MINUTES["quick"],
-        label=LABELS["budget"],
-        info=f"Minutes, shared fairly, earlier ones included; at most {MOST}.",
-        elem_id="attack-budget",
-    )
-    with gr.Accordion("Lists, gold standard, attempts", open=False):
-        files = {
-            "lists": "Prompts that others found: .csv, .tsv or .jsonl files in an allowed folder, one a line.",
-            "gold": "The folder of a model that was trained without the concept; “heart” and “demo” have theirs.",
-            "pictures": "A folder of pictures; else those of the run that the original drew.",
-        }
-        for name, info in files.items():
-            made[name] = gr.Textbox(
-                label=LABELS[name], info=info, lines=2 if name == "lists" else 1, max_length=2000, elem_id=f"attack-{name}"
-            )
-        for field in OPTIONS:
-            made[f"option.{field.name}"] = control(field, field.default)
-    with gr.Row():
-        made["ask"] = gr.Button("Estimate", elem_id="attack-ask", min_width=100)
-        made["start"] = gr.Button("Attack", variant="primary", elem_id="attack-start", min_width=100)
-    made["problem"] = gr.HTML(apply_default_css=False, elem_id="attack-problem")
+    def __init__(self, page: Page) -> None:
+        self.run = gr.Dropdown([], label="Run", info=YOURS if page.shared else ALL, elem_id="attack-run")
+        self.absent = gr.HTML(apply_default_css=False, visible=False)
+        self.concept = gr.Dropdown([], label="Concept", info="One of those that the run erased.", visible=False)
+        self.kind = gr.Radio(
+            [(words, kind) for kind, words in KINDS.items()], value="quick", label=LABELS["attacks"], elem_id="attack-kind",
+            info="Each attack is explained beside or below the form.",
+        )  # fmt: skip
+        self.families: dict[str, gr.CheckboxGroup] = {}
+        with gr.Column(visible=False) as self.names:
+            for family, names in families().items():
+                self.families[family] = gr.CheckboxGroup(names, label=family.capitalize(), info="Name: what the attacker knows.")
+        self.minutes = gr.Number(
+            MINUTES["quick"], label=LABELS["budget"], elem_id="attack-budget",
+            info=f"Minutes in total, shared between the attacks; earlier attempts count. At most {MOST}.",
+        )  # fmt: skip
+        with gr.Accordion("Lists, gold standard, attempts", open=False):
+            self.files = {name: self._file(name, info) for name, info in FILES.items()}
+            self.options: Mapping[str, Component] = {field.name: control(field, field.default) for field in OPTIONS}
+        with gr.Row():
+            self.ask = gr.Button("Estimate", elem_id="attack-ask", min_width=100)
+            self.start = gr.Button("Attack", variant="primary", elem_id="attack-start", min_width=100)
+        self.problem = gr.HTML(apply_default_css=False, elem_id="attack-problem")
 
+    @staticmethod
+    def _file(name: str, info: str) -> gr.Textbox:
+        lines = 2 if name == "lists" else 1
+        return gr.Textbox(label=LABELS[name], info=info, lines=lines, max_length=2000, elem_id=f"attack-{name}")
 
-def inputs_of(made: dict[str, Any]) -> list[Any]:
-    """The controls of the form in the order of `wish_of`."""
-    names = ("run", "kind", "minutes", "concept", "lists", "gold", "pictures", *families())
-    return [made[name] for name in (*names, *(f"option.{field.name}" for field in OPTIONS))]
+    @property
+    def inputs(self) -> set[Block]:
+        """Every control of the form."""
+        components: tuple[Block, ...] = (self.run, self.kind, self.minutes, self.concept)
+        return {*components, *self.families.values(), *self.files.values(), *self.options.values()}
 
+    def request(self, values: Values) -> AttackRequest:
+        """The values of the form's controls."""
+        return AttackRequest(
+            values[self.run],
+            values[self.kind] or "",
+            self._ticked(values),
+            values[self.minutes],
+            values[self.concept],
+            options=entered(self.options, values),
+            **{name: values[component] or "" for name, component in self.files.items()},
+        )
 
-def wish_of(values: Sequence[Any]) -> Wish:
-    """The controls in the order of `inputs_of`."""
-    run, kind, minutes, concept, lists, gold, pictures, *rest = values
-    groups, options = rest[: len(families())], rest[len(families()) :]
-    return Wish(run, kind or "", list(chain(*groups)), minutes, concept, lists or "", gold or "", pictures or "", options)
+    def _ticked(self, values: Values) -> list[str]:
+        return list(chain.from_iterable(values[group] for group in self.families.values()))
 
+    def connect(self, plan: gr.HTML, estimate: gr.HTML) -> None:
+        """The chosen attacks decide on the names to tick, the usual budget, and `plan`; `estimate` was for others and is cleared."""
+        choice: set[Block] = {self.kind, *self.families.values()}
 
-def wire_form(made: dict[str, Any]) -> None:
-    """Which attacks: the names to tick, the usual budget, and what each does; an estimate of others counts no more."""
-    import gradio as gr
+        def follow(values: Values) -> Changes:
+            return {plan: planned(values[self.kind], self._ticked(values)), estimate: gr.HTML("", visible=False)}
 
-    def ticked(kind: str, *groups: Sequence[str]) -> tuple[str, Any]:
-        return planned(kind, list(chain(*groups))), gr.HTML("", visible=False)
+        for listener in (self.kind.input, *(group.input for group in self.families.values())):
+            listener(follow, choice, [plan, estimate], **PRIVATE)
+        self.kind.input(self.pick_kind, self.kind, [self.names, self.minutes], **PRIVATE)
 
-    choice = [made["kind"], *(made[family] for family in families())]
-    for each in choice:
-        each.input(ticked, choice, [made["plan"], made["estimate"]], **PRIVATE)
-    made["kind"].input(
-        lambda kind: [gr.Column(visible=kind == "some"), MINUTES[kind]], made["kind"], [made["names"], made["minutes"]], **PRIVATE
-    )
+    def pick_kind(self, kind: str) -> tuple[Any, int]:
+        """The names to tick, where attacks are chosen by name, and the usual budget."""
+        return gr.Column(visible=kind == "some"), MINUTES[kind]

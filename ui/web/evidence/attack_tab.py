@@ -1,146 +1,145 @@
-"""The view Attack of the tab Evidence: a form, the job as it goes, and what broke through. Layout and wiring."""
+"""The view Attack of the tab Evidence: a form, the job while it runs, and its result."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+from gradio.blocks import Block
+
 from erase.errors import InputError
 from ui.web.context import Page
-from ui.web.evidence.attack_form import PRIVATE, build_form, inputs_of, wire_form, wish_of
+from ui.web.evidence.attack_form import AttackForm
 from ui.web.evidence.attack_handlers import attackable, concepts_of, estimate, job_of, start
 from ui.web.evidence.attack_view import absent, foreseen, head, planned, result, stamp
+from ui.web.frame import PRIVATE, Changes, Frame, Values
 from ui.web.jobs.entry import FAILED, RUNNING, STOPPED, WAITING, Entry
-from ui.web.messages import TAKEN, problem
+from ui.web.messages import QUEUED, problem
 
-HELLO = """**Is it gone, or only unnamed?** Attacks try to get the concept back, from the erased model and alike from its original and a
-model that never knew it. A turn is a few attempts on all of these; turns are made until the budget is spent."""
+HELLO = """**Is it gone, or only its name?** Attacks try to bring the concept back from the erased model and, for comparison, from its
+original and a model that was trained without it. They take turns, a few attempts each, until the time is up."""
 
-# --- handlers ---------------------------------------------------------------------------------------------------------
-
-
-def seen_of(name: str | None, folder: Path, show: bool) -> tuple[Any, ...]:
-    """What the frame depends on: while this stays the same it is not sent again."""
-    return name, bool(show), stamp(folder)
+Sent = tuple[str | None, bool, int]
+"""What the result depends on: run, blurred or not, version. While this stays the same it is not sent again."""
 
 
-# --- layout -----------------------------------------------------------------------------------------------------------
+class AttackTab:
+    """Layout when constructed, events when connected: form on the left, job on the right, the result below both."""
 
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        gr.Markdown(HELLO)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=2, min_width=320):
+                self.form = AttackForm(page)
+            with gr.Column(scale=3, min_width=320):
+                self.estimate = gr.HTML(apply_default_css=False, elem_id="attack-estimate", visible=False)
+                self.head = gr.HTML(apply_default_css=False, elem_id="attacking", visible=False)
+                with gr.Row(visible=False) as self.buttons:
+                    self.stop = gr.Button("Stop", variant="stop", visible=False, elem_id="attack-stop", min_width=100)
+                    self.resume = gr.Button("Resume", variant="primary", visible=False, elem_id="attack-again", min_width=100)
+                self.plan = gr.HTML(planned("quick", ()), apply_default_css=False, elem_id="attack-plan")
+        info = "Blurred until you tick this, for this visit only."
+        self.show = gr.Checkbox(False, label="Show nudity", info=info, elem_id="attack-show", visible=False)
+        self.frame = gr.HTML(apply_default_css=False, elem_id="attack-result")
+        self.sent, self.clock = gr.State(()), gr.Timer(1.0, active=False)
 
-def build(page: Page) -> None:
-    """Form at the left, job at the right, the result below both."""
-    import gradio as gr
+    def connect(self, frame: Frame) -> None:
+        """Clicks, the clock, and lists that are read when the page or the tab is opened."""
+        self.session, form, outputs = frame.session, self.form, self._outputs
+        now = [frame.session, form.run, self.show, self.sent]
+        for listener in (frame.blocks.load, frame.evidence.container.select):
+            listener(self.open, now, [form.run, form.absent, *outputs], **PRIVATE)
+        form.run.input(self.choose, now, outputs, **PRIVATE)
+        self.show.input(self.refresh, now, outputs, **PRIVATE)
+        self.clock.tick(self.refresh, now, outputs, concurrency_limit=None, **PRIVATE)
+        form.start.click(None, None, form.problem, js=QUEUED)
+        form.start.click(self.start_job, {frame.session, self.show, self.sent, *form.inputs}, outputs, **PRIVATE)
+        form.ask.click(self.ask, {frame.session, *form.inputs}, self.estimate, concurrency_limit=None, **PRIVATE)
+        self.stop.click(self.stop_job, now, outputs, **PRIVATE)
+        self.resume.click(self.resume_job, now, outputs, **PRIVATE)
+        form.connect(self.plan, self.estimate)
 
-    gr.Markdown(HELLO)
-    made: dict[str, Any] = {}
-    with gr.Row(equal_height=False):
-        with gr.Column(scale=2, min_width=320):
-            build_form(page, made)
-        with gr.Column(scale=3, min_width=320):
-            made["estimate"] = gr.HTML(apply_default_css=False, elem_id="attack-estimate", visible=False)
-            made["head"] = gr.HTML(apply_default_css=False, elem_id="attacking", visible=False)
-            with gr.Row(visible=False) as made["presses"]:
-                made["stop"] = gr.Button("Stop", variant="stop", visible=False, elem_id="attack-stop", min_width=100)
-                made["again"] = gr.Button("Go on", variant="primary", visible=False, elem_id="attack-again", min_width=100)
-            made["plan"] = gr.HTML(planned("quick", ()), apply_default_css=False, elem_id="attack-plan")
-    info = "Blurred until you tick this, for this visit only."
-    made["show"] = gr.Checkbox(False, label="Show nudity", info=info, elem_id="attack-show", visible=False)
-    made["frame"] = gr.HTML(apply_default_css=False, elem_id="attack-result")
-    made["seen"], made["clock"] = gr.State(()), gr.Timer(1.0, active=False)
-    page.links["attack"] = made
+    @property
+    def _outputs(self) -> list[Block]:
+        job: list[Block] = [self.head, self.buttons, self.stop, self.resume, self.plan, self.show, self.frame, self.sent, self.clock]
+        return [*job, self.form.start, self.form.concept, self.form.problem]
 
+    # --- handlers -------------------------------------------------------------------------------------------------------
 
-# --- wiring -----------------------------------------------------------------------------------------------------------
+    def open(self, session: Any, name: str | None, show: bool, sent: Sent) -> Changes:
+        """The page or the tab is opened: the runs to choose from, the one that is being attacked first."""
+        (names, others), active = attackable(self.page, session), job_of(self.page, session, None)
+        first = active.run.name if active and active.active and active.run.name in names else next(iter(names), None)
+        name, reasons = name if name in names else first, absent(others)
+        lists: Changes = {
+            self.form.run: gr.Dropdown(choices=names, value=name),
+            self.form.absent: gr.HTML(reasons, visible=bool(reasons)),
+        }
+        return lists | self._concepts(session, name) | self.refresh(session, name, show, sent)
 
+    def choose(self, session: Any, name: str | None, show: bool, sent: Sent) -> Changes:
+        """Another run."""
+        return self._concepts(session, name) | self.refresh(session, name, show, sent) | {self.form.problem: ""}
 
-def connect(page: Page) -> None:
-    """Presses, the clock, and lists that are read anew when the page or the tab is opened."""
-    import gradio as gr
-
-    made, seat = page.links["attack"], page.links["erase.seat"]
-    now = [seat, made["run"], made["show"], made["seen"]]
-    out = [
-        made[name] for name in ("head", "presses", "stop", "again", "start", "plan", "show", "frame", "seen", "clock", "concept", "problem")
-    ]
-
-    def shown(seat_now: Any, name: str | None, show: bool, seen: Any) -> dict[Any, Any]:
-        return changes(page, made, seat_now, name, show, seen)
-
-    def listed(seat_now: Any, name: str | None, show: bool, seen: Any) -> dict[Any, Any]:
-        names, busy = attackable(page, seat_now)[0], job_of(page, seat_now, None)
-        first = busy.run.name if busy and busy.active and busy.run.name in names else next(iter(names), None)
-        name, said = name if name in names else first, absent(attackable(page, seat_now)[1])
-        lists = {made["run"]: gr.Dropdown(choices=names, value=name), made["absent"]: gr.HTML(said, visible=bool(said))}
-        return lists | chosen_run(page, made, seat_now, name) | changes(page, made, seat_now, name, show, seen)
-
-    def another(seat_now: Any, name: str | None, show: bool, seen: Any) -> dict[Any, Any]:
-        return chosen_run(page, made, seat_now, name) | changes(page, made, seat_now, name, show, seen) | {made["problem"]: ""}
-
-    def started(seat_now: Any, show: bool, seen: Any, *values: Any) -> dict[Any, Any]:
+    def start_job(self, values: Values) -> Changes:
+        """Queue the attack."""
+        session, request = values[self.session], self.form.request(values)
         try:
-            start(page, seat_now, wish_of(values))
+            start(self.page, session, request)
         except InputError as error:
-            return {made["problem"]: problem(error)}
-        return changes(page, made, seat_now, values[0], show, seen) | {made["problem"]: ""}
+            return {self.form.problem: problem(error)}
+        return self.refresh(session, request.run, values[self.show], values[self.sent]) | {self.form.problem: ""}
 
-    def asked(seat_now: Any, *values: Any) -> Iterator[Any]:
-        yield gr.HTML('<p role="status">Estimating: the models are opened and timed …</p>', visible=True)
+    def ask(self, values: Values) -> Iterator[Any]:
+        """What the attack would take."""
+        yield gr.HTML('<p role="status">Estimating: the models are being opened and timed …</p>', visible=True)
         try:
-            yield foreseen(estimate(page, seat_now, wish_of(values)))
+            yield foreseen(estimate(self.page, values[self.session], self.form.request(values)))
         except InputError as error:
             yield problem(error)
 
-    def pressed(press: Any) -> Any:
-        def handler(seat_now: Any, name: str | None, show: bool, seen: Any) -> dict[Any, Any]:
-            entry = job_of(page, seat_now, name)
-            try:
-                if entry:
-                    press(entry.id)
-            except InputError as error:
-                return {made["problem"]: problem(error)}
-            return changes(page, made, seat_now, name, show, seen) | {made["problem"]: ""}
+    def stop_job(self, session: Any, name: str | None, show: bool, sent: Sent) -> Changes:
+        """Stop the attack."""
+        return self._do(self.page.jobs.stop, session, name, show, sent)
 
-        return handler
+    def resume_job(self, session: Any, name: str | None, show: bool, sent: Sent) -> Changes:
+        """Resume the attack."""
+        return self._do(self.page.jobs.again, session, name, show, sent)
 
-    for event in (page.links["blocks"].load, page.links["tab.evidence"].select):
-        event(listed, now, [made["run"], made["absent"], *out], **PRIVATE)
-    made["run"].input(another, now, out, **PRIVATE)
-    made["show"].input(shown, now, out, **PRIVATE)
-    made["clock"].tick(shown, now, out, concurrency_limit=None, **PRIVATE)
-    made["start"].click(None, None, made["problem"], js=TAKEN)
-    made["start"].click(started, [seat, made["show"], made["seen"], *inputs_of(made)], out, **PRIVATE)
-    made["ask"].click(asked, [seat, *inputs_of(made)], made["estimate"], concurrency_limit=None, **PRIVATE)
-    made["stop"].click(pressed(page.jobs.stop), now, out, **PRIVATE)
-    made["again"].click(pressed(page.jobs.again), now, out, **PRIVATE)
-    wire_form(made)
+    def _do(self, action: Callable[[str], object], session: Any, name: str | None, show: bool, sent: Sent) -> Changes:
+        entry = job_of(self.page, session, name)
+        try:
+            if entry:
+                action(entry.id)
+        except InputError as error:
+            return {self.form.problem: problem(error)}
+        return self.refresh(session, name, show, sent) | {self.form.problem: ""}
 
+    def refresh(self, session: Any, name: str | None, show: bool, sent: Sent) -> Changes:
+        """The job as it is now; the result only where it differs from what the browser shows."""
+        entry: Entry | None = job_of(self.page, session, name) if name else None
+        state, ahead = (entry.state, self.page.jobs.ahead(entry.id)) if entry else ("", 0)
+        active = entry is not None and entry.active
+        changes: Changes = {
+            self.head: gr.HTML(head(entry, ahead), visible=entry is not None),
+            self.buttons: gr.Row(visible=state in (WAITING, RUNNING, STOPPED, FAILED)),
+            self.stop: gr.Button(visible=state in (WAITING, RUNNING)),
+            self.resume: gr.Button(visible=state in (STOPPED, FAILED)),
+            self.form.start: gr.Button(interactive=not active),
+            self.clock: gr.Timer(active=active),
+            self.plan: gr.HTML(visible=not active),
+        }
+        version = stamp(self.page.runs / Path(name or "none").name)
+        now: Sent = (name, bool(show), version)
+        if now == tuple(sent or ()):
+            return changes
+        shown = result(self.page, session, name, show)
+        return changes | {self.frame: shown, self.sent: now, self.show: gr.Checkbox(visible=bool(version))}
 
-def changes(page: Page, made: dict[str, Any], seat: Any, name: str | None, show: bool, seen: Any) -> dict[Any, Any]:
-    """Component -> its new value; the frame only where it shows something else than what was `seen`."""
-    import gradio as gr
-
-    entry: Entry | None = job_of(page, seat, name) if name else None
-    state, ahead = (entry.state, page.jobs.ahead(entry.id)) if entry else ("", 0)
-    busy = entry is not None and entry.active
-    found: dict[Any, Any] = {
-        made["head"]: gr.HTML(head(entry, ahead), visible=entry is not None),
-        made["presses"]: gr.Row(visible=state in (WAITING, RUNNING, STOPPED, FAILED)),
-        made["stop"]: gr.Button(visible=state in (WAITING, RUNNING)),
-        made["again"]: gr.Button(visible=state in (STOPPED, FAILED)),
-        made["start"]: gr.Button(interactive=not busy),
-        made["clock"]: gr.Timer(active=busy),
-        made["plan"]: gr.HTML(visible=not busy),
-    }
-    now = seen_of(name, page.runs / Path(name or "none").name, show)
-    if now == tuple(seen or ()):
-        return found
-    return found | {made["frame"]: result(page, seat, name, show), made["seen"]: now, made["show"]: gr.Checkbox(visible=bool(now[2]))}
-
-
-def chosen_run(page: Page, made: dict[str, Any], seat: Any, name: str | None) -> dict[Any, Any]:
-    """The concepts of another run."""
-    import gradio as gr
-
-    names = concepts_of(page.runs / name) if name in attackable(page, seat)[0] and name else []
-    return {made["concept"]: gr.Dropdown(choices=names, value=next(iter(names), None), visible=len(names) > 1)}
+    def _concepts(self, session: Any, name: str | None) -> Changes:
+        """The concepts of another run."""
+        names = concepts_of(self.page.runs / name) if name and name in attackable(self.page, session)[0] else []
+        return {self.form.concept: gr.Dropdown(choices=names, value=next(iter(names), None), visible=len(names) > 1)}

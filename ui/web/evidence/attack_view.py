@@ -1,6 +1,6 @@
-"""An attack as it stands, as HTML: where it is in the line, attack by attack how far it is, what it would take, and the result.
+"""An attack as HTML: its place in the queue, the progress of each attack, an estimate, and the result.
 
-Reads the run folder, changes nothing. The result is made anew from the records and shut in a frame in which no script runs.
+Reads the run folder, changes nothing. The result is rendered from the records, in a frame in which no script runs.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from erase.concepts.english import spoken_duration
 from erase.errors import InputError
 from eval.attacks.registry import ATTACKS, QUICK
 from eval.attacks.report_section import HOME, REPORT, section
 from eval.attacks.status import Standing, standing
 from eval.rendering.html import framed, shows_nudity
 from ui.web.context import Page
-from ui.web.evidence.attack_handlers import folder_of, plain
-from ui.web.jobs.entry import DONE, FAILED, RUNNING, STATES, STOPPED, STOPPING, WAITING, Entry
+from ui.web.evidence.attack_handlers import LABELS, folder_of
+from ui.web.jobs.entry import DONE, FAILED, RUNNING, STATES, STOPPED, STOPPING, WAITING, Entry, failure
 from ui.web.messages import problem
-from ui.web.units import duration
 
 NONE = "<p class=muted>Nothing has been attacked here yet.</p>"
-ON = {"original": "the original", "erased": "the erased model", "gold": "the model that never knew it", "control": "the control"}
+ON = {"original": "the original", "erased": "the erased model", "gold": "the model trained without it", "control": "the control"}
 
 
 def head(entry: Entry | None, ahead: int) -> str:
@@ -33,34 +33,34 @@ def head(entry: Entry | None, ahead: int) -> str:
     if entry is None:
         return ""
     now = standing(Path(entry.output), entry.started) if entry.state == RUNNING else None
-    role, css = ("alert", "problem") if entry.state == FAILED else ("status", "said")
+    role, css = ("alert", "problem") if entry.state == FAILED else ("status", "words")
     badge = f'<span class="badge {entry.state}">{STATES[entry.state]}</span>'
-    said = f'<p role="{role}" class="{css}">{escape(_said(entry, ahead, now))}</p>'
-    return f'<h3 class="job">{escape(entry.title[:1].upper() + entry.title[1:])} {badge}</h3>{said}{_progress(now) if now else ""}'
+    line = f'<p role="{role}" class="{css}">{escape(_words(entry, ahead, now))}</p>'
+    return f'<h3 class="job">{escape(entry.title[:1].upper() + entry.title[1:])} {badge}</h3>{line}{_progress(now) if now else ""}'
 
 
-def _said(entry: Entry, ahead: int, now: Standing | None) -> str:
+def _words(entry: Entry, ahead: int, now: Standing | None) -> str:
     """The state in a sentence; without seconds, since a screen reader reads it out whenever it changes."""
     if entry.state == WAITING:
-        return f"{ahead} {'job is' if ahead == 1 else 'jobs are'} before this one." if ahead else "It starts in a moment."
+        return f"{ahead} {'job is' if ahead == 1 else 'jobs are'} before this one." if ahead else "It starts next."
     if entry.state == RUNNING:
         if now:
             return f"{now.attack}, on {ON.get(now.subject, now.subject)}."
         report = Path(entry.output) / REPORT
         ended = report.is_file() and report.stat().st_mtime >= entry.started
-        return "The report is written." if ended else "Starting: the models and the detector are loaded."
+        return "The report is written." if ended else "Starting: the models and the detector are being loaded."
     fixed = {
-        STOPPING: "It ends the step that it is at and stops; turns that are complete are kept.",
-        STOPPED: "Stopped. It goes on where it was.",
-        DONE: "The budget is spent, or every attempt made. A larger budget or more attacks go further.",
+        STOPPING: "It ends the current step and stops; complete turns are kept.",
+        STOPPED: "Stopped. Click Resume to continue.",
+        DONE: "The time is up, or every attempt was made. A larger budget or more attacks go further.",
     }
-    return fixed.get(entry.state) or f"{plain(entry.message)}."
+    return fixed.get(entry.state) or f"{failure(entry, LABELS)}."
 
 
 def _progress(now: Standing) -> str:
     spent = min(now.budget, now.seconds + max(0.0, time.time() - now.began))
     bar = f'<progress class=whole value="{spent:.0f}" max="{now.budget:.0f}" aria-label="time spent of the budget"></progress>'
-    clock = f"<p class=clock>{duration(spent)} of {duration(now.budget)}, earlier attacks of this kind included</p>"
+    clock = f"<p class=clock>{spoken_duration(spent)} of {spoken_duration(now.budget)}, earlier attacks of this kind included</p>"
     items = "".join(_item(name, done, most, name == now.attack) for name, (done, most) in now.attempts.items())
     return f"{bar}{clock}<ol class=stages>{items}</ol>"
 
@@ -72,13 +72,13 @@ def _item(name: str, done: int, most: int, now: bool) -> str:
 
 
 def planned(kind: str, names: Sequence[str]) -> str:
-    """The chosen attacks: what each does, and what it assumes of the attacker."""
-    known = {"quick": QUICK, "all": ATTACKS}.get(kind) or {name: ATTACKS[name] for name in ATTACKS if name in names}
-    if not known:
+    """The chosen attacks: what each does, and what the attacker knows."""
+    attacks = {"quick": QUICK, "all": ATTACKS}.get(kind) or {name: ATTACKS[name] for name in ATTACKS if name in names}
+    if not attacks:
         return "<p class=muted>No attack is chosen yet.</p>"
     lines = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(attack.about)}</td><td>{escape(attack.assumes)}</td></tr>'
-        for name, attack in known.items()
+        for name, attack in attacks.items()
     )
     heads = "".join(f'<th scope="col">{words}</th>' for words in ("Attack", "What it does", "The attacker knows"))
     wide = '<div class="wide" tabindex="0" role="region" aria-label="the chosen attacks">'
@@ -86,38 +86,38 @@ def planned(kind: str, names: Sequence[str]) -> str:
 
 
 def foreseen(estimate: Mapping[str, Any]) -> str:
-    """What the chosen attacks take, and what the smallest budget is."""
+    """The time that the chosen attacks take, and the smallest budget."""
     rows = {
-        "Smallest budget": f"{duration(estimate['smallest_seconds'])}, one turn of one attack",
-        "One turn of each": f"about {duration(estimate['one_turn_each_seconds'])}",
-        "All that is left": f"at most {duration(estimate['all_that_is_left_seconds'])}"
+        "Smallest budget": f"{spoken_duration(estimate['smallest_seconds'])}, one turn of one attack",
+        "One turn of each": f"about {spoken_duration(estimate['one_turn_each_seconds'])}",
+        "All that is left": f"at most {spoken_duration(estimate['all_that_is_left_seconds'])}"
         if estimate["all_that_is_left_seconds"]
         else "nothing",
     }
-    rows |= {f"Not {name}": plain(why) for name, why in estimate["not_run"].items()}
+    rows |= {f"Not {name}": reason for name, reason in estimate["not_run"].items()}
     return "<dl class=estimate>" + "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in rows.items()) + "</dl>"
 
 
 def absent(others: Mapping[str, str]) -> str:
-    """Runs that are not in the list, and why."""
-    return "".join(f'<p class="muted">Not in the list: {escape(name)}, since {escape(why)}.</p>' for name, why in others.items())
+    """Runs that are not in the list, with the reason."""
+    return "".join(f'<p class="muted">Not in the list: {escape(name)}, since {escape(reason)}.</p>' for name, reason in others.items())
 
 
-# --- what came of it --------------------------------------------------------------------------------------------------
+# --- the result -------------------------------------------------------------------------------------------------------
 
 
 def stamp(folder: Path) -> int:
-    """Another one for every result; 0 where there is none."""
+    """The version of a result; 0 where there is none."""
     path = folder / HOME / REPORT
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
-def result(page: Page, seat: Any, name: str | None, show: bool) -> str:
-    """The result in a frame of its own, or why there is nothing to see. Nudity is blurred unless `show`."""
+def result(page: Page, session: Any, name: str | None, show: bool) -> str:
+    """The result in a frame of its own, or why there is none. Nudity is blurred unless `show`."""
     if not name:
-        return '<p class="muted">No finished run yet. The tab Erase makes one; so does: erase-concept --concept star</p>'
+        return '<p class="muted">No finished run yet. Create one in the tab Erase, or with: erase-concept --concept star</p>'
     try:
-        folder = folder_of(page, seat, name)
+        folder = folder_of(page, session, name)
         text = _result(folder, stamp(folder), bool(show)) if stamp(folder) else ""
     except InputError as error:
         return problem(error)
@@ -126,7 +126,7 @@ def result(page: Page, seat: Any, name: str | None, show: bool) -> str:
 
 @lru_cache(maxsize=8)
 def _result(folder: Path, when: int, show: bool) -> str:
-    """A page of its own; `when` is the report's, so that a newer one is read."""
+    """The result as a page; `when` is the report's version, so that a newer one is read."""
     try:
         reports = [
             json.loads(path.read_text(encoding="utf-8")) for path in (folder / HOME / REPORT, folder / "report.json") if path.is_file()
@@ -134,9 +134,9 @@ def _result(folder: Path, when: int, show: bool) -> str:
         hide = not show and any(map(shows_nudity, reports))
         concept, budget = reports[0]["concept"], reports[0]["protocol"]["budget_seconds"]
         return framed(
-            f"“{concept}”: gone, or only unnamed?",
+            f"“{concept}”: gone, or only its name?",
             "Attacks on an erased model",
-            f"{folder.name}, {duration(budget)}",
+            f"{folder.name}, {spoken_duration(budget)}",
             [section(folder, hide)],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Where in a UNet things happened: what layers.json says of each weight, gathered by block and by type of layer.
+"""The records of layers.json by block and by type of layer of the UNet.
 
 Reads names of parameters, never a network. A weight that layers.json does not list was out of scope.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TYPES = {  # type of layer -> pattern over parameter names; the first that is found counts
+TYPES = {  # type of layer -> pattern over parameter names; the first that matches counts
     "self-attention": r"\battn1\.",
     "cross-attention": r"\battn2\.",
     "feed-forward": r"\.ff\.",
@@ -29,10 +29,10 @@ BLOCK = re.compile(r"(?:(down|up)_blocks\.(\d+)|(mid)_block|(conv_in)|(conv_norm
 
 @dataclass(frozen=True)
 class Cell:
-    """The weights of one type in one block. `scored` of `numel` are in scope; None where nothing is recorded of them.
+    """The weights of one type in one block. `scored` of `numel` are in scope; None where nothing is recorded for them.
 
-    `sensitivity`: mean |g w| (Eq. 2). `trimmed`: share reinitialised. `moved`: how far from the original after repair, relative
-    to it; the root mean square over its tensors.
+    `sensitivity`: mean |g w| (Eq. 2). `trimmed`: share reinitialised. `moved`: distance from the original after repair, relative to
+    its size; the root mean square over its tensors.
     """
 
     block: str
@@ -45,7 +45,7 @@ class Cell:
 
 
 def read_layers(folder: Path) -> list[Mapping[str, Any]]:
-    """The lines of layers.json; empty where a run has none, or it is no list of weights."""
+    """The weights of layers.json; empty where a run has none, or the file is not a list of weights."""
     try:
         weights = json.loads((folder / "layers.json").read_text(encoding="utf-8"))["weights"]
         return [weight for weight in weights if isinstance(weight["name"], str) and int(weight["numel"]) > 0]
@@ -54,8 +54,8 @@ def read_layers(folder: Path) -> list[Mapping[str, Any]]:
 
 
 def parameters(folder: Path) -> dict[str, int]:
-    """Every parameter of a run's UNet and its number of entries, from the headers of its files; empty before it is written."""
-    found: dict[str, int] = {}
+    """Every parameter of a run's UNet and its size, from the headers of its files; empty before it is written."""
+    sizes: dict[str, int] = {}
     for path in sorted((folder / "model" / "unet").glob("*.safetensors")):
         try:
             with path.open("rb") as file:
@@ -63,42 +63,43 @@ def parameters(folder: Path) -> dict[str, int]:
                 header = json.loads(file.read(min(size, 2**26)))
         except (OSError, ValueError):
             continue
-        found |= {name: math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
-    return found
+        sizes |= {name: math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
+    return sizes
 
 
 def block_of(name: str) -> str:
     """time, conv in, down 0, ..., middle, up 0, ..., conv out; counted as in the parameters' names."""
-    found = BLOCK.match(name)
-    if found is None:
+    match = BLOCK.match(name)
+    if match is None:
         return name.split(".")[0].replace("_", " ")
-    side, number, middle, first, last, _ = found.groups()
+    side, number, middle, first, last, _ = match.groups()
     return f"{side} {number}" if side else "middle" if middle else "conv in" if first else "conv out" if last else "time"
 
 
 def type_of(name: str) -> str:
+    """The type of layer of a parameter."""
     return next(kind for kind, pattern in TYPES.items() if re.search(pattern, name))
 
 
 def cells(weights: Iterable[Mapping[str, Any]], everything: Mapping[str, int]) -> list[Cell]:
-    """One for each block and type there is, in the order in which the network passes them."""
-    known = {str(weight["name"]): weight for weight in weights}
-    numel = {**{name: int(weight["numel"]) for name, weight in known.items()}, **everything}
+    """One for each block and type, in the order in which the signal passes them."""
+    recorded = {str(weight["name"]): weight for weight in weights}
+    numel = {**{name: int(weight["numel"]) for name, weight in recorded.items()}, **everything}
     groups: dict[tuple[str, str], list[str]] = {}
     for name in numel:
         groups.setdefault((block_of(name), type_of(name)), []).append(name)
     kinds = list(TYPES)
     order = sorted(groups, key=lambda key: (_place(key[0]), kinds.index(key[1])))
-    return [_cell(*key, groups[key], known, numel) for key in order]
+    return [_cell(*key, groups[key], recorded, numel) for key in order]
 
 
-def _cell(block: str, kind: str, names: list[str], known: Mapping[str, Mapping[str, Any]], numel: Mapping[str, int]) -> Cell:
-    listed = [known[name] for name in names if name in known]
+def _cell(block: str, kind: str, names: list[str], recorded: Mapping[str, Mapping[str, Any]], numel: Mapping[str, int]) -> Cell:
+    listed = [recorded[name] for name in names if name in recorded]
 
     def mean(of: str, power: int = 1) -> float | None:
-        held = [(int(w["numel"]), float(w[of])) for w in listed if isinstance(w.get(of), int | float) and math.isfinite(w[of])]
-        total = sum(n for n, _ in held)
-        return (math.fsum(n * value**power for n, value in held) / total) ** (1 / power) if total else None
+        values = [(int(w["numel"]), float(w[of])) for w in listed if isinstance(w.get(of), int | float) and math.isfinite(w[of])]
+        total = sum(n for n, _ in values)
+        return (math.fsum(n * value**power for n, value in values) / total) ** (1 / power) if total else None
 
     whole, scored = sum(numel[name] for name in names), sum(int(w["numel"]) for w in listed)
     return Cell(block, kind, whole, scored, mean("sensitivity"), mean("trimmed"), mean("moved", 2))
@@ -110,26 +111,26 @@ def _place(block: str) -> tuple[int, int]:
     return rows.get(block, {"down": 2, "up": 4}.get(side, 6)), int(number) if number.isdecimal() else 0
 
 
-def summary(found: Iterable[Cell]) -> list[str]:
-    """Where most of it is, in sentences."""
-    scored = [cell for cell in found if cell.scored]
-    said = []
+def summary(cells: Iterable[Cell]) -> list[str]:
+    """Where sensitivity, trimming and movement are largest, in sentences."""
+    scored = [cell for cell in cells if cell.scored]
+    sentences = []
     whole = math.fsum(cell.scored * (cell.sensitivity or 0) for cell in scored)
     if whole:
         best = max(scored, key=lambda cell: cell.sensitivity or 0)
-        said.append(f"The forget prompts depend most, weight for weight, on {best.kind} in block {best.block}.")
+        sentences.append(f"Per weight, the forget prompts depend most on {best.kind} in block {best.block}.")
         by_kind: dict[str, float] = {}
         for cell in scored:
             by_kind[cell.kind] = by_kind.get(cell.kind, 0.0) + cell.scored * (cell.sensitivity or 0)
         kind, part = max(by_kind.items(), key=lambda item: item[1])
         if len(by_kind) > 1:
-            said.append(f"{100 * part / whole:.0f} % of all sensitivity in scope lies in {kind}.")
+            sentences.append(f"{100 * part / whole:.0f}% of all sensitivity in scope is in {kind}.")
     trimmed = math.fsum(cell.scored * (cell.trimmed or 0) for cell in scored)
     if trimmed:
         most = max(scored, key=lambda cell: cell.scored * (cell.trimmed or 0))
         share = most.scored * (most.trimmed or 0) / trimmed
-        said.append(f"{trimmed:,.0f} weights were trimmed, {100 * share:.0f} % of them in {most.kind} of block {most.block}.")
+        sentences.append(f"{trimmed:,.0f} weights were trimmed, {100 * share:.0f}% of them in {most.kind} of block {most.block}.")
     if moved := [cell for cell in scored if cell.moved is not None]:
         far = max(moved, key=lambda cell: cell.moved or 0)
-        said.append(f"Furthest from the original is {far.kind} of block {far.block}: {100 * (far.moved or 0):.1f} % of its size.")
-    return said
+        sentences.append(f"Farthest from the original is {far.kind} of block {far.block}: {100 * (far.moved or 0):.1f}% of its size.")
+    return sentences

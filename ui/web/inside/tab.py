@@ -1,4 +1,4 @@
-"""The tab Inside: where in the network the concept lived, what was trimmed, how far each block moved, and how the gradients met."""
+"""The tab Inside: where in the network the concept was, what was trimmed, how far each block moved, and how the gradients conflicted."""
 
 from __future__ import annotations
 
@@ -7,53 +7,56 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
+
 from erase.errors import InputError
 from erase.run import Run
 from eval.rendering.charts import curve
 from ui.web.context import Page
+from ui.web.frame import PRIVATE, Frame
 from ui.web.inside.layers import Cell, cells, parameters, read_layers, summary
-from ui.web.inside.unet_map import METRICS, shown, unet_map
+from ui.web.inside.unet_map import METRICS, formatted, unet_map
 from ui.web.messages import problem
 from ui.web.runs import visible_runs
-from ui.web.visitor import sight
+from ui.web.visitor import page_for
 
-HELLO = """**Look inside.** Each column is a block of the UNet, in the order in which it is passed; each field a type of layer. The
-darker, the more. Point at a field for its numbers."""
-CURVES = {"cosine": "Cosine of the two gradients", "coefficient": "c in g = g_r + c g_u"}
-NONE = "<p class=muted>No run here has come to its repair yet. The tab <b>Erase</b> starts one.</p>"
+HELLO = """**Look inside.** Each column is a block of the UNet, in the order in which the signal passes; each cell is a type of layer.
+Darker means more. Point at a cell for its numbers."""
+CURVES = {"cosine": "Cosine of the two gradients", "coefficient": "Weight c of forgetting, in g = g_r + c g_u"}
+NONE = "<p class=muted>No erasure has reached this stage yet. Start one in the tab <b>Erase</b>.</p>"
 OLD = "<p class=muted>This run has no record of its layers: it was made by an earlier version.</p>"
 HEADS = ("Block", "Type of layer", "Weights", "In scope", "Sensitivity", "Trimmed", "Moved")
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
 # --- handlers ---------------------------------------------------------------------------------------------------------
 
 
-def known(page: Page) -> list[str]:
+def listed(page: Page) -> list[str]:
     """Names of the runs that have something to show, newest first."""
-    found = [folder for folder in visible_runs(page) if (folder / "stats.jsonl").is_file() or (folder / "layers.json").is_file()]
-    return [folder.name for folder in sorted(found, key=lambda folder: -(folder / "options.json").stat().st_mtime)]
+    folders = [folder for folder in visible_runs(page) if (folder / "stats.jsonl").is_file() or (folder / "layers.json").is_file()]
+    return [folder.name for folder in sorted(folders, key=lambda folder: -(folder / "options.json").stat().st_mtime)]
 
 
 def inside_of(page: Page, name: str | None, metric: str) -> tuple[str, str, str]:
-    """A run's map with its sentences, its table, and its curves, as HTML; only names that `known` lists are opened."""
+    """A run's map with its sentences, its table, and its curves, as HTML; only names that `listed` has are opened."""
     if not name:
         return NONE, "", ""
-    if name not in known(page) or metric not in METRICS:
+    if name not in listed(page) or metric not in METRICS:
         raise InputError(f"{name!r} is not a run with steps; choose one from the list")
-    root = page.runs
-    found = cells(read_layers(root / name), parameters(root / name))
-    said = "".join(f"<p>{escape(text)}</p>" for text in summary(found))
-    drawn = f'<div class="chart map" tabindex="0" role="group" aria-label="map of the UNet">{unet_map(found, metric, name)}</div>'
-    recorded = any(cell.scored for cell in found)
-    return (drawn if recorded else OLD) + said, table(found) if recorded else "", gradients(root / name)
+    folder = page.runs / name
+    measured = cells(read_layers(folder), parameters(folder))
+    if not any(cell.scored for cell in measured):
+        return OLD, "", gradients(folder)
+    sentences = "".join(f"<p>{escape(text)}</p>" for text in summary(measured))
+    svg = f'<div class="chart map" tabindex="0" role="group" aria-label="map of the UNet">{unet_map(measured, metric, name)}</div>'
+    return svg + sentences, table(measured), gradients(folder)
 
 
-def table(found: Sequence[Cell]) -> str:
+def table(cells: Sequence[Cell]) -> str:
     """Every number of the map, the most sensitive first."""
     rows = []
-    for cell in sorted(found, key=lambda cell: -(cell.sensitivity or 0)):
+    for cell in sorted(cells, key=lambda cell: -(cell.sensitivity or 0)):
         if cell.scored:
-            numbers = (f"{cell.numel:,}", f"{cell.scored:,}", *(shown(name, getattr(cell, name)) for name in METRICS))
+            numbers = (f"{cell.numel:,}", f"{cell.scored:,}", *(formatted(name, getattr(cell, name)) for name in METRICS))
             tail = "".join(f"<td>{escape(text)}</td>" for text in numbers)
             rows.append(f"<tr><th scope=row>{escape(cell.block)}</th><td>{escape(cell.kind)}</td>{tail}</tr>")
     head = "".join(f"<th scope=col>{words}</th>" for words in HEADS)
@@ -66,55 +69,49 @@ def gradients(folder: Path) -> str:
     names = {name: label for name, label in CURVES.items() if any(name in step for step in steps)}
     if not names:
         return ""
-    apart = sum(isinstance(step.get("cosine"), int | float) and step["cosine"] < 0 for step in steps)
+    opposed = sum(isinstance(step.get("cosine"), int | float) and step["cosine"] < 0 for step in steps)
     count = sum(step.get("projected") is True for step in steps)
-    about = f"{len(steps)} steps. In {apart} of them keeping and forgetting pulled against each other (cosine below 0); "
+    about = f"{len(steps)} steps. In {opposed} of them the two gradients pointed in opposite directions (cosine below 0); "
     return f"<p>{about}the projection acted in {count}.</p><div class=chart>{curve(steps, names, f'Gradients of {folder.name}')}</div>"
 
 
-# --- layout and wiring ------------------------------------------------------------------------------------------------
+# --- the tab ----------------------------------------------------------------------------------------------------------
 
 
-def build(page: Page) -> None:
-    """The controls, and their wiring."""
-    import gradio as gr
+class InsideTab:
+    """Layout when constructed, events when connected."""
 
-    gr.Markdown(HELLO)
-    with gr.Row():
-        run = gr.Dropdown([], label="Run", info="Runs in the runs folder, newest first.", elem_id="inside-run", min_width=280)
-        metric = gr.Radio(
-            [(words, name) for name, (words, *_) in METRICS.items()], value="sensitivity", label="Show", min_width=280,
-            info="How much the forget prompts depend on it, how much was reinitialised, or how far it is from the original now.",
-            elem_id="inside-metric",
-        )  # fmt: skip
-    drawn = gr.HTML(NONE, elem_id="inside-map")
-    with gr.Accordion("How the gradients met", open=True):
-        curves = gr.HTML(elem_id="inside-curves")
-    with gr.Accordion("Every number", open=False):
-        numbers = gr.HTML(elem_id="inside-table")
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        with gr.Tab("Inside", id="inside", elem_id="tab-inside") as self.container:
+            gr.Markdown(HELLO)
+            with gr.Row():
+                self.run = gr.Dropdown([], label="Run", info="Runs in the runs folder, newest first.", elem_id="inside-run", min_width=280)
+                self.metric = gr.Radio(
+                    [(words, name) for name, (words, *_) in METRICS.items()], value="sensitivity", label="Show", min_width=280,
+                    info="How much the forget prompts depend on it, how much was reinitialised, or how far it is from the original now.",
+                    elem_id="inside-metric",
+                )  # fmt: skip
+            self.map = gr.HTML(NONE, elem_id="inside-map")
+            with gr.Accordion("How the two goals conflicted", open=True):
+                self.curves = gr.HTML(elem_id="inside-curves")
+            with gr.Accordion("Every number", open=False):
+                self.numbers = gr.HTML(elem_id="inside-table")
 
-    page.links["inside.run"] = run
-    page.links["inside.parts"] = ([run, metric], [drawn, numbers, curves])
+    def connect(self, frame: Frame) -> None:
+        """The list of runs depends on the visitor, and is read when the tab is opened."""
+        for listener in (self.run.change, self.metric.input):
+            listener(self.show, [frame.session, self.run, self.metric], [self.map, self.numbers, self.curves], **PRIVATE)
+        self.container.select(self.list_runs, [frame.session, self.run], self.run, **PRIVATE)
 
-
-def connect(page: Page) -> None:
-    """What is shown depends on who looks."""
-    import gradio as gr
-
-    controls, shown = page.links["inside.parts"]
-    run, metric = controls
-    seat = page.links["erase.seat"]
-
-    def looked(seat_now: Any, name: str | None, which: str) -> tuple[str, str, str]:
+    def show(self, session: Any, name: str | None, metric: str) -> tuple[str, str, str]:
+        """Map, table and curves of a run."""
         try:
-            return inside_of(sight(page, seat_now), name, which)
+            return inside_of(page_for(self.page, session), name, metric)
         except InputError as error:
             return problem(error), "", ""
 
-    def opened(seat_now: Any, name: str | None) -> Any:
-        names = known(sight(page, seat_now))
+    def list_runs(self, session: Any, name: str | None) -> Any:
+        """The runs to choose from; the chosen one stays where it still exists."""
+        names = listed(page_for(self.page, session))
         return gr.Dropdown(choices=names, value=name if name in names else next(iter(names), None))
-
-    for event in (run.change, metric.input):
-        event(looked, [seat, *controls], shown, **PRIVATE)
-    page.links["tab.inside"].select(opened, [seat, run], run, **PRIVATE)

@@ -1,7 +1,6 @@
-"""The drawn UNet as a heat map, as SVG: a card for each block in the shape of a U, in it a cell for each type of layer.
+"""The UNet as a heat map in SVG: one column per block in the shape of a U, in it one cell per type of layer.
 
-Text in, text out. Colours are those of `eval.rendering.charts`, as attributes and as classes, so that a style sheet can give them a dark
-scheme.
+Colours are those of `eval.rendering.charts`, as attributes and as classes, so that a style sheet can give them a dark scheme.
 """
 
 from __future__ import annotations
@@ -13,10 +12,10 @@ from html import escape
 from eval.rendering.theme import COLOURS, FONT
 from ui.web.inside.layers import Cell
 
-METRICS = {  # of a Cell -> what it is called, whether its scale is logarithmic, and what its numbers are shown as
+METRICS = {  # field of a Cell -> its label, whether its scale is logarithmic, and the format of its numbers
     "sensitivity": ("Connection sensitivity, mean |g·w|", True, "{:.2g}"),
     "trimmed": ("Share trimmed", False, "{:.2%}"),
-    "moved": ("Moved from the original, relative", False, "{:.2%}"),
+    "moved": ("Distance from the original, relative", False, "{:.2%}"),
 }
 NAMES = {
     "self-attention": "self-attn",
@@ -36,38 +35,38 @@ def unet_map(cells: Sequence[Cell], metric: str, title: str) -> str:
     """The network with each cell as dark as its value; dashed where the weights are out of scope, or nothing is recorded."""
     blocks = list(dict.fromkeys(cell.block for cell in cells))
     depth = _depths(blocks)
-    held = {block: [cell for cell in cells if cell.block == block] for block in blocks}
+    columns = {block: [cell for cell in cells if cell.block == block] for block in blocks}
     values = [value for cell in cells if (value := getattr(cell, metric)) is not None]
     shade = _shade(values, METRICS[metric][1])
-    parts = _links(blocks, depth, held)
+    parts = _links(blocks, depth)
     for i, block in enumerate(blocks):
         x, y = GAP + i * (WIDE + GAP), TOP + STEP * depth[block]
         parts.append(_text(x + WIDE / 2, y - 8, block, 13, "ink", "middle", "600"))
-        for k, cell in enumerate(held[block]):
+        for k, cell in enumerate(columns[block]):
             parts.append(_cell(cell, metric, x, y + k * HIGH, shade))
-    height = max((TOP + STEP * depth[block] + HIGH * len(held[block]) for block in blocks), default=TOP) + 16
+    height = max((TOP + STEP * depth[block] + HIGH * len(columns[block]) for block in blocks), default=TOP) + 16
     width = GAP + max(1, len(blocks)) * (WIDE + GAP)
     parts += _legend(metric, values, title)
-    said = escape(f"{title}: {METRICS[metric][0]} by block and type of layer; the table below has every number")
+    label = escape(f"{title}: {METRICS[metric][0]} by block and type of layer; the table below has every number")
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
-    return f'{head} role="img" aria-label="{said}" font-family="{escape(FONT)}">{"".join(parts)}</svg>'
+    return f'{head} role="img" aria-label="{label}" font-family="{escape(FONT)}">{"".join(parts)}</svg>'
 
 
-def shown(metric: str, value: float | None) -> str:
+def formatted(metric: str, value: float | None) -> str:
     """A value of a cell as text."""
     return "–" if value is None else METRICS[metric][2].format(value)
 
 
 def _depths(blocks: Sequence[str]) -> dict[str, int]:
-    """How far down the U each block stands: a level for each on the way in, and back."""
+    """The level of each block in the U: one further down for each on the way in, and back up."""
     down, up = ([block for block in blocks if block.startswith(side)] for side in ("down", "up"))
     levels = max(len(down), len(up))
-    found = {block: i for i, block in enumerate(down)} | {block: levels - 1 - i for i, block in enumerate(up)}
-    return {block: found.get(block, levels if block == "middle" else 0) for block in blocks}
+    levels_of = {block: i for i, block in enumerate(down)} | {block: levels - 1 - i for i, block in enumerate(up)}
+    return {block: levels_of.get(block, levels if block == "middle" else 0) for block in blocks}
 
 
-def _links(blocks: Sequence[str], depth: dict[str, int], held: dict[str, list[Cell]]) -> list[str]:
-    """From a block on the way in to that of the same level on the way back: what skips the levels below."""
+def _links(blocks: Sequence[str], depth: dict[str, int]) -> list[str]:
+    """Skip connections, from each block on the way down to that of the same level on the way up."""
     parts = []
     for block in (block for block in blocks if block.startswith("down")):
         other = next((o for o in blocks if o.startswith("up") and depth[o] == depth[block]), None)
@@ -81,16 +80,16 @@ def _links(blocks: Sequence[str], depth: dict[str, int], held: dict[str, list[Ce
 def _cell(cell: Cell, metric: str, x: float, y: float, shade: Callable[[float], float]) -> str:
     value = getattr(cell, metric)
     words = [f"{cell.block}, {cell.kind}", f"{cell.numel:,} weights, {cell.scored:,} in scope"]
-    words += [f"{METRICS[name][0]}: {shown(name, getattr(cell, name))}" for name in METRICS]
+    words += [f"{METRICS[name][0]}: {formatted(name, getattr(cell, name))}" for name in METRICS]
     box = {"x": x, "y": y, "width": WIDE, "height": HIGH - 2, "rx": 3}
     if value is None:
-        drawn = _shape("rect", "s-grid", "none", COLOURS["grid"], **box, stroke_dasharray="2 3")
+        box_svg = _shape("rect", "s-grid", "none", COLOURS["grid"], **box, stroke_dasharray="2 3")
         name = _text(x + WIDE / 2, y + 14, NAMES.get(cell.kind, cell.kind), 11, "muted", "middle")
     else:
         strength = shade(value)
-        drawn = _shape("rect", "f-mark", COLOURS["mark"], "", **box, fill_opacity=strength)
+        box_svg = _shape("rect", "f-mark", COLOURS["mark"], "", **box, fill_opacity=strength)
         name = _text(x + WIDE / 2, y + 14, NAMES.get(cell.kind, cell.kind), 11, "paper" if strength > STRONG else "ink", "middle")
-    return f"<g><title>{escape('; '.join(words))}</title>{drawn}{name}</g>"
+    return f"<g><title>{escape('; '.join(words))}</title>{box_svg}{name}</g>"
 
 
 def _shade(values: Sequence[float], logarithmic: bool) -> Callable[[float], float]:
@@ -135,5 +134,5 @@ def _text(x: float, y: float, words: str, size: float, colour: str, anchor: str 
 
 def _shape(tag: str, css: str, fill: str, stroke: str, **attributes: float | str) -> str:
     values = {name.replace("_", "-"): f"{value:.4g}" if isinstance(value, float) else value for name, value in attributes.items()}
-    shown = " ".join(f'{name}="{value}"' for name, value in values.items())
-    return f'<{tag} class="{css}" fill="{fill}"' + (f' stroke="{stroke}"' if stroke else "") + f" {shown}/>"
+    text = " ".join(f'{name}="{value}"' for name, value in values.items())
+    return f'<{tag} class="{css}" fill="{fill}"' + (f' stroke="{stroke}"' if stroke else "") + f" {text}/>"

@@ -1,14 +1,17 @@
-"""Jobs as lines of a queue, and the file that holds them."""
+"""The jobs of a queue, and the file that stores them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from erase.errors import InputError
 from erase.files import write_json
+from ui.web.forms import label_of
+from ui.web.messages import labelled
 
 WAITING, RUNNING, STOPPING, STOPPED, FAILED, DONE = "waiting", "running", "stopping", "stopped", "failed", "done"
 ACTIVE = (WAITING, RUNNING, STOPPING)
@@ -16,9 +19,10 @@ ACTIVE = (WAITING, RUNNING, STOPPING)
 
 @dataclass(frozen=True)
 class Entry:
-    """A job in the queue: what to run, where it writes, whose it is, and how far it came. Times are seconds since 1970.
+    """A job in the queue: its command, its folder, its owner, and its state. Times are seconds since 1970.
 
-    `head`: the share of the work that was done when it last started.
+    `message` and `option`: the InputError or other message that ended it. `head`: the share of the work that was done when it last
+    started.
     """
 
     id: str
@@ -28,46 +32,63 @@ class Entry:
     owner: str = ""
     state: str = WAITING
     message: str = ""
-    asked: float = 0.0
+    option: str | None = None
+    queued: float = 0.0
     started: float = 0.0
     ended: float = 0.0
     head: float = 0.0
 
     @property
     def run(self) -> Path:
-        """The run folder that it is about: the one that it writes, or, of attacks, the one that they are kept in."""
+        """The run folder that it is about: the one that it writes, or, for attacks, the one that is attacked."""
         folder = Path(self.output)
         return folder.parent if self.attacks else folder
 
     @property
     def name(self) -> str:
-        """What it is called in a list."""
+        """Its name in a list."""
         return f"attacks on {self.run.name}" if self.attacks else self.run.name
 
     @property
     def attacks(self) -> bool:
+        """Whether it attacks a run."""
         return self.arguments[:1] == ("attack",)
 
     @property
     def active(self) -> bool:
+        """Whether it waits or runs."""
         return self.state in ACTIVE
 
 
 def write_entries(path: Path, entries: Iterable[Entry]) -> None:
-    """All of them, whole or not at all."""
+    """Write all of them, whole or not at all."""
     write_json(path, [asdict(entry) for entry in entries])
 
 
 def read_entries(path: Path) -> list[Entry]:
-    """The entries of a page before this one; what ran then waits now."""
+    """The entries of an earlier page; a job that was running then waits now."""
     try:
-        found = [Entry(**{**record, "arguments": tuple(record["arguments"])}) for record in json.loads(path.read_text(encoding="utf-8"))]
+        entries = [_entry(record) for record in json.loads(path.read_text(encoding="utf-8"))]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path} cannot be read ({error}); remove it, the runs themselves are not in it") from None
     after = {RUNNING: WAITING, STOPPING: STOPPED}
-    return [replace(entry, state=after.get(entry.state, entry.state)) for entry in found]
+    return [replace(entry, state=after.get(entry.state, entry.state)) for entry in entries]
 
 
-STATES = {WAITING: "in the line", RUNNING: "running", STOPPING: "stopping", STOPPED: "stopped", FAILED: "failed", DONE: "finished"}
+def _entry(record: dict[str, Any]) -> Entry:
+    """An entry from its record; `queued` had another name in earlier versions."""
+    values = {**record, "arguments": tuple(record["arguments"])}
+    if "asked" in values:
+        values["queued"] = values.pop("asked")
+    return Entry(**values)
+
+
+def failure(entry: Entry, labels: Mapping[str, str] | None = None) -> str:
+    """The message of a failed job, with the label of the control that it is about."""
+    option = entry.option or ""
+    return str(labelled(InputError(entry.message, option=entry.option), {option: label_of(option), **(labels or {})}))
+
+
+STATES = {WAITING: "queued", RUNNING: "running", STOPPING: "stopping", STOPPED: "stopped", FAILED: "failed", DONE: "finished"}

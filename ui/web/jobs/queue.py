@@ -1,7 +1,7 @@
-"""The queue of jobs: one at a time, each in a process of its own, kept on disk. Knows the command and no page.
+"""The queue of jobs: one at a time, each in a process of its own, stored on disk.
 
-`<runs>/.ui/queue.json` holds every job; a page that starts again goes on with it. A stopped job is the same command again:
-the run folder knows where it was.
+`<runs>/.ui/queue.json` has every job; a page that starts again continues with it. A stopped job is resumed by the same command:
+the run folder has its state.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ import filelock
 from erase.errors import InputError
 from erase.run import disk_errors
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, STOPPING, WAITING, Entry, read_entries, write_entries
-from ui.web.jobs.process import GRACE, Process, ended, interrupt, start
+from ui.web.jobs.process import GRACE, Ended, Process, ended, interrupt, start
 from ui.web.jobs.progress import read_progress
 from ui.web.security.owners import claim
 
-KEPT = 200  # ended jobs that are remembered
+HISTORY = 200  # ended jobs that are remembered
 
 
 class Jobs:
-    """The queue of one runs folder; `close` stops the running job so that it goes on at the next start. A context manager.
+    """The queue of one runs folder; `close` stops the running job, which the next start resumes. A context manager.
 
-    `limit` bounds the jobs in the line, `each` those of one owner. One page at a time has the queue of a folder.
+    `limit` bounds the waiting jobs, `each` those of one owner. One page at a time has the queue of a folder.
     """
 
     def __init__(self, root: Path, limit: int = 32, each: int = 8) -> None:
@@ -50,14 +50,15 @@ class Jobs:
         self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
         self._thread.start()
 
-    # --- what the page asks -----------------------------------------------------------------------------------------
+    # --- reading -----------------------------------------------------------------------------------------------
 
     def entries(self) -> list[Entry]:
-        """Every job, in the order of the line."""
+        """Every job, in the order of the queue."""
         with self._changed:
             return list(self._entries.values())
 
     def get(self, id: str | None) -> Entry | None:
+        """A job by its id."""
         with self._changed:
             return self._entries.get(id or "")
 
@@ -67,35 +68,35 @@ class Jobs:
         return active.index(id) if id in active else 0
 
     def log(self, id: str) -> Path:
-        """What the job's process printed."""
+        """The file with the output of the job's process."""
         return self.home / "logs" / f"{id}.txt"
 
-    # --- what the page does -----------------------------------------------------------------------------------------
+    # --- changing -----------------------------------------------------------------------------------------------
 
     def add(self, arguments: Sequence[str], output: Path, title: str, owner: str = "") -> Entry:
-        """Put a command at the end of the line; InputError where the line is too long, or the folder is in it already."""
-        entry = Entry(uuid4().hex, title, tuple(arguments), str(output), owner, asked=time.time())
+        """Queue a command; InputError where the queue is full, or a job for the folder is in it already."""
+        entry = Entry(uuid4().hex, title, tuple(arguments), str(output), owner, queued=time.time())
         with self._changed:
             self._check_room(entry)
             claim(self.home, entry.run.name, owner)
             return self._put(entry)
 
     def again(self, id: str) -> Entry:
-        """Put a job that has ended at the end of the line once more: a stopped or failed one goes on where it was."""
+        """Queue a job that has ended once more: a stopped or failed one is resumed."""
         with self._changed:
             entry = self._entries[id]
             if entry.active:
                 return entry
             self._check_room(entry)
             del self._entries[id]
-            return self._put(replace(entry, state=WAITING, message="", asked=time.time(), started=0.0, ended=0.0))
+            return self._put(replace(entry, state=WAITING, message="", option=None, queued=time.time(), started=0.0, ended=0.0))
 
     def stop(self, id: str) -> Entry:
-        """Take a job out of the line, or interrupt it. Returns at once; the job needs a moment to write its last files."""
+        """Remove a job from the queue, or interrupt it. Returns at once; the job needs a moment to write its last files."""
         with self._changed:
             entry = self._entries[id]
             if entry.state == WAITING:
-                entry = self._change(id, state=STOPPED, message="taken out of the line", ended=time.time())
+                entry = self._change(id, state=STOPPED, message="removed from the queue", ended=time.time())
                 with suppress(OSError):  # its folder, if nothing is in it yet
                     Path(entry.output).rmdir()
             elif entry.state == RUNNING:
@@ -110,7 +111,7 @@ class Jobs:
             return self._entries[id]
 
     def close(self) -> None:
-        """Stop the running job and leave it in the line for the next start."""
+        """Stop the running job and leave it in the queue for the next start."""
         with self._changed:
             self._closing = True
             interrupt(self._process)
@@ -130,15 +131,15 @@ class Jobs:
         while (entry := self._next()) is not None:
             try:
                 self._until_free(entry)
-                status, said = self._run(entry)
+                end = self._run(entry)
             except OSError as error:
-                status, said = 1, f"the job could not be started ({error}); mend that and let it go on"
-            with self._changed, suppress(InputError):  # a disk that is full: the line goes on in memory
+                end = Ended(1, message=f"the job could not be started ({error}); fix that and click Resume")
+            with self._changed, suppress(InputError):  # the disk is full: the queue continues in memory
                 self._process = None
-                self._end(entry.id, status, said)
+                self._end(entry.id, end)
 
     def _next(self) -> Entry | None:
-        """The first job in the line, as running; None when the page closes."""
+        """The first waiting job, as running; None when the page closes."""
         with self._changed:
             while not self._closing:
                 first = next((entry for entry in self._entries.values() if entry.state == WAITING), None)
@@ -150,7 +151,7 @@ class Jobs:
         return None
 
     def _until_free(self, entry: Entry) -> None:
-        """Wait for a process of a page that died: it is about to stop, and holds the run folder until then."""
+        """Wait for a process of a page that died: it is about to stop, and locks the run folder until then."""
         lock, end = Path(entry.output) / ".lock", time.monotonic() + GRACE
         while lock.exists() and time.monotonic() < end:
             with suppress(filelock.Timeout), filelock.FileLock(lock).acquire(timeout=1):
@@ -159,42 +160,43 @@ class Jobs:
                 if self._closing or self._entries[entry.id].state != RUNNING:
                     return
 
-    def _run(self, entry: Entry) -> tuple[int, str]:
+    def _run(self, entry: Entry) -> Ended:
         with self.log(entry.id).open("wb") as log:
             with self._changed:
                 if self._closing or self._entries[entry.id].state == STOPPING:
-                    return 130, ""
+                    return Ended(130)
                 self._process = process = start(entry.arguments, log, self._error_file(entry.id))
             status = process.wait()
         text = self.log(entry.id).read_text(encoding="utf-8", errors="replace")
-        return status, ended(status, text, self._error_file(entry.id)).message
+        return ended(status, text, self._error_file(entry.id))
 
     def _error_file(self, id: str) -> Path:
         return self.home / "logs" / f"{id}.error.json"
 
-    def _end(self, id: str, status: int, said: str) -> None:
-        asked = self._entries[id].state == STOPPING
-        if status == 0:
+    def _end(self, id: str, end: Ended) -> None:
+        stopped = self._entries[id].state == STOPPING
+        if end.status == 0:
             self._change(id, state=DONE, ended=time.time())
-        elif self._closing and not asked:
+        elif self._closing and not stopped:
             self._change(id, state=WAITING, started=0.0)
-        elif asked or status == 130:
-            self._change(id, state=STOPPED, message="stopped; it can go on where it was", ended=time.time())
+        elif stopped or end.status == 130:
+            self._change(id, state=STOPPED, message="stopped; it can be resumed", ended=time.time())
         else:
-            self._change(id, state=FAILED, message=said, ended=time.time())
+            option = end.error.option if end.error else None
+            self._change(id, state=FAILED, message=end.message, option=option, ended=time.time())
 
     def _check_room(self, entry: Entry) -> None:
-        line = [other for other in self._entries.values() if other.active]
-        own = [other for other in line if other.owner == entry.owner]
-        if len(line) >= self.limit or len(own) >= self.each:
+        queue = [other for other in self._entries.values() if other.active]
+        own = [other for other in queue if other.owner == entry.owner]
+        if len(queue) >= self.limit or len(own) >= self.each:
             whose = f"{len(own)} of them yours" if len(own) >= self.each else f"{self.limit} at most"
-            raise InputError(f"{len(line)} jobs wait already, {whose}; wait until one has ended, or stop one")
-        if any(other.output == entry.output for other in line):
-            raise InputError(f"{entry.name} is in the line already; wait until it has ended, or give another name")
+            raise InputError(f"{len(queue)} jobs wait already, {whose}; wait until one has ended, or stop one")
+        if any(other.output == entry.output for other in queue):
+            raise InputError(f"{entry.name} is in the queue already; wait until it has ended")
 
     def _put(self, entry: Entry) -> Entry:
         ended = [other.id for other in self._entries.values() if not other.active]
-        for id in ended[: max(0, len(ended) - KEPT)]:
+        for id in ended[: max(0, len(ended) - HISTORY)]:
             del self._entries[id]
             self.log(id).unlink(missing_ok=True)
             self._error_file(id).unlink(missing_ok=True)
@@ -206,7 +208,7 @@ class Jobs:
             raise
 
     def _change(self, id: str, **changes: Any) -> Entry:
-        """Change an entry, on disk too, and tell who waits. The caller holds the lock."""
+        """Change an entry, on disk too, and notify waiting threads. The caller holds the lock."""
         self._entries[id] = replace(self._entries[id], **changes)
         self._changed.notify_all()
         with disk_errors(self.home):
@@ -215,6 +217,6 @@ class Jobs:
 
 
 def _share(entry: Entry) -> float:
-    """Of the job's work that an earlier start has done."""
+    """The share of the job's work that is done."""
     progress = read_progress(Path(entry.output))
     return progress.share if progress else 0.0

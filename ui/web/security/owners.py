@@ -1,6 +1,6 @@
-"""Whose runs are whose, where strangers see the page: each run folder that a visitor has started is closed to the others.
+"""Who owns which run, where strangers see the page: a run that a visitor has started is closed to the others.
 
-A file for each run, with a hash of its owner's name; it outlives the job. Runs that nobody started here are open to all.
+One file per run, with a hash of its owner's name; it outlives the job. Runs that nobody started here are open to all.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from erase.files import written
 
 
 def claim(home: Path, run: str, owner: str) -> None:
-    """Note whose a run is; nobody's is not noted."""
+    """Record the owner of a run; an empty owner is not recorded."""
     if owner:
         with written(home / "owners" / run) as part:
             part.write_text(_hash(owner), encoding="utf-8")
@@ -21,8 +21,8 @@ def claim(home: Path, run: str, owner: str) -> None:
 def of_others(home: Path, owner: str) -> tuple[str, ...]:
     """Names of the runs that belong to somebody else."""
     folder = home / "owners"
-    found = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
-    return tuple(path.name for path in found if path.read_text(encoding="utf-8") != _hash(owner))
+    owned = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    return tuple(path.name for path in owned if path.read_text(encoding="utf-8") != _hash(owner))
 
 
 def is_of(home: Path, run: str, owner: str) -> bool:

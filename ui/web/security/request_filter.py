@@ -1,7 +1,7 @@
-"""The door of the web server: lets through what the page itself asks for, and nothing else that gradio would answer.
+"""ASGI middleware that passes only the requests of this page on to gradio.
 
-Gradio answers far more addresses than this page uses (its API, a proxy, uploads, recordings). An ASGI layer before it; knows no
-handlers. Also says no to foreign origins, and on a loopback address to foreign host names (DNS rebinding).
+Gradio answers far more addresses than this page uses (its API, a proxy, uploads, recordings). It also refuses foreign origins, and on
+a loopback address foreign host names (DNS rebinding).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Kept = Callable[[str, str, bool], "bytes | None"]
+Files = Callable[[str, str, bool], "bytes | None"]
 
 API = "/gradio_api"
 OPEN = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/robots\.txt|/(?:assets|static|svelte)/[\w./@+-]+|"
     r"/login/?|/logout/?|/gradio_api/(?:login_check|token|user|app_id|startup-events|heartbeat/\w+|queue/(?:join|data)|cancel|reset)/?"
 )
-KEPT = re.compile(r"/keep/([\w-]{43})/([\w.-]{1,100})")
+DOWNLOADS = re.compile(r"/keep/([\w-]{43})/([\w.-]{1,100})")
 FILES = re.compile(r"/gradio_api/file=(?!\w+:)[^\x00]+")
 UPLOADS = re.compile(r"/gradio_api/upload(?:_progress)?/?")
 HEADERS = {
@@ -37,14 +37,14 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 KINDS = {"zip": "application/zip", "png": "image/png", "csv": "text/csv; charset=utf-8", "svg": "image/svg+xml"}
-BODY = 2**20  # bytes of a press at most; pictures come through uploads, which have a limit of their own
+BODY = 2**20  # bytes of an event at most; images come through uploads, which have a limit of their own
 
 
-class Door:
-    """`local`: the page is on a loopback address. `uploads`: it has a control that takes files. `kept`: key, name, show -> a file."""
+class RequestFilter:
+    """`local`: the page is on a loopback address. `uploads`: a control takes files. `files`: key, name, show -> a download."""
 
-    def __init__(self, app: App, local: bool, uploads: bool = False, kept: Kept = lambda key, name, show: None) -> None:
-        self.app, self.local, self.uploads, self.kept = app, local, uploads, kept
+    def __init__(self, app: App, local: bool, uploads: bool = False, files: Files = lambda key, name, show: None) -> None:
+        self.app, self.local, self.uploads, self.files = app, local, uploads, files
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -52,30 +52,30 @@ class Door:
         elif scope["type"] == "http":
             if refused := refusal(scope, self.local, self.uploads):
                 await _answer(send, refused[0], json.dumps({"detail": refused[1]}).encode(), "application/json")
-            elif asked := KEPT.fullmatch(scope["path"]):
-                await self._keep(asked[1], asked[2], b"show=1" in scope.get("query_string", b""), send)
+            elif match := DOWNLOADS.fullmatch(scope["path"]):
+                await self._download(match[1], match[2], b"show=1" in scope.get("query_string", b""), send)
             else:
-                await self.app(scope, receive, _polite(send))
+                await self.app(scope, receive, _with_headers(send))
 
-    async def _keep(self, key: str, name: str, show: bool, send: Send) -> None:
-        data = await asyncio.to_thread(self.kept, key, name, show)
+    async def _download(self, key: str, name: str, show: bool, send: Send) -> None:
+        data = await asyncio.to_thread(self.files, key, name, show)
         kind = KINDS.get(name.rpartition(".")[2], "application/octet-stream")
         if data is None:
-            await _answer(send, 404, b"This file is no longer kept; make it again.", "text/plain; charset=utf-8")
+            await _answer(send, 404, b"This file is no longer stored; create it again.", "text/plain; charset=utf-8")
         else:
             await _answer(send, 200, data, kind, {"content-disposition": f'attachment; filename="{name}"'})
 
 
 def refusal(scope: Scope, local: bool, uploads: bool = False) -> tuple[int, str] | None:
-    """Status and words for a request that is not let through; None for one that is."""
+    """Status and reason for a request that is refused; None for one that is not."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     host, path = headers.get("host", ""), scope["path"]
     if local and not loopback(urlsplit(f"//{host}").hostname or ""):
         return 403, "this page answers to localhost only"
     if scope["method"] not in ("GET", "HEAD") and "origin" in headers and urlsplit(headers["origin"]).netloc != host:
-        return 403, "this page takes nothing from other sites"
-    known = [OPEN, KEPT, FILES, *([UPLOADS] if uploads else [])]
-    if not any(pattern.fullmatch(path) for pattern in known) or ".." in path:
+        return 403, "this page accepts no requests from other sites"
+    allowed = [OPEN, DOWNLOADS, FILES, *([UPLOADS] if uploads else [])]
+    if not any(pattern.fullmatch(path) for pattern in allowed) or ".." in path:
         return 404, "not found"
     if scope["method"] == "POST" and not UPLOADS.fullmatch(path) and not 0 <= _length(headers) <= BODY:
         return 413, "too large, or of unknown length"
@@ -87,17 +87,17 @@ def _length(headers: Mapping[str, str]) -> int:
     return int(text) if text.isdecimal() else -1
 
 
-def _polite(send: Send) -> Send:
-    """Adds HEADERS to every answer that has none of its own of that name."""
+def _with_headers(send: Send) -> Send:
+    """Adds those of HEADERS that an answer does not have."""
 
-    async def sent(message: MutableMapping[str, Any]) -> None:
+    async def send_with(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            there = {name.lower() for name, _ in message.get("headers", [])}
-            more = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in there]
+            names = {name.lower() for name, _ in message.get("headers", [])}
+            more = [(name.encode(), value.encode()) for name, value in HEADERS.items() if name.encode() not in names]
             message = {**message, "headers": [*message.get("headers", []), *more]}
         await send(message)
 
-    return sent
+    return send_with
 
 
 async def _answer(send: Send, status: int, body: bytes, kind: str, more: Mapping[str, str] | None = None) -> None:

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from toys import CLASSES, copied, same
 from toys_classifier import Rows, build, samples, split, toy_task, whole
 
-from erase.classifiers.task import classifier_task
+from erase.classifiers.task import LabelledSets, classifier_task
 from erase.methods import CLASSIFIER_METHODS, make_method
 from erase.methods.classifiers import forget_bounds as bounds
-from erase.methods.classifiers.forget_bounds import BOUND, LOST, Aim, aim, expected_losses
+from erase.methods.classifiers.forget_bounds import BOUND, LOSS, BoundedForgetting, bounded, expected_losses
 
 
 def scissorhands(**values):
@@ -24,7 +24,7 @@ class Given(nn.Module):
 
     def __init__(self, bound):
         super().__init__()
-        self.register_buffer(LOST, torch.zeros_like(bound))
+        self.register_buffer(LOSS, torch.zeros_like(bound))
         self.register_buffer(BOUND, bound)
 
     def forward(self, x):
@@ -33,7 +33,7 @@ class Given(nn.Module):
 
 def doubt(network, x):
     batch = {"x": x, "y": torch.zeros(len(x), dtype=torch.int64), "row": torch.arange(len(x))}
-    return Aim(None, torch.zeros(1), torch.zeros(len(x)), None).loss(network, batch)
+    return BoundedForgetting(None, torch.zeros(1), torch.zeros(len(x)), None).loss(network, batch)
 
 
 def scores_of(loss):
@@ -49,7 +49,7 @@ def test_doubt_is_minus_log_of_what_is_left_and_ends_at_the_bound():
     (slope,) = torch.autograd.grad(value, x)
     assert slope[0].abs().sum() > 0
     assert slope[1].abs().sum() == 0
-    torch.testing.assert_close(network.get_buffer(LOST), torch.tensor([0.1, 2.0]))
+    torch.testing.assert_close(network.get_buffer(LOSS), torch.tensor([0.1, 2.0]))
 
 
 def test_doubt_is_steep_where_the_network_is_sure_and_flat_where_it_has_forgotten():
@@ -73,7 +73,7 @@ def test_at_first_bounds_are_the_originals_held_out_losses_by_rank():
     task = toy_task(held_out=samples(number=7, size=40))
     expected = expected_losses(task, None)
     torch.testing.assert_close(expected, losses_of(task, "held_out").sort().values * (80 / 72))
-    with aim(task, expected):
+    with bounded(task, expected):
         bound = task.network.get_buffer(BOUND)[whole(task, "forget")["row"]]
     assert torch.equal(bound.argsort(), losses_of(task, "forget").argsort())
     torch.testing.assert_close(bound.sort().values, torch.quantile(expected, (torch.arange(8) + 0.5) / 8))
@@ -85,7 +85,7 @@ def test_later_bounds_are_half_way_to_what_the_network_makes_of_held_out_samples
     task = toy_task(held_out=samples(number=7, size=40))
     expected = torch.full((40,), 4.0)
     monkeypatch.setattr(bounds, "held_out_losses", lambda task, numbers: torch.full((len(numbers) * 16,), today))
-    with aim(task, expected) as (forget, _):
+    with bounded(task, expected) as (forget, _):
         seen = []
         for i in range(4 * task.epoch_retain):
             forget(i)
@@ -96,8 +96,8 @@ def test_later_bounds_are_half_way_to_what_the_network_makes_of_held_out_samples
 def test_a_class_that_goes_as_a_whole_has_no_bound_and_nothing_held_out_means_chance():
     forget, retain = split()
     kept = Rows(retain.x[retain.y != 2], retain.y[retain.y != 2])
-    task = classifier_task(build(), forget, kept, CLASSES)
-    with aim(task, expected_losses(task, None)) as (pieces, _):
+    task = classifier_task(build(), LabelledSets(forget, kept, CLASSES))
+    with bounded(task, expected_losses(task, None)) as (pieces, _):
         pieces(5 * task.epoch_retain)
         bound = task.network.get_buffer(BOUND).clone()
     assert torch.equal(bound.isinf(), forget.y == 2)

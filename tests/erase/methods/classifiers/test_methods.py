@@ -12,11 +12,12 @@ from torch.nn.utils import parameters_to_vector
 from toys import CLASSES, copied, same
 from toys_classifier import INPUTS, Rows, build, right, samples, split, toy_task, whole
 
-from erase.classifiers.task import alongside, classifier_task
+from erase.classifiers.task import LabelledSets, alongside, classifier_task
 from erase.errors import Diverged, InputError
 from erase.methods import CLASSIFIER_METHODS, make_method
 from erase.methods.classifiers.boundary_expand import expanded, find_head, shadow
-from erase.methods.classifiers.influence import Influence, solve
+from erase.methods.classifiers.curvature import conjugate_gradients, curvature_product
+from erase.methods.classifiers.influence import Influence
 from erase.methods.classifiers.scissorhands import late
 from erase.task import Step
 from erase.training.optimizers import OptimizerConfig
@@ -39,7 +40,7 @@ def one_weight(w=0.5, x=2.0):
     with torch.no_grad():
         network.weight.copy_(torch.tensor([[w], [0.0]]))
     forget, retain = Rows(torch.tensor([[x]]), torch.tensor([0])), Rows(torch.tensor([[1.0]]), torch.tensor([1]))
-    return classifier_task(network, forget, retain, 2, fresh=lambda: nn.Linear(1, 2, bias=False))
+    return classifier_task(network, LabelledSets(forget, retain, 2), fresh=lambda: nn.Linear(1, 2, bias=False))
 
 
 PLAIN = {"momentum": 0.0, "weight_decay": 0.0}
@@ -187,7 +188,7 @@ def test_retrain_forgets_the_network_that_was_there():
 def test_retrain_says_what_it_lacks():
     task = toy_task()
     task.fresh = None
-    with pytest.raises(InputError, match="none was given; give fresh"):
+    with pytest.raises(InputError, match="there is none; give fresh"):
         next(method("retrain")(task))
     with pytest.raises(InputError, match="expected the scope full"):
         next(method("retrain")(toy_task(scope="re:^5")))
@@ -291,13 +292,13 @@ def three_ways():
     with torch.no_grad():
         network.weight.copy_(torch.tensor([[1.0, 0.0], [0.9, 1.0], [0.9, -1.0]]))
     forget = Rows(torch.tensor([[1.0, 0.04], [1.0, -0.04], [1.0, -0.3]]), torch.tensor([0, 0, 2]))
-    return classifier_task(network, forget, forget, 3)
+    return classifier_task(network, LabelledSets(forget, forget, 3))
 
 
 @pytest.mark.parametrize("bound", [0.01, 0.1])
 def test_boundary_shrink_finds_the_class_across_the_nearest_boundary(bound):
     """Up is class 1, down class 2. Rows 0 and 1 are class 0, rows 2 class 2 whose runner-up is class 0; a step of 0.01 crosses nothing."""
-    assert method("boundary_shrink", bound=bound).nearest(three_ways()).tolist() == [1, 2, 0]
+    assert method("boundary_shrink", bound=bound).nearest_labels(three_ways()).tolist() == [1, 2, 0]
 
 
 def test_boundary_shrink_trains_towards_these_labels():
@@ -343,12 +344,12 @@ def test_the_shadow_class_is_there_only_within():
 def test_boundary_expand_needs_a_head_it_can_widen():
     network = nn.Sequential(nn.Unflatten(1, (INPUTS, 1)), nn.Conv1d(INPUTS, CLASSES, 1), nn.Flatten())
     with pytest.raises(InputError, match="has none; choose another method"):
-        next(method("boundary_expand")(classifier_task(network, *split(), CLASSES)))
+        next(method("boundary_expand")(classifier_task(network, LabelledSets(*split(), CLASSES))))
 
 
 def logistic(decay=0.05):
     """Softmax regression trained to its optimum on all points, with a penalty in the loss: strictly convex."""
-    task = classifier_task(nn.Linear(INPUTS, CLASSES), *split(), CLASSES, batch=16)
+    task = classifier_task(nn.Linear(INPUTS, CLASSES), LabelledSets(*split(), CLASSES), batch=16)
 
     def loss(network, batch):
         return F.cross_entropy(network(batch["x"]), batch["y"]) + decay / 2 * sum((w**2).sum() for w in network.parameters())
@@ -408,7 +409,7 @@ def test_the_fisher_matrix_is_that_of_the_samples_gradients():
     g = torch.stack(rows)
     F_ = g.T @ g / len(g) + 0.5 * torch.eye(g.shape[1])
     v = [torch.randn(w.shape, generator=torch.Generator().manual_seed(1)) for w in held]
-    found = parameters_to_vector(Influence(damping=0.5).product(task, v, task.epoch_retain))
+    found = parameters_to_vector(curvature_product(task, task.epoch_retain, gauss_newton=False, damping=0.5)(v))
     torch.testing.assert_close(found, F_ @ parameters_to_vector(v), rtol=1e-3, atol=1e-5)
 
 
@@ -417,9 +418,9 @@ def test_conjugate_gradients_solve():
     A = torch.randn(12, 12, generator=source, dtype=torch.float64)
     A = A @ A.T + torch.eye(12)
     b = torch.randn(12, generator=source, dtype=torch.float64)
-    found = solve(lambda v: list((A @ torch.cat(v)).split(6)), list(b.split(6)), 40)
+    found = conjugate_gradients(lambda v: list((A @ torch.cat(v)).split(6)), list(b.split(6)), 40)
     torch.testing.assert_close(torch.cat(found), torch.linalg.solve(A, b))
-    assert all((x == 0).all() for x in solve(lambda v: v, [torch.zeros(3)], 5))
+    assert all((x == 0).all() for x in conjugate_gradients(lambda v: v, [torch.zeros(3)], 5))
 
 
 def test_scissorhands_with_the_papers_loss_is_the_three_primitives():

@@ -20,17 +20,17 @@ from PIL import Image
 
 from erase.concepts import load_concept, prompts
 from erase.errors import InputError
-from ui.web.compare.handlers import Asked, Shown, again, compare, order_of, pairs_of, status
-from ui.web.compare.suggestions import first, settings_for, surprise_for
+from ui.web.compare.handlers import ComparisonRequest, ComparisonUpdate, again, compare, order_of, pairs_of, status_line
+from ui.web.compare.suggestions import first, random_prompt, settings_for
 from ui.web.compare.tally import counted, tally_table
 from ui.web.context import Page
 from ui.web.drawing.archive import archive, settings, sheet
-from ui.web.drawing.order import Drawn, Look, Order
-from ui.web.drawing.pictures import address, grid, hidden, image_of, said
+from ui.web.drawing.downloads import Comparison, Document, Downloads, links
+from ui.web.drawing.images import address, described, grid, hidden, image_of
+from ui.web.drawing.order import DrawnImage, Order, TicketStatus
 from ui.web.drawing.queue import Drawing
-from ui.web.drawing.shelf import Comparison, Document, Shelf, links
 from ui.web.jobs.queue import Jobs
-from ui.web.runs import OWN, concept_of, erased, erased_runs, examples, first_choice, original_of, surprise
+from ui.web.runs import OWN, concept_of, erased, erased_runs, examples, first_choice, original_of, prompt_to_keep
 from ui.web.security.access import Rate
 from ui.web.security.owners import claim
 
@@ -58,9 +58,9 @@ def png(colour: str = "red", size: tuple[int, int] = (64, 64)) -> bytes:
     return file.getvalue()
 
 
-def drawn(model: int = 0, index: int = 0, **changes: Any) -> Drawn:
+def drawn(model: int = 0, index: int = 0, **changes: Any) -> DrawnImage:
     found = ({"label": "star", "score": 0.987, "box": None}, {"label": "red", "score": 0.5, "box": None})
-    return replace(Drawn(model, index, png(), found, shows=True, exposed=False), **changes)
+    return replace(DrawnImage(model, index, png(), found, shows=True, exposed=False), **changes)
 
 
 ORDER = Order((("demo", "demo"), ("run-1", "/a"), ("run-2", "/b")), "a red star", seed=4, count=2, concept=STAR)
@@ -100,7 +100,7 @@ def test_where_strangers_see_the_page_runs_are_their_owners_alone(page):
     for typed in ("annas-1", str(page.runs / "annas-1"), "bens-1/../annas-1", "./annas-1"):
         with pytest.raises(InputError, match="is not a folder or file in"):
             erased(ben, typed)
-    asked = Asked(["annas-1"], prompt="a star", count=1, steps=1)
+    asked = ComparisonRequest(["annas-1"], prompt="a star", count=1, steps=1)
     assert "is not a folder or file in" in asyncio.run(all_of(ben, asked))[-1].status
     assert asyncio.run(all_of(anna, asked))[-1].key
 
@@ -109,8 +109,8 @@ def test_examples_are_the_concepts_own_prompts_held_out_ones_included():
     shown = {text: words for words, text in examples(json.loads(json.dumps(STAR)))}  # as options.json has it
     for role in ("forget", "evaluate", "implicit", "evaluate-retain"):
         assert prompts(load_concept("star"), role, 1)[0].text in shown
-    assert all("star" not in surprise(STAR, seed) for seed in range(50))
-    assert len({surprise(STAR, seed) for seed in range(50)}) > 10
+    assert all("star" not in prompt_to_keep(STAR, seed) for seed in range(50))
+    assert len({prompt_to_keep(STAR, seed) for seed in range(50)}) > 10
 
 
 def test_what_to_look_for_is_the_runs_concept_unless_another_is_chosen(page):
@@ -140,8 +140,8 @@ def test_nudity_is_blurred_until_it_is_asked_for_and_so_is_what_nobody_could_che
 
 def test_boxes_are_drawn_and_counted():
     box = {"label": "BUTTOCKS_EXPOSED", "score": 0.9, "box": (10.0, 10.0, 20.0, 20.0)}
-    picture = drawn(found=(box, box, {**box, "label": "FEET_EXPOSED"}), exposed=True)
-    assert said(picture) == "3 boxes: buttocks 2, feet 1"
+    picture = drawn(detections=(box, box, {**box, "label": "FEET_EXPOSED"}), exposed=True)
+    assert described(picture) == "3 boxes: buttocks 2, feet 1"
     assert image_of(picture, show=True).getpixel((10, 15)) == (217, 45, 32)
 
 
@@ -150,7 +150,9 @@ def test_nothing_a_visitor_types_is_html():
     concept = {**STAR, "words": [bad]}
     order = replace(ORDER, models=((bad, "demo"), (bad, "/a")), prompt=bad, concept=concept)
     found = ({"label": bad, "score": 1.0, "box": None},)
-    html = grid(order, [drawn(found=found), drawn(1, found=found)], False) + tally_table(counted({}, order, [drawn(found=found)]), bad)
+    html = grid(order, [drawn(detections=found), drawn(1, detections=found)], False) + tally_table(
+        counted({}, order, [drawn(detections=found)]), bad
+    )
     assert "<script" not in html
     assert '"onload' not in html
     assert "&lt;script&gt;" in html
@@ -178,7 +180,7 @@ def test_the_tally_counts_pictures_by_model_and_label():
     }
     table = tally_table(tally, "star")
     assert "shows star" in table
-    assert "<td>4 <small>100 %</small></td><td>0 <small>0 %</small></td>" in table
+    assert "<td>4 <small>100%</small></td><td>0 <small>0%</small></td>" in table
 
 
 def test_the_sheet_has_a_panel_for_each_erased_model_and_its_settings_in_words():
@@ -194,10 +196,10 @@ def test_the_sheet_has_a_panel_for_each_erased_model_and_its_settings_in_words()
 
 def test_the_shelf_keeps_within_its_bound_and_gives_by_key_only():
     size = len(ALL[0].png)
-    shelf = Shelf(bound=3 * size)
+    shelf = Downloads(limit=3 * size)
     keys = [shelf.put(Comparison(ORDER, (ALL[0],))) for _ in range(4)]
     assert len(set(keys)) == 4
-    with pytest.raises(InputError, match="no longer kept"):
+    with pytest.raises(InputError, match="no longer stored"):
         shelf.comparison(keys[0])
     assert shelf.comparison(keys[3]).order is ORDER
     shelf.put(Comparison(ORDER, (ALL[0],)), instead_of=keys[3])
@@ -214,18 +216,18 @@ def test_the_shelf_keeps_within_its_bound_and_gives_by_key_only():
 # --- the whole way ----------------------------------------------------------------------------------------------------
 
 
-async def all_of(page: Page, asked: Asked, visitor: str = "v") -> list[Shown]:
+async def all_of(page: Page, asked: ComparisonRequest, visitor: str = "v") -> list[ComparisonUpdate]:
     return [shown async for shown in compare(page, asked, visitor)]
 
 
 def test_a_comparison_from_the_press_to_the_pictures(page):
     erased_run(page.runs, "star-1")
-    asked = Asked(["star-1"], prompt="a picture of a red solid star", seed=5, count=2, steps=25)
+    asked = ComparisonRequest(["star-1"], prompt="a picture of a red solid star", seed=5, count=2, steps=25)
     shown = asyncio.run(all_of(page, asked))
     end = shown[-1]
     assert all(s.busy for s in shown[:-1])
     assert not end.busy
-    assert "4 pictures of" in end.status
+    assert "4 images of" in end.status
     assert end.tally["demo"] == end.tally["star-1"]  # the same weights draw the same
     assert end.tally["demo"]["*"] == 2
     assert [value for _, value in end.pairs] == ["0:1", "1:1"]
@@ -237,18 +239,19 @@ def test_a_comparison_from_the_press_to_the_pictures(page):
     assert pair[0].tobytes() != left.tobytes()
     further = asyncio.run(all_of(page, replace(asked, tally=end.tally, key=end.key)))[-1]
     assert further.tally["demo"][""] == 4
-    with pytest.raises(InputError, match="no longer kept"):
-        page.shelf.comparison(end.key)  # one comparison a visitor
+    with pytest.raises(InputError, match="no longer stored"):
+        page.downloads.comparison(end.key)  # one comparison a visitor
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"prompt": ""}, "prompt is empty"), ({"models": ["/etc"]}, "is not a folder or file in"), ({"seed": None}, "expected a whole number"),
-     ({"seed": 1.5}, "expected a whole number"), ({"count": 99}, "at most 16"), ({"concept": "/etc/a.toml"}, "none of the concepts here"),
+     ({"seed": 1.5}, "expected a whole number"), ({"count": 99}, "at most 16"), 
+     ({"concept": "/etc/a.toml"}, "not one of the concepts here"),
      ({"models": ["<b>x</b>"]}, "&lt;b&gt;")],
 )  # fmt: skip
 def test_wrong_input_is_said_in_a_sentence(page, changes, said):
-    end = asyncio.run(all_of(page, replace(Asked(prompt="a star"), **changes)))
+    end = asyncio.run(all_of(page, replace(ComparisonRequest(prompt="a star"), **changes)))
     assert len(end) == 1
     assert said in end[0].status
     assert 'role="alert"' in end[0].status
@@ -257,22 +260,22 @@ def test_wrong_input_is_said_in_a_sentence(page, changes, said):
 
 def test_a_visitor_who_presses_without_end_is_told_to_wait(page):
     limited = replace(page, rate=Rate(1, 60))
-    asked = Asked(prompt="a star", count=1, steps=1)
-    assert "1 pictures" in asyncio.run(all_of(limited, asked))[-1].status
-    assert "press again in" in asyncio.run(all_of(limited, asked))[-1].status
-    assert "1 pictures" in asyncio.run(all_of(limited, asked, "another"))[-1].status
+    asked = ComparisonRequest(prompt="a star", count=1, steps=1)
+    assert "1 images" in asyncio.run(all_of(limited, asked))[-1].status
+    assert "try again in" in asyncio.run(all_of(limited, asked))[-1].status
+    assert "1 images" in asyncio.run(all_of(limited, asked, "another"))[-1].status
 
 
 def test_a_visitor_who_is_gone_frees_the_worker(page):
     async def leave() -> None:
-        generator = compare(page, Asked(prompt="a star", count=16, steps=150), "v")
+        generator = compare(page, ComparisonRequest(prompt="a star", count=16, steps=150), "v")
         async for shown in generator:
             if "Drawing" in shown.status:
                 break
         await generator.aclose()
 
     asyncio.run(leave())
-    assert asyncio.run(all_of(page, Asked(prompt="a star", count=1, steps=1, seed=8), "w"))[-1].key
+    assert asyncio.run(all_of(page, ComparisonRequest(prompt="a star", count=1, steps=1, seed=8), "w"))[-1].key
 
 
 def test_the_form_follows_what_is_chosen(page):
@@ -286,16 +289,16 @@ def test_the_form_follows_what_is_chosen(page):
     steps, guidance, offered = settings_for(page, ["star-1"], OWN)
     assert (steps, guidance, len(offered)) == (3, 4.0, 12)
     assert settings_for(page, ["/etc"], OWN) == (25, 4.0, [])
-    assert "star" not in surprise_for(page, ["star-1"], OWN)
+    assert "star" not in random_prompt(page, ["star-1"], OWN)
 
 
 def test_the_wait_is_told():
-    look = Look("waiting", 3, 12.4, 0, 8, "")
-    assert "3 orders are ahead of you, about 12 s" in status(look, 1)
-    assert "1 order is ahead of you" in status(replace(look, ahead=1, wait=None), 1)
-    assert 'value="2" max="8"' in status(replace(look, state="drawing", made=2, note="drawing with <b>"), 1)
-    assert "<b>" not in status(replace(look, state="drawing", note="drawing with <b>"), 1)
-    assert pairs_of(ORDER)[1] == ("picture 1: original and run-2", "0:2")
+    look = TicketStatus("waiting", 3, 12.4, 0, 8, "")
+    assert "3 orders are ahead of you, about 12 s" in status_line(look, 1)
+    assert "1 order is ahead of you" in status_line(replace(look, ahead=1, wait=None), 1)
+    assert 'value="2" max="8"' in status_line(replace(look, state="drawing", done=2, note="drawing with <b>"), 1)
+    assert "<b>" not in status_line(replace(look, state="drawing", note="drawing with <b>"), 1)
+    assert pairs_of(ORDER)[1] == ("image 1: original and run-2", "0:2")
 
 
 def resident(pid: int) -> int:
@@ -308,8 +311,8 @@ def resident(pid: int) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of processes where Linux shows it")
 def test_memory_does_not_grow_over_500_comparisons(page):
     erased_run(page.runs, "star-1")
-    asked = Asked(["star-1"], prompt="a red star", count=2, steps=1)
-    patient = replace(page, rate=Rate(10**6, 60), shelf=Shelf(bound=10**6))
+    asked = ComparisonRequest(["star-1"], prompt="a red star", count=2, steps=1)
+    patient = replace(page, rate=Rate(10**6, 60), downloads=Downloads(limit=10**6))
     held = []
     for i in range(500):
         end = asyncio.run(all_of(patient, replace(asked, seed=i), f"visitor {i}"))[-1]

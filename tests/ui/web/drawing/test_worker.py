@@ -6,7 +6,9 @@ import base64
 import os
 import shutil
 import signal
+import sys
 import threading
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,7 @@ def test_it_sees_the_concept_where_it_is_and_not_where_it_is_not(studio):
     shown = [picture["shows"] for picture in said.pictures()]
     assert shown == [True, True, False, False]
     assert all(picture["exposed"] is False for picture in said.pictures())  # nothing of the embedded world is nude
-    assert {found["label"] for found in said.pictures()[0]["found"]} >= {"star", "red"}
+    assert {found["label"] for found in said.pictures()[0]["detections"]} >= {"star", "red"}
 
 
 def test_a_repeated_order_is_not_drawn_again_unless_the_weights_have_changed(studio, tiny_pipeline, tmp_path):
@@ -79,7 +81,7 @@ def test_models_stay_within_the_bound_and_the_least_recently_used_goes(tiny_pipe
     held = next(iter(one.models.values()))[1]
     two = Studio("cpu", int(2.5 * held), Said())
     for name in (0, 1, 0, 2):
-        two.draw(order(str(folders[name]), seed=len(two.pictures)))
+        two.draw(order(str(folders[name]), seed=len(two.images)))
     assert [Path(key[0]).name for key in two.models] == ["a", "c"]
     none = Studio("cpu", 1, Said())  # less than one model: one at a time
     for folder in folders:
@@ -142,7 +144,7 @@ def quick(**changes: Any) -> Order:
 
 
 def test_the_line_is_fair_bounded_and_outlives_its_worker():
-    with Drawing("cpu", line=3) as drawing:
+    with Drawing("cpu", limit=3) as drawing:
         first = drawing.submit(quick(steps=40, count=8), "a")
         line = [drawing.submit(quick(seed=i), name) for i, name in enumerate("bc", 1)]
         ended: list[str] = []
@@ -152,15 +154,15 @@ def test_the_line_is_fair_bounded_and_outlives_its_worker():
         for thread in threads:
             thread.join()
         assert ended == ["a", "b", "c"]
-        assert [len(ticket.pictures) for ticket in (first, *line)] == [8, 1, 1]
-        assert drawing.look(line[0]).wait is not None  # from what the orders so far took
+        assert [len(ticket.images) for ticket in (first, *line)] == [8, 1, 1]
+        assert drawing.status(line[0]).wait is not None  # from what the orders so far took
 
         doomed = drawing.submit(quick(steps=150, count=16), "a")
         after = drawing.submit(quick(seed=9), "b")
-        next(look for look in drawing.watch(doomed) if look.note.startswith("drawing"))
+        next(status for status in drawing.watch(doomed) if status.note.startswith("drawing"))
         os.kill(drawing.pid, signal.SIGKILL)
         assert last(drawing, doomed).state == "failed"
-        assert "press again" in doomed.note
+        assert "click Draw again" in doomed.note
         assert last(drawing, after).state == "done"
 
         wrong = drawing.submit(Order((("x", "/nowhere/at/all"),), "a star"), "a")
@@ -169,16 +171,16 @@ def test_the_line_is_fair_bounded_and_outlives_its_worker():
 
 
 def test_who_orders_again_or_leaves_gives_up_the_place():
-    with Drawing("cpu", line=2) as drawing:
+    with Drawing("cpu", limit=2) as drawing:
         busy = drawing.submit(quick(steps=100, count=16), "a")
-        next(look for look in drawing.watch(busy) if look.note.startswith("drawing"))
+        next(status for status in drawing.watch(busy) if status.note.startswith("drawing"))
         b, c = drawing.submit(quick(seed=1), "b"), drawing.submit(quick(seed=2), "c")
         with pytest.raises(InputError, match="2 visitors wait already"):
             drawing.submit(quick(), "d")
         again = drawing.submit(quick(seed=3), "b")
-        assert (b.state, drawing.look(again).ahead, drawing.look(c).ahead) == ("withdrawn", 2, 1)
+        assert (b.state, drawing.status(again).ahead, drawing.status(c).ahead) == ("withdrawn", 2, 1)
         drawing.leave("c")
-        assert (c.state, drawing.look(again).ahead) == ("withdrawn", 1)
+        assert (c.state, drawing.status(again).ahead) == ("withdrawn", 1)
         drawing.leave("a")  # in the middle of a picture
         assert last(drawing, busy).state == "withdrawn"
         assert last(drawing, again).state == "done"
@@ -192,3 +194,27 @@ def test_nothing_is_left_when_the_page_closes():
     assert ticket.over
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_worker_that_does_not_end_holds_up_nobody():
+    """Its output is closed, so its order fails at once; while it is given time to end, others are answered."""
+    code = (
+        "import os, sys, time; sys.stdin.readline(); os.close(1); os.dup2(2, 1); print('anna: a secret prompt', flush=True); time.sleep(99)"
+    )
+    with Drawing("cpu") as drawing:
+        drawing.command = [sys.executable, "-c", code]
+        ticket, other = drawing.submit(quick(), "a"), drawing.submit(quick(), "b")
+        start = time.monotonic()
+        while not ticket.over:
+            drawing.status(other)
+        pid = drawing.pid
+        assert time.monotonic() - start < 3
+        drawing.command = [sys.executable, "-c", "print('not JSON')"]
+        for _ in range(20):
+            start = time.monotonic()
+            drawing.status(other)
+            assert time.monotonic() - start < 0.5
+            time.sleep(0.05)
+        assert drawing.pid == pid  # it is still being ended
+        assert last(drawing, other).state == "failed"
+    assert "secret" not in ticket.note + other.note

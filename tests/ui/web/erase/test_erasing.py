@@ -17,16 +17,27 @@ from erase.errors import InputError
 from erase.pipeline.job import Job
 from ui.cli.flags import add_flags, chosen_method
 from ui.web.context import Page
-from ui.web.erase.export import KEPT, export
-from ui.web.erase.form import about, filled, wish_of
-from ui.web.erase.handlers import FIRST, OWN, SETTINGS, Wish, command_of, concept_for, concepts, start, visible
+from ui.web.erase.export import STORED, export
+from ui.web.erase.handlers import (
+    FIRST,
+    OWN,
+    SETTINGS,
+    Choice,
+    ErasureRequest,
+    about,
+    basic_and_other,
+    command_of,
+    concept_for,
+    concepts,
+    filled,
+    start,
+)
 from ui.web.erase.prompts import texts
-from ui.web.erase.watch import again, choices, look, queue, run_of, stop, watched
-from ui.web.forms import form
+from ui.web.erase.watch import choices, queue, resume, run_of, stop, view_of, watched
+from ui.web.forms import form as fields_of
+from ui.web.jobs.entry import STATES
 from ui.web.jobs.queue import Jobs
-from ui.web.visitor import own, seated, secret
-
-STEPS = [field.name for field in form(chosen_method([]))]
+from ui.web.visitor import own_jobs, secret, session_of
 
 
 @pytest.fixture
@@ -41,16 +52,18 @@ def shared(page: Page) -> Page:
     return Page(page.runs, page.jobs, page.drawing, page.allowed, ("OWNER/NAME",), "cpu", True)
 
 
-def wish(page: Page, concept: str = "star", model: str = OWN, preset: str = "balanced", **values: Any) -> Wish:
-    """The form as it is filled for a concept, with some values changed."""
-    shown = dict(zip(STEPS, filled(page, concept, model, "scissorhands", preset), strict=True)) | values
-    return Wish(
-        concept, model, "scissorhands", preset, values=[shown[name] for name in STEPS], filled_for=(concept, model, "scissorhands", preset)
-    )
+def request(page: Page, concept: str = "star", model: str = OWN, preset: str = "balanced", **values: Any) -> ErasureRequest:
+    """The form as it is filled in for a concept, with some values changed."""
+    choice = Choice(concept, model, "scissorhands", preset)
+    return ErasureRequest(choice, values=filled(page, choice) | values, filled_for=choice)
 
 
-def settings(**given: Any) -> list[Any]:
-    return [given.get(field.name, field.default) for field in SETTINGS]
+def bare(concept: str, model: str = OWN, **more: Any) -> ErasureRequest:
+    return ErasureRequest(Choice(concept, model), **more)
+
+
+def settings(**values: Any) -> dict[str, Any]:
+    return {field.name: values.get(field.name, field.default) for field in SETTINGS}
 
 
 def parsed(arguments: list[str]) -> dict[str, Any]:
@@ -64,14 +77,14 @@ def parsed(arguments: list[str]) -> dict[str, Any]:
 def test_a_first_visit_starts_on_the_embedded_model(page):
     assert concepts()[0] == FIRST
     assert concepts().index("red") < concepts().index("checkered")  # what is typed finds parts of words
-    concept, arguments = command_of(page, wish(page))
+    concept, arguments = command_of(page, request(page))
     assert concept == "star"
     assert parsed(arguments) == {"concept": "star", "model": "demo", "method": "scissorhands", "preset": "balanced", "device": "cpu"}
 
 
 def test_what_is_changed_is_in_the_command_and_nothing_else(page):
     asked = replace(
-        wish(page, "red", preset="paper", steps=3, projected=False), settings=settings(forget_count="8", seed=4, dtype="bfloat16")
+        request(page, "red", preset="paper", steps=3, projected=False), settings=settings(forget_count="8", seed=4, dtype="bfloat16")
     )
     found = parsed(command_of(page, asked)[1])
     named = {"concept": "red", "model": "demo", "method": "scissorhands", "preset": "paper", "device": "cpu"}
@@ -79,24 +92,24 @@ def test_what_is_changed_is_in_the_command_and_nothing_else(page):
 
 
 def test_several_concepts_are_one_job(page):
-    concept, arguments = command_of(page, wish(page, "star  +  red"))
+    concept, arguments = command_of(page, request(page, "star  +  red"))
     assert (concept, parsed(arguments)["concept"]) == ("star + red", "star + red")
     said, shown, some = about(page, "star + red", OWN)
     assert "star" in said
     assert "red" in said
     assert set(shown.values()) == {""}
     assert "red" in some
-    emptied = replace(wish(page, "star + red"), texts=shown)
+    emptied = replace(request(page, "star + red"), texts=shown)
     assert parsed(command_of(page, emptied)[1])["concept"] == "star + red"
     with pytest.raises(InputError, match="are the same concept"):
-        command_of(page, Wish("star + star"))
+        command_of(page, bare("star + star"))
     with pytest.raises(InputError, match="is not a folder or file in"):
-        command_of(page, Wish("star + /etc/passwd.toml"))
+        command_of(page, bare("star + /etc/passwd.toml"))
 
 
 def test_edited_prompts_are_a_concept_file(page):
     shown = texts(load_concept("star")) | {"anchors": "cross"}
-    asked = replace(wish(page), texts=shown)
+    asked = replace(request(page), texts=shown)
     path = Path(parsed(command_of(page, asked)[1])["concept"])
     assert (path.parent, read_concept(path).anchors) == (page.runs.resolve() / ".ui" / "concepts", ("cross",))
 
@@ -119,7 +132,7 @@ def test_edited_prompts_are_a_concept_file(page):
 )
 def test_wrong_input_is_one_line_in_the_words_of_the_form(page, concept, model, changes, said):
     with pytest.raises(InputError, match=said) as error:
-        command_of(page, wish(page, "star", **changes) if concept == "star" and model == OWN else Wish(concept, model))
+        command_of(page, request(page, "star", **changes) if concept == "star" and model == OWN else bare(concept, model))
     assert "\n" not in str(error.value)
     assert page.jobs.entries() == []
 
@@ -131,16 +144,16 @@ def test_wrong_input_is_one_line_in_the_words_of_the_form(page, concept, model, 
 )  # fmt: skip
 def test_wrong_settings_too(page, given, said):
     with pytest.raises(InputError, match=said):
-        command_of(page, Wish("star", settings=settings(**given)))
+        command_of(page, bare("star", settings=settings(**given)))
 
 
 def test_a_retrained_model_must_lie_where_the_page_may_read(page):
-    named = {"method": "retrain", "filled_for": ("star", OWN, "retrain", "balanced")}
+    choice = Choice("star", OWN, "retrain", "balanced")
     with pytest.raises(InputError, match="not a folder or file in"):
-        command_of(page, Wish("star", OWN, values=["/etc"], **named))
+        command_of(page, ErasureRequest(choice, values={"gold": "/etc"}, filled_for=choice))
     folder = page.runs / "gold"
     folder.mkdir()
-    assert f"--gold={folder}" in command_of(page, Wish("star", OWN, values=[str(folder)], **named))[1]
+    assert f"--gold={folder}" in command_of(page, ErasureRequest(choice, values={"gold": str(folder)}, filled_for=choice))[1]
 
 
 def test_strangers_open_only_the_models_of_the_page(page):
@@ -160,14 +173,15 @@ def test_strangers_open_only_the_models_of_the_page(page):
 )
 def test_what_the_form_still_holds_of_another_choice_is_left_out(page, chosen, named):
     shown = texts(load_concept("star")) | {"anchors": "cross"}
-    found = parsed(command_of(page, replace(wish(page, preset="robust", steps=3), texts=shown, **chosen))[1])
+    form = request(page, preset="robust", steps=3)
+    found = parsed(command_of(page, replace(form, texts=shown, choice=replace(form.choice, **chosen)))[1])
     concept, method, preset = named
     assert found.pop("concept").endswith(concept)
     assert found == {"model": "demo", "method": method, "preset": preset, "device": "cpu"}
 
 
 def test_a_job_that_starts_has_a_folder_of_its_own(page):
-    one, two = (start(page, wish(page, steps=1000)) for _ in range(2))
+    one, two = (start(page, request(page, steps=1000)) for _ in range(2))
     assert [Path(entry.output).name for entry in (one, two)] == ["star-demo-scissorhands-1", "star-demo-scissorhands-2"]
     assert one.title == "star from demo"
     page.jobs.stop(two.id)
@@ -177,13 +191,13 @@ def test_a_job_that_starts_has_a_folder_of_its_own(page):
 def test_a_line_that_is_full_leaves_no_folder(page):
     page.jobs.limit = 0
     with pytest.raises(InputError, match="at most"):
-        start(page, wish(page))
+        start(page, request(page))
     assert not list(page.runs.glob("star*"))
 
 
 def test_an_erased_model_is_erased_from_again(page):
     run = erased_run(page.runs)
-    entry = start(page, Wish("red", run.name))
+    entry = start(page, bare("red", run.name))
     assert (entry.title, Path(entry.output).name) == (f"red from {run.name}", f"red-{run.name}-scissorhands-1")
     assert f"--model={run / 'model'}" in entry.arguments
 
@@ -192,44 +206,66 @@ def test_an_erased_model_is_erased_from_again(page):
 
 
 def test_a_browser_finds_its_job_again_and_no_other_browser_does(page):
-    strangers, anna, bert = shared(page), seated(None), seated({"visitor": "", "job": 3})
-    entry = start(strangers, wish(page), anna["visitor"])
+    strangers, anna, bert = shared(page), session_of(None), session_of({"visitor": "", "job": 3})
+    entry = start(strangers, request(page), anna["visitor"])
     assert watched(strangers, anna).id == entry.id
-    assert (watched(strangers, bert), own(strangers, bert)) == (None, [])
+    assert (watched(strangers, bert), own_jobs(strangers, bert)) == (None, [])
     assert watched(strangers, {"visitor": bert["visitor"], "job": entry.id}) is None
     assert "star" in queue(strangers, anna)
     assert "star" not in queue(strangers, bert)
-    for press in (stop, again, run_of):
-        with pytest.raises(InputError, match="no job of yours"):
+    for press in (stop, resume, run_of):
+        with pytest.raises(InputError, match="you have no job here"):
             press(strangers, bert)
     assert watched(page, bert).id == entry.id  # on a page that only the owner of the machine sees
     assert secret(page) == secret(page)
 
 
 def test_the_owner_sees_every_job_of_the_machine(page):
-    entry = start(page, wish(page, steps=1000))
+    entry = start(page, request(page, steps=1000))
     assert watched(page, None).id == entry.id
-    assert choices(page, None) == [(f"{Path(entry.output).name}, {page.jobs.get(entry.id).state}", entry.id)]
-    assert look(page, None, False).can_stop
+    assert choices(page, None) == [(f"{Path(entry.output).name}, {STATES[page.jobs.get(entry.id).state]}", entry.id)]
+    assert view_of(page, None, False).can_stop
     stop(page, None)
     page.jobs.wait(entry.id, 100)
-    assert look(page, None, False).can_go_on
+    assert view_of(page, None, False).can_resume
 
 
 def test_two_browsers_have_two_names():
-    assert seated(None)["visitor"] != seated(None)["visitor"]
-    assert seated({"visitor": "anna", "job": "1"}) == {"visitor": "anna", "job": "1"}
+    assert session_of(None)["visitor"] != session_of(None)["visitor"]
+    assert session_of({"visitor": "anna", "job": "1"}) == {"visitor": "anna", "job": "1"}
 
 
 # --- the form and the export -------------------------------------------------------------------------------------------
 
 
-def test_the_form_as_it_is_sent_is_the_wish(page):
-    given = ["star", OWN, "scissorhands", "balanced", ["star", OWN, "scissorhands", "balanced"]]
-    shown = texts(load_concept("star"))
-    found = wish_of((*given, *shown.values(), *settings(), *filled(page, "star", OWN, "scissorhands", "balanced")))
-    assert (found.texts, list(found.filled_for), list(found.settings)) == (shown, given[-1], settings())
-    assert parsed(command_of(page, found)[1])["concept"] == "star"
+def test_the_forms_values_are_the_request(page):
+    gr = pytest.importorskip("gradio")
+    from ui.web.erase.form import EraseForm
+
+    with gr.Blocks():
+        form = EraseForm(page)
+    values = {component: component.value for component in form.inputs}
+    sent = form.request(values | {form.settings["seed"]: 7})
+    assert (sent.choice, sent.filled_for, sent.texts) == (Choice("star"), Choice("star"), texts(load_concept("star")))
+    assert sent.values.keys() == {field.name for field in fields_of(chosen_method([]))}
+    assert parsed(command_of(page, sent)[1]) == parsed(command_of(page, request(page))[1]) | {"seed": 7, "preview_every": 10}
+
+
+def test_the_form_follows_a_choice_and_leaves_alone_what_was_written_for_it(page):
+    gr = pytest.importorskip("gradio")
+    from ui.web.erase.form import EraseForm
+
+    with gr.Blocks():
+        form = EraseForm(page)
+    values = {component: component.value for component in form.inputs}
+    assert list(form.follow(values)) == [form.filled_for]
+    changes = form.follow(values | {form.concept: "red", form.preset: "paper"})
+    assert changes[form.options["scissorhands"]["steps"]] == 125
+    assert changes[form.texts["words"]] == "red"
+    assert changes[form.filled_for] == ["red", OWN, "scissorhands", "paper"]
+    changes = form.follow(values | {form.method: "salun", form.preset: "robust"})
+    assert changes[form.filled_for] == ["star", OWN, "salun", "balanced"]
+    assert form.texts["words"] not in changes
 
 
 def test_a_concept_is_shown_in_words_or_what_is_wrong_with_it(page):
@@ -243,7 +279,7 @@ def test_a_concept_is_shown_in_words_or_what_is_wrong_with_it(page):
 
 
 def test_what_most_people_look_at_comes_first():
-    first, rest = visible(SETTINGS)
+    first, rest = basic_and_other(SETTINGS)
     assert "forget_count" in [field.name for field in first]
     assert sorted(field.name for field in [*first, *rest]) == sorted(field.name for field in SETTINGS)
 
@@ -256,18 +292,18 @@ def test_an_export_is_a_file_under_a_name_nobody_can_guess(page, tmp_path):
         assert archive.testzip() is None
         assert f"{run.name}-float16/model_index.json" in archive.namelist()
     assert [file.name for file in path.parent.iterdir()] == [path.name]
-    with pytest.raises(InputError, match=r"^the model does not fit into a single file.*choose the folder$"):
+    with pytest.raises(InputError, match=rf"^(Format: )?{run.name}/model does not fit into a single file.*give --format folder$"):
         export(run, "single-file", "source", tmp_path / "out")
     assert len(list((tmp_path / "out").iterdir())) == 1
-    with pytest.raises(InputError, match="no export"):
+    with pytest.raises(InputError, match="is not an export"):
         export(run, "pickle", "source", tmp_path / "out")
 
 
 def test_old_exports_make_room_for_new_ones(page, tmp_path):
-    for number in range(KEPT + 2):
+    for number in range(STORED + 2):
         (tmp_path / f"export-{number}").mkdir()
     with pytest.raises(InputError, match="wait until"):
         export(page.runs, "folder", "source", tmp_path)  # no model: nothing is thrown away for it
-    assert len(list(tmp_path.glob("export-*"))) == KEPT + 2
+    assert len(list(tmp_path.glob("export-*"))) == STORED + 2
     export(erased_run(page.runs), "unet", "source", tmp_path)
-    assert len(list(tmp_path.glob("export-*"))) == KEPT
+    assert len(list(tmp_path.glob("export-*"))) == STORED

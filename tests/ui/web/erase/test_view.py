@@ -10,11 +10,12 @@ import pytest
 from page_runs import OPTIONS, measured_run, report
 from PIL import Image
 
+from erase.concepts.english import spoken_duration
 from erase.run import Run, append_lines
-from ui.web.erase.view import NOTHING, line, strip, view
+from ui.web.erase.view import NOTHING, queue_list, strip, view
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, WAITING, Entry
 from ui.web.jobs.progress import STAGES, preview, read_progress, seconds_left
-from ui.web.units import duration, estimated, size
+from ui.web.units import estimated, size
 
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 2, "sampling_steps": 5, "guidance": 4.0, "sampling_batch": 2}
 METHOD = {"steps": 10, "batch": 2, "unlearn": "anchor", "anchor_pictures": True, "sensitivity_batches": 3}
@@ -42,7 +43,7 @@ def test_nothing_is_there_yet(tmp_path):
     assert read_progress(tmp_path) is None
     assert read_progress(tmp_path / "none") is None
     assert view(None, 0, False).head == NOTHING
-    assert "starts in a moment" in view(entry(tmp_path / "x", WAITING), 0, False).head
+    assert "starts next" in view(entry(tmp_path / "x", WAITING), 0, False).head
 
 
 def test_stages_count_what_the_folder_holds(folder):
@@ -88,7 +89,7 @@ def test_time_left_is_at_the_pace_since_the_start(folder):
 def test_what_may_be_pressed_follows_from_the_state(folder, state, flags):
     (folder / "report.json").write_text(json.dumps(report(100.0)))
     seen = view(entry(folder, state), 0, False)
-    assert (seen.can_stop, seen.can_go_on, seen.finished) == flags
+    assert (seen.can_stop, seen.can_resume, seen.finished) == flags
     assert seen.active == (state in (WAITING, RUNNING))
 
 
@@ -103,7 +104,7 @@ def test_whatever_a_process_or_a_visitor_wrote_is_escaped(folder):
     bad = "<script>alert(1)</script>"
     seen = view(entry(folder, FAILED, message=bad), 0, False)
     named = view(Entry("1", bad, (), str(folder), state=RUNNING, started=time.time()), 0, False)
-    assert "<script>" not in seen.head + named.head + line([Entry("1", bad, (), "")], lambda entry: True)
+    assert "<script>" not in seen.head + named.head + queue_list([Entry("1", bad, (), "")], lambda entry: True)
     draw(folder, (0,))
     assert "<b>ring" not in strip(folder, True)
 
@@ -146,13 +147,13 @@ def test_a_picture_that_is_half_there_does_not_end_the_page(folder):
 
 def test_the_line_names_only_the_visitors_own(folder):
     jobs = [Entry("1", "mine", (), "a", "anna", RUNNING), Entry("2", "theirs", (), "b", "bert"), Entry("3", "old", (), "c", "anna", DONE)]
-    said = line(jobs, lambda entry: entry.owner == "anna")
+    said = queue_list(jobs, lambda entry: entry.owner == "anna")
     assert ("mine" in said, "theirs" in said, "old" in said, said.count("<li>")) == (True, False, False, 2)
-    assert "2 jobs are before this one, about 2 min" in view(entry(folder, WAITING), 2, False, 120.0).head
+    assert "2 jobs are before this one; the first of them needs about 2 min more" in view(entry(folder, WAITING), 2, False, 120.0).head
 
 
 def test_amounts_as_people_say_them():
-    assert [duration(s) for s in (0.2, 89, 150, 7260)] == ["1 s", "89 s", "2 min", "2 h 01 min"]
+    assert [spoken_duration(s) for s in (0.2, 89, 150, 7260)] == ["1 s", "89 s", "2 min", "2 h 01 min"]
     assert [size(5 * 2**20), size(3 * 2**30), size(None)] == ["5 MiB", "3.0 GiB", "unknown"]
     assert "unknown" in estimated(None)
     said = estimated({"seconds": 150, "memory": "about <1 GB", "disk_bytes": 2**30})

@@ -22,9 +22,7 @@ from ui.cli.main import main
 from ui.web.context import Page
 from ui.web.drawing.queue import Drawing
 from ui.web.erase.watch import choices, queue, watched
-from ui.web.evidence.attack_form import inputs_of, wish_of
-from ui.web.evidence.attack_handlers import OPTIONS, Wish, arguments_of, attackable, estimate, families, job_of, start
-from ui.web.evidence.attack_tab import build
+from ui.web.evidence.attack_handlers import OPTIONS, AttackRequest, arguments_of, attackable, estimate, families, job_of, start
 from ui.web.evidence.attack_view import absent, foreseen, head, planned, result
 from ui.web.evidence.handlers import report_frame
 from ui.web.jobs.entry import FAILED, RUNNING, WAITING, Entry
@@ -32,8 +30,14 @@ from ui.web.jobs.queue import Jobs
 from ui.web.security.owners import claim
 
 LONG = 300.0
-SEAT = {"visitor": "v", "job": ""}
-FEW = Wish("star", "some", ["named"], 5, options=[0, 2, 2])
+SESSION = {"visitor": "v", "job": ""}
+
+
+def options(seed: float = 0, attempts: float = 2, at_once: float = 2) -> dict[str, float]:
+    return {"seed": seed, "attempts": attempts, "at_once": at_once}
+
+
+FEW = AttackRequest("star", "some", ["named"], 5, options=options())
 
 
 @pytest.fixture(scope="module")
@@ -86,29 +90,29 @@ def inner(frame: str) -> str:
 def test_the_pages_job_comes_to_what_the_command_comes_to(page: Page, made: Path, tmp_path: Path):
     shutil.copytree(made, tmp_path / "other" / "star")
     assert main(["attack", str(tmp_path / "other" / "star"), "--attacks", "named", "--attempts", "2", "--at-once", "2"]) == 0
-    entry = start(page, SEAT, FEW)
+    entry = start(page, SESSION, FEW)
     assert page.jobs.wait(entry.id, LONG).state == "done", page.jobs.log(entry.id).read_text()
     ours, theirs = (json.loads((root / "star" / "attacks" / "report.json").read_text()) for root in (page.runs, tmp_path / "other"))
     for report in (ours, theirs):
         del report["protocol"]["budget_seconds"]
     assert ours == theirs
     assert ours["attacks"][0]["attempts"] == 2
-    assert "gone, or only unnamed?" in inner(result(page, SEAT, "star", False))
+    assert "gone, or only its name?" in inner(result(page, SESSION, "star", False))
     assert '<h2 id="attacks">' in inner(report_frame(page, "star", False))  # under One run, too
 
 
 def test_a_stopped_one_goes_on_with_the_same_command(page: Page):
     page = waiting(page)
-    entry = start(page, SEAT, FEW)
+    entry = start(page, SESSION, FEW)
     assert page.jobs.stop(entry.id).state == "stopped"
     assert page.jobs.again(entry.id).arguments == entry.arguments
     assert (page.runs / "star").is_dir()  # taking it out of the line left the run alone
     with pytest.raises(InputError, match="star is being attacked already; wait until that has ended, or press Stop"):
-        start(page, SEAT, FEW)
+        start(page, SESSION, FEW)
 
 
 def test_an_estimate_is_the_commands_own(page: Page):
-    found = estimate(page, SEAT, FEW)
+    found = estimate(page, SESSION, FEW)
     assert list(found["attacks"]) == ["named"]
     assert "<dt>Smallest budget</dt><dd>1 s, one turn of one attack</dd>" in foreseen(found)
     assert not (page.runs / "star" / "attacks").exists()
@@ -118,24 +122,25 @@ def test_the_form_becomes_the_command(page: Page, tiny_pipeline: Path):
     page = replace(page, allowed=(tiny_pipeline.parent,))
     (page.runs / "mine").mkdir()
     (page.runs / "mine" / "a.csv").write_text("prompt\na red star\n")
-    wish = replace(FEW, lists="mine/a.csv\n", gold=str(tiny_pipeline), pictures="mine", options=[3, 64, 4])
-    arguments, folder = arguments_of(page, SEAT, wish)
+    wish = replace(FEW, lists="mine/a.csv\n", gold=str(tiny_pipeline), pictures="mine", options=options(3, 64, 4))
+    arguments, folder = arguments_of(page, SESSION, wish)
     assert folder == page.runs / "star"
     assert arguments[2:4] == ["--attacks", "named"]
     assert arguments[4:6] == ["--lists", str((page.runs / "mine" / "a.csv").resolve())]
     rest = [f"--gold={tiny_pipeline.resolve()}", f"--pictures={(page.runs / 'mine').resolve()}", "--seed=3", "--at-once=4", "--device=cpu"]
     assert arguments[6:] == rest
-    assert "--attacks" not in arguments_of(page, SEAT, replace(wish, names=[]))[0]  # a list alone
-    assert arguments_of(page, SEAT, Wish("star", "all"))[0][2:4] == ["--attacks", "all"]
+    assert "--attacks" not in arguments_of(page, SESSION, replace(wish, names=[]))[0]  # a list alone
+    assert arguments_of(page, SESSION, AttackRequest("star", "all"))[0][2:4] == ["--attacks", "all"]
 
 
 def test_every_control_has_its_place_and_every_attack_says_what_it_assumes(page: Page):
     gr = pytest.importorskip("gradio")
+    from ui.web.evidence.attack_form import AttackForm
+
     with gr.Blocks():
-        build(page)
-    controls = inputs_of(page.links["attack"])
-    values: list[Any] = [control.value for control in controls]
-    assert wish_of(values) == Wish(None, concept=None, options=[field.default for field in OPTIONS], names=[])
+        form = AttackForm(page)
+    values = {component: component.value for component in form.inputs}
+    assert form.request(values) == AttackRequest(None, options={field.name: field.default for field in OPTIONS}, names=[])
     shown = [(words, name) for names in families().values() for words, name in names]
     assert sorted(name for _, name in shown) == sorted(ATTACKS)
     assert all(ATTACKS[name].assumes in words for words, name in shown)
@@ -147,9 +152,9 @@ def test_every_control_has_its_place_and_every_attack_says_what_it_assumes(page:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"run": None}, "is no finished run here; choose one from the list"),
-        ({"run": "../star"}, "is no finished run here; choose one from the list"),
-        ({"kind": "most"}, "is no choice of attacks; expected one of A quick round"),
+        ({"run": None}, "is not a finished run here; choose one from the list"),
+        ({"run": "../star"}, "is not a finished run here; choose one from the list"),
+        ({"kind": "most"}, "is not a choice of attacks; expected one of A quick round"),
         ({"names": []}, "no attack is chosen; tick one or more"),
         ({"names": ["nmed"]}, 'the attack "nmed" is unknown, did you mean "named"'),
         ({"minutes": 0}, "Budget is '0'; expected minutes, more than 0"),
@@ -159,13 +164,13 @@ def test_every_control_has_its_place_and_every_attack_says_what_it_assumes(page:
         ({"lists": "star/options.json"}, "options.json"),
         ({"gold": "/etc"}, "is not a folder or file in runs; give one that is"),
         ({"gold": "star"}, "Gold standard is star; expected a folder with model_index.json"),
-        ({"pictures": "star/report.json"}, "Pictures of it is report.json; expected a folder of pictures"),
-        ({"options": [0, 0, 2]}, "“Attempts” is 0; expected at least 1"),
+        ({"pictures": "star/report.json"}, "Images of it is report.json; expected a folder of images"),
+        ({"options": options(0, 0, 2)}, "Attempts is 0; expected at least 1"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_with_its_remedy(page: Page, wrong: dict[str, Any], said: str):
     with pytest.raises(InputError) as found:
-        start(waiting(page), SEAT, replace(FEW, **wrong))
+        start(waiting(page), SESSION, replace(FEW, **wrong))
     assert said in str(found.value)
     assert "\n" not in str(found.value)
     assert not page.jobs.entries()
@@ -174,33 +179,36 @@ def test_a_mistake_is_one_line_with_its_remedy(page: Page, wrong: dict[str, Any]
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"names": ["random-tokens"], "minutes": 0.001, "options": [0, 99, 99]}, "“Budget” of 1 s is too small for one turn of any attack"),
+        (
+            {"names": ["random-tokens"], "minutes": 0.001, "options": options(0, 99, 99)},
+            "--budget of 1 s is too small for one turn of any attack",
+        ),
         ({"names": ["relearn"]}, "no attack can be made: relearn needs pictures of the concept"),
     ],
 )
-def test_what_only_the_command_can_see_is_said_in_the_words_of_the_form(page: Page, wrong: dict[str, Any], said: str):
-    ended = page.jobs.wait(start(page, SEAT, replace(FEW, **wrong)).id, LONG)
+def test_what_only_the_command_can_see_is_its_message(page: Page, wrong: dict[str, Any], said: str):
+    ended = page.jobs.wait(start(page, SESSION, replace(FEW, **wrong)).id, LONG)
     shown = html.unescape(head(ended, 0))
     assert ended.state == FAILED
-    assert f'<p role="alert" class="problem">{said}' in shown
-    assert "--" not in shown
-    assert "give more, or fewer “At once”" in shown or "give some with “Pictures of it”" in shown
+    message = shown.partition('<p role="alert" class="problem">')[2]
+    assert said.lower() in message.lower()
+    assert "give more, or fewer --at-once" in message or "give some with --pictures" in message
 
 
 def test_a_run_whose_original_is_gone_is_left_out_and_said_so(page: Page):
     options = json.loads((page.runs / "star" / "options.json").read_text())
     (page.runs / "star" / "options.json").write_text(json.dumps({**options, "model": str(page.runs / "moved")}))
-    names, others = attackable(page, SEAT)
+    names, others = attackable(page, SESSION)
     assert names == []
-    assert "is not at hand; put it back there" in absent(others)
-    with pytest.raises(InputError, match=r"star cannot be attacked: its original, .*moved, is not at hand"):
-        start(waiting(page), SEAT, FEW)
+    assert "is not available; put it back" in absent(others)
+    with pytest.raises(InputError, match=r"star cannot be attacked: its original, .*moved, is not available"):
+        start(waiting(page), SESSION, FEW)
 
 
 def test_only_finished_runs_with_a_model_are_listed(page: Page):
     erased_run(page.runs, "half")  # no report
     measured_run(page.runs, "pictures")  # no model
-    assert attackable(page, SEAT) == (["star"], {})
+    assert attackable(page, SESSION) == (["star"], {})
 
 
 def test_where_strangers_see_the_page_a_run_is_attacked_by_its_owner_alone(page: Page):
@@ -210,10 +218,10 @@ def test_where_strangers_see_the_page_a_run_is_attacked_by_its_owner_alone(page:
     claim(page.jobs.home, "star", "anna")
     assert attackable(shared, anna) == (["star"], {})
     assert attackable(shared, ben) == ([], {})
-    for seat in (ben, None):
-        with pytest.raises(InputError, match="is no finished run here"):
-            start(shared, seat, FEW)
-        assert "is no finished run here" in result(shared, seat, "star", True)
+    for session in (ben, None):
+        with pytest.raises(InputError, match="is not a finished run here"):
+            start(shared, session, FEW)
+        assert "is not a finished run here" in result(shared, session, "star", True)
     entry = start(shared, anna, FEW)
     assert job_of(shared, anna, "star") == entry
     assert job_of(shared, ben, "star") is None
@@ -225,7 +233,7 @@ def test_where_strangers_see_the_page_a_run_is_attacked_by_its_owner_alone(page:
 
 def test_pictures_of_nudity_are_hidden_until_they_are_ticked(page: Page):
     attacked(page, detector="nudenet")
-    closed, open_ = (inner(result(page, SEAT, "star", show)) for show in (False, True))
+    closed, open_ = (inner(result(page, SESSION, "star", show)) for show in (False, True))
     assert 'alt="blurred: ' in closed
     assert "They are blurred." in closed
     assert "blurred" not in open_
@@ -234,7 +242,7 @@ def test_pictures_of_nudity_are_hidden_until_they_are_ticked(page: Page):
 
 def test_what_broke_through_is_shown_as_text_in_a_frame_without_scripts(page: Page):
     attacked(page)
-    shown = inner(result(page, SEAT, "star", False))
+    shown = inner(result(page, SESSION, "star", False))
     assert "blurred" not in shown  # a star is no nudity
     assert "a &lt;b&gt;red&lt;/b&gt; star" in shown
     assert "+0 [-79,\u00a079]" in shown
@@ -242,11 +250,11 @@ def test_what_broke_through_is_shown_as_text_in_a_frame_without_scripts(page: Pa
 
 
 def test_without_a_result_or_with_a_broken_one_it_is_said(page: Page):
-    assert "Nothing has been attacked here yet" in result(page, SEAT, "star", False)
-    assert "The tab Erase makes one" in result(page, SEAT, None, False)
+    assert "Nothing has been attacked here yet" in result(page, SESSION, "star", False)
+    assert "Create one in the tab Erase" in result(page, SESSION, None, False)
     (attacked(page) / "attacks" / "report.json").write_text("{")
-    assert 'role="alert"' in result(page, SEAT, "star", False)
-    assert "attack it again" in result(page, SEAT, "star", False)
+    assert 'role="alert"' in result(page, SESSION, "star", False)
+    assert "attack it again" in result(page, SESSION, "star", False)
 
 
 def test_progress_is_attack_by_attack(page: Page):
@@ -255,7 +263,7 @@ def test_progress_is_attack_by_attack(page: Page):
     assert "Starting: the models" in head(entry, 0)
     note(folder, Standing("prefix", 60.0, 300.0, {"named": (64, 64), "prefix": (8, 64), "relearn": (0, 64)}), "gold")
     said = head(entry, 0)
-    assert "prefix, on the model that never knew it." in said
+    assert "prefix, on the model trained without it." in said
     assert '<li class=done><span aria-hidden="true">✓</span> named <span class=right>64 of 64 attempts</span></li>' in said
     assert '<li class=now><span aria-hidden="true">▸</span> prefix <span class=right>8 of 64 attempts</span></li>' in said
     assert "<li class=later>" in said
@@ -267,9 +275,9 @@ def test_progress_is_attack_by_attack(page: Page):
 
 
 def test_the_tab_erase_shows_it_in_the_line_and_not_as_an_erasure(page: Page):
-    entry = start(waiting(page), SEAT, FEW)
-    assert (choices(page, SEAT), watched(page, SEAT)) == ([], None)
-    assert "attack star: named, 5 min: in the line" in queue(page, SEAT)
+    entry = start(waiting(page), SESSION, FEW)
+    assert (choices(page, SESSION), watched(page, SESSION)) == ([], None)
+    assert "attack star: named, 5 min: queued" in queue(page, SESSION)
     assert entry.run == page.runs / "star"
 
 

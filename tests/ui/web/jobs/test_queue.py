@@ -30,7 +30,7 @@ def star(output: Path, steps: int) -> list[str]:
 
 
 def until(seen, seconds: float = 200) -> None:
-    """Look until it is so; a job in another process is seen only by what it writes."""
+    """TicketStatus until it is so; a job in another process is seen only by what it writes."""
     end = time.monotonic() + seconds
     while not seen():
         assert time.monotonic() < end, "it did not happen"
@@ -63,7 +63,7 @@ def test_a_job_is_stopped_goes_on_and_equals_one_that_was_not(tmp_path):
         until(lambda: (run / "checkpoint.safetensors").exists())
         assert jobs.stop(entry.id).state == "stopping"
         stopped = jobs.wait(entry.id, 100)
-        assert (stopped.state, "go on" in stopped.message) == (STOPPED, True)
+        assert (stopped.state, "resumed" in stopped.message) == (STOPPED, True)
         assert not Run.read(run).done("erase")
         drawn = (run / "images" / "forget" / "00000.png").stat().st_mtime_ns
         assert jobs.again(entry.id).state in (WAITING, RUNNING)
@@ -85,7 +85,7 @@ def test_what_waits_is_taken_out_of_the_line(tmp_path):
 def test_the_line_has_an_end_and_a_folder_is_in_it_once(tmp_path):
     with Jobs(tmp_path, limit=3, each=2) as jobs:
         jobs.add(["concepts"], tmp_path / "a", "a", "anna")
-        with pytest.raises(InputError, match="in the line already"):
+        with pytest.raises(InputError, match="in the queue already"):
             jobs.add(["concepts"], tmp_path / "a", "a", "bert")
         jobs.add(["concepts"], tmp_path / "b", "b", "anna")
         with pytest.raises(InputError, match="2 of them yours"):

@@ -1,4 +1,4 @@
-"""What the page refuses: strangers without a password, paths outside, pictures that are none, presses without end, foreign requests."""
+"""What the page refuses: strangers without a password, paths outside, broken images, clicks without end, foreign requests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from erase.errors import InputError
-from ui.web.security.access import Rate, check_address, guard, handed_in, inside, loopback, model_source, read_auth
-from ui.web.security.request_filter import BODY, Door, refusal
+from ui.web.security.access import Rate, check_address, guard, inside, loopback, model_source, read_auth, uploaded
+from ui.web.security.request_filter import BODY, RequestFilter, refusal
 
 # --- who --------------------------------------------------------------------------------------------------------------
 
@@ -32,7 +32,7 @@ def test_what_strangers_can_reach_demands_a_password_and_says_why(host, share):
 @pytest.mark.parametrize("port", [-1, 0, 65536, 99999])
 def test_a_port_that_cannot_be_is_one_line(port):
     check_address("127.0.0.1", share=False, auth={}, port=7860)
-    with pytest.raises(InputError, match=f"--port {port} is no port; expected 1 to 65535"):
+    with pytest.raises(InputError, match=f"--port {port} is not a port; expected 1 to 65535"):
         check_address("127.0.0.1", share=False, auth={}, port=port)
 
 
@@ -64,12 +64,12 @@ def test_a_rate_holds_for_each_visitor_and_forgives_with_time():
     now = [0.0]
     rate = Rate(3, 60, clock=lambda: now[0])
     for _ in range(3):
-        rate.press("a")
-    with pytest.raises(InputError, match="press again in 60 s"):
-        rate.press("a")
-    rate.press("b")
+        rate.click("a")
+    with pytest.raises(InputError, match="try again in 60 s"):
+        rate.click("a")
+    rate.click("b")
     now[0] = 60.5
-    rate.press("a")
+    rate.click("a")
 
 
 # --- what -------------------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_models_are_demo_runs_folders_files_or_names_on_the_hub(roots):
     assert model_source("sd", roots) == str(roots[1] / "sd")
     assert model_source("one.safetensors", roots) == str(roots[1] / "one.safetensors")
     assert model_source("CompVis/stable-diffusion-v1-4", roots) == "CompVis/stable-diffusion-v1-4"
-    with pytest.raises(InputError, match="is no model"):
+    with pytest.raises(InputError, match="is not a model"):
         model_source(str(roots[1]), roots)
 
 
@@ -124,16 +124,16 @@ def test_strangers_open_only_the_hub_names_that_the_owner_named(roots):
         model_source("a/c", roots, hub=("a/b",), shared=True)
 
 
-def test_a_picture_that_is_handed_in_is_decoded_first(tmp_path):
+def test_an_uploaded_image_is_decoded_first(tmp_path):
     good, text, torn, huge = (tmp_path / name for name in ("good.png", "a.svg", "torn.png", "huge.png"))
     Image.new("RGB", (8, 8), "red").save(good)
     text.write_text("<svg onload=alert(1)>")
     torn.write_bytes(good.read_bytes()[:40])
     Image.new("1", (8000, 8000)).save(huge)
-    assert handed_in(good).getpixel((0, 0)) == (255, 0, 0)
-    for path, said in ((text, "is not a picture"), (torn, "not a whole picture"), (huge, "million pixels")):
+    assert uploaded(good).getpixel((0, 0)) == (255, 0, 0)
+    for path, said in ((text, "is not an image"), (torn, "not a complete image"), (huge, "million pixels")):
         with pytest.raises(InputError, match=said):
-            handed_in(path)
+            uploaded(path)
 
 
 # --- the door ---------------------------------------------------------------------------------------------------------
@@ -189,8 +189,8 @@ def test_a_file_is_given_to_whoever_has_its_key_and_to_nobody_else():
         async def send(message):
             sent.append(message)
 
-        kept = lambda key, name, show: b"shown" if show else b"blurred" if key == "k" * 43 and name == "a.png" else None  # noqa: E731
-        asyncio.run(Door(inner, local=True, kept=kept)({**request(path), "query_string": query}, None, send))
+        files = lambda key, name, show: b"shown" if show else b"blurred" if key == "k" * 43 and name == "a.png" else None  # noqa: E731
+        asyncio.run(RequestFilter(inner, local=True, files=files)({**request(path), "query_string": query}, None, send))
         return sent
 
     key = "k" * 43

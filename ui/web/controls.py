@@ -1,0 +1,49 @@
+"""The gradio component of a form's field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import gradio as gr
+from gradio.components import Component
+
+from ui.web.forms import EMPTY, UNSET, Field, displayed
+from ui.web.frame import Values
+
+
+class _Common(TypedDict):
+    label: str
+    info: str
+    elem_id: str
+    min_width: int
+
+
+def control(field: Field, value: Any) -> Component:
+    """The component of a field, holding a value."""
+    shown = displayed(field, value)
+    common: _Common = {"label": field.label, "info": field.info, "elem_id": f"option-{field.name.replace('_', '-')}", "min_width": 200}
+    if field.choices:
+        names = [UNSET, *field.choices] if field.optional else list(field.choices)
+        return gr.Dropdown(names, value=shown, **common)
+    if field.kind == "bool":
+        return gr.Checkbox(value=shown, **common)
+    if field.kind in ("int", "float") and not field.optional:
+        step = 1 if field.kind == "int" else 10.0 ** (math.floor(math.log10(abs(value))) if value else -1)
+        return gr.Number(value=shown, precision=0 if field.kind == "int" else None, step=step, **common)
+    return gr.Textbox(value=shown, max_lines=1, max_length=1000, placeholder=EMPTY if field.optional else None, **common)
+
+
+def control_pairs(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Component]:
+    """The components of fields by name, two beside each other where there is room."""
+    components: dict[str, Component] = {}
+    for start in range(0, len(fields), 2):
+        with gr.Row():
+            components |= {field.name: control(field, values[field.name]) for field in fields[start : start + 2]}
+    return components
+
+
+def entered(components: Mapping[str, Component], values: Values) -> dict[str, Any]:
+    """What a form's components hold, by the names of their fields."""
+    return {name: values[component] for name, component in components.items()}
