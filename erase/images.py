@@ -11,23 +11,30 @@ import io
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from erase.errors import InputError
 from erase.files import sha256, written
 from erase.run import append_lines, disk_errors, lines_of, read_lines
-from erase.task import generator
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 COLUMNS = (("file", "prompt"), ("file_name", "text"))  # ours, and that of Hugging Face image folders
 MANIFEST = "manifest.jsonl"
 
-Sample = Callable[[list[str], list[torch.Generator]], list[Image.Image]]
+Sample: TypeAlias = "Callable[[list[str], list[torch.Generator]], list[Image.Image]]"
+
+
+def _noise(seed: int, index: int) -> torch.Generator:
+    from erase.task import generator
+
+    return generator(seed, "picture", index)
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ def make_images(
     progress: Callable[[int, int], None] | None = None,
     each: Callable[[Sequence[int], Sequence[Picture]], None] | None = None,
     share: tuple[int, int] = (0, 1),
-    noise: Callable[[int, int], torch.Generator] = lambda seed, index: generator(seed, "picture", index),
+    noise: Callable[[int, int], torch.Generator] = _noise,
 ) -> list[Picture]:
     """Make what is missing of an image set; picture i shows prompts[i] and starts from noise of (its seed, i).
 
@@ -126,6 +133,8 @@ def read_images(
 
 def load_pixels(paths: Iterable[Path], size: int) -> Tensor:
     """Pictures as (n, 3, size, size) in [-1, 1]; of another size: the middle square, resized."""
+    import torch
+
     return torch.stack([_to_tensor(open_picture(path), size) for path in paths])
 
 
@@ -145,6 +154,8 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def _to_tensor(image: Image.Image, size: int) -> Tensor:
+    import torch
+
     if image.size != (size, size):
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2

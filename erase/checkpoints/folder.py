@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from erase.checkpoints.safetensors_file import header
 from erase.errors import InputError
 from erase.files import sha256
 
@@ -55,6 +54,8 @@ def weight_hashes(folder: Path) -> dict[str, str]:
 
 def read_provenance(folder: Path) -> dict[str, str]:
     """What the metadata of an export's UNet says; empty for a folder that is no export of ours."""
+    from erase.checkpoints.safetensors_file import header  # it imports torch
+
     files = [path for path in weight_files(folder / "unet").values() if path.suffix == ".safetensors"]
     found = header(files[0])[0].get("__metadata__", {}) if files else {}
     return {name: value for name, value in sorted(found.items()) if name != "format"} if "erase-concept" in found else {}
@@ -111,6 +112,8 @@ def _check_component(folder: Path, name: str) -> None:
 
 def _check_whole(files: Mapping[str, Path]) -> None:
     """InputError for a file that a broken download has left torn, or not at all: before hours of work, not after."""
+    from erase.checkpoints.safetensors_file import header  # it imports torch
+
     for plain, path in files.items():
         if path.suffix == ".safetensors":
             header(path)
@@ -125,6 +128,8 @@ def _check_whole(files: Mapping[str, Path]) -> None:
 
 def _single_file(folder: Path) -> dict[str, str]:
     """The name and hash of the file that a folder was unpacked from, where it was."""
+    from erase.checkpoints.safetensors_file import header  # it imports torch
+
     files = [path for path in weight_files(folder / "unet").values() if path.suffix == ".safetensors"]
     found = header(files[0])[0].get("__metadata__", {}) if files else {}
     return {name: found[name] for name in ("single_file", "single_file_sha256") if name in found}

@@ -20,7 +20,6 @@ from erase.images import load_pixels
 from erase.task import generator
 from eval.attacks.victim import Victim
 
-FAMILIES = ("prompts", "embeddings", "latents", "weights")
 NEEDS = {
     "pictures": "pictures of the concept",
     "original": "the model before the erasure",

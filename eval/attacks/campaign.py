@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ import torch
 
 from erase.concepts.english import spoken_duration
 from erase.files import write_json
-from erase.options import check, option
 from erase.run import Run, environment
 from eval.attacks import CONTROL, ERASED
 from eval.attacks.attack import Attack, facts
 from eval.attacks.budget import whose
 from eval.attacks.estimate import check_budget, first_turns, foreseen
 from eval.attacks.numbers import row_of, summary
+from eval.attacks.options import Campaign
 from eval.attacks.registry import possible
 from eval.attacks.report_section import HOME, REPORT
 from eval.attacks.setting import Setting
@@ -33,19 +32,6 @@ from eval.attacks.turn import turn
 
 SEED = 7_000_003  # added to the run's and the given one: not the noise of training or of the run's own pictures
 Show = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Campaign:
-    """How a run is attacked, beside which attacks."""
-
-    seed: int = option(0, "seed of searches and noise", low=0)
-    attempts: int = option(64, "attempts of each attack at most", low=1)
-    at_once: int = option(8, "attempts of a turn, made together", low=1, high=99)
-    overwrite: bool = option(False, "forget all attacks on this run and start anew")
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 class Ledger:

@@ -10,13 +10,15 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
-from torch import Tensor
 
 from erase.files import write_json, write_tensors, written
 from erase.run import disk_errors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 RECORD, FOUND = "record.json", "found.safetensors"
 

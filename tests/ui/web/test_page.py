@@ -120,7 +120,7 @@ def loaded(code: str, *libraries: str) -> list[str]:
 
 
 def test_the_page_imports_no_gradio_until_it_is_opened():
-    assert loaded("import ui.web.page, ui.cli.ui", "gradio", "diffusers", "transformers", "nudenet") == []
+    assert loaded("import ui.web.page, ui.cli.ui", "gradio", "torch", "diffusers", "transformers", "matplotlib", "nudenet") == []
 
 
 def test_a_page_that_is_served_has_not_imported_torch(tmp_path):
@@ -132,4 +132,4 @@ from ui.web.page import opened
 with opened(Path({str(tmp_path)!r}), device="cpu") as (_, address):
     assert urllib.request.build_opener(urllib.request.ProxyHandler({{}})).open(address, timeout=60).status == 200
 """
-    assert loaded(code, "diffusers", "transformers", "matplotlib", "sklearn", "nudenet") == []
+    assert loaded(code, "torch", "diffusers", "transformers", "matplotlib", "scipy", "sklearn", "nudenet") == []

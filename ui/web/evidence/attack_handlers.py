@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from erase.concepts import EMBEDDED
-from erase.concepts.english import spoken_duration
+from erase.concepts.english import hint, spoken_duration
 from erase.errors import InputError
 from erase.run import Run
-from eval.attacks.attack import FAMILIES
-from eval.attacks.campaign import Campaign
-from eval.attacks.registry import ATTACKS, chosen
+from eval.attacks.catalogue import CATALOGUE, FAMILIES
+from eval.attacks.options import Campaign
 from eval.attacks.report_section import HOME
 from ui.web.context import Page
 from ui.web.forms import changed, flags, form, labels_of
@@ -118,7 +117,8 @@ def concepts_of(folder: Path) -> list[str]:
 def families() -> dict[str, list[tuple[str, str]]]:
     """Family -> (name: what the attacker knows, name) of its attacks."""
     return {
-        family: [(f"{name}: {attack.assumes}", name) for name, attack in ATTACKS.items() if attack.family == family] for family in FAMILIES
+        family: [(f"{name}: {attack.assumes}", name) for name, attack in CATALOGUE.items() if attack.family == family]
+        for family in FAMILIES
     }
 
 
@@ -167,7 +167,8 @@ def arguments_of(page: Page, session: Any, request: AttackRequest) -> tuple[list
         raise InputError(f"{request.kind[:40]!r} is not a choice of attacks; expected one of {', '.join(KINDS.values())}")
     names = list(request.names) if request.kind == "some" else [request.kind]
     lists = [own_page.inside(line) for line in request.lists.splitlines() if line.strip()]
-    if not chosen(names, lists):
+    _check_attacks(names, lists)
+    if not names and not lists:
         raise InputError("no attack is chosen; tick one or more, or take the quick round")
     arguments = ["attack", str(folder), *(["--attacks", *names] if names else []), *(["--lists", *map(str, lists)] if lists else [])]
     paths = {"gold": request.gold, "pictures": request.pictures}
@@ -177,6 +178,18 @@ def arguments_of(page: Page, session: Any, request: AttackRequest) -> tuple[list
     options = changed(OPTIONS, request.options, {field.name: field.default for field in OPTIONS}) if request.options else {}
     _check(options)
     return [*arguments, *flags({**folders, **options, "concept": concept if len(names) > 1 else None, "device": page.device})], folder
+
+
+def _check_attacks(names: Sequence[str], lists: Sequence[Path]) -> None:
+    """InputError for an unknown attack, or a list of prompts that cannot be read. Only the latter needs the attacks themselves."""
+    for name in names:
+        if name not in (*CATALOGUE, "quick", "all"):
+            raise InputError(f'the attack "{name}" is unknown{hint(name, list(CATALOGUE))}; choose some of {", ".join(CATALOGUE)}')
+    if lists:
+        from eval.attacks.text.listed import listed
+
+        for path in lists:
+            listed(path)
 
 
 def _folder(page: Page, name: str, text: str) -> str:

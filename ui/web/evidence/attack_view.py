@@ -15,7 +15,7 @@ from typing import Any
 
 from erase.concepts.english import spoken_duration
 from erase.errors import InputError
-from eval.attacks.registry import ATTACKS, QUICK
+from eval.attacks.catalogue import CATALOGUE, QUICK
 from eval.attacks.report_section import HOME, REPORT, section
 from eval.attacks.status import Standing, standing
 from eval.rendering.html import framed, shows_nudity
@@ -73,7 +73,8 @@ def _item(name: str, done: int, most: int, now: bool) -> str:
 
 def planned(kind: str, names: Sequence[str]) -> str:
     """The chosen attacks: what each does, and what the attacker knows."""
-    attacks = {"quick": QUICK, "all": ATTACKS}.get(kind) or {name: ATTACKS[name] for name in ATTACKS if name in names}
+    listed = {"quick": QUICK, "all": tuple(CATALOGUE)}.get(kind, names)
+    attacks = {name: attack for name, attack in CATALOGUE.items() if name in listed}
     if not attacks:
         return "<p class=muted>No attack is chosen yet.</p>"
     lines = "".join(

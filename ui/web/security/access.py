@@ -20,7 +20,6 @@ from PIL import Image
 
 from erase.concepts import EMBEDDED
 from erase.errors import InputError
-from erase.images import SUFFIXES, open_picture
 
 UPLOAD_BYTES = 20 * 2**20
 UPLOAD_PIXELS = 40_000_000  # an image file of a few kilobytes can claim gigabytes
@@ -162,6 +161,8 @@ def model_source(typed: str, roots: Sequence[Path], hub: Sequence[str] = (), sha
 
 def uploaded(path: Path) -> Image.Image:
     """An image that a visitor has uploaded, decoded; InputError for what is too large, of another kind, or broken."""
+    from erase.images import SUFFIXES, open_picture
+
     name = _quoted(path.name)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{name} is not an image; expected {', '.join(sorted(SUFFIXES))}")

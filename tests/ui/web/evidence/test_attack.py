@@ -16,7 +16,7 @@ from page_runs import erased_run, measured_run
 
 from erase.errors import InputError
 from erase.files import write_json
-from eval.attacks.registry import ATTACKS, QUICK
+from eval.attacks.catalogue import CATALOGUE, QUICK
 from eval.attacks.status import STANDING, Standing, note
 from ui.cli.main import main
 from ui.web.context import Page
@@ -142,8 +142,8 @@ def test_every_control_has_its_place_and_every_attack_says_what_it_assumes(page:
     values = {component: component.value for component in form.inputs}
     assert form.request(values) == AttackRequest(None, options={field.name: field.default for field in OPTIONS}, names=[])
     shown = [(words, name) for names in families().values() for words, name in names]
-    assert sorted(name for _, name in shown) == sorted(ATTACKS)
-    assert all(ATTACKS[name].assumes in words for words, name in shown)
+    assert sorted(name for _, name in shown) == sorted(CATALOGUE)
+    assert all(CATALOGUE[name].assumes in words for words, name in shown)
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------------
@@ -283,6 +283,6 @@ def test_the_tab_erase_shows_it_in_the_line_and_not_as_an_erasure(page: Page):
 
 def test_what_is_chosen_says_what_each_does_and_what_the_attacker_has():
     assert planned("quick", []).count("<tr>") == 1 + len(QUICK)
-    assert planned("all", []).count("<tr>") == 1 + len(ATTACKS)
+    assert planned("all", []).count("<tr>") == 1 + len(CATALOGUE)
     assert '<th scope="row">quantise</th><td>weights rounded to 8 and to 4 bits</td><td>the weights</td>' in planned("some", ["quantise"])
     assert "No attack is chosen yet" in planned("some", [])
