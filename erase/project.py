@@ -1,4 +1,4 @@
-"""Gradient projection: the retaining gradient, bent as little as need be so that a step along it does not undo forgetting."""
+"""Gradient projection: the smallest change to the gradient of L_r + λ U such that a step along it does not undo forgetting."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Projection:
 
 
 class Projected(NamedTuple):
-    """g, tensor by tensor, and how it came about; the numbers are 0-dimensional tensors on the gradients' device."""
+    """g, tensor by tensor, and the numbers behind it, as 0-dimensional tensors on the gradients' device."""
 
     gradient: list[Tensor]
     dot: Tensor
@@ -52,35 +52,35 @@ def project(
 ) -> Projected:
     """g = g_r + c g_u with c = max(λ, -<g_r, g_u> / ||g_u||²): the solution of Eq. 5, in closed form.
 
-    A step against g lowers the unlearning loss U, to first order, as long as <g, g_u> >= 0. Of all such g we want the
-    one nearest to the gradient of L_r + λ U:
+    A step along -g does not raise the unlearning loss U, to first order, if <g, g_u> >= 0. Among all such g we choose
+    the one nearest to the gradient of L_r + λ U:
 
         min_g  ½ ||g - (g_r + λ g_u)||²   subject to   <g, g_u> >= 0.
 
-    With a multiplier v >= 0 for the one constraint, setting the derivative by g to zero gives g = g_r + (λ + v) g_u.
-    Put back, the dual is a parabola in one scalar unknown,
+    With a multiplier v >= 0 for the constraint, setting the derivative by g to zero gives g = g_r + (λ + v) g_u.
+    Substituted, the dual is a parabola in one scalar unknown,
 
         min_{v >= 0}  ½ v² ||g_u||² + v (<g_r, g_u> + λ ||g_u||²),
 
-    with its lowest point at v = max(0, -<g_r, g_u> / ||g_u||² - λ). Then c = λ + v. When v is 0 the constraint holds
-    anyway; otherwise g is g_r without its part along g_u, which the length of g_u does not change. Without g_u, c = λ.
+    with its minimum at v = max(0, -<g_r, g_u> / ||g_u||² - λ). Then c = λ + v. When v is 0 the constraint already
+    holds; otherwise g is g_r without its component along g_u, whatever the length of g_u. Where g_u is zero, c = λ.
 
-    The promise holds for a step along -g. An adaptive optimizer rescales g, and the step itself may still reduce
-    forgetting to first order; `project_update` keeps the promise for that step.
+    The guarantee holds for a step along -g. An adaptive optimizer rescales g, and its step may still undo
+    forgetting to first order; `project_update` gives the guarantee for the optimizer's step.
 
-    `two_sided` is the restricted gradient (Ko et al., NeurIPS 2024, arXiv 2412.07808). Where <g_r, g_u> < 0, each of the
-    two loses its part along the other, and only then are they added:
+    `two_sided` is the restricted gradient (Ko et al., NeurIPS 2024, arXiv 2412.07808). Where <g_r, g_u> < 0, the
+    component of each along the other is removed before they are added:
 
         g = (1 - λ <g_r, g_u> / ||g_r||²) g_r + (λ - <g_r, g_u> / ||g_u||²) g_u,
 
     so that <g, g_u> >= 0 and <g, g_r> >= 0: neither loss rises, to first order. c is the second factor.
 
-    With `per_layer` all this is done for each tensor by itself, with a c of its own: no tensor's part of the step may undo
+    With `per_layer` each tensor is projected on its own, with its own c: no tensor's part of the step may undo
     forgetting, even where the others would outweigh it. `coefficient` is then the mean of the c, weighted by ||g_u||²,
-    which is the one c that would make the same <g, g_u>.
+    which is the single c with the same <g, g_u>.
 
-    `retain` is overwritten with g and handed back as `gradient`; `unlearn` is left alone. Products are summed in
-    float32 (float64 for float64 gradients), those of tensors in float64 where the device has it; nothing is copied to
+    `retain` is overwritten with g and returned as `gradient`; `unlearn` is not changed. Products are summed in
+    float32 (float64 for float64 gradients), sums over tensors in float64 where the device has it; nothing is copied to
     the host. With a target other than "gradient" c is λ, and the numbers are still reported.
     """
     dots, squares_r, squares_u = _inner(retain, unlearn), _squares(retain), _squares(unlearn)
@@ -90,7 +90,7 @@ def project(
     for r, u, a_l, c_l in zip(retain, unlearn, a.expand(len(dots)), c.expand(len(dots)), strict=True):
         if projection.two_sided:
             r.mul_(a_l.to(r.device, _sums(r)))
-        # Half-precision gradients meet c in float32: c itself may lie outside float16's range.
+        # Half-precision gradients are multiplied by c in float32: c may lie outside the range of float16.
         torch.addcmul(r, u.to(_sums(u)), c_l.to(u.device, _sums(u)), out=r)
     if projection.per_layer:
         c = torch.where(square_u > 0, (c * squares_u).sum() / square_u, torch.full_like(dot, forget_weight))
@@ -111,23 +111,22 @@ def _factors(dot: Tensor, square_r: Tensor, square_u: Tensor, forget_weight: flo
 
 @torch.no_grad()
 def project_update(weights: Sequence[Tensor], before: Sequence[Tensor], unlearn: Sequence[Tensor], per_layer: bool = False) -> Tensor:
-    """Bend the step that an optimizer has just taken as little as need be, so that it does not undo forgetting.
+    """Project the step that an optimizer has just taken, so that it does not undo forgetting.
 
-    With Δ = w - w_before the step is nearest to what the optimizer wanted, among those that do not raise U to first order,
-    where
+    With Δ = w - w_before, the step nearest to Δ among those that do not raise U to first order is
 
         min_Δ'  ½ ||Δ' - Δ||²   subject to   <Δ', g_u> <= 0.
 
-    A multiplier v >= 0 gives Δ' = Δ - v g_u, and the constraint holds with v = max(0, <Δ, g_u> / ||g_u||²): the step loses
-    its part along g_u, and is left alone where it has none. Whatever the optimizer did (momentum, Adam's rescaling, weight
-    decay), the promise of Eq. 5 now holds for the step that is taken. After a plain step Δ = -η (g_r + λ g_u) this is
+    A multiplier v >= 0 gives Δ' = Δ - v g_u, and the constraint holds with v = max(0, <Δ, g_u> / ||g_u||²): a positive
+    component along g_u is removed. Whatever the optimizer did (momentum, Adam's rescaling, weight
+    decay), the guarantee of Eq. 5 then holds for the step that is taken. After a plain step Δ = -η (g_r + λ g_u) this is
 
         v = η max(0, -<g_r, g_u> / ||g_u||² - λ),   Δ' = -η (g_r + c g_u),   c of Eq. 5:
 
-    the same as projecting the gradient. Whatever the length of Δ, Δ' is no longer.
+    the same as projecting the gradient. Δ' is never longer than Δ.
 
-    Changes `weights` in place, uses `before` up, leaves `unlearn` alone; with `per_layer` each tensor by itself. Returns v, with
-    `per_layer` its mean weighted by ||g_u||², on the device. Precision as in `project`, up to the rounding of the weights.
+    Changes `weights` in place, overwrites `before`, does not change `unlearn`; with `per_layer` each tensor is projected on its own.
+    Returns v on the device, with `per_layer` its mean weighted by ||g_u||². Precision as in `project`, up to the rounding of the weights.
     """
     torch._foreach_sub_(list(before), list(weights))  # -Δ
     dots, squares = -_inner(before, unlearn), _squares(unlearn)
@@ -148,7 +147,7 @@ def _inner(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 def _squares(a: Sequence[Tensor]) -> Tensor:
     """<a, a> tensor by tensor, on the device of the first."""
     if all(x.is_cuda for x in a):
-        # One kernel for all tensors, which sums in a tree. That of the CPU is no faster than dot and loses three times as much.
+        # One kernel for all tensors, with tree summation. On the CPU it is no faster than dot, with three times the rounding error.
         narrow = torch.float64 if any(x.dtype == torch.float64 for x in a) else torch.float32
         return _together(torch._foreach_norm(list(a), 2, narrow)).square()
     return _inner(a, a)
@@ -160,5 +159,5 @@ def _together(numbers: Sequence[Tensor]) -> Tensor:
 
 
 def _sums(tensor: Tensor) -> torch.dtype:
-    """The type in which products of this tensor are summed."""
+    """The dtype in which products of this tensor are summed."""
     return torch.promote_types(tensor.dtype, torch.float32)

@@ -1,4 +1,4 @@
-"""Connection sensitivity: how much the loss on a batch leans on each weight. Knows a module and a loss, no more."""
+"""Connection sensitivity: how much the loss on forget batches depends on each weight."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def connection_sensitivity(
     micro_batch: int | None = None,
     average: Average = lambda tensors: None,
 ) -> dict[str, Tensor]:
-    """s_j = |E[dL/dw_j] w_j| over batches (Eq. 2); with signed=False E[|dL/dw_j|] |w_j|, as the released code has it.
+    """s_j = |E[dL/dw_j] w_j| over batches (Eq. 2); with signed=False E[|dL/dw_j|] |w_j|, as in the released code.
 
-    Scores are float32, one for each weight, on the weight's device; batches count alike, whatever their size. The
-    network runs in eval mode, so that dropout adds no noise and batch norms keep their statistics; its flags and
-    gradients are put back afterwards. Beyond the scores the sweep holds one gradient tensor at a time, or with signed=False
-    one gradient of all weights.
+    Scores are float32, in the shape of each weight, on its device; batches have equal weight, whatever their size. The
+    network runs in eval mode, so that dropout adds no noise and batch norms keep their statistics; its modes and
+    gradients are restored afterwards. Beyond the scores the sweep needs memory for one gradient tensor at a time, or with
+    signed=False for one gradient of all weights.
 
-    `micro_batch` examples go through the network at once, all by default. Where several processes have a part each of
-    every batch, `average` makes the mean over them.
+    `micro_batch` examples go through the network at once, all by default. Where several processes have a part of every batch,
+    `average` averages tensors in place over them.
 
     InputError without batches; Diverged, with the number of the batch (from 1), when a loss or a score is not finite.
     """
@@ -53,7 +53,7 @@ def mean_gradients(
     micro_batch: int | None = None,
     average: Average = lambda tensors: None,
 ) -> dict[str, Tensor]:
-    """E[dL/dw] over batches, found as `connection_sensitivity` finds it."""
+    """E[dL/dw] over batches, computed as in `connection_sensitivity`."""
     return _swept(network, batches, loss, weights, True, micro_batch, average)[0]
 
 
@@ -66,7 +66,7 @@ def _swept(
     micro_batch: int | None,
     average: Average,
 ) -> tuple[dict[str, Tensor], int]:
-    """E[g], or E|g| when not signed, float32; and how many batches there were."""
+    """E[g], or E|g| when not signed, in float32; and the number of batches."""
     sums = {name: torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) for name, weight in weights.items()}
     number = 0
     with evaluated(network), _gradients_into(sums, weights, signed):
@@ -79,7 +79,7 @@ def _swept(
             if not signed:
                 _add_magnitudes(sums, weights, average)
     if not number:
-        raise InputError("connection sensitivity needs at least one batch to forget and got none")
+        raise InputError("connection sensitivity needs at least one forget batch and got none")
     if signed:
         average(list(sums.values()))
     for total in sums.values():
@@ -88,23 +88,23 @@ def _swept(
 
 
 def _add_magnitudes(sums: Mapping[str, Tensor], weights: Mapping[str, nn.Parameter], average: Average) -> None:
-    """|g| of a whole batch: only when all of its pieces are in may the sign be dropped."""
-    found = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
-    average(list(found.values()))
-    for name, gradient in found.items():
+    """Add |g| of a whole batch: the absolute value can only be taken once all of its micro-batches are summed."""
+    gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+    average(list(gradients.values()))
+    for name, gradient in gradients.items():
         sums[name].add_(gradient.abs())
         weights[name].grad = None
 
 
 @contextmanager
 def _gradients_into(sums: Mapping[str, Tensor], weights: Mapping[str, nn.Parameter], signed: bool) -> Iterator[None]:
-    """Within, weights that are scored have gradients; signed, each is added to its sum as soon as it is there, then freed."""
+    """Within, scored weights require gradients; if signed, each gradient is added to its sum as soon as it is computed, then freed."""
     before = [(weight, weight.requires_grad, weight.grad) for weight in weights.values()]
     handles = []
     try:
         for name, weight in weights.items():
             weight.grad = None
-            # Ranking may go over more weights than those in scope.
+            # Ranking may include weights outside the scope.
             weight.requires_grad_(True)
 
             def fold(weight: Tensor, total: Tensor = sums[name]) -> None:

@@ -1,8 +1,8 @@
-"""Trimming: find the most sensitive weights exactly, and reinitialise them. Knows tensors by name, no network.
+"""Trimming: find the weights with the largest scores exactly, and reinitialise them.
 
-The k-th largest score is found in two histograms over bit patterns: those of non-negative floats, read as integers,
-stand in the order of the floats. Where k is a small share, a sample first sets a bar under which nothing need be
-looked at twice. So nothing is concatenated, sorted or indexed whole, and scores stay on their device.
+The k-th largest score is found with two histograms over bit patterns: those of non-negative floats, read as integers, have
+the order of the floats. Where k is a small share, a sample first gives a lower threshold, below which scores need not be
+looked at again. So scores are never concatenated, sorted or indexed as a whole, and stay on their device.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch import Tensor
 from erase.errors import InputError
 
 CHUNK = 1 << 17
-"""Scores looked at in one go: temporaries stay within about 35 bytes times this, 5 MiB, and mostly at half of it."""
+"""Scores processed at once: temporaries need at most about 35 bytes times this, 5 MiB, and usually half of it."""
 
 LOW = 16
-"""Of the 31 bits of a non-negative float32 the first histogram takes the upper 15, the second the lower 16."""
+"""Of the 31 bits of a non-negative float32 the first histogram uses the upper 15, the second the lower 16."""
 
 SAMPLE = 1 << 17
-"""About how many scores are sampled to set the bar."""
+"""Approximate number of scores in the sample for the threshold."""
 
 FEW = 32
-"""Scores over the bar are set aside only where they are at most one in this many, which bounds their memory."""
+"""Scores over the threshold are copied only if they are at most one in this many, which bounds their memory."""
 
 
 def trim(
@@ -38,12 +38,12 @@ def trim(
 ) -> dict[str, Tensor]:
     """Reinitialise the `fraction` of weights with the largest scores, in place; return the mask (True = reinitialised).
 
-    With `rank_over`, the scores of a superset, that share is taken of the superset, and of it only what lies in
-    `weights` is reinitialised: the released code ranks over all weights and trims in a few blocks.
+    With `rank_over`, the scores of a superset, the share is taken of the superset, and only the chosen entries of
+    `weights` are reinitialised: the released code ranks over all weights and trims in a few blocks.
     """
     ranked = {name: scores[name] for name in weights} if rank_over is None else rank_over
     if missing := [name for name in weights if name not in ranked]:
-        raise InputError(f"trimming ranks over scores that lack {missing[0]!r}: give a superset of the weights to trim")
+        raise InputError(f"rank_over has no scores for {missing[0]!r}: give a superset of the weights to trim")
     k = fraction_to_k(fraction, sum(score.numel() for score in ranked.values()))
     chosen = top_k_mask(ranked, k)
     mask = {name: chosen[name] for name in weights}
@@ -52,7 +52,7 @@ def trim(
 
 
 def fraction_to_k(fraction: float, n: int) -> int:
-    """k = round(fraction n). InputError unless 0 < fraction <= 1 and at least one weight comes of it."""
+    """k = round(fraction n). InputError unless 0 < fraction <= 1 and k is at least 1."""
     if not 0 < fraction <= 1:
         raise InputError(f"the trimmed fraction must be above 0 and at most 1 (0.005 is 0.5 %), not {fraction}")
     if not (k := round(fraction * n)):
@@ -62,109 +62,109 @@ def fraction_to_k(fraction: float, n: int) -> int:
 
 @torch.no_grad()
 def top_k_mask(scores: Mapping[str, Tensor], k: int) -> dict[str, Tensor]:
-    """Masks, True at exactly the k largest of all scores together; of equals at the border the first are taken.
+    """Masks, True at exactly the k largest of all scores together; of equal scores at the border the first are taken.
 
-    First is by order of names in the mapping, then by flat index. Scores: float32, float16 or bfloat16, any devices.
-    Beside the masks (one byte a score) it holds a few temporaries of CHUNK elements, at most one score in FEW, and, should
-    a tensor not be contiguous, a copy of that one. InputError if a score is negative or NaN, or k is not among 0..n.
+    The order is that of the names in the mapping, then the flat index. Scores: float32, float16 or bfloat16, on any devices.
+    Beside the masks (one byte per score) it needs a few temporaries of CHUNK elements, a copy of at most one score in FEW, and
+    a copy of a tensor that is not contiguous. InputError if a score is negative or NaN, or k is not in 0..n.
     """
     n = sum(score.numel() for score in scores.values())
     if not 0 <= k <= n:
         raise InputError(f"cannot choose {k} of {n} scores")
     masks = {name: torch.zeros(score.shape, dtype=torch.bool, device=score.device) for name, score in scores.items()}
     if k:
-        border, wanted = _border(scores, k)
+        border, ties = _border(scores, k)
         for name, score in scores.items():
             for chosen, bits in zip(masks[name].view(-1).split(CHUNK), _bits(score), strict=True):
                 torch.gt(bits, border, out=chosen)
-                if wanted:
-                    equals = (bits == border).nonzero()[:wanted, 0]
+                if ties:
+                    equals = (bits == border).nonzero()[:ties, 0]
                     chosen[equals] = True
-                    wanted -= len(equals)
+                    ties -= len(equals)
     return masks
 
 
 def _border(scores: Mapping[str, Tensor], k: int) -> tuple[int, int]:
-    """A bit pattern such that all above it are among the k largest, and how many of those that equal it are, too."""
+    """A bit pattern such that all scores above it are among the k largest, and how many of those equal to it are."""
     for name, score in scores.items():
         _refuse_unordered(name, score)
     scores = _contenders(scores, k)
     counts = torch.zeros(1 << (31 - LOW), dtype=torch.int64)
     for bits in _packed(scores):
         counts += torch.bincount(bits >> LOW, minlength=len(counts)).cpu()
-    high, wanted = _descend(counts, k)
+    high, rank = _bucket(counts, k)
     counts = torch.zeros(1 << LOW, dtype=torch.int64)
     for bits in _packed(scores):
         counts += torch.bincount(bits[(bits >> LOW) == high] & (len(counts) - 1), minlength=len(counts)).cpu()
-    low, wanted = _descend(counts, wanted)
+    low, ties = _bucket(counts, rank)
     border = high << LOW | low
-    # Mostly all equals are wanted, and need not be looked for one by one.
-    return (border - 1, 0) if wanted == counts[low] else (border, wanted)
+    # Usually all equal scores are chosen, and need not be searched one by one.
+    return (border - 1, 0) if ties == counts[low] else (border, ties)
 
 
 def _contenders(scores: Mapping[str, Tensor], k: int) -> Mapping[str, Tensor]:
-    """All scores from some bar up, at least k of them and few; or, where a sample finds no such bar, all scores."""
+    """All scores from some threshold up, at least k and few; or, where a sample gives no such threshold, all scores."""
     n = sum(score.numel() for score in scores.values())
     stride = max(1, n // SAMPLE)
     sample = torch.cat([score.detach().reshape(-1)[::stride].float().cpu() for score in scores.values()])
     rank = k * len(sample) / n
-    rank = math.ceil(rank + 4 * math.sqrt(rank) + 8)  # four deviations down, so that the bar is hardly ever too high
+    rank = math.ceil(rank + 4 * math.sqrt(rank) + 8)  # four deviations lower, so that the threshold is almost never too high
     if rank * FEW > len(sample):
         return scores
-    bar = int(sample.kthvalue(len(sample) - rank + 1).values.view(torch.int32))
-    found, filled = torch.empty(n // FEW, dtype=torch.int32, device=next(iter(scores.values())).device), 0
+    threshold = int(sample.kthvalue(len(sample) - rank + 1).values.view(torch.int32))
+    largest, filled = torch.empty(n // FEW, dtype=torch.int32, device=next(iter(scores.values())).device), 0
     for bits in _packed(scores):
-        kept = bits[bits >= bar]
-        if filled + len(kept) > len(found):
+        above = bits[bits >= threshold]
+        if filled + len(above) > len(largest):
             return scores
-        found[filled : filled + len(kept)] = kept
-        filled += len(kept)
-    return {"over the bar": found[:filled].view(torch.float32)} if filled >= k else scores
+        largest[filled : filled + len(above)] = above
+        filled += len(above)
+    return {"above the threshold": largest[:filled].view(torch.float32)} if filled >= k else scores
 
 
-def _descend(counts: Tensor, k: int) -> tuple[int, int]:
-    """From the top: the bucket that holds the k-th largest, and its rank within."""
-    reached = counts.flip(0).cumsum(0)
-    place = int(torch.searchsorted(reached, k))
-    bucket = len(counts) - 1 - place
-    return bucket, k - int(reached[place] - counts[bucket])
+def _bucket(counts: Tensor, k: int) -> tuple[int, int]:
+    """The histogram bucket with the k-th largest score, and its rank within the bucket, both from the top."""
+    cumulative = counts.flip(0).cumsum(0)
+    index = int(torch.searchsorted(cumulative, k))
+    bucket = len(counts) - 1 - index
+    return bucket, k - int(cumulative[index] - counts[bucket])
 
 
 def _bits(score: Tensor) -> Iterator[Tensor]:
-    """Scores as integers of the same order, a chunk at a time; float16 and bfloat16 widen exactly. -0 is 0."""
+    """Scores as integers of the same order, one chunk at a time; float16 and bfloat16 widen exactly. -0 is 0."""
     for chunk in score.detach().reshape(-1).split(CHUNK):
         yield chunk.float().contiguous().view(torch.int32) & 0x7FFFFFFF
 
 
 def _packed(scores: Mapping[str, Tensor]) -> Iterator[Tensor]:
-    """The bits of all scores in pieces of at most CHUNK; small tensors go together, for every histogram has its price."""
-    held: list[Tensor] = []
+    """The bits of all scores in pieces of at most CHUNK; small tensors are joined, because each histogram has a fixed cost."""
+    pending: list[Tensor] = []
     for score in scores.values():
         for bits in _bits(score):
-            if held and (held[0].device != bits.device or sum(map(len, held)) + len(bits) > CHUNK):
-                yield torch.cat(held)
-                held.clear()
-            held.append(bits)
-    if held:
-        yield torch.cat(held)
+            if pending and (pending[0].device != bits.device or sum(map(len, pending)) + len(bits) > CHUNK):
+                yield torch.cat(pending)
+                pending.clear()
+            pending.append(bits)
+    if pending:
+        yield torch.cat(pending)
 
 
 def _refuse_unordered(name: str, score: Tensor) -> None:
-    """InputError for scores that have no place in the order, or another type than promised."""
+    """InputError for scores that are NaN or negative, or of another type."""
     if score.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise InputError(f"scores of {name!r} are {score.dtype}: expected float32, float16 or bfloat16")
     if score.numel():
-        lowest = float(score.detach().amin())  # amin hands a NaN on
+        lowest = float(score.detach().amin())  # amin propagates NaN
         if math.isnan(lowest) or lowest < 0:
-            raise InputError(f"scores of {name!r} reach {lowest}: expected numbers from 0 up")
+            raise InputError(f"scores of {name!r} reach {lowest}: expected at least 0")
 
 
 @torch.no_grad()
 def reinitialise(weights: Mapping[str, Tensor], mask: Mapping[str, Tensor], how: str, generator: torch.Generator) -> None:
-    """Give the masked entries fresh values, in place (Table 3 of the paper compares the four ways).
+    """Reinitialise the masked entries in place (Table 3 of the paper compares the four ways).
 
-    uniform: U(-b, b) with b = 1/sqrt(fan_in), how torch starts Linear and Conv layers; normal: N(0, b²/3), of the same
-    variance; zero; one. Draws are float32, on the CPU, only for the masked entries, and so alike on every device.
+    uniform: U(-b, b) with b = 1/sqrt(fan_in), as torch initialises Linear and Conv layers; normal: N(0, b²/3), of the same
+    variance; zero; one. Values are drawn in float32, on the CPU, for the masked entries only, and so are the same on every device.
     """
     for name, weight in weights.items():
         if how in ("zero", "one"):

@@ -1,6 +1,5 @@
-"""The guard: looks at held-out batches while repair works, goes back when keeping suffers, and says when it is enough.
-
-Knows losses and numbers; how the network is put back it is told.
+"""Early stopping and rollback: evaluates held-out batches every few steps, restores the best state if the retain loss exceeds its limit,
+and stops once the concept is forgotten.
 """
 
 from __future__ import annotations
@@ -19,36 +18,36 @@ from erase.training.modes import evaluated
 from erase.training.state import TrainingState
 
 EVERY = 5
-"""Steps between two looks."""
+"""Steps between two evaluations."""
 
 BATCHES = 2
-"""Held-out batches of each set that a look takes: the same at every look, noise included, so that looks can be compared."""
+"""Held-out batches of each set in an evaluation: always the same, noise included, so that evaluations can be compared."""
 
 STRIKES = 3
-"""How often it goes back before it stops."""
+"""Number of rollbacks after which it stops."""
 
 SETTLED = 0.01
-"""Keeping no longer gains when the retain loss has fallen by less than this share since the last look."""
+"""The retain loss no longer improves once it has fallen by less than this share since the last evaluation."""
 
-Look = Callable[[int], tuple[float, float]]
-"""Micro-batch, 0 for whole batches -> held-out retain loss and unlearning loss of the network as it is."""
+Evaluate = Callable[[int], tuple[float, float]]
+"""Micro-batch size, 0 for whole batches -> held-out retain loss and unlearning loss of the network as it is now."""
 
 
 @dataclass
 class Guard:
-    """Repair as a constrained problem: the lowest held-out U among the states in which keeping has not suffered.
+    """Repair as a constrained problem: the lowest held-out U among the states whose retain loss is within its limit.
 
-    With the held-out retain loss L, its value L_0 before anything was changed and the lowest since, the limit is
+    With the held-out retain loss L, its value L_0 before the network was changed, and its lowest value since, the limit is
 
-        (1 + bound) · max(L_0, lowest):
+        (1 + bound) · max(L_0, lowest).
 
-    trimming may go over it, and then repair brings L down; but what has been regained is not to be lost again. Over the limit,
-    repair goes back to the best state so far (the lowest U within the limit) with half the learning rate, and stops at the
-    third time, in the best state. `gone` is the share of its start U_0 under which the concept counts as gone; then repair stops
-    as soon as keeping is within the limit and gains no more. For ascent, where U is negative, it is U_0 / gone.
+    Trimming may exceed it, and repair then lowers L; but quality that has been regained must not be lost again. Over the limit,
+    the best state so far (the lowest U within the limit) is restored and the learning rate halved; at the third time repair
+    stops, in the best state. The concept counts as forgotten once U is at most `gone` times its initial value U_0 (for ascent, where U
+    is negative, U_0 / gone); repair then stops as soon as the retain loss is within the limit and no longer improves.
     """
 
-    look: Look
+    evaluate: Evaluate
     bound: float | None = None
     gone: float | None = None
     rate: float = 1.0
@@ -65,36 +64,36 @@ class Guard:
     NUMBERS = ("rate", "stopped", "retain_start", "unlearn_start", "lowest", "last", "best_unlearn", "best_retain", "strikes")
 
     def start(self, micro: int = 0) -> None:
-        """Look at the network before anything is changed."""
-        self.retain_start, self.unlearn_start = self.look(micro)
+        """Evaluate the network before it is changed."""
+        self.retain_start, self.unlearn_start = self.evaluate(micro)
 
     def after(self, state: TrainingState, last_step: int) -> dict[str, float | str]:
         """Evaluate every few steps and at the last, act, and return the losses and what was done, for the record of the step."""
         if state.step % EVERY and state.step != last_step:
             return {}
-        retain, unlearn = self.look(state.micro_batch)
+        retain, unlearn = self.evaluate(state.micro_batch)
         record: dict[str, float | str] = {"held_out_retain_loss": retain, "held_out_unlearn_loss": unlearn}
         limit = math.inf if self.bound is None else (1 + self.bound) * max(self.retain_start, min(self.lowest, retain))
         settled = retain > (1 - SETTLED) * self.last
-        if not retain <= limit:  # nor is a NaN
-            record["guard"] = self._back(retain, limit, state)
+        if not retain <= limit:  # true for NaN too
+            record["guard"] = self._roll_back(retain, limit, state)
             return record
         self.lowest, self.last = min(self.lowest, retain), retain
         if self.bound is not None and (unlearn < self.best_unlearn or self.best_retain > limit):
             self.best_unlearn, self.best_retain, self.best = unlearn, retain, state.state_dict()
-        if self.gone is not None and unlearn <= self._enough() and settled and self._kept(retain):
+        if self.gone is not None and unlearn <= self._target() and settled and self._within_bound(retain):
             self.stopped = True
             record["guard"] = f"the concept is gone: held-out unlearning loss {unlearn:.4g}, at first {self.unlearn_start:.4g}; stopped"
         return record
 
-    def _kept(self, retain: float) -> bool:
+    def _within_bound(self, retain: float) -> bool:
         return self.bound is None or retain <= (1 + self.bound) * self.retain_start
 
-    def _enough(self) -> float:
+    def _target(self) -> float:
         assert self.gone is not None
         return self.unlearn_start * self.gone if self.unlearn_start > 0 else self.unlearn_start / self.gone
 
-    def _back(self, retain: float, limit: float, state: TrainingState) -> str:
+    def _roll_back(self, retain: float, limit: float, state: TrainingState) -> str:
         if not self.best:  # the first retain loss is within its own limit, unless it is not finite
             raise Diverged(state.step, "the held-out retain loss")
         self.strikes += 1
@@ -106,7 +105,7 @@ class Guard:
         return f"held-out retain loss {retain:.4g} over its limit {limit:.4g}: back to step {int(self.best['step'])}, {then}"
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Everything that a resumed run needs, for a snapshot."""
+        """The tensors that a resumed run needs, for a snapshot."""
         numbers = torch.tensor([float(getattr(self, name)) for name in self.NUMBERS], dtype=torch.float64)
         return {"guard/numbers": numbers} | {f"guard/best/{name}": value for name, value in self.best.items()}
 
@@ -120,10 +119,10 @@ class Guard:
         self.best = {name.removeprefix(prefix): value for name, value in snapshot.items() if name.startswith(prefix)}
 
 
-def held_out(probe: Task, unlearn: Loss) -> Look:
-    """A look at the probe's own batches, its retain loss being the training loss on them, averaged over processes."""
+def held_out(probe: Task, unlearn: Loss) -> Evaluate:
+    """Evaluation on the batches of `probe`, averaged over processes; its retain loss is the training loss."""
 
-    def look(micro: int) -> tuple[float, float]:
+    def evaluate(micro: int) -> tuple[float, float]:
         retain = [(probe.retain_data or probe.retain)(i) for i in range(BATCHES)]
         forget = [probe.forget(i) for i in range(BATCHES)]
         with torch.no_grad(), evaluated(probe.network):
@@ -132,7 +131,7 @@ def held_out(probe: Task, unlearn: Loss) -> Look:
         first, second = torch.stack(means).tolist()
         return first, second
 
-    return look
+    return evaluate
 
 
 def _mean(probe: Task, loss: Loss, batches: list[Batch], micro: int) -> Tensor:

@@ -12,18 +12,18 @@ import torch
 
 
 def peak_bytes(device: str) -> int:
-    """The most memory this process has held: on the card for CUDA, else resident on the host."""
+    """Peak memory of this process: allocated on the GPU for CUDA, else resident on the host."""
     if device.startswith("cuda"):
         return int(torch.cuda.max_memory_allocated(torch.device(device)))
     try:
         import resource
-    except ImportError:  # Windows keeps no such figure
+    except ImportError:  # not available on Windows
         return 0
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class Clock:
-    """Seconds, and `work`: processor seconds on a CPU, which others on the machine do not lengthen, else the same seconds."""
+    """Wall-clock `seconds`, and `work`: processor seconds on a CPU, which do not depend on other processes, else the same seconds."""
 
     def __init__(self, device: str, before: Mapping[str, float] | None = None) -> None:
         self.before = dict(before or {})
@@ -31,12 +31,12 @@ class Clock:
         self.start = {name: clock() for name, clock in self.clocks.items()}
 
     def read(self) -> dict[str, float]:
-        """Since the beginning, and before a stop."""
+        """Seconds since the start, plus those before an earlier stop."""
         return {name: self.before.get(name, 0.0) + clock() - self.start[name] for name, clock in self.clocks.items()}
 
 
 class Memory:
-    """The most memory held within: on the card for CUDA, else resident on the host (Linux; 0 elsewhere)."""
+    """Peak memory within the context: allocated on the GPU for CUDA, else resident on the host (Linux; 0 elsewhere)."""
 
     def __init__(self, device: str) -> None:
         self.cuda = torch.device(device) if device.startswith("cuda") else None
@@ -54,7 +54,7 @@ class Memory:
 
 
 def _reset_high_water() -> None:
-    with contextlib.suppress(OSError):  # another system, or not allowed: the peak is then that since the start
+    with contextlib.suppress(OSError):  # not Linux, or not permitted: the peak is then that since the start of the process
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 

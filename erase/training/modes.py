@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def evaluated(network: nn.Module) -> Iterator[None]:
-    """Eval mode within; every module's own flag back afterwards."""
+    """Within, the network is in eval mode; afterwards every module has its own mode back."""
     flags = [(module, module.training) for module in network.modules()]
     network.eval()
     try:

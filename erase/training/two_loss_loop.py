@@ -1,6 +1,6 @@
-"""The training loop of the other methods for diffusion: two losses, their gradients, and how a method puts them together.
+"""The training loop of most diffusion methods: two losses, their gradients, and how a method combines them.
 
-`erase.repair` is the loop of Scissorhands; what both need is in `erase.training.optimizers`.
+Scissorhands uses `erase.repair` instead.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from erase.training.step_numbers import StepNumbers
 
 
 class Side(NamedTuple):
-    """A loss and the batches that it is taken over."""
+    """A loss and its batches."""
 
     loss: Loss
     batches: Batches
 
 
 class Moment(NamedTuple):
-    """Where a step is: its number, from 0, its forget batch, how many examples fit at once, and the unlearning loss."""
+    """The context of a step: its number, counted from 0, its forget batch, the micro-batch size, and the unlearning loss."""
 
     number: int
     batch: Batch
@@ -37,7 +37,7 @@ class Moment(NamedTuple):
 
 
 Combine = Callable[[Sequence[Tensor], Sequence[Tensor], Moment], Projected]
-"""g_r and g_u -> the direction that is descended; may overwrite g_r."""
+"""g_r and g_u -> the direction of descent; may overwrite g_r."""
 
 
 def weighted(forget_weight: float) -> Combine:
@@ -56,12 +56,12 @@ def tune(
     mask: Mapping[str, Tensor] | None = None,
     resume: Mapping[str, Tensor] | None = None,
 ) -> Iterator[Step]:
-    """Descend along what `combine` makes of the two gradients; step i, from 1, sees batches i - 1.
+    """Descend along the combination of the two gradients; step i, counted from 1, uses batches i - 1.
 
-    A side that is None has loss and gradient 0. With a `mask` only the entries where it is True move: no optimizer here moves a
-    weight whose gradient was never anything but 0. Micro-batches, several processes and `snapshot` are as in `erase.repair`.
+    A side that is None has loss and gradient 0. With a `mask` only the entries where it is True change: none of the optimizers
+    changes a weight whose gradient has always been 0. Micro-batches, several processes and `snapshot` are as in `erase.repair`.
 
-    Diverged, before anything is changed, when a loss or gradient is not finite.
+    Raises Diverged, with the weights unchanged, when a loss or gradient is not finite.
     """
     combine = combine or weighted(1.0)
     update = make_optimizer(optimizer, task.weights)

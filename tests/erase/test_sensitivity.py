@@ -132,7 +132,7 @@ def test_only_the_weights_asked_for():
 
 def test_no_batches_is_the_users_mistake():
     task = classification_task()
-    with pytest.raises(InputError, match="at least one batch"):
+    with pytest.raises(InputError, match="at least one forget batch"):
         connection_sensitivity(task.network, [], task.loss, task.weights)
 
 

@@ -221,5 +221,5 @@ def test_trim_ranks_over_a_superset_and_touches_only_its_weights():
 
 def test_trim_refuses_to_rank_over_less_than_it_trims():
     weights, scores = layers()
-    with pytest.raises(InputError, match=r"lack '1\.weight'"):
+    with pytest.raises(InputError, match=r"no scores for '1\.weight'"):
         trim(weights, scores, 0.1, "zero", generator(0), rank_over={"0.weight": scores["0.weight"]})
