@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -174,6 +175,13 @@ def test_processes_start_in_a_folder_with_an_eval_package_of_its_own(crowded):
     with Jobs(crowded / "runs") as jobs:
         entry = jobs.wait(jobs.add(["protocols"], crowded / "runs" / "a", "a").id, 200)
         assert (entry.state, entry.message) == (DONE, "")
+
+
+def test_python_m_erase_starts_there_too(crowded):
+    shutil.rmtree(crowded / "erase")  # this one is found by its name, and where it is, so are the others
+    line = [sys.executable, "-m", "erase", "protocols"]
+    done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=200, check=False)
+    assert (done.returncode, "demo" in done.stdout) == (0, True), done.stderr
 
 
 def test_the_process_that_draws_starts_there_too(crowded):
