@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from erase.errors import Diverged, InputError
     from erase.methods import CLASSIFIER_METHODS, METHODS, make_method
     from erase.pipeline import Job, erase_concept
-    from erase.project import project
+    from erase.project import Projection, project
     from erase.repair import repair
     from erase.sensitivity import connection_sensitivity
     from erase.task import Step, Task
+    from erase.training.optimizers import OptimizerConfig
     from erase.trim import trim
 
 __all__ = [
@@ -31,6 +32,8 @@ __all__ = [
     "Diverged",
     "InputError",
     "Job",
+    "OptimizerConfig",
+    "Projection",
     "Step",
     "Task",
     "connection_sensitivity",
@@ -50,6 +53,8 @@ _MODULES = {
     "Diverged": "erase.errors",
     "InputError": "erase.errors",
     "Job": "erase.pipeline",
+    "OptimizerConfig": "erase.training.optimizers",
+    "Projection": "erase.project",
     "Step": "erase.task",
     "Task": "erase.task",
     "connection_sensitivity": "erase.sensitivity",
