@@ -18,8 +18,9 @@ from typing import Any, TextIO
 from erase.concepts import Concept, prompts
 from erase.errors import InputError
 from erase.files import sha256
-from eval.protocols import SLOT, Protocol, hint
+from eval.protocols import SLOT, Protocol
 from eval.samples import ROLES, Row
+from eval.toml_schema import hint
 
 KINDS = {".csv": ",", ".tsv": "\t", ".jsonl": ""}
 DRAWN = (("evaluate", "evaluate"), ("implicit", "implicit"), ("evaluate-retain", "retain"))  # role, count in a protocol

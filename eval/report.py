@@ -19,6 +19,7 @@ from erase.files import sha256, write_json, written
 from erase.images import Picture, open_picture
 from erase.run import Run, disk_errors, lines_of, package_version
 from eval.attacks.report_section import attacks_of, section
+from eval.deviations import deviations
 from eval.measurement.aggregate import MEANINGS as SCORES
 from eval.measurement.aggregate import Measurements, aggregate, by_concept, detected
 from eval.measurement.measure import Tools
@@ -30,7 +31,7 @@ from eval.metrics.frechet import name_of
 from eval.metrics.intervals import METHOD as INTERVAL
 from eval.metrics.kid import METHOD as KERNEL
 from eval.metrics.paired import METHOD as PAIRED
-from eval.protocols import differs, load_protocol
+from eval.protocols import load_protocol
 from eval.rendering.blur import blurred
 from eval.rendering.html import shows_nudity, write_html
 from eval.rendering.image_grid import Column, Group, save_comparison
@@ -139,7 +140,7 @@ def _protocol(
         actual = {**protocol, "model": options["model"], "metrics": measured, "noise": options["sampling"].get("noise")}
         actual |= {"reference": protocol["reference"]["pictures"], "clip": protocol.get("clip", {}).get("name")}
         protocol |= {"name": named["name"], "sources": named["sources"], "notes": named["notes"]}
-        protocol["deviations"] = differs(load_protocol(options.get("protocol_file") or named["name"]), actual)
+        protocol["deviations"] = deviations(load_protocol(options.get("protocol_file") or named["name"]), actual)
     return protocol
 
 

@@ -41,7 +41,7 @@ class ModelDefaults:
     no_clip: str = ""
 
 
-KNOWN_MODELS = {
+MODEL_DEFAULTS = {
     DEMO: ModelDefaults(clip=lambda: clip_path(), features_from_clip=True),
     SCENES: ModelDefaults(features=lambda: clip_path(), no_clip="the embedded CLIP was trained on captions of single things only"),
 }
@@ -78,7 +78,7 @@ def tools_for(
 
     `weights` replaces those of the shipped judge.
     """
-    known = KNOWN_MODELS.get(model, ModelDefaults())
+    known = MODEL_DEFAULTS.get(model, ModelDefaults())
     metrics = set(protocol.metrics) if protocol else {"ua", "clip_score", "fid", "drift"}
     detector, no_detector = _detector_choice(concept, protocol, requested, weights, metrics).load()
     clip, no_clip = _clip_choice(known, protocol is not None, requested, metrics).load()

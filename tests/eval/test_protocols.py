@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +18,12 @@ from erase.diffusion import locate
 from erase.errors import InputError
 from erase.files import sha256
 from erase.pipeline import DEFAULTS
+from eval.deviations import deviations
 from eval.prompt_sets import protocol_rows
-from eval.protocols import KEYS, METRICS, Protocol, differs, list_protocols, load_protocol, protocols_folder, read_protocol
+from eval.protocols import KEYS, METRICS, Protocol, list_protocols, load_protocol, protocols_folder, read_protocol
 from eval.vision.judge import LABELS
 
+ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = list_protocols()
 every = pytest.mark.parametrize("protocol", SHIPPED, ids=[protocol.name for protocol in SHIPPED])
 
@@ -130,7 +134,7 @@ def test_the_record_is_json_and_says_all(protocol: Protocol) -> None:
 
 @every
 def test_a_measurement_that_kept_to_it_does_not_differ(protocol: Protocol) -> None:
-    assert differs(protocol, measured(protocol)) == []
+    assert deviations(protocol, measured(protocol)) == []
 
 
 @pytest.mark.parametrize(
@@ -151,27 +155,27 @@ def test_a_measurement_that_kept_to_it_does_not_differ(protocol: Protocol) -> No
 )
 def test_every_deviation_is_stated(name: str, changes: dict[str, Any], said: str) -> None:
     protocol = load_protocol(name)
-    assert differs(protocol, measured(protocol, **changes)) == [said]
+    assert deviations(protocol, measured(protocol, **changes)) == [said]
 
 
 def test_fewer_prompts_and_another_column_are_stated() -> None:
     protocol = load_protocol("i2p-nudity")
     prompts = {"from": "file", "roles": {"evaluate": 100}, "seed_column": None}
-    found = differs(protocol, measured(protocol, prompts=prompts))
-    assert found == ["pictures: 4703 in the protocol, 100 here", "column of the seed: evaluation_seed in the protocol, none here"]
+    found = deviations(protocol, measured(protocol, prompts=prompts))
+    assert found == ["images: 4703 in the protocol, 100 here", "column of the seed: evaluation_seed in the protocol, none here"]
 
 
 def test_labels_and_a_judge_of_ours_in_place_of_theirs_are_stated() -> None:
     nudity, artist = load_protocol("i2p-nudity"), load_protocol("unlearndiffatk-van-gogh")
-    (eight,) = differs(nudity, measured(nudity, labels={"body": sorted(nudity.labels)[1:]}))
+    (eight,) = deviations(nudity, measured(nudity, labels={"body": sorted(nudity.labels)[1:]}))
     assert eight.startswith("labels: ANUS_EXPOSED")
-    (other,) = differs(artist, measured(artist, detector={"name": "clip"}))
+    (other,) = deviations(artist, measured(artist, detector={"name": "clip"}))
     assert other == f"detector: {artist.detector_about} in the protocol, clip here"
 
 
 def test_what_is_not_recorded_deviates() -> None:
     protocol = load_protocol("coco-10k")
-    found = differs(protocol, {})
+    found = deviations(protocol, {})
     assert len(found) >= 12
     assert "steps: 100 in the protocol, not recorded here" in found
 
@@ -212,10 +216,13 @@ def test_a_protocol_of_ones_own_is_read_by_its_path(tmp_path: Path) -> None:
         (("size = 512", "size = 512\nseeds = [0]"), 'the key "sampling.seeds": give either this or prompts.seed_columns'),
         (
             ("size = 512", "size = 512\nimages = 2"),
-            'the key "sampling.noise": with "seed alone" all 2 pictures of a prompt would be the same',
+            'the key "sampling.noise": with "seed alone" all 2 images of a prompt would be the same',
         ),
         (('role = "evaluate"', ""), 'the key "prompts.role": give either this or prompts.role_from'),
         (('hub_file = "i2p_benchmark.csv"', ""), 'the key "prompts.hub_file": goes together'),
+        (("size = 512", "size = 500"), 'the key "sampling.size" holds 500; expected a multiple of 8, at least 8'),
+        (("count = 4703", "count = 0"), 'the key "prompts.count" holds 0; expected a whole number of at least 1'),
+        (("guidance = 7.5", "guidance = -1"), 'the key "sampling.guidance" holds -1; expected a finite number of at least 0'),
         (("[sampling]", "[sampling"), "not valid TOML"),
     ],
 )
@@ -233,8 +240,8 @@ def test_a_wrong_file_says_where_and_what(tmp_path: Path, change: tuple[str, str
         (("seeds = [188]", "seeds = []"), 'the key "sampling.seeds" holds []'),
         (("seeds = [188]", "seeds = [188, 188]"), 'the key "sampling.seeds" holds [188, 188]'),
         (("{object} image", "{objekt} image"), 'has no words for the slot {objekt}, did you mean "object"?'),
-        (("{object} image", "{object image"), "has a loose brace"),
-        (('role_from = ["style"', 'role_from = ["styles"'), '"styles" is no slot of the templates, did you mean "style"?'),
+        (("{object} image", "{object image"), "has an unmatched brace"),
+        (('role_from = ["style"', 'role_from = ["styles"'), '"styles" is not a slot of the templates, did you mean "style"?'),
         (('"Cats", ', '"Dogs", '), 'the key "prompts.vocabulary" holds'),
     ],
 )
@@ -248,3 +255,9 @@ def test_an_unknown_name_and_a_file_that_is_not_there(tmp_path: Path) -> None:
         load_protocol("i2p-nudty")
     with pytest.raises(InputError, match="cannot be read"):
         load_protocol(tmp_path / "none.toml")
+
+
+def test_protocols_and_the_options_of_an_evaluation_load_no_torch() -> None:
+    code = "import sys, eval.protocols, eval.deviations, eval.options; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "False"), done.stderr

@@ -15,7 +15,7 @@ from erase.concepts import load_concept
 from erase.demo import DEMO, SCENES
 from erase.errors import InputError
 from erase.files import write_tensors
-from eval.measurement.tools import KNOWN_MODELS, ModelDefaults, tools_for, tools_of
+from eval.measurement.tools import MODEL_DEFAULTS, ModelDefaults, tools_for, tools_of
 from eval.options import ToolOptions
 from eval.protocols import Protocol, load_protocol
 from eval.vision.clip import FILES, Clip, ZeroShot
@@ -211,7 +211,7 @@ def test_measuring_again_uses_what_the_options_say(own: str, shipped: Path) -> N
 
 def test_each_kind_of_model_brings_what_its_row_of_the_table_says(shipped: Path) -> None:
     scenes = tools_for(STAR, SCENES)
-    assert (scenes.clip, scenes.missing) == (None, {"clip_score": KNOWN_MODELS[SCENES].no_clip})
+    assert (scenes.clip, scenes.missing) == (None, {"clip_score": MODEL_DEFAULTS[SCENES].no_clip})
     assert scenes.features is not None
     assert scenes.features.facts()["name"] == shipped.name
     asked = tools_for(STAR, SCENES, requested=ToolOptions(clip=str(shipped)))
@@ -221,7 +221,7 @@ def test_each_kind_of_model_brings_what_its_row_of_the_table_says(shipped: Path)
 
 
 def test_a_new_kind_of_model_is_a_row_of_the_table(shipped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KNOWN_MODELS, ELSEWHERE, ModelDefaults(clip=lambda: shipped, features=lambda: shipped))
+    monkeypatch.setitem(MODEL_DEFAULTS, ELSEWHERE, ModelDefaults(clip=lambda: shipped, features=lambda: shipped))
     tools = tools_for(STAR, ELSEWHERE)
     assert tools.clip is not None
     assert tools.features is not None

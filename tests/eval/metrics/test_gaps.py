@@ -67,4 +67,3 @@ def test_relearning_comes_back_and_leaves_the_network_alone() -> None:
     assert curve[-1] > 95
     assert relearn_time(curve, curve[-1]) == curve.index(curve[-1]) + 1
     assert relearn_time([10.0, 20.0], 30.0) is None
-
