@@ -24,15 +24,15 @@ PATIENCE = 900.0  # seconds after which a comparison counts as lost
 
 
 @dataclass
-class Press:
-    """One comparison. Times are seconds on one clock; `said`: what the page said where it did not draw."""
+class Click:
+    """One comparison. Times are seconds on one clock; `error`: the page's message where it did not draw."""
 
-    asked: float
+    requested: float
     joined: float = 0.0
-    heard: float = 0.0
+    answered: float = 0.0
     ended: float = 0.0
-    pictures: int = 0
-    said: str = ""
+    images: int = 0
+    error: str = ""
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
@@ -41,21 +41,21 @@ class Press:
 @contextmanager
 def served(runs: Path) -> Iterator[tuple[str, int]]:
     """The page over a runs folder: its address and its process."""
-    line = [sys.executable, "app.py", "--runs", str(runs), "--device", "cpu"]
-    page = subprocess.Popen(line, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    command = [sys.executable, "app.py", "--runs", str(runs), "--device", "cpu"]
+    page = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     try:
-        said = page.stdout.readline() if page.stdout else ""
-        yield said.split(" is open at ")[1].strip().rstrip("/"), page.pid
+        line = page.stdout.readline() if page.stdout else ""
+        yield line.split(" is open at ")[1].strip().rstrip("/"), page.pid
     finally:
         page.send_signal(signal.SIGTERM)
         page.wait()
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process holds; 0 where it is gone."""
+    """Bytes of memory of a process; 0 where it has ended."""
     with suppress(OSError):
-        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
-        return int(found[1]) * 1024 if found else 0
+        match = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+        return int(match[1]) * 1024 if match else 0
     return 0
 
 
@@ -73,7 +73,7 @@ def worker_of(pid: int) -> int:
 
 
 class Visitor:
-    """A browser's part of the conversation: it opens the page, then presses Draw and listens until the pictures are there."""
+    """A browser's part of the conversation: it opens the page, then clicks Draw and listens until the images are complete."""
 
     def __init__(self, address: str) -> None:
         self.client, self.address = httpx.AsyncClient(timeout=httpx.Timeout(60.0, read=None)), address
@@ -86,22 +86,22 @@ class Visitor:
         self.config = (await self.client.get(f"{self.address}/config")).raise_for_status().json()
         for event in self.config["dependencies"]:
             if any(name == "load" for _, name in event["targets"]):
-                await self.raise_event(event, {}, Press(time.monotonic()))
+                await self.raise_event(event, {}, Click(time.monotonic()))
 
-    async def compare(self, values: dict[str, Any]) -> Press:
+    async def compare(self, values: dict[str, Any]) -> Click:
         """One comparison with these values of controls, by label."""
         draw = next(component["id"] for component in self.config["components"] if component["props"].get("elem_id") == "draw")
         event = next(event for event in self.config["dependencies"] if [draw, "click"] in event["targets"])
-        press = Press(time.monotonic())
+        click = Click(time.monotonic())
         try:
-            await asyncio.wait_for(self.raise_event(event, values, press), PATIENCE)
+            await asyncio.wait_for(self.raise_event(event, values, click), PATIENCE)
         except (httpx.HTTPError, asyncio.TimeoutError) as error:
-            press.said = repr(error)
-        return press
+            click.error = repr(error)
+        return click
 
-    async def raise_event(self, event: dict[str, Any], values: dict[str, Any], press: Press) -> None:
-        held = {component["id"]: component for component in self.config["components"]}
-        data = [values.get(str(held[id]["props"].get("label")), held[id]["props"].get("value")) for id in event["inputs"]]
+    async def raise_event(self, event: dict[str, Any], values: dict[str, Any], click: Click) -> None:
+        components = {component["id"]: component for component in self.config["components"]}
+        data = [values.get(str(components[id]["props"].get("label")), components[id]["props"].get("value")) for id in event["inputs"]]
         body = {
             "data": data,
             "fn_index": event["id"],
@@ -111,28 +111,28 @@ class Visitor:
         }
         api = f"{self.address}/gradio_api/queue"
         joined = (await self.client.post(f"{api}/join", json=body)).raise_for_status().json()
-        press.joined = time.monotonic()
+        click.joined = time.monotonic()
         async with self.client.stream("GET", f"{api}/data", params={"session_hash": self.session}) as answer:
             async for line in answer.aiter_lines():
-                if line.startswith("data:") and _heard(json.loads(line[5:]), joined["event_id"], line, press):
+                if line.startswith("data:") and _take(json.loads(line[5:]), joined["event_id"], line, click):
                     return
-        press.said = press.said or "the page stopped talking"
+        click.error = click.error or "the page closed the connection"
 
 
-def _heard(message: dict[str, Any], event: str, line: str, press: Press) -> bool:
-    """Note what a message says; whether it was the last one of the event."""
+def _take(message: dict[str, Any], event: str, line: str, click: Click) -> bool:
+    """Record a message; whether it was the last one of the event."""
     if message.get("event_id") != event:
         return False
     kind = message["msg"]
-    if kind == "process_generating" and not press.heard:
-        press.heard = time.monotonic()
+    if kind == "process_generating" and not click.answered:
+        click.answered = time.monotonic()
     if trouble := re.search(r'class=\\"problem\\">([^<]*)', line):
-        press.said = trouble[1]
+        click.error = trouble[1]
     if drawn := re.search(r">(\d+) images of", line):
-        press.pictures = int(drawn[1])
+        click.images = int(drawn[1])
     if kind != "process_completed":
         return False
-    press.ended = time.monotonic()
+    click.ended = time.monotonic()
     if not message.get("success"):
-        press.said = str(message.get("output"))[:300]
+        click.error = str(message.get("output"))[:300]
     return True

@@ -3,9 +3,9 @@
     python benchmarks/visitors.py --visitors 50 --seconds 120 --json benchmarks/results/visitors.json
 
 Before that one visitor alone: the time from the command to a page, and of a first comparison. Then it counts errors and lost
-comparisons, measures from a press to the first word and to the last picture, looks whether anybody overtook anybody, and follows
-the memory of the page and of its worker. Every comparison has a seed of its own, so that none is remembered.
-With --comparisons N it ends after so many instead: memory that grows shows over hundreds of them. Linux only (reads /proc).
+comparisons, measures from a click to the first message and to the last image, checks whether anybody overtook anybody, and follows
+the memory of the page and of its worker. Every comparison has a seed of its own, so that none is cached.
+With --comparisons N it ends after N instead: memory that grows shows over hundreds of them. Linux only (reads /proc).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from host import Record, facts, parser, publish
-from visiting import ROOT, Press, Visitor, resident, served, worker_of
+from visiting import ROOT, Click, Visitor, resident, served, worker_of
 
 SMALL = ("--forget-count", "8", "--retain-count", "8", "--evaluate-count", "4", "--sampling-steps", "2", "--steps", "3")
 STYLES, COLOURS, SHAPES = ("striped", "dotted", "solid"), ("red", "blue"), ("star", "ring", "heart")
 PROMPTS = [f"a {style} {colour} {shape}" for style in STYLES for colour in COLOURS for shape in SHAPES]
-LATER = 0.5  # seconds that the last picture may be later than another's before that counts as overtaking
+LATER = 0.5  # seconds that the last image may be later than another's before that counts as overtaking
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Visits:
     most: int | None
     until: float = 0.0
     begun: int = 0
-    presses: list[Press] = field(default_factory=list)
+    clicks: list[Click] = field(default_factory=list)
 
     @property
     def over(self) -> bool:
@@ -55,7 +55,7 @@ async def visit(number: int, visitor: Visitor, visits: Visits) -> None:
         visits.begun += 1
         turn = visits.begun
         values = {"Prompt": PROMPTS[turn % len(PROMPTS)], "Random seed": 1000 * number + turn, "Images": visits.each}
-        visits.presses.append(await visitor.compare({**values, "Erased models": [visits.run]}))
+        visits.clicks.append(await visitor.compare({**values, "Erased models": [visits.run]}))
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------
@@ -87,18 +87,18 @@ async def alone(address: str, each: int) -> tuple[float, float]:
     visitor = Visitor(address)
     await visitor.open()
     opened = time.monotonic()
-    press = await visitor.compare({"Prompt": PROMPTS[0], "Random seed": 1, "Images": each, "Erased models": ["star-1"]})
+    click = await visitor.compare({"Prompt": PROMPTS[0], "Random seed": 1, "Images": each, "Erased models": ["star-1"]})
     await visitor.client.aclose()
-    return opened, press.ended - press.asked
+    return opened, click.ended - click.requested
 
 
-def summary(presses: Sequence[Press], begun: int, each: int, memory: Sequence[dict[str, float]]) -> Record:
+def summary(clicks: Sequence[Click], begun: int, each: int, memory: Sequence[dict[str, float]]) -> Record:
     """The numbers of a load: what went wrong, how long it took, who was overtaken, what memory did."""
-    good = [press for press in presses if press.ended and not press.said]
-    waits, words = sorted(press.ended - press.asked for press in good), sorted(press.heard - press.asked for press in good)
-    overtaken = sum(one.joined < other.asked and other.ended < one.ended - LATER for one in good for other in good)
+    good = [click for click in clicks if click.ended and not click.error]
+    waits, words = sorted(click.ended - click.requested for click in good), sorted(click.answered - click.requested for click in good)
+    overtaken = sum(one.joined < other.requested and other.ended < one.ended - LATER for one in good for other in good)
     quarter = max(1, len(memory) // 4)
-    held = {
+    resident_sizes = {
         name: {
             "first_quarter_MiB": round(statistics.median(entry[name] for entry in memory[:quarter]) / 2**20),
             "last_quarter_MiB": round(statistics.median(entry[name] for entry in memory[-quarter:]) / 2**20),
@@ -108,14 +108,14 @@ def summary(presses: Sequence[Press], begun: int, each: int, memory: Sequence[di
     }
     return {
         "comparisons": len(good),
-        "errors": len([press for press in presses if press.said]),
-        "said": sorted({press.said for press in presses if press.said})[:5],
-        "lost": begun - len(presses),
-        "incomplete": len([press for press in good if press.pictures != 2 * each]),
+        "errors": len([click for click in clicks if click.error]),
+        "said": sorted({click.error for click in clicks if click.error})[:5],
+        "lost": begun - len(clicks),
+        "incomplete": len([click for click in good if click.images != 2 * each]),
         "overtaken": overtaken,
         "wait_seconds": {"p50": at(waits, 0.5), "p95": at(waits, 0.95), "most": at(waits, 1)},
         "first_word_seconds": {"p50": at(words, 0.5), "p95": at(words, 0.95), "most": at(words, 1)},
-        "memory": held,
+        "memory": resident_sizes,
     }
 
 
@@ -125,16 +125,16 @@ def at(values: Sequence[float], share: float) -> float | None:
 
 
 def table(record: Record) -> str:
-    """The record for people."""
+    """The record as text."""
     wait, word, memory = record["wait_seconds"], record["first_word_seconds"], record["memory"]
     counts = ", ".join(f"{record[name]} {name}" for name in ("errors", "lost", "incomplete", "overtaken"))
     return "\n".join(
         [
-            f"{record['visitors']} visitors, {record['comparisons']} comparisons of {record['each']} + {record['each']} pictures: {counts}",
+            f"{record['visitors']} visitors, {record['comparisons']} comparisons of {record['each']} + {record['each']} images: {counts}",
             f"from the command to a page {record['open_seconds']} s, first comparison {record['first_comparison_seconds']} s",
-            f"to the last picture  median {wait['p50']} s, 95 % {wait['p95']} s, most {wait['most']} s",
-            f"to the first word    median {word['p50']} s, 95 % {word['p95']} s, most {word['most']} s",
-            *(f"{name:20} {', '.join(f'{key} {value}' for key, value in held.items())}" for name, held in memory.items()),
+            f"to the last image    median {wait['p50']} s, 95 % {wait['p95']} s, most {wait['most']} s",
+            f"to the first message median {word['p50']} s, 95 % {word['p95']} s, most {word['most']} s",
+            *(f"{name:20} {', '.join(f'{key} {value}' for key, value in sizes.items())}" for name, sizes in memory.items()),
         ]
     )
 
@@ -152,18 +152,18 @@ def run(options: Namespace) -> Record:
             opened -= start
             visits = Visits("star-1", options.each, options.comparisons)
             memory = asyncio.run(measure(address, pid, options.visitors, visits, options.seconds))
-    asked = {"visitors": options.visitors, "seconds": options.seconds, "each": options.each}
-    asked |= {"open_seconds": round(opened, 2), "first_comparison_seconds": round(first, 2)}
-    return asked | summary(visits.presses, visits.begun, options.each, memory) | begun
+    plan = {"visitors": options.visitors, "seconds": options.seconds, "each": options.each}
+    plan |= {"open_seconds": round(opened, 2), "first_comparison_seconds": round(first, 2)}
+    return plan | summary(visits.clicks, visits.begun, options.each, memory) | begun
 
 
 def main(argv: list[str] | None = None) -> None:
-    given = parser(__doc__, device=False)
-    given.add_argument("--visitors", type=int, default=50)
-    given.add_argument("--seconds", type=float, default=120.0, help="after which nobody presses any more")
-    given.add_argument("--comparisons", type=int, help="end after so many presses instead")
-    given.add_argument("--each", type=int, default=4, help="pictures from each of the two models")
-    options = given.parse_args(argv)
+    arguments = parser(__doc__, device=False)
+    arguments.add_argument("--visitors", type=int, default=50)
+    arguments.add_argument("--seconds", type=float, default=120.0, help="after which no more comparisons are started")
+    arguments.add_argument("--comparisons", type=int, help="end after N comparisons instead")
+    arguments.add_argument("--each", type=int, default=4, help="images from each of the two models")
+    options = arguments.parse_args(argv)
     record = run(options)
     publish(record, table(record), options.json)
 

@@ -41,11 +41,11 @@ def served(runs: Path, *flags: str) -> Iterator[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "GRADIO_TEMP_DIR": str(runs.parent / "gradio"), "OMP_NUM_THREADS": "1"}
     page = subprocess.Popen(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        said = ""
-        while " is open at " not in said:
-            said = page.stdout.readline() if page.stdout else ""
-            assert said, "the page did not open"
-        yield said.split(" is open at ")[1].strip().rstrip("/")
+        text = ""
+        while " is open at " not in text:
+            text = page.stdout.readline() if page.stdout else ""
+            assert text, "the page did not open"
+        yield text.split(" is open at ")[1].strip().rstrip("/")
     finally:
         page.send_signal(signal.SIGTERM)
         page.wait(timeout=120)
@@ -73,19 +73,19 @@ def opened(address: str, size: dict[str, int] = WIDE, scheme: str = "light") -> 
 
 @contextmanager
 def late(tab: Any, picked: Callable[[list[Any]], bool]) -> Iterator[None]:
-    """A slow machine: what is asked with inputs that are `picked` is done by the server, and the browser hears of it at the end."""
-    held = []
+    """A slow machine: events whose inputs are `picked` are done by the server, and the browser gets the answer at the end."""
+    answers = []
 
     def hold(route: Any) -> None:
         if picked(route.request.post_data_json["data"]):
-            held.append((route, route.fetch()))
+            answers.append((route, route.fetch()))
         else:
             route.continue_()
 
     tab.route(JOIN, hold)
     yield
-    assert held, "nothing was asked"
-    for route, answer in held:
+    assert answers, "nothing was requested"
+    for route, answer in answers:
         route.fulfill(response=answer)
     tab.unroute(JOIN)
 

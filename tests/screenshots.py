@@ -1,4 +1,4 @@
-"""The pictures of the page in docs/screenshots/: `python tests/screenshots.py RUNS`, where RUNS is a folder of runs (made if need be).
+"""The screenshots of the page in docs/screenshots/: `python tests/screenshots.py RUNS`, where RUNS is a folder of runs (made if need be).
 
 Erases the star from the embedded model on the page itself, with the defaults, unless RUNS has that run already. So with the heart, of which
 the package has a model that never knew it, and attacks that for five minutes.
@@ -32,7 +32,7 @@ def shot(tab: Any, name: str) -> None:
 
 
 def erase(tab: Any, concept: str) -> None:
-    """On the page, to the end; and a picture on the way."""
+    """On the page, to the end; and a screenshot on the way."""
     go(tab, "Erase")
     enter(tab, "#erase-concept", concept)
     tab.locator("#start").click()

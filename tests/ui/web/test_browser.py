@@ -35,7 +35,7 @@ def drawn(tab: Any) -> int:
     return tab.locator("#grid img").count()
 
 
-def test_a_first_visit_sees_pictures_without_a_press(address):
+def test_a_first_visit_sees_images_without_a_click(address):
     with opened(address) as tab:
         tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
         assert drawn(tab) == 8  # four from each model
@@ -74,7 +74,7 @@ def test_a_prompt_that_is_written_while_the_page_proposes_one_is_drawn(address):
         tab.locator('#grid img[alt*="dotted"]').nth(3).wait_for(timeout=SOON)
 
 
-def test_a_press_before_the_form_has_followed_a_choice_is_for_what_was_chosen(address, runs):
+def test_a_click_before_the_form_has_followed_a_choice_is_for_that_choice(address, runs):
     with opened(address) as tab:
         go(tab, "Erase")
         with late(tab, lambda inputs: inputs[0] == "heart"):
@@ -91,8 +91,8 @@ def test_a_press_before_the_form_has_followed_a_choice_is_for_what_was_chosen(ad
 
 
 @pytest.mark.slow
-def test_erase_to_the_end_reload_on_the_way_and_take_it_home(address, runs):
-    """The whole path: form, line, live view, reload, verdict, and from there to each other tab and to a file."""
+def test_erase_to_the_end_reload_on_the_way_and_download_it(address, runs):
+    """The whole path: form, queue, live view, reload, verdict, and from there to each other tab and to a file."""
     with opened(address) as tab:
         go(tab, "Erase")
         few(tab, 3)
@@ -128,7 +128,7 @@ def test_erase_to_the_end_reload_on_the_way_and_take_it_home(address, runs):
 
 
 @pytest.mark.slow
-def test_a_job_is_stopped_from_the_page_and_goes_on(address, runs):
+def test_a_job_is_stopped_from_the_page_and_resumed(address, runs):
     with opened(address) as tab:
         go(tab, "Erase")
         few(tab, 400)
@@ -201,7 +201,7 @@ def test_nothing_is_wider_than_the_screen(address, size):
 
 
 def test_the_keyboard_is_enough(address):
-    """From control to control by Tab, a press by Enter."""
+    """From control to control by Tab, a click by Enter."""
     with opened(address) as tab:
         tab.get_by_role("tab", name="Compare").focus()
         tab.keyboard.press("Tab")

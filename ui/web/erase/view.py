@@ -27,7 +27,7 @@ from ui.web.jobs.progress import Progress, Stage, preview, read_progress, second
 
 SHEET = 1400  # pixels of a comparison's width at most
 STRIP = 9  # steps of the preview at most
-NOTHING = "<p class=muted>Nothing has been started here yet. Fill in the form and press <b>Start erasing</b>.</p>"
+NOTHING = "<p class=muted>Nothing has been started here yet. Fill in the form and click <b>Start erasing</b>.</p>"
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _stage(stage: Stage, now: bool) -> str:
     if stage.seconds is not None:
         right = f"{stage.seconds:.1f} s" if stage.seconds else "done"
     else:
-        right = f"{stage.done} of {stage.total}" if stage.done else ""
+        right = (f"{stage.done} of {stage.total}" if stage.total else str(stage.done)) if stage.done else ""
     bar = f'<progress value="{stage.share:.3f}" max="1" aria-label="{escape(stage.title)}"></progress>' if now else ""
     return f'<li class={css}><span aria-hidden="true">{mark}</span> {escape(stage.title)} <span class=right>{right}</span>{bar}</li>'
 

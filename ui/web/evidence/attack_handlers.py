@@ -135,7 +135,7 @@ def start(page: Page, session: Any, request: AttackRequest) -> Entry:
     """Queue the attack."""
     arguments, folder = arguments_of(page, session, request)
     if (entry := job_of(page, session, folder.name)) and entry.active:
-        raise InputError(f"{folder.name} is being attacked already; wait until that has ended, or press Stop")
+        raise InputError(f"{folder.name} is being attacked already; wait until that has ended, or click Stop")
     seconds, attacks = _seconds(request.minutes), _in_words(request)
     page.rate.click(owner(page, session))
     title = f"attack {folder.name}: {attacks}, {spoken_duration(seconds)}"

@@ -194,22 +194,22 @@ def test_the_sheet_has_a_panel_for_each_erased_model_and_its_settings_in_words()
     assert [(line["file"], line["model"], line["seed"], line["shows"]) for line in lines][2] == ("erased-1/00000.png", "run-1", 4, False)
 
 
-def test_the_shelf_keeps_within_its_bound_and_gives_by_key_only():
+def test_downloads_stay_within_their_limit_and_need_a_key():
     size = len(ALL[0].png)
-    shelf = Downloads(limit=3 * size)
-    keys = [shelf.put(Comparison(ORDER, (ALL[0],))) for _ in range(4)]
+    downloads = Downloads(limit=3 * size)
+    keys = [downloads.put(Comparison(ORDER, (ALL[0],))) for _ in range(4)]
     assert len(set(keys)) == 4
     with pytest.raises(InputError, match="no longer stored"):
-        shelf.comparison(keys[0])
-    assert shelf.comparison(keys[3]).order is ORDER
-    shelf.put(Comparison(ORDER, (ALL[0],)), instead_of=keys[3])
-    assert len(shelf) == 3
-    assert shelf.file(keys[2], "other.txt") is None
-    assert shelf.file(keys[2], "comparison.png").startswith(b"\x89PNG")
-    assert shelf.file(shelf.put(Document("a.csv", b"a,b")), "a.csv") == b"a,b"
+        downloads.comparison(keys[0])
+    assert downloads.comparison(keys[3]).order is ORDER
+    downloads.put(Comparison(ORDER, (ALL[0],)), instead_of=keys[3])
+    assert len(downloads) == 3
+    assert downloads.file(keys[2], "other.txt") is None
+    assert downloads.file(keys[2], "comparison.png").startswith(b"\x89PNG")
+    assert downloads.file(downloads.put(Document("a.csv", b"a,b")), "a.csv") == b"a,b"
     for _ in range(500):
-        shelf.put(Comparison(ORDER, (ALL[0],)))
-    assert len(shelf) <= 3
+        downloads.put(Comparison(ORDER, (ALL[0],)))
+    assert len(downloads) <= 3
     assert 'href="keep/K/a.csv?show=1"' in links("K", [("a.csv", "A")], True)
 
 
@@ -220,7 +220,7 @@ async def all_of(page: Page, asked: ComparisonRequest, visitor: str = "v") -> li
     return [shown async for shown in compare(page, asked, visitor)]
 
 
-def test_a_comparison_from_the_press_to_the_pictures(page):
+def test_a_comparison_from_the_click_to_the_images(page):
     erased_run(page.runs, "star-1")
     asked = ComparisonRequest(["star-1"], prompt="a picture of a red solid star", seed=5, count=2, steps=25)
     shown = asyncio.run(all_of(page, asked))
@@ -240,7 +240,7 @@ def test_a_comparison_from_the_press_to_the_pictures(page):
     further = asyncio.run(all_of(page, replace(asked, tally=end.tally, key=end.key)))[-1]
     assert further.tally["demo"][""] == 4
     with pytest.raises(InputError, match="no longer stored"):
-        page.downloads.comparison(end.key)  # one comparison a visitor
+        page.downloads.comparison(end.key)  # one comparison per visitor
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_wrong_input_is_said_in_a_sentence(page, changes, said):
     assert not end[0].busy
 
 
-def test_a_visitor_who_presses_without_end_is_told_to_wait(page):
+def test_a_visitor_who_clicks_without_end_must_wait(page):
     limited = replace(page, rate=Rate(1, 60))
     asked = ComparisonRequest(prompt="a star", count=1, steps=1)
     assert "1 images" in asyncio.run(all_of(limited, asked))[-1].status

@@ -1,4 +1,4 @@
-"""The worker draws what the command draws, keeps within its memory, lets go when told, and its end is not the page's."""
+"""The worker draws what the command draws, stays within its memory, abandons withdrawn orders, and may end without the page."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_an_order_that_makes_no_sense_is_refused(changes, said):
         order("demo", **changes)
 
 
-# --- the process and the line -----------------------------------------------------------------------------------------
+# --- the process and the queue ----------------------------------------------------------------------------------------
 
 
 def last(drawing: Drawing, ticket: Any) -> Any:
@@ -143,7 +143,7 @@ def quick(**changes: Any) -> Order:
     return Order((("demo", "demo"),), "a star", **{"count": 1, "steps": 1, **changes})
 
 
-def test_the_line_is_fair_bounded_and_outlives_its_worker():
+def test_the_queue_is_fair_bounded_and_outlives_its_worker():
     with Drawing("cpu", limit=3) as drawing:
         first = drawing.submit(quick(steps=40, count=8), "a")
         line = [drawing.submit(quick(seed=i), name) for i, name in enumerate("bc", 1)]

@@ -188,7 +188,7 @@ def test_a_job_that_starts_has_a_folder_of_its_own(page):
     assert not Path(two.output).exists()  # nothing was in it
 
 
-def test_a_line_that_is_full_leaves_no_folder(page):
+def test_a_full_queue_leaves_no_folder(page):
     page.jobs.limit = 0
     with pytest.raises(InputError, match="at most"):
         start(page, request(page))
@@ -213,9 +213,9 @@ def test_a_browser_finds_its_job_again_and_no_other_browser_does(page):
     assert watched(strangers, {"visitor": bert["visitor"], "job": entry.id}) is None
     assert "star" in queue(strangers, anna)
     assert "star" not in queue(strangers, bert)
-    for press in (stop, resume, run_of):
+    for action in (stop, resume, run_of):
         with pytest.raises(InputError, match="you have no job here"):
-            press(strangers, bert)
+            action(strangers, bert)
     assert watched(page, bert).id == entry.id  # on a page that only the owner of the machine sees
     assert secret(page) == secret(page)
 

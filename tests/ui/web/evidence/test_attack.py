@@ -1,4 +1,4 @@
-"""Attack on the page: the job is the command's, what is wrong is one line, and what broke through is covered until asked for."""
+"""Attack on the page: the job is the command's, a mistake is one line, and images that broke through are blurred by default."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def page(made: Path, tmp_path: Path) -> Iterator[Page]:
 
 
 def waiting(page: Page) -> Page:
-    """The line takes jobs, and nobody runs them."""
+    """The queue takes jobs, and nobody runs them."""
     page.jobs.close()
     return page
 
@@ -101,13 +101,13 @@ def test_the_pages_job_comes_to_what_the_command_comes_to(page: Page, made: Path
     assert '<h2 id="attacks">' in inner(report_frame(page, "star", False))  # under One run, too
 
 
-def test_a_stopped_one_goes_on_with_the_same_command(page: Page):
+def test_a_stopped_one_is_resumed_by_the_same_command(page: Page):
     page = waiting(page)
     entry = start(page, SESSION, FEW)
     assert page.jobs.stop(entry.id).state == "stopped"
     assert page.jobs.again(entry.id).arguments == entry.arguments
-    assert (page.runs / "star").is_dir()  # taking it out of the line left the run alone
-    with pytest.raises(InputError, match="star is being attacked already; wait until that has ended, or press Stop"):
+    assert (page.runs / "star").is_dir()  # removing it from the queue left the run alone
+    with pytest.raises(InputError, match="star is being attacked already; wait until that has ended, or click Stop"):
         start(page, SESSION, FEW)
 
 
@@ -274,7 +274,7 @@ def test_progress_is_attack_by_attack(page: Page):
     assert "Starting" in head(entry, 0)
 
 
-def test_the_tab_erase_shows_it_in_the_line_and_not_as_an_erasure(page: Page):
+def test_the_tab_erase_shows_it_in_the_queue_and_not_as_an_erasure(page: Page):
     entry = start(waiting(page), SESSION, FEW)
     assert (choices(page, SESSION), watched(page, SESSION)) == ([], None)
     assert "attack star: named, 5 min: queued" in queue(page, SESSION)

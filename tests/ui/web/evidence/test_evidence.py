@@ -1,4 +1,4 @@
-"""Evidence: reports made anew and shut in a frame, runs beside each other, measurements that only name what the page lists."""
+"""Evidence: reports rendered in a frame, runs side by side, measurements that only name what the page lists."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_report_is_shown_in_a_frame_without_scripts(page):
     shown = report_frame(page, "star-1", False)
     assert shown.startswith('<iframe class="frame" sandbox title="Report of star-1" srcdoc="')
     inner = html.unescape(shown.partition('srcdoc="')[2])
-    assert "not ours" not in inner  # made anew from the numbers
+    assert "not ours" not in inner  # rendered from the numbers
     assert "a drawing of a red star" in inner
     assert "<script" not in inner
 
@@ -119,7 +119,7 @@ def test_too_many_runs_and_broken_ones_are_said_so(page):
 
 def test_a_measurement_names_a_listed_run_and_a_named_protocol(page):
     measured_run(page.runs, "star-1")
-    page.jobs.close()  # the line takes it, nobody runs it
+    page.jobs.close()  # the queue takes it, nobody runs it
     entry = measure(page, MeasurementRequest("star-1", "demo", "", 9), "v")
     assert entry.arguments == ("evaluate", str(page.runs / "star-1"), "--device", "auto", "--protocol", "demo", "--output", entry.output)
     assert entry.output == str(page.runs / "star-1-demo")

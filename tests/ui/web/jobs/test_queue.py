@@ -1,4 +1,4 @@
-"""The queue: one job at a time, in order, kept on disk; stopped by a signal, gone on with; errors as one line."""
+"""The queue: one job at a time, in order, stored on disk; stopped by a signal, resumed; errors as one line."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def star(output: Path, steps: int) -> list[str]:
     return ["--concept", "star", *SMALL, "--steps", str(steps), *few, "--output", str(output)]
 
 
-def until(seen, seconds: float = 200) -> None:
+def until(condition, seconds: float = 200) -> None:
     """TicketStatus until it is so; a job in another process is seen only by what it writes."""
     end = time.monotonic() + seconds
-    while not seen():
+    while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.05)
 
@@ -55,7 +55,7 @@ def test_wrong_input_ends_in_one_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_job_is_stopped_goes_on_and_equals_one_that_was_not(tmp_path):
+def test_a_job_that_is_stopped_and_resumed_equals_one_that_was_not(tmp_path):
     """Through the real command: what was drawn and done before is not done again, and the weights are the same."""
     with Jobs(tmp_path) as jobs:
         whole = jobs.add(star(tmp_path / "whole", 60), tmp_path / "whole", "whole")
@@ -74,7 +74,7 @@ def test_a_job_is_stopped_goes_on_and_equals_one_that_was_not(tmp_path):
     assert json.loads((run / "report.json").read_text())["concept"] == "star"
 
 
-def test_what_waits_is_taken_out_of_the_line(tmp_path):
+def test_a_waiting_job_is_removed_from_the_queue(tmp_path):
     with Jobs(tmp_path) as jobs:
         first = jobs.add(["concepts"], tmp_path / "a", "a")
         second = jobs.add(["concepts"], tmp_path / "b", "b")
@@ -83,7 +83,7 @@ def test_what_waits_is_taken_out_of_the_line(tmp_path):
         assert jobs.get(second.id).started == 0
 
 
-def test_the_line_has_an_end_and_a_folder_is_in_it_once(tmp_path):
+def test_the_queue_is_bounded_and_a_folder_is_in_it_once(tmp_path):
     with Jobs(tmp_path, limit=3, each=2) as jobs:
         jobs.add(["concepts"], tmp_path / "a", "a", "anna")
         with pytest.raises(InputError, match="in the queue already"):
@@ -103,7 +103,7 @@ def test_a_second_page_on_the_same_folder_is_refused(tmp_path):
         Jobs(tmp_path)
 
 
-def test_a_page_that_closes_leaves_its_job_in_the_line(tmp_path):
+def test_a_page_that_closes_leaves_its_job_in_the_queue(tmp_path):
     with Jobs(tmp_path) as jobs:
         id = jobs.add(star(tmp_path / "a", 5000), tmp_path / "a", "a").id
         until(lambda: (tmp_path / "a" / "stats.jsonl").exists())
@@ -115,8 +115,8 @@ def test_a_page_that_closes_leaves_its_job_in_the_line(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_page_that_is_killed_takes_its_job_with_it_and_the_next_goes_on(tmp_path):
-    """SIGKILL leaves no time to tidy up: the job notices that its page is gone, and stops where it can go on."""
+def test_a_page_that_is_killed_takes_its_job_with_it_and_the_next_resumes_it(tmp_path):
+    """SIGKILL leaves no time to tidy up: the job notices that its page is gone, and stops where it can be resumed."""
     code = f"""
         from pathlib import Path
         from ui.web.jobs.queue import Jobs
