@@ -47,7 +47,8 @@ def repair(
     an earlier state and lower the learning rate, and it ends repair when it has stopped. `moved` gives, for each forget batch, a
     context that moves the weights to where g_u is taken, and restores them.
 
-    Raises Diverged, with the network unchanged, when a loss or gradient is not finite.
+    Raises Diverged, with the network unchanged, when a loss or gradient is not finite; and after a step whose held-out retain loss is
+    not finite, if the guard has no earlier state to restore.
     """
     weights = list(task.weights.values())
     update = make_optimizer(optimizer, task.weights)
@@ -77,19 +78,9 @@ def repair(
         state.step = i
         held_out = guard.after(state, steps) if guard else {}
 
-        c = numbers.coefficient + removed / rate
-        yield Step(
-            step=i,
-            retain_loss=numbers.retain_loss,
-            unlearn_loss=numbers.unlearn_loss,
-            cosine=numbers.cosine,
-            coefficient=c,
-            projected=c > forget_weight * (1 + 1e-6),  # not c > λ: λ is rounded on devices without float64
-            seconds=time.perf_counter() - start,
-            micro_batch=fitted,
-            snapshot=snapshot,
-            held_out=held_out,
-        )
+        numbers = numbers._replace(coefficient=numbers.coefficient + removed / rate)
+        acted = numbers.coefficient > forget_weight * (1 + 1e-6)  # not c > λ: λ is rounded on devices without float64
+        yield numbers.step(i, time.perf_counter() - start, fitted, snapshot, projected=acted, held_out=held_out)
 
 
 def _in_place(micro: int) -> AbstractContextManager[None]:

@@ -75,7 +75,7 @@ class Guard:
         record: dict[str, float | str] = {"held_out_retain_loss": retain, "held_out_unlearn_loss": unlearn}
         limit = math.inf if self.bound is None else (1 + self.bound) * max(self.retain_start, min(self.lowest, retain))
         settled = retain > (1 - SETTLED) * self.last
-        if not retain <= limit:  # true for NaN too
+        if not (math.isfinite(retain) and retain <= limit):
             record["guard"] = self._roll_back(retain, limit, state)
             return record
         self.lowest, self.last = min(self.lowest, retain), retain

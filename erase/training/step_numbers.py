@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from erase.errors import Diverged
 from erase.project import Projected
+from erase.task import Step
 
 _LABELS = ("retain loss", "unlearn loss", "product of the gradients", "retain gradient", "unlearn gradient", "coefficient")
 
@@ -41,3 +44,27 @@ class StepNumbers(NamedTuple):
         """Of the angle between g_r and g_u, 0 where one of them is zero."""
         lengths = self.norm_r * self.norm_u
         return self.dot / lengths if lengths else 0.0
+
+    def step(
+        self,
+        number: int,
+        seconds: float,
+        micro_batch: int,
+        snapshot: Callable[[], dict[str, Tensor]],
+        *,
+        projected: bool = False,
+        held_out: Mapping[str, Any] = MappingProxyType({}),
+    ) -> Step:
+        """The Step with these numbers."""
+        return Step(
+            step=number,
+            retain_loss=self.retain_loss,
+            unlearn_loss=self.unlearn_loss,
+            cosine=self.cosine,
+            coefficient=self.coefficient,
+            projected=projected,
+            seconds=seconds,
+            micro_batch=micro_batch,
+            snapshot=snapshot,
+            held_out=held_out,
+        )

@@ -85,17 +85,7 @@ def tune(
         update.step()
         update.zero_grad(set_to_none=True)
         state.step = i
-        yield Step(
-            step=i,
-            retain_loss=numbers.retain_loss,
-            unlearn_loss=numbers.unlearn_loss,
-            cosine=numbers.cosine,
-            coefficient=numbers.coefficient,
-            projected=False,
-            seconds=time.perf_counter() - start,
-            micro_batch=fitted,
-            snapshot=state.state_dict,
-        )
+        yield numbers.step(i, time.perf_counter() - start, fitted, state.state_dict)
 
 
 def _passes(

@@ -78,10 +78,11 @@ def test_a_loss_that_is_no_number_is_over_every_limit():
     assert went == [EVERY]
 
 
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
 @pytest.mark.parametrize("bound", [None, 0.5])
-def test_a_first_loss_that_is_no_number_diverges(bound):
+def test_a_first_loss_that_is_not_finite_diverges(bound, loss):
     """There is no earlier state to roll back to."""
-    _, after, went = scripted([(1, 1), (math.nan, 0.1)], bound=bound, gone=0.1)
+    _, after, went = scripted([(1, 1), (loss, 0.1)], bound=bound, gone=0.1)
     with pytest.raises(Diverged, match=f"the held-out retain loss is not finite at step {EVERY}"):
         after(1)
     assert went == []
