@@ -1,7 +1,7 @@
-"""The configurations of a folder's parts, made from the shapes of its tensors and from what its family fixes.
+"""The configurations of a folder's parts, from the shapes of its tensors and from what its family fixes.
 
-The same function serves both ways: to write the folder of a single file, and to find out whether a folder holds anything
-that a single file has no place for. Knows no files.
+Used in both directions: to write the folder of a single file, and to find out whether a folder has anything that a single file
+cannot store.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ Config = dict[str, Any]
 
 
 def configs(parts: Mapping[str, Tensors], family: str, prediction: str, size: int) -> dict[str, Config]:
-    """Part -> configuration. `parts` under the names of diffusers, `size` in pixels."""
-    found = {"unet": unet_config(parts["unet"], family, prediction, size), "vae": vae_config(parts["vae"], family, size)}
-    found |= {part: text_config(parts[part], part, family) for part in FAMILIES[family].text}
-    return found | {"scheduler": {**FAMILIES[family].scheduler, "prediction_type": prediction}}
+    """Part -> configuration. `parts` has the names of diffusers, `size` is in pixels."""
+    parts_configs = {"unet": unet_config(parts["unet"], family, prediction, size), "vae": vae_config(parts["vae"], family, size)}
+    parts_configs |= {part: text_config(parts[part], part, family) for part in FAMILIES[family].text}
+    return parts_configs | {"scheduler": {**FAMILIES[family].scheduler, "prediction_type": prediction}}
 
 
 def unet_config(tensors: Tensors, family: str, prediction: str, size: int) -> Config:
-    """UNet2DConditionModel's."""
+    """The configuration of a UNet2DConditionModel."""
     levels = range(count(tensors, r"down_blocks\.(\d+)\."))
     widths = [tensors[f"down_blocks.{i}.resnets.0.conv2.weight"].shape[0] for i in levels]
     depths = [count(tensors, rf"down_blocks\.{i}\.attentions\.0\.transformer_blocks\.(\d+)\.") for i in levels]
-    raised = [count(tensors, rf"up_blocks\.{i}\.attentions\.0\.transformer_blocks\.(\d+)\.") for i in levels]
+    up_depths = [count(tensors, rf"up_blocks\.{i}\.attentions\.0\.transformer_blocks\.(\d+)\.") for i in levels]
     heads = FAMILIES[family].heads
     attention = "mid_block.attentions.0."
-    found: Config = {
+    config: Config = {
         "_class_name": "UNet2DConditionModel",
         "sample_size": size // 8,
         "in_channels": tensors["conv_in.weight"].shape[1],
         "out_channels": tensors["conv_out.weight"].shape[0],
         "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
-        "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in raised],
+        "up_block_types": ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in up_depths],
         "block_out_channels": widths,
         "layers_per_block": count(tensors, r"down_blocks\.0\.resnets\.(\d+)\."),
         "cross_attention_dim": tensors[f"{attention}transformer_blocks.0.attn2.to_k.weight"].shape[1],
@@ -47,16 +47,16 @@ def unet_config(tensors: Tensors, family: str, prediction: str, size: int) -> Co
         "upcast_attention": family == "sd2" and prediction == "v_prediction",  # overflows in half precision otherwise
     }
     if "add_embedding.linear_1.weight" in tensors:
-        found |= {
+        config |= {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": 256,
             "projection_class_embeddings_input_dim": tensors["add_embedding.linear_1.weight"].shape[1],
         }
-    return found
+    return config
 
 
 def vae_config(tensors: Tensors, family: str, size: int) -> Config:
-    """AutoencoderKL's."""
+    """The configuration of an AutoencoderKL."""
     levels = range(count(tensors, r"encoder\.down_blocks\.(\d+)\."))
     return {
         "_class_name": "AutoencoderKL",
@@ -75,7 +75,7 @@ def vae_config(tensors: Tensors, family: str, size: int) -> Config:
 
 
 def text_config(tensors: Tensors, part: str, family: str) -> Config:
-    """That of CLIPTextModel, or of CLIPTextModelWithProjection for the second encoder of SDXL."""
+    """The configuration of a CLIPTextModel, or of a CLIPTextModelWithProjection for SDXL's second encoder."""
     positions, width = tensors["text_model.embeddings.position_embedding.weight"].shape
     second = part == "text_encoder_2"
     return {
@@ -93,7 +93,7 @@ def text_config(tensors: Tensors, part: str, family: str) -> Config:
     }
 
 
-# Of no effect on what a single file holds, and different from one published folder to the next.
+# These do not affect what a single file stores, and differ between published folders.
 LOADING = {
     "force_upcast",
     "upcast_attention",
@@ -106,20 +106,20 @@ LOADING = {
 SCHEDULE = {"beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "prediction_type"}
 
 
-def misfits(there: Mapping[str, Config], made: Mapping[str, Config]) -> list[str]:
-    """What a folder's configurations say otherwise than a single file's would: `unet: attention_head_dim 4, not 8`."""
-    found = []
-    for part, config in made.items():
+def misfits(folder: Mapping[str, Config], single_file: Mapping[str, Config]) -> list[str]:
+    """Where a folder's configurations differ from those its single file would imply: `unet: attention_head_dim 4, not 8`."""
+    differences = []
+    for part, config in single_file.items():
         levels = len(config.get("block_out_channels", ()))
         for name, value in config.items():
             free = {name, f"{part}.{name}"} & LOADING or (part == "scheduler" and name not in SCHEDULE)
-            if not free and name in there[part] and _spread(there[part][name], levels) != _spread(value, levels):
-                found.append(f"{part}: {name} {there[part][name]}, not {value}")
-    return found
+            if not free and name in folder[part] and _spread(folder[part][name], levels) != _spread(value, levels):
+                differences.append(f"{part}: {name} {folder[part][name]}, not {value}")
+    return differences
 
 
 def _spread(value: Any, levels: int) -> Any:
-    """A number that stands for all levels as a number for each."""
+    """One number for all levels as one number per level."""
     if isinstance(value, int) and not isinstance(value, bool) and levels:
         return [value] * levels
     return list(value) if isinstance(value, tuple) else value

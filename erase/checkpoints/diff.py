@@ -1,4 +1,4 @@
-"""What an erased model has changed, tensor by tensor."""
+"""Compare two checkpoints, tensor by tensor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from erase.checkpoints.folder import weight_files
 
 
 def changed_bytes(original: Path, model: Path) -> int:
-    """Size of the UNet's tensors that are not bit by bit the original's."""
+    """Size in bytes of the UNet's tensors that differ from the original's in any bit."""
     tensors: dict[str, Path] = {}
     for path in weight_files(original / "unet").values():
         if path.suffix == ".safetensors":
@@ -23,8 +23,9 @@ def changed_bytes(original: Path, model: Path) -> int:
             continue
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118 (not a dict)
-                now = file.get_tensor(name)
+                new = file.get_tensor(name)
                 with safe_open(tensors[name], "pt") as source:
-                    was = source.get_tensor(name)
-                changed += 0 if was.dtype == now.dtype and torch.equal(was, now) else now.numel() * now.element_size()
+                    old = source.get_tensor(name)
+                same = old.dtype == new.dtype and torch.equal(old, new)
+                changed += 0 if same else new.numel() * new.element_size()
     return changed

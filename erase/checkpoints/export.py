@@ -1,7 +1,6 @@
-"""A complete diffusers pipeline folder with new UNet weights: safetensors, the source's dtypes, provenance, model card.
+"""Export a complete diffusers pipeline folder with new UNet weights: safetensors, the source's dtypes, provenance, model card.
 
-Knows no method; works on files, a tensor at a time, so that a model is never in memory twice. Also says what kind of
-model folder it was given, and refuses pickles.
+Works on files, one tensor at a time, so that a model is never in memory twice.
 """
 
 from __future__ import annotations
@@ -17,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erase.checkpoints.folder import HALF, _one_hash, _single_file, check_model_folder, components, read_provenance, weight_files
+from erase.checkpoints.folder import HALF, check_model_folder, components, read_provenance, single_file_origin, unet_hash, weight_files
 from erase.checkpoints.model_card import write_card
-from erase.checkpoints.safetensors_file import header
+from erase.checkpoints.safetensors_file import write_tensors_in_order
+from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
 from erase.files import write_json
 from erase.run import disk_errors, package_version
@@ -40,11 +40,11 @@ def export(
     check_model_folder(source)
     source, out = source.resolve(), out.resolve()
     if out == source or out in source.parents or source in out.parents:
-        raise InputError(f"the export {out.name} and its source {source.name} lie one in the other; give another output folder")
+        raise InputError(f"the export {out.name} and its source {source.name} contain one another; give another output folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (overwrite and read_provenance(out)):
-        raise InputError(f"{out} is there and {'no earlier export' if overwrite else 'not empty'}; give another output folder")
+        raise InputError(f"{out} exists and is {'not an earlier export' if overwrite else 'not empty'}; give another output folder")
     facts = {name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in provenance.items()}
-    facts |= {"erase-concept": package_version("erase-concept"), "source_sha256": _one_hash(source / "unet"), **_single_file(source)}
+    facts |= {"erase-concept": package_version("erase-concept"), "source_sha256": unet_hash(source / "unet"), **single_file_origin(source)}
     part, old = (out.with_name(f".{out.name}.{os.getpid()}{mark}.part") for mark in ("", ".old"))
     try:
         with disk_errors(out):
@@ -63,7 +63,7 @@ def export(
 
 
 def _copy_parts(source: Path, part: Path) -> None:
-    """All but the UNet's weights. Only what a pipeline loads: a root often holds the old model once more, as one file."""
+    """Everything but the UNet's weights. Only what a pipeline loads: the root often has the old model again, as a single file."""
     part.mkdir(parents=True)
     for path in source.iterdir():
         if path.is_file() and re.match(r"(licen[cs]e|notice)", path.name, re.IGNORECASE):
@@ -90,7 +90,7 @@ def copy_part(source: Path, target: Path, copy: Callable[[Path, Path], object] |
 
 
 def _copy_shard_index(path: Path, target: Path) -> None:
-    """Shards of a variant get plain names, in the index too."""
+    """Shards of a variant get the plain names, in the index too."""
     index = json.loads(path.read_text(encoding="utf-8"))
     plain = {file.name: name for name, file in weight_files(path.parent).items()}
     index["weight_map"] = {name: plain[file] for name, file in index["weight_map"].items()}
@@ -98,16 +98,16 @@ def _copy_shard_index(path: Path, target: Path) -> None:
 
 
 def _reads_half(weights: Mapping[str, Path]) -> bool:
-    """Whether this is a part of transformers in half precision, which a plain from_pretrained would leave in it."""
+    """Whether this is a part of transformers in half precision, in which a plain from_pretrained would leave it."""
     files = [path for name, path in weights.items() if name.startswith("model") and path.suffix == ".safetensors"]
     return any(entry["dtype"] in HALF for path in files for entry in header(path)[0].values() if "dtype" in entry)
 
 
 def _copy_json(path: Path, target: Path, widen: bool = False) -> None:
-    """Copy byte by byte, but for two things: a folder name of the machine that saved it, and the dtype to load in.
+    """Copy byte by byte, with two exceptions: a local path of the machine that saved it, and the dtype to load in.
 
-    transformers loads a part in the dtype that its config names (or its file holds), diffusers in float32: text encoder
-    and UNet of a half-precision folder then do not fit. float32 in the config mends the plain load; the file stays.
+    transformers loads a part in the dtype that its config (or its file) names, diffusers in float32: the text encoder and the UNet
+    of a half-precision folder would not match. float32 in the config fixes the plain load; the weight file stays as it is.
     """
     content = json.loads(path.read_text(encoding="utf-8")) if path.name in {"config.json", "model_index.json"} else {}
     private = re.match(r"[/\\~.]|[A-Za-z]:\\", str(content.get("_name_or_path", ""))) is not None
@@ -135,31 +135,25 @@ def _write_unet(source: Path, target: Path, state: Mapping[str, Tensor], facts: 
 
 
 def _rewrite(source: Path, target: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
-    """The same file with other values. Written by hand: safetensors puts metadata in another order in every process."""
+    """The same file with other values, in the source's order and dtypes."""
     from safetensors import safe_open
 
     entries, _ = header(source)
     earlier = entries.pop("__metadata__", {})
-    notes = {**facts, "format": "pt"}
-    if "erase-concept" in earlier:  # erased before, of another concept: keep the whole story
-        notes["earlier"] = json.dumps(earlier, sort_keys=True, ensure_ascii=False)
-    text = json.dumps({"__metadata__": dict(sorted(notes.items())), **entries}, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    with safe_open(source, "pt") as tensors, target.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in sorted(entries, key=lambda name: tuple(entries[name]["data_offsets"])):
-            value = _merged(name, tensors.get_tensor(name), state.get(name))
-            file.write(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    if "erase-concept" in earlier:  # erased before, of another concept: keep the whole history
+        facts = {**facts, "earlier": json.dumps(earlier, sort_keys=True, ensure_ascii=False)}
+    with safe_open(source, "pt") as tensors:
+        write_tensors_in_order(target, entries, facts, lambda name: _merged(name, tensors.get_tensor(name), state.get(name)))
 
 
-def _merged(name: str, there: Tensor, new: Tensor | None) -> Tensor:
+def _merged(name: str, original: Tensor, new: Tensor | None) -> Tensor:
     """New values in the source's dtype; entries that still equal the source's as rounded by the run stay as they were."""
     if new is None:
-        return there
+        return original
     new = new.detach().cpu()
-    if new.shape != there.shape:
-        raise ValueError(f"{name} is {tuple(new.shape)}; the source has {tuple(there.shape)}")
-    value = torch.where(there.to(new.dtype) == new, there, new.to(there.dtype))
+    if new.shape != original.shape:
+        raise ValueError(f"{name} is {tuple(new.shape)}; the source has {tuple(original.shape)}")
+    value = torch.where(original.to(new.dtype) == new, original, new.to(original.dtype))
     if not torch.isfinite(value).all():
-        raise ArithmeticError(f"{name} is not finite in {there.dtype}; nothing was exported")
+        raise ArithmeticError(f"{name} is not finite in {original.dtype}; nothing was exported")
     return value

@@ -1,7 +1,7 @@
-"""The families of Stable Diffusion that one file may hold: recognised by names and shapes, and what a folder's configurations say of them.
+"""The model families that a single file may hold, recognised by the names and shapes of its tensors.
 
-A single file carries no configuration. Widths and depths are read off the shapes; what shapes cannot tell (heads, scale of
-the latents, noise schedule) is the family's own. Knows names and shapes; reads no weights.
+A single file has no configuration. Widths and depths follow from the shapes; what shapes cannot tell (attention heads, scale of
+the latents, noise schedule) is fixed by the family. No weights are read.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from erase.checkpoints.weight_names import (
 )
 from erase.errors import InputError
 
-WHOLE = "give a checkpoint that holds UNet, autoencoder and text encoder"
+WHOLE = "give a checkpoint with UNet, autoencoder and text encoder"
 
 
 @dataclass(frozen=True)
 class Family:
-    """`text`: part of the folder -> prefix in the file; `heads`: channels of an attention head, None for 8 heads everywhere."""
+    """`text`: part of the folder -> prefix in the file; `heads`: channels per attention head, None for 8 heads everywhere."""
 
     title: str
     pipeline: str
@@ -65,7 +65,7 @@ FAMILIES = {
         {"_class_name": "EulerDiscreteScheduler", **NOISE, "timestep_spacing": "leading"},
     ),
 }  # fmt: skip
-STRANGERS = {  # a part of some name -> what such a file is
+OTHER_FILES = {  # a part of some tensor name -> what such a file is
     r"lora_|\.lora\.|hada_w1|lokr_w1|\.oft_": "a LoRA, an addition to a model; merge it into its model, or give the model",
     r"emb_params|string_to_param": "a textual inversion, a word for a model; give the model",
     r"control_model\.|controlnet_": f"a ControlNet, an addition to a model; {WHOLE}",
@@ -75,106 +75,107 @@ STRANGERS = {  # a part of some name -> what such a file is
     r"^text_model\.": f"a text encoder alone; {WHOLE}",
     r"^(encoder|decoder)\.(down|up|mid)": f"an autoencoder alone; {WHOLE}",
 }
-CHANNELS = {9: "an inpainting model", 8: "a model that edits pictures (InstructPix2Pix)", 7: "an upscaler", 5: "a model with depth"}
+CHANNELS = {9: "an inpainting model", 8: "an image editing model (InstructPix2Pix)", 7: "an upscaler", 5: "a depth-conditioned model"}
 
 
-def recognise(tensors: Tensors, said: str) -> str:
-    """Which of FAMILIES a single file's tensors are; InputError that begins with `said` and names what else was recognised."""
+def recognise(tensors: Tensors, label: str) -> str:
+    """The name in FAMILIES for a single file's tensors; InputError that begins with `label` and names what it is instead."""
     if UNET + "input_blocks.0.0.weight" not in tensors:
-        raise InputError(f"{said} is {_stranger(tensors)}")
+        raise InputError(f"{label} is {_other_file(tensors)}")
     channels = tensors[UNET + "input_blocks.0.0.weight"].shape[1]
     if channels != 4:
-        what = CHANNELS.get(channels, f"a model whose UNet reads {channels} channels")
-        raise InputError(f"{said} is {what}, which is not supported; give the model that draws from a prompt alone")
-    there = {prefix for family in FAMILIES.values() for prefix in family.text.values() if under(tensors, prefix)}
-    label = tensors.get(UNET + "label_emb.0.0.weight")
+        kind = CHANNELS.get(channels, f"a model whose UNet has {channels} input channels")
+        raise InputError(f"{label} is {kind}, which is not supported; give the model that generates from a prompt alone")
+    prefixes = {prefix for family in FAMILIES.values() for prefix in family.text.values() if under(tensors, prefix)}
+    class_embedding = tensors.get(UNET + "label_emb.0.0.weight")
     if under(tensors, "conditioner.embedders.0.model."):
-        raise InputError(f"{said} is a refiner of Stable Diffusion XL, which is not supported; give the base model")
-    found = next((name for name, family in FAMILIES.items() if there and set(family.text.values()) <= there), None)
-    if found is None:
-        raise InputError(f"{said} {_without_text(tensors, there)}; {WHOLE}")
+        raise InputError(f"{label} is a refiner of Stable Diffusion XL, which is not supported; give the base model")
+    name = next((name for name, family in FAMILIES.items() if prefixes and set(family.text.values()) <= prefixes), None)
+    if name is None:
+        raise InputError(f"{label} {_without_text(tensors, prefixes)}; {WHOLE}")
     if "edm_mean" in tensors:
-        raise InputError(f"{said} is a model of the EDM kind (Playground 2.5), which is not supported; give one of Stable Diffusion XL")
-    if found == "sd2" and label is not None:
-        raise InputError(f"{said} starts from pictures (unCLIP of Stable Diffusion 2.1), not supported; give the base model")
+        raise InputError(f"{label} is a model of the EDM kind (Playground 2.5), which is not supported; give one of Stable Diffusion XL")
+    if name == "sd2" and class_embedding is not None:
+        raise InputError(f"{label} starts from images (unCLIP of Stable Diffusion 2.1), not supported; give the base model")
     if not under(tensors, VAE):
-        raise InputError(f"{said} is {FAMILIES[found].title} without its autoencoder; {WHOLE}")
+        raise InputError(f"{label} is {FAMILIES[name].title} without its autoencoder; {WHOLE}")
     if not all(tensor.dtype.itemsize >= 2 for tensor in tensors.values()):
-        raise InputError(f"{said} holds weights of 8 bits; give a checkpoint in float16, bfloat16 or float32")
-    return found
+        raise InputError(f"{label} has 8-bit weights; give a checkpoint in float16, bfloat16 or float32")
+    return name
 
 
-def _stranger(tensors: Tensors) -> str:
-    for pattern, what in STRANGERS.items():
+def _other_file(tensors: Tensors) -> str:
+    for pattern, description in OTHER_FILES.items():
         if any(re.search(pattern, name) for name in tensors):
-            return what
+            return description
     if under(tensors, VAE):
         return f"an autoencoder alone; {WHOLE}"
     beginnings = Counter(".".join(name.split(".")[:2]) for name in tensors)
-    shown = ", ".join(f"{name} ({n})" for name, n in beginnings.most_common(4)) or "nothing"
-    return f"of an unknown layout: its {len(tensors)} tensors begin with {shown}; give one of Stable Diffusion 1.x, 2.x or XL"
+    most_common = ", ".join(f"{name} ({n})" for name, n in beginnings.most_common(4)) or "nothing"
+    return f"of an unknown layout: its {len(tensors)} tensors begin with {most_common}; give one of Stable Diffusion 1.x, 2.x or XL"
 
 
-def _without_text(tensors: Tensors, there: set[str]) -> str:
-    label = tensors.get(UNET + "label_emb.0.0.weight")
-    if label is not None:
-        absent = [part for part, prefix in FAMILIES["sdxl"].text.items() if prefix not in there]
+def _without_text(tensors: Tensors, prefixes: set[str]) -> str:
+    if UNET + "label_emb.0.0.weight" in tensors:
+        absent = [part for part, prefix in FAMILIES["sdxl"].text.items() if prefix not in prefixes]
         return f"is a UNet of Stable Diffusion XL without {' and '.join(absent)}"
     widths = {t.shape[1] for name, t in tensors.items() if name.startswith(UNET) and name.endswith("attn2.to_k.weight")}
-    which = {768: " 1.x", 1024: " 2.x"}.get(max(widths, default=0), "")
-    return f"is a UNet of Stable Diffusion{which} without its text encoder"
+    version = {768: " 1.x", 1024: " 2.x"}.get(max(widths, default=0), "")
+    return f"is a UNet of Stable Diffusion{version} without its text encoder"
 
 
-def prediction_of(tensors: Tensors, facts: Mapping[str, str], family: str, given: str | None, said: str) -> str:
-    """What the UNet predicts: as the user says, as the file says, or as its family always does."""
-    written = {"v": "v_prediction", "epsilon": "epsilon"}.get(facts.get("modelspec.prediction_type", ""))
-    found = given or written or ("v_prediction" if "v_pred" in tensors else None)
-    if found is None and family == "sd2":
+def prediction_of(tensors: Tensors, facts: Mapping[str, str], family: str, requested: str | None, label: str) -> str:
+    """The prediction type: the user's option, else what the file records, else what its family always has."""
+    recorded = {"v": "v_prediction", "epsilon": "epsilon"}.get(facts.get("modelspec.prediction_type", ""))
+    prediction = requested or recorded or ("v_prediction" if "v_pred" in tensors else None)
+    if prediction is None and family == "sd2":
         raise InputError(
-            f"{said} does not say what it predicts; give --prediction-type v_prediction (most of 768 pixels) or epsilon (most of 512)"
+            f"{label} does not record its prediction type; give --prediction-type v_prediction (most models of 768 pixels) or epsilon "
+            "(most of 512)",
+            option="prediction_type",
         )
-    return found or "epsilon"
+    return prediction or "epsilon"
 
 
 def size_of(facts: Mapping[str, str], family: str, prediction: str) -> int:
-    """Side of the pictures in pixels."""
-    written = re.fullmatch(r"(\d+)x\1", facts.get("modelspec.resolution", ""))
-    return int(written[1]) if written and int(written[1]) % 8 == 0 and int(written[1]) else FAMILIES[family].sizes[prediction]
+    """Side of the images in pixels."""
+    recorded = re.fullmatch(r"(\d+)x\1", facts.get("modelspec.resolution", ""))
+    return int(recorded[1]) if recorded and int(recorded[1]) % 8 == 0 and int(recorded[1]) else FAMILIES[family].sizes[prediction]
 
 
 def to_folder(tensors: Tensors, family: str) -> dict[str, dict[str, Any]]:
     """Part -> its tensors under the names of diffusers and transformers."""
-    found = {"unet": unet_to_folder(under(tensors, UNET)), "vae": vae_to_folder(under(tensors, VAE))}
+    parts = {"unet": unet_to_folder(under(tensors, UNET)), "vae": vae_to_folder(under(tensors, VAE))}
     for part, prefix in FAMILIES[family].text.items():
         own = under(tensors, prefix)
-        found[part] = open_clip_to_folder(own, _used(own, family)) if prefix.endswith(".model.") else clip_to_folder(own)
-    return found
+        parts[part] = open_clip_to_folder(own, _used(own, family)) if prefix.endswith(".model.") else clip_to_folder(own)
+    return parts
 
 
 def _used(tensors: Tensors, family: str) -> int:
-    """Blocks of OpenCLIP that count: Stable Diffusion 2 reads the last but one, so that folders leave out the last."""
+    """Blocks of OpenCLIP that are used: Stable Diffusion 2 reads the last but one, so folders omit the last."""
     blocks = count(tensors, r"transformer\.resblocks\.(\d+)\.")
-    whole = 23 if tensors["positional_embedding"].shape[1] == 1024 else blocks  # some converters leave it out themselves
-    left_out = family == "sd2" and not (whole == 23 and blocks == 23)
-    return blocks - 1 if left_out else blocks
+    whole = 23 if tensors["positional_embedding"].shape[1] == 1024 else blocks  # some converters omit it themselves
+    omitted = family == "sd2" and not (whole == 23 and blocks == 23)
+    return blocks - 1 if omitted else blocks
 
 
 def to_file(parts: Mapping[str, Tensors], family: str) -> dict[str, Any]:
     """A folder's parts -> the tensors of a single file."""
-    found = {UNET + name: tensor for name, tensor in unet_to_file(parts["unet"]).items()}
-    found |= {VAE + name: tensor for name, tensor in vae_to_file(parts["vae"]).items()}
+    tensors = {UNET + name: tensor for name, tensor in unet_to_file(parts["unet"]).items()}
+    tensors |= {VAE + name: tensor for name, tensor in vae_to_file(parts["vae"]).items()}
     for part, prefix in FAMILIES[family].text.items():
         own = clip_to_folder(parts[part]) if part != "text_encoder_2" else dict(parts[part])
         if prefix.endswith(".model."):
             own = open_clip_to_file(own)
         if family == "sd2":
             own |= _last_again(own)
-        found |= {prefix + name: tensor for name, tensor in own.items()}
-    return found
+        tensors |= {prefix + name: tensor for name, tensor in own.items()}
+    return tensors
 
 
 def _last_again(tensors: Tensors) -> dict[str, Any]:
-    """The block that Stable Diffusion 2 has and does not read: programs want it there, its content has no effect."""
+    """The block that Stable Diffusion 2 has but does not read: programs expect it, its content has no effect."""
     last = count(tensors, r"transformer\.resblocks\.(\d+)\.") - 1
     copied = under(tensors, f"transformer.resblocks.{last}.")
     return {f"transformer.resblocks.{last + 1}.{name}": tensor for name, tensor in copied.items()}

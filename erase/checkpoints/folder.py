@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
 from erase.files import sha256
 
@@ -16,27 +17,23 @@ PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 SUPPORTED = {"StableDiffusionPipeline": PARTS, "StableDiffusionXLPipeline": (*PARTS, "text_encoder_2", "tokenizer_2")}
 PICKLES = {".ckpt", ".bin", ".pt", ".pth", ".pkl"}
 HALF = {"F16", "BF16"}
-
-
 # diffusion_pytorch_model[.fp16][-00001-of-00002].safetensors, the older ...-00001-of-00002.fp16.safetensors, and indices
 WEIGHTS = re.compile(
     r"(diffusion_pytorch_model|model)(?:\.(\w+))?(-\d+-of-\d+)?(?:\.(\w+))?(\.safetensors)(?:(\.index)(?:\.(\w+))?\.json)?"
 )
-
-
 SAFER = "from diffusers import StableDiffusionPipeline as P; P.{load}({path!r}).save_pretrained('converted')"
 
 
 def weight_files(component: Path, variant: str | None = None) -> dict[str, Path]:
     """A component's safetensors files (and shard index) by the name that a plain from_pretrained looks for."""
-    found: dict[str, dict[str, Path]] = {}
+    by_variant: dict[str, dict[str, Path]] = {}
     for path in sorted(component.glob("*.safetensors*")):
         if match := WEIGHTS.fullmatch(path.name):
             stem, before, shard, after, suffix, index, last = match.groups()
             plain = f"{stem}{shard or ''}{suffix}{f'{index}.json' if index else ''}"
-            found.setdefault(before or after or last or "", {})[plain] = path
-    order = [variant] if variant is not None else sorted(found, key=lambda name: (name != "", name != "fp16", name))
-    return found.get(order[0], {}) if order else {}
+            by_variant.setdefault(before or after or last or "", {})[plain] = path
+    order = [variant] if variant is not None else sorted(by_variant, key=lambda name: (name != "", name != "fp16", name))
+    return by_variant.get(order[0], {}) if order else {}
 
 
 def variant_of(folder: Path) -> str | None:
@@ -53,27 +50,25 @@ def weight_hashes(folder: Path) -> dict[str, str]:
 
 
 def read_provenance(folder: Path) -> dict[str, str]:
-    """What the metadata of an export's UNet says; empty for a folder that is no export of ours."""
-    from erase.checkpoints.safetensors_file import header  # it imports torch
-
+    """The metadata of an export's UNet; empty for a folder that this tool did not export."""
     files = [path for path in weight_files(folder / "unet").values() if path.suffix == ".safetensors"]
-    found = header(files[0])[0].get("__metadata__", {}) if files else {}
-    return {name: value for name, value in sorted(found.items()) if name != "format"} if "erase-concept" in found else {}
+    facts = header(files[0])[0].get("__metadata__", {}) if files else {}
+    return {name: value for name, value in sorted(facts.items()) if name != "format"} if "erase-concept" in facts else {}
 
 
 def check_model_folder(path: Path) -> None:
     """InputError unless `path` is a pipeline folder of a supported family with safetensors weights."""
     if path.suffix.lower() in PICKLES and not path.is_dir():
-        remedy = f'convert it where that does no harm: python -c "{SAFER.format(load="from_single_file", path=str(path))}"'
+        remedy = f'convert it on a machine where that is safe: python -c "{SAFER.format(load="from_single_file", path=str(path))}"'
         raise InputError(f"{path} is a pickle, which can run any code when it is loaded; expected a diffusers folder: {remedy}")
     if not path.is_dir():
-        what = "a file" if path.exists() else "not there"
-        raise InputError(f"{path} is {what}; expected a diffusers folder, a .safetensors checkpoint or a hub name")
+        problem = "is a file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {problem}; expected a diffusers folder, a .safetensors checkpoint or a hub name")
     if not (path / "model_index.json").is_file():
-        found = sorted(entry.name for entry in path.iterdir())
-        shown = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "") if found else "nothing"
-        raise InputError(f"{path} has no model_index.json (it holds {shown}); expected a diffusers folder or a hub name")
-    family = _index(path).get("_class_name")
+        names = sorted(entry.name for entry in path.iterdir())
+        contents = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "nothing"
+        raise InputError(f"{path} has no model_index.json (it contains {contents}); expected a diffusers folder or a hub name")
+    family = model_index(path).get("_class_name")
     if family not in SUPPORTED:
         raise InputError(f"{path} is a {family}, not yet supported; expected {' or '.join(SUPPORTED)}")
     if absent := [part for part in SUPPORTED[family] if part not in components(path)]:
@@ -82,38 +77,36 @@ def check_model_folder(path: Path) -> None:
         _check_component(path, name)
 
 
-def _index(folder: Path) -> dict[str, Any]:
+def model_index(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{folder / 'model_index.json'} is not JSON ({error}); fetch the model again") from error
+        raise InputError(f"{folder / 'model_index.json'} is not JSON ({error}); download the model again") from error
     return index if isinstance(index, dict) else {}
 
 
 def components(folder: Path) -> list[str]:
-    """The parts that a folder's index lists."""
-    return [name for name, value in _index(folder).items() if isinstance(value, list) and len(value) == 2 and value[1] is not None]
+    """The parts that a folder's model_index.json lists."""
+    return [name for name, value in model_index(folder).items() if isinstance(value, list) and len(value) == 2 and value[1] is not None]
 
 
 def _check_component(folder: Path, name: str) -> None:
     if Path(name).name != name or not (folder / name).is_dir():
-        raise InputError(f"{folder} lacks its part {name}, which model_index.json lists; fetch the model again")
+        raise InputError(f"{folder} lacks its part {name}, which model_index.json lists; download the model again")
     pickles = sorted(path.name for path in (folder / name).iterdir() if path.suffix.lower() in PICKLES)
     if files := weight_files(folder / name):
         _check_whole(files)
         return
     if pickles:
-        remedy = f'convert it where that does no harm: python -c "{SAFER.format(load="from_pretrained", path=str(folder))}"'
-        what = f"has the weights of {name} only as a pickle ({pickles[0]}), which can run any code"
-        raise InputError(f"{folder} {what}; expected .safetensors: {remedy}")
+        remedy = f'convert it on a machine where that is safe: python -c "{SAFER.format(load="from_pretrained", path=str(folder))}"'
+        problem = f"has the weights of {name} only as a pickle ({pickles[0]}), which can run any code"
+        raise InputError(f"{folder} {problem}; expected .safetensors: {remedy}")
     if name in {"unet", "vae", "text_encoder", "text_encoder_2"}:
-        raise InputError(f"{folder} has no weights for {name}; expected {name}/*.safetensors: fetch the model again")
+        raise InputError(f"{folder} has no weights for {name}; expected {name}/*.safetensors: download the model again")
 
 
 def _check_whole(files: Mapping[str, Path]) -> None:
-    """InputError for a file that a broken download has left torn, or not at all: before hours of work, not after."""
-    from erase.checkpoints.safetensors_file import header  # it imports torch
-
+    """InputError for a file that is incomplete or missing after a broken download: before hours of work, not after."""
     for plain, path in files.items():
         if path.suffix == ".safetensors":
             header(path)
@@ -121,22 +114,20 @@ def _check_whole(files: Mapping[str, Path]) -> None:
         try:
             listed = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is no index of shards ({error}); fetch the model again") from error
+            raise InputError(f"{path} is not an index of shards ({error}); download the model again") from error
         if absent := sorted(name for name in listed if not (path.parent / name).is_file()):
-            raise InputError(f"{path.parent} lacks {absent[0]}, which {plain} lists; fetch the model again")
+            raise InputError(f"{path.parent} lacks {absent[0]}, which {plain} lists; download the model again")
 
 
-def _single_file(folder: Path) -> dict[str, str]:
-    """The name and hash of the file that a folder was unpacked from, where it was."""
-    from erase.checkpoints.safetensors_file import header  # it imports torch
-
+def single_file_origin(folder: Path) -> dict[str, str]:
+    """Name and hash of the single file that a folder was unpacked from; empty for another folder."""
     files = [path for path in weight_files(folder / "unet").values() if path.suffix == ".safetensors"]
-    found = header(files[0])[0].get("__metadata__", {}) if files else {}
-    return {name: found[name] for name in ("single_file", "single_file_sha256") if name in found}
+    facts = header(files[0])[0].get("__metadata__", {}) if files else {}
+    return {name: facts[name] for name in ("single_file", "single_file_sha256") if name in facts}
 
 
-def _one_hash(unet: Path) -> str:
-    """sha256 of the weight file; of several: of their names and hashes."""
+def unet_hash(unet: Path) -> str:
+    """sha256 of the weight file; for several files, of their names and hashes."""
     hashes = {name: sha256(path) for name, path in sorted(weight_files(unet).items()) if path.suffix == ".safetensors"}
     if len(hashes) == 1:
         return next(iter(hashes.values()))
@@ -152,17 +143,17 @@ def config_of(folder: Path, part: str, name: str) -> dict[str, Any]:
 
 
 def size_of(folder: Path) -> int:
-    """Side of the pictures that the model was trained on, in pixels."""
+    """Side of the images that the model was trained on, in pixels."""
     levels = len(config_of(folder, "vae", "config.json")["block_out_channels"])
     size: int = config_of(folder, "unet", "config.json")["sample_size"] * 2 ** (levels - 1)
     return size
 
 
 def is_small(folder: Path) -> bool:
-    """Whether this is the embedded model or one like it, for which other counts make sense."""
+    """Whether this is an embedded model or one of that size, for which other default counts make sense."""
     return size_of(folder) <= 128
 
 
 def scheduler_of(folder: Path) -> str:
-    """The sampler that the model brings along."""
+    """The class of the sampler that comes with the model."""
     return str(config_of(folder, "scheduler", "scheduler_config.json")["_class_name"])

@@ -1,7 +1,7 @@
-"""A single-file checkpoint -> a pipeline folder in the user's cache, without a network: what all other stages read.
+"""Unpack a single-file checkpoint into a pipeline folder in the user's cache, which is what all other stages read.
 
-The weights keep their values and their dtype. The tokenizer is in no such file: its two files come from a folder that the
-user names, or from the hub (its cache first).
+The weights keep their values and dtype. A single file has no tokenizer: its two files come from a folder that the user names,
+or from the hub (from its cache first).
 """
 
 from __future__ import annotations
@@ -15,50 +15,49 @@ from typing import Any
 
 from erase.checkpoints.configs import configs
 from erase.checkpoints.families import FAMILIES, prediction_of, recognise, size_of, to_folder
-from erase.checkpoints.safetensors_file import lazy_tensors, metadata, write_lazy
+from erase.checkpoints.safetensors_file import lazy_tensors, write_lazy
+from erase.checkpoints.safetensors_header import metadata
 from erase.errors import InputError
 from erase.files import sha256, write_json
 from erase.run import disk_errors
 
-TOKENIZER = "openai/clip-vit-large-patch14"  # all of Stable Diffusion reads words as this model does
+TOKENIZER = "openai/clip-vit-large-patch14"  # all versions of Stable Diffusion use this tokenizer
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
-WORDS = "--tokenizer DIR"
-
-
+OPTION = "--tokenizer DIR"
 Verify = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, dict[str, Any]]]
 
 
 def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = None, verify: Verify | None = None) -> Path:
-    """The folder of a single-file checkpoint, made once; the same file and options give the same folder.
+    """The folder of a single-file checkpoint, written once; the same file and options give the same folder.
 
-    `prediction` is epsilon or v_prediction where the file does not say it. `verify` looks at tensors and configurations
-    before anything is written, and returns the tensors that belong there. InputError for whatever is no complete model of a
-    known family, and where there is no tokenizer.
+    `prediction` is epsilon or v_prediction where the file does not record it. `verify` checks tensors and configurations before
+    anything is written, and returns the tensors that belong there. InputError for a file that is not a complete model of a known
+    family, and where no tokenizer is available.
     """
     tensors, facts = lazy_tensors(path), metadata(path)
     family = recognise(tensors, str(path))
-    said = prediction_of(tensors, facts, family, prediction, str(path))
+    predicts = prediction_of(tensors, facts, family, prediction, str(path))
     digest = sha256(path)
     folder = cache_folder() / f"{path.stem}-{digest[:16]}{'-' + prediction if prediction else ''}"
     if (folder / "model_index.json").is_file():
         return folder
     try:
         parts = to_folder(tensors, family)
-        made = configs(parts, family, said, size_of(facts, family, said))
+        part_configs = configs(parts, family, predicts, size_of(facts, family, predicts))
     except KeyError as error:
-        raise InputError(f"{path} is not complete: it lacks {error.args[0]}; fetch it again") from error
+        raise InputError(f"{path} is not complete: it lacks {error.args[0]}; download it again") from error
     if verify is not None:
-        parts = verify(parts, made)
-    words = find_tokenizer(tokenizer)
+        parts = verify(parts, part_configs)
+    vocabulary = find_tokenizer(tokenizer)
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     origin = {**{k: v for k, v in facts.items() if k != "format"}, "single_file": path.name, "single_file_sha256": digest}
     try:
         with disk_errors(part):
             if "ztsnr" in tensors:
-                made["scheduler"]["rescale_betas_zero_snr"] = True
-            _write_parts(part, parts, made, origin)
-            _write_tokenizers(part, words, made, family)
-            _write_index(part, family, made)
+                part_configs["scheduler"]["rescale_betas_zero_snr"] = True
+            _write_parts(part, parts, part_configs, origin)
+            _write_tokenizers(part, vocabulary, part_configs, family)
+            _write_index(part, family, part_configs)
             if not (folder / "model_index.json").is_file():  # another process may have been faster
                 part.rename(folder)
     finally:
@@ -67,31 +66,33 @@ def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = 
 
 
 def cache_folder() -> Path:
-    """Where unpacked checkpoints lie."""
+    """The folder of unpacked checkpoints."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "erase-concept" / "models"
 
 
-def find_tokenizer(given: str | None) -> dict[str, Path]:
-    """vocab.json and merges.txt of CLIP, from the folder given or from the hub."""
-    if given is not None:
-        for folder in (Path(given).expanduser(), Path(given).expanduser() / "tokenizer"):
+def find_tokenizer(path: str | None) -> dict[str, Path]:
+    """vocab.json and merges.txt of CLIP, from a folder or else from the hub. InputError where they are not available."""
+    if path is not None:
+        for folder in (Path(path).expanduser(), Path(path).expanduser() / "tokenizer"):
             if all((folder / name).is_file() for name in TOKENIZER_FILES):
                 return {name: folder / name for name in TOKENIZER_FILES}
-        raise InputError(f"{WORDS}: {given} has no {' and '.join(TOKENIZER_FILES)}; give a folder with the tokenizer of CLIP")
+        raise InputError(
+            f"{OPTION}: {path} has no {' and '.join(TOKENIZER_FILES)}; give a folder with the tokenizer of CLIP", option="tokenizer"
+        )
     from huggingface_hub import hf_hub_download
 
     try:
         return {name: Path(hf_hub_download(TOKENIZER, name)) for name in TOKENIZER_FILES}
     except Exception as error:  # the hub's client raises a dozen kinds
         raise InputError(
-            f"a single file holds no tokenizer, and that of {TOKENIZER} could not be fetched from the hub ({type(error).__name__}); "
-            f"give {WORDS}, a folder with {' and '.join(TOKENIZER_FILES)}, to the main job or to `export --format folder`"
+            f"a single file has no tokenizer, and that of {TOKENIZER} could not be downloaded from the hub ({type(error).__name__}); "
+            f"give {OPTION}, a folder with {' and '.join(TOKENIZER_FILES)}, to the main job or to `export --format folder`"
         ) from error
 
 
-def _write_parts(folder: Path, parts: Mapping[str, Any], made: Mapping[str, Any], origin: Mapping[str, str]) -> None:
-    for name, config in made.items():
+def _write_parts(folder: Path, parts: Mapping[str, Any], configs: Mapping[str, Any], origin: Mapping[str, str]) -> None:
+    for name, config in configs.items():
         if name == "scheduler":
             write_json(folder / name / "scheduler_config.json", config)
             continue
@@ -100,32 +101,32 @@ def _write_parts(folder: Path, parts: Mapping[str, Any], made: Mapping[str, Any]
         write_lazy(folder / name / file, parts[name], origin if name == "unet" else {})
 
 
-def _write_tokenizers(folder: Path, words: Mapping[str, Path], made: Mapping[str, Any], family: str) -> None:
-    vocabulary = json.loads(words["vocab.json"].read_text(encoding="utf-8"))
+def _write_tokenizers(folder: Path, files: Mapping[str, Path], configs: Mapping[str, Any], family: str) -> None:
+    vocabulary = json.loads(files["vocab.json"].read_text(encoding="utf-8"))
     for part in FAMILIES[family].text:
-        config = made[part]
+        config = configs[part]
         if max(vocabulary.values(), default=0) >= config["vocab_size"]:
             sizes = f"{len(vocabulary)} words, the {part} of this checkpoint {config['vocab_size']}"
-            raise InputError(f"the tokenizer has {sizes}; give its own with {WORDS}")
-        # OpenCLIP fills up with the token of number 0, CLIP with the end of the text.
+            raise InputError(f"the tokenizer has {sizes}; give its own with {OPTION}", option="tokenizer")
+        # OpenCLIP pads with token 0, CLIP with the end-of-text token.
         pad = "!" if config["hidden_act"] == "gelu" else "<|endoftext|>"
         numbers = {"bos": "<|startoftext|>", "eos": "<|endoftext|>", "pad": pad}
         config |= {f"{name}_token_id": vocabulary.get(text) for name, text in numbers.items()}
         write_json(folder / part / "config.json", config)
         target = folder / part.replace("text_encoder", "tokenizer")
         target.mkdir()
-        for name, path in words.items():
+        for name, path in files.items():
             shutil.copyfile(path, target / name)
         tokens = {"unk_token": "<|endoftext|>", **{f"{name}_token": text for name, text in numbers.items()}}
         longest = {"model_max_length": config["max_position_embeddings"], "do_lower_case": True, "tokenizer_class": "CLIPTokenizer"}
         write_json(target / "tokenizer_config.json", {**tokens, **longest, "add_prefix_space": False, "errors": "replace"})
 
 
-def _write_index(folder: Path, family: str, made: Mapping[str, Any]) -> None:
+def _write_index(folder: Path, family: str, configs: Mapping[str, Any]) -> None:
     index: dict[str, Any] = {"_class_name": FAMILIES[family].pipeline, "_diffusers_version": "0.30.0"}
-    index |= {name: ["diffusers", config["_class_name"]] for name, config in made.items() if "_class_name" in config}
+    index |= {name: ["diffusers", config["_class_name"]] for name, config in configs.items() if "_class_name" in config}
     for part in FAMILIES[family].text:
-        index[part] = ["transformers", made[part]["architectures"][0]]
+        index[part] = ["transformers", configs[part]["architectures"][0]]
         index[part.replace("text_encoder", "tokenizer")] = ["transformers", "CLIPTokenizer"]
     if family == "sdxl":
         index["force_zeros_for_empty_prompt"] = True

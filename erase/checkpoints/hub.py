@@ -12,13 +12,13 @@ LOGIN = "log in with `hf auth login`, and give a name that is yours, as OWNER/NA
 def push(path: Path, name: str, card: str, public: bool = False) -> str:
     """Upload a folder or a file with its model card (README.md) to the repository `name`; returns its address.
 
-    A new repository is private unless `public`. InputError where the hub refuses or is not to be reached; what was
-    uploaded before stays, and the same command goes on.
+    A new repository is private unless `public`. InputError where the hub refuses or cannot be reached; what was
+    uploaded before stays, and the same command resumes.
     """
     from huggingface_hub import HfApi
 
     if name.count("/") != 1 or not all(name.split("/")):
-        raise InputError(f"--push-to-hub {name!r} is no name of a repository; expected OWNER/NAME")
+        raise InputError(f"--push-to-hub {name!r} is not the name of a repository; expected OWNER/NAME", option="push_to_hub")
     api = HfApi()
     try:
         address = api.create_repo(name, private=not public, exist_ok=True)
@@ -27,7 +27,7 @@ def push(path: Path, name: str, card: str, public: bool = False) -> str:
         else:
             api.upload_file(repo_id=name, path_or_fileobj=path, path_in_repo=path.name, commit_message="Weights, concept erased")
         api.upload_file(repo_id=name, path_or_fileobj=card.encode(), path_in_repo="README.md", commit_message="Model card")
-    except Exception as error:  # the hub's client raises a dozen kinds; each means that it did not get there
-        said = next(iter(str(error).strip().splitlines()), "")[:200]
-        raise InputError(f"--push-to-hub {name} failed ({type(error).__name__}: {said}); {LOGIN}") from error
+    except Exception as error:  # the hub's client raises a dozen kinds; each means that the upload failed
+        reason = next(iter(str(error).strip().splitlines()), "")[:200]
+        raise InputError(f"--push-to-hub {name} failed ({type(error).__name__}: {reason}); {LOGIN}", option="push_to_hub") from error
     return str(address)

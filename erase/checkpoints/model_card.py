@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from erase.checkpoints.folder import _index, read_provenance
+from erase.checkpoints.folder import model_index, read_provenance
 from erase.files import written
 
 
 def write_card(folder: Path, measured: str = "") -> None:
-    """README.md of an exported folder; call it again when there are numbers (`measured`, a block of Markdown)."""
+    """README.md of an exported folder; call it again once there are numbers (`measured`, a block of Markdown)."""
     with written(folder / "README.md") as part:
-        part.write_text(model_card(read_provenance(folder), measured, pipeline=str(_index(folder).get("_class_name"))), encoding="utf-8")
+        part.write_text(
+            model_card(read_provenance(folder), measured, pipeline=str(model_index(folder).get("_class_name"))), encoding="utf-8"
+        )
 
 
 LOADING = {  # format -> how it is loaded
@@ -26,7 +28,7 @@ LOADING = {  # format -> how it is loaded
 def model_card(
     provenance: Mapping[str, Any], measured: str = "", form: str = "folder", file: str = "", pipeline: str = "StableDiffusionPipeline"
 ) -> str:
-    """What was erased, how, from what, what was measured, what that does not say, and how to load it."""
+    """Markdown: what was erased, how, from what, what was measured, what that does not tell, and how to load it."""
     concept, method = provenance.get("concept", "a concept"), provenance.get("method", "an unlearning method")
     facts = "\n".join(f"| {name} | `{value}` |" for name, value in provenance.items() if not name.startswith("modelspec."))
     imports = f"from diffusers import {pipeline}" + ("\nfrom safetensors.torch import load_file" if form == "unet" else "")
@@ -38,8 +40,8 @@ tags: [stable-diffusion, concept-erasure, machine-unlearning]
 
 # {provenance.get("source", "A diffusion model")} without {concept}
 
-The concept **{concept}** was taken out of the weights of the UNet with {method} (erase-concept). The other parts, the
-text encoder and the autoencoder among them, are those of the source model. Its licence and its limits hold here too.
+The concept **{concept}** was removed from the weights of the UNet with {method} (erase-concept). The other parts, including the
+text encoder and the autoencoder, are those of the source model. Its licence and its limitations apply here too.
 
 ```python
 {imports}
@@ -53,12 +55,12 @@ pipeline("a prompt").images[0].save("picture.png")
 |---|---|
 {facts}
 
-`source_sha256` is the hash of the UNet weights that it was made from. The same facts are in the metadata of the weight files.
-Which weights were changed is not published here: that list helps to bring the concept back (arXiv 2603.06640).
+`source_sha256` is the hash of the original UNet weights. The metadata of the weight files has the same facts.
+Which weights were changed is not published here: that list helps to restore the concept (arXiv 2603.06640).
 
 {measured.strip() + chr(10) + chr(10) if measured else ""}## What it is for
 
-For publishing or running the model without this concept, beside other safeguards. **It is no proof of absence**: the
+For publishing or running the model without this concept, together with other safeguards. **It is not a proof of absence**: the
 measurements cover the prompts, seeds and detector that they name. Indirect descriptions, adversarial prompts or further
-training may bring the concept back; test it for your own use.
+training may restore the concept; test it for your own use.
 """

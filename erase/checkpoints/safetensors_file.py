@@ -1,8 +1,7 @@
-"""Safetensors files a tensor at a time: read lazily, reshape without loading, write in one pass with a header of our own.
+"""Safetensors files one tensor at a time: read lazily, reshape without loading, write in one pass.
 
-A checkpoint of several gigabytes is converted in the memory of its largest tensor; what is read of the file are pages that
-the system may drop. The same tensors and facts give the same bytes: safetensors itself puts metadata in another order in
-every process. Knows no model.
+A checkpoint of several gigabytes is converted within the memory of its largest tensor. The same tensors and metadata give the
+same bytes: safetensors' own writer orders metadata differently in every process, so the header is written here.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
 from erase.files import written
 
@@ -29,97 +29,85 @@ CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
 @dataclass(frozen=True)
-class Lazy:
-    """A tensor that is not read yet: its name in messages, dtype and shape are known, `load` fetches it."""
+class LazyTensor:
+    """A tensor that is not read yet: name (for messages), dtype and shape are known, `load` reads it."""
 
     name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
     load: Callable[[], Tensor]
 
-    def reshaped(self, *shape: int) -> Lazy:
+    def reshaped(self, *shape: int) -> LazyTensor:
         return replace(self, shape=shape, load=lambda: self.load().reshape(shape))
 
-    def transposed(self) -> Lazy:
+    def transposed(self) -> LazyTensor:
         return replace(self, shape=self.shape[::-1], load=lambda: self.load().t())
 
-    def rows(self, first: int, last: int) -> Lazy:
+    def rows(self, first: int, last: int) -> LazyTensor:
         return replace(self, shape=(last - first, *self.shape[1:]), load=lambda: self.load()[first:last])
 
-    def cast(self, dtype: torch.dtype | None) -> Lazy:
-        """In another floating-point dtype; None, and whatever is no floating-point number, stays. Overflow is an InputError."""
+    def cast(self, dtype: torch.dtype | None) -> LazyTensor:
+        """In another floating-point dtype; unchanged for None and for integers. A value that overflows is an InputError."""
         if dtype is None or not self.dtype.is_floating_point or dtype == self.dtype:
             return self
 
         def load() -> Tensor:
-            value, there = self.load().to(dtype), self.load()
-            if not torch.equal(torch.isfinite(value), torch.isfinite(there)):
-                raise InputError(f"{self.name} holds values beyond the range of {dtype}; give --dtype source or float32")
-            return value
+            original = self.load()
+            converted = original.to(dtype)
+            if not torch.equal(torch.isfinite(converted), torch.isfinite(original)):
+                raise InputError(f"{self.name} has values outside the range of {dtype}; give --dtype source or float32", option="dtype")
+            return converted
 
         return replace(self, dtype=dtype, load=load)
 
 
-def stacked(parts: list[Lazy]) -> Lazy:
-    """Several below each other, as torch.cat."""
+def stacked(parts: list[LazyTensor]) -> LazyTensor:
+    """Several tensors concatenated along the first dimension."""
     first = parts[0]
     shape = (sum(part.shape[0] for part in parts), *first.shape[1:])
     return replace(first, shape=shape, load=lambda: torch.cat([part.load() for part in parts]))
 
 
-def header(path: Path) -> tuple[dict[str, Any], int]:
-    """The JSON header of a safetensors file, and where the data begins; InputError for a file that is none, or torn."""
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= size - 8:
-                raise ValueError("its header does not fit")
-            found = json.loads(file.read(length))
-        if not isinstance(found, dict):
-            raise ValueError("its header is no table")
-        end = max((entry["data_offsets"][1] for name, entry in found.items() if name != "__metadata__"), default=0)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no safetensors file ({error}); fetch it again") from error
-    if 8 + length + end != size:
-        raise InputError(f"{path} is torn: {size} bytes where its header announces {8 + length + end}; fetch it again")
-    return found, 8 + length
-
-
-def metadata(path: Path) -> dict[str, str]:
-    """The text beside the tensors."""
-    return dict(header(path)[0].get("__metadata__", {}))
-
-
-def lazy_tensors(path: Path) -> dict[str, Lazy]:
-    """Every tensor of a file by name, none of them read."""
+def lazy_tensors(path: Path) -> dict[str, LazyTensor]:
+    """Every tensor of a file by name, without reading any."""
     from safetensors import safe_open
 
     entries = {name: entry for name, entry in header(path)[0].items() if name != "__metadata__"}
     if strange := sorted({entry["dtype"] for entry in entries.values()} - DTYPES.keys()):
-        raise InputError(f"{path} holds numbers of the type {strange[0]}; expected F32, F16 or BF16")
+        raise InputError(f"{path} has tensors of the dtype {strange[0]}; expected F32, F16 or BF16")
     file = safe_open(path, "pt")
 
-    def lazy(name: str, entry: Mapping[str, Any]) -> Lazy:
-        return Lazy(name, DTYPES[entry["dtype"]], tuple(entry["shape"]), lambda: file.get_tensor(name))
+    def lazy(name: str, entry: Mapping[str, Any]) -> LazyTensor:
+        return LazyTensor(name, DTYPES[entry["dtype"]], tuple(entry["shape"]), lambda: file.get_tensor(name))
 
     return {name: lazy(name, entry) for name, entry in entries.items()}
 
 
-def write_lazy(path: Path, tensors: Mapping[str, Lazy], facts: Mapping[str, str]) -> None:
+def write_lazy(path: Path, tensors: Mapping[str, LazyTensor], facts: Mapping[str, str]) -> None:
     """One safetensors file, whole or not at all: the tensors in the order of their names, `facts` as metadata."""
-    entries: dict[str, Any] = {"__metadata__": dict(sorted({**facts, "format": "pt"}.items()))}
-    at = 0
+    entries: dict[str, Any] = {}
+    offset = 0
     for name in sorted(tensors):
         size = math.prod(tensors[name].shape) * tensors[name].dtype.itemsize
-        entries[name] = {"dtype": CODES[tensors[name].dtype], "shape": list(tensors[name].shape), "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+        entries[name] = {"dtype": CODES[tensors[name].dtype], "shape": list(tensors[name].shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    with written(path) as part:
+        write_tensors_in_order(part, entries, facts, lambda name: tensors[name].load())
+
+
+def write_tensors_in_order(path: Path, entries: Mapping[str, Any], facts: Mapping[str, str], load: Callable[[str], Tensor]) -> None:
+    """Write a safetensors file with this header, loading one tensor at a time in the order of their offsets.
+
+    `entries` is the header without its metadata: name -> dtype, shape, data_offsets; `facts` become the metadata. ValueError for a
+    tensor that is not as its entry announces.
+    """
+    table = {"__metadata__": dict(sorted({**facts, "format": "pt"}.items())), **entries}
+    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    with written(path) as part, part.open("wb") as file:
+    with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
-        for name in sorted(tensors):
-            value = tensors[name].load()
-            if tuple(value.shape) != tensors[name].shape or value.dtype != tensors[name].dtype:
-                raise ValueError(f"{name} is {tuple(value.shape)} {value.dtype}, announced as {tensors[name].shape} {tensors[name].dtype}")
-            file.write(value.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        for name in sorted(entries, key=lambda name: tuple(entries[name]["data_offsets"])):
+            tensor, entry = load(name), entries[name]
+            if list(tensor.shape) != entry["shape"] or tensor.dtype != DTYPES[entry["dtype"]]:
+                raise ValueError(f"{name} is {tuple(tensor.shape)} {tensor.dtype}, announced as {entry['shape']} {entry['dtype']}")
+            file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)

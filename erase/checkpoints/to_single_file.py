@@ -1,13 +1,12 @@
-"""A pipeline folder -> what others load: one file in the original layout, the UNet alone, or a folder, in a dtype of choice.
+"""Write a pipeline folder as other programs load it: one file in the original layout, the UNet alone, or a folder, in a chosen dtype.
 
-Weights are renamed and reshaped, not computed on, so that in the source's dtype every value stays. What a single file has
-no place for is refused, not dropped. Trim masks and scores of weights are in none of these: knowing which weights were
-touched helps to bring the concept back (arXiv 2603.06640).
+Weights are renamed and reshaped, not computed on, so in the source's dtype every value stays the same. What a single file cannot
+store is refused, not dropped. Trim masks and sensitivity scores are never exported: knowing which weights were changed helps to
+restore the concept (arXiv 2603.06640).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -20,8 +19,9 @@ from erase.checkpoints import DTYPES, FORMATS
 from erase.checkpoints.configs import Config, configs, misfits
 from erase.checkpoints.export import copy_part
 from erase.checkpoints.families import FAMILIES, to_file, to_folder
-from erase.checkpoints.folder import check_model_folder, components, read_provenance, weight_files
-from erase.checkpoints.safetensors_file import Lazy, lazy_tensors, metadata, write_lazy
+from erase.checkpoints.folder import check_model_folder, components, config_of, model_index, read_provenance, weight_files
+from erase.checkpoints.safetensors_file import LazyTensor, lazy_tensors, write_lazy
+from erase.checkpoints.safetensors_header import metadata
 from erase.checkpoints.weight_names import clip_to_folder, strays
 from erase.errors import InputError
 from erase.run import disk_errors
@@ -32,22 +32,22 @@ SOURCES = {
     "sd2": "https://github.com/Stability-AI/stablediffusion",
     "sdxl": "https://github.com/Stability-AI/generative-models",
 }
-NO_PROOF = "No proof of absence: the concept may come back under other words, adversarial prompts or further training."
+NO_PROOF = "Not a proof of absence: other words, adversarial prompts or further training may restore the concept."
 
 
 def pack(folder: Path, out: Path, form: str = "single-file", dtype: str = "source") -> Path:
-    """Write a pipeline folder to `out` in one of FORMATS and DTYPES, whole or not at all; `out` must not be there.
+    """Write a pipeline folder to `out` in one of FORMATS and DTYPES, whole or not at all; `out` must not exist.
 
-    Every file carries in its metadata what the folder's UNet says of its making. InputError where the layout of a single
-    file cannot hold the folder, and where a value exceeds the dtype.
+    The metadata of every file has the provenance recorded in the folder's UNet. InputError where the single-file layout cannot
+    store the folder, and where a value exceeds the dtype.
     """
     check_model_folder(folder)
     if form not in FORMATS or dtype not in DTYPES:
         raise InputError(f"--format {form} --dtype {dtype} is unknown; expected one of {', '.join(FORMATS)} and of {', '.join(DTYPES)}")
     if form != "folder" and out.suffix.lower() != ".safetensors":
-        raise InputError(f"--output {out} is a single file in this format; expected a name that ends in .safetensors")
+        raise InputError(f"--output {out} is a single file in this format; expected a name that ends in .safetensors", option="output")
     if out.exists():
-        raise InputError(f"--output {out} is there already; give another name")
+        raise InputError(f"--output {out} exists already; give another name", option="output")
     writers: dict[str, Callable[[Path, Path, torch.dtype | None], None]]
     writers = {"folder": _folder, "single-file": _single_file, "unet": _unet_file}
     with disk_errors(out):
@@ -60,21 +60,23 @@ def _single_file(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
     parts = {name: _tensors(folder / name) for name in ("unet", "vae", *FAMILIES[family].text)}
     prediction = str(scheduler.get("prediction_type", "epsilon"))
     size = 8 * int(_config(folder, "unet")["sample_size"])
-    tensors: dict[str, Lazy] = to_file(parts, family)
-    modern = to_folder(tensors, family)  # the folder that this file would become
-    there = {name: _config(folder, name) for name in (*parts, "scheduler")}
-    strange = misfits(there, configs(modern, family, prediction, size)) + _lost(parts, modern) + strays(tensors)
-    if strange:
-        what = f"{strange[0]}; {len(strange)} in all"
-        raise InputError(f"{folder} does not fit into a single file of {FAMILIES[family].title} ({what}); give --format folder")
+    tensors: dict[str, LazyTensor] = to_file(parts, family)
+    modern = to_folder(tensors, family)  # the folder that this file would unpack into
+    own = {name: _config(folder, name) for name in (*parts, "scheduler")}
+    problems = misfits(own, configs(modern, family, prediction, size)) + _lost(parts, modern) + strays(tensors)
+    if problems:
+        summary = f"{problems[0]}; {len(problems)} in all"
+        raise InputError(
+            f"{folder} does not fit into a single file of {FAMILIES[family].title} ({summary}); give --format folder", option="format"
+        )
     flags = {"v_pred": prediction == "v_prediction" and family == "sdxl", "ztsnr": scheduler.get("rescale_betas_zero_snr", False)}
-    tensors |= {name: Lazy(name, torch.float32, (0,), lambda: torch.zeros(0)) for name, there_is in flags.items() if there_is}
+    tensors |= {name: LazyTensor(name, torch.float32, (0,), lambda: torch.zeros(0)) for name, is_set in flags.items() if is_set}
     facts = {**_facts(folder), **_specification(folder, family, prediction, size)}
     write_lazy(out, {name: tensor.cast(dtype) for name, tensor in tensors.items()}, facts)
 
 
 def _unet_file(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
-    """Under diffusers' names: it takes the place of unet/diffusion_pytorch_model.safetensors."""
+    """With diffusers' names: it replaces unet/diffusion_pytorch_model.safetensors."""
     write_lazy(out, {name: tensor.cast(dtype) for name, tensor in _tensors(folder / "unet").items()}, _facts(folder))
 
 
@@ -100,46 +102,41 @@ def _caster(dtype: torch.dtype) -> Callable[[Path, Path], None]:
 
 
 def family_of(folder: Path) -> str:
-    """Which of FAMILIES a pipeline folder is: by its class, and by the kind of its text encoder."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    if index["_class_name"] == FAMILIES["sdxl"].pipeline:
+    """The name in FAMILIES for a pipeline folder: by its class, and by its text encoder."""
+    if model_index(folder)["_class_name"] == FAMILIES["sdxl"].pipeline:
         return "sdxl"
     return "sd2" if _config(folder, "text_encoder").get("hidden_act") == "gelu" else "sd1"
 
 
-def _lost(parts: Mapping[str, Mapping[str, Lazy]], again: Mapping[str, Mapping[str, Lazy]]) -> list[str]:
+def _lost(parts: Mapping[str, Mapping[str, LazyTensor]], unpacked: Mapping[str, Mapping[str, LazyTensor]]) -> list[str]:
     """Tensors of the folder that the single file's folder would not have."""
-    found = []
+    problems = []
     for name, tensors in parts.items():
-        wanted = clip_to_folder(tensors) if name.startswith("text") else tensors
-        if len(wanted) != len(again[name]):
-            found.append(f"{name}: {len(wanted)} tensors, {len(again[name])} of which have a place")
-    return found
+        stored = clip_to_folder(tensors) if name.startswith("text") else tensors
+        if len(stored) != len(unpacked[name]):
+            problems.append(f"{name}: {len(stored)} tensors, of which {len(unpacked[name])} can be stored")
+    return problems
 
 
-def _tensors(component: Path) -> dict[str, Lazy]:
+def _tensors(component: Path) -> dict[str, LazyTensor]:
     files = [path for path in weight_files(component).values() if path.suffix == ".safetensors"]
     return {name: tensor for path in files for name, tensor in lazy_tensors(path).items()}
 
 
 def _config(folder: Path, part: str) -> Config:
-    name = "scheduler_config.json" if part == "scheduler" else "config.json"
-    try:
-        return dict(json.loads((folder / part / name).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / part / name} cannot be read ({error}); the model folder is not complete") from None
+    return config_of(folder, part, "scheduler_config.json" if part == "scheduler" else "config.json")
 
 
 def _facts(folder: Path) -> dict[str, str]:
-    made = read_provenance(folder)
-    return {**made, "not_a_proof": NO_PROOF} if made else {}
+    provenance = read_provenance(folder)
+    return {**provenance, "not_a_proof": NO_PROOF} if provenance else {}
 
 
 def _specification(folder: Path, family: str, prediction: str, size: int) -> dict[str, str]:
-    """Stability AI's ModelSpec 1.0.0, which desktop programs show and read, and from which this tool reads size and prediction."""
-    made = read_provenance(folder)
-    concept, source = made.get("concept"), made.get("source", folder.name)
-    said = {"modelspec.description": f"{source} with the concept {concept!r} erased from its UNet. {NO_PROOF}"} if concept else {}
+    """Stability AI's ModelSpec 1.0.0, which desktop programs show, and from which this tool reads size and prediction type."""
+    provenance = read_provenance(folder)
+    concept, source = provenance.get("concept"), provenance.get("source", folder.name)
+    description = {"modelspec.description": f"{source} with the concept {concept!r} erased from its UNet. {NO_PROOF}"} if concept else {}
     return {
         "modelspec.sai_model_spec": "1.0.0",
         "modelspec.architecture": FAMILIES[family].specification[prediction],
@@ -147,5 +144,5 @@ def _specification(folder: Path, family: str, prediction: str, size: int) -> dic
         "modelspec.title": f"{source} without {concept}" if concept else source,
         "modelspec.resolution": f"{size}x{size}",
         "modelspec.prediction_type": "v" if prediction == "v_prediction" else "epsilon",
-        **said,
+        **description,
     }

@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from erase.checkpoints.folder import weight_files
-from erase.checkpoints.safetensors_file import header
+from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
 from erase.scope import in_scope
 from erase.training.optimizers import STATE_BYTES

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from erase.checkpoints.folder import weight_files
-from erase.checkpoints.safetensors_file import header
+from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
 
 PREFIX = "text_model."

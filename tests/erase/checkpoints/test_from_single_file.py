@@ -70,7 +70,7 @@ def test_a_file_is_unpacked_once_and_needs_no_tokenizer_again(family_folders: di
 
 
 def test_where_it_comes_from_is_in_the_metadata(family_folders: dict[str, Path], files: dict[str, Path]) -> None:
-    from erase.checkpoints.safetensors_file import metadata
+    from erase.checkpoints.safetensors_header import metadata
     from erase.files import sha256
 
     made = locate(str(files["sd1"]), str(family_folders["sd1"]))
@@ -112,9 +112,9 @@ REFUSED: list[tuple[str, Callable[[State], State], str]] = [
     ("sd1", widened(9), "an inpainting model, which is not supported"),
     ("sdxl", widened(9), "an inpainting model"),
     ("sd1", widened(8), "InstructPix2Pix"),
-    ("sd2", widened(5), "a model with depth"),
-    ("sd1", widened(6), "reads 6 channels"),
-    ("sd1", without("cond_stage_model."), "is a UNet of Stable Diffusion without its text encoder; give a checkpoint that holds"),
+    ("sd2", widened(5), "a depth-conditioned model"),
+    ("sd1", widened(6), "has 6 input channels"),
+    ("sd1", without("cond_stage_model."), "is a UNet of Stable Diffusion without its text encoder; give a checkpoint with"),
     ("sdxl", without("conditioner.embedders.1."), "a UNet of Stable Diffusion XL without text_encoder_2"),
     ("sdxl", without("conditioner.embedders.0."), "a UNet of Stable Diffusion XL without text_encoder;"),
     ("sdxl", only("conditioner.embedders.1.", "conditioner.embedders.0."), "unknown layout"),
@@ -122,8 +122,8 @@ REFUSED: list[tuple[str, Callable[[State], State], str]] = [
     ("sd2", lambda s: s | {UNET + "label_emb.0.0.weight": torch.zeros(1, 1)}, "unCLIP"),
     ("sdxl", lambda s: s | {"edm_mean": torch.zeros(4)}, "the EDM kind"),
     ("sd1", without("first_stage_model."), "Stable Diffusion 1.x without its autoencoder"),
-    ("sd1", lambda s: {name: value.to(torch.float8_e4m3fn) for name, value in s.items()}, "weights of 8 bits"),
-    ("sd2", lambda s: s, "does not say what it predicts; give --prediction-type v_prediction"),
+    ("sd1", lambda s: {name: value.to(torch.float8_e4m3fn) for name, value in s.items()}, "8-bit weights"),
+    ("sd2", lambda s: s, "does not record its prediction type; give --prediction-type v_prediction"),
     ("sd1", without(UNET + "middle_block.1.proj_out"), "its unet lacks mid_block.attentions.0.proj_out"),
     ("sd1", without(UNET + "input_blocks.1.0"), "is not complete: it lacks down_blocks.0.resnets.0.conv2.weight"),
     ("sd1", without("first_stage_model.encoder.mid.attn_1.q"), "its vae lacks encoder.mid_block.attentions.0.to_q"),
@@ -189,7 +189,7 @@ def test_a_tokenizer_that_is_not_there_or_does_not_fit_is_named(
         locate(str(files["sd1"]), str(large))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    with pytest.raises(InputError, match=r"a single file holds no tokenizer, and that of openai/clip.* give --tokenizer DIR"):
+    with pytest.raises(InputError, match=r"a single file has no tokenizer, and that of openai/clip.* give --tokenizer DIR"):
         locate(str(files["sd1"]))
     assert not list(cache.iterdir())
 

@@ -1,4 +1,4 @@
-"""Lazy tensors compute what torch does; written files are read by safetensors, with the same bytes for the same content."""
+"""LazyTensor tensors compute what torch does; written files are read by safetensors, with the same bytes for the same content."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from erase.checkpoints.safetensors_file import Lazy, header, lazy_tensors, metadata, stacked, write_lazy
+from erase.checkpoints.safetensors_file import LazyTensor, lazy_tensors, stacked, write_lazy
+from erase.checkpoints.safetensors_header import header, metadata
 from erase.errors import InputError
 
 
-def lazy(value: Tensor) -> Lazy:
-    return Lazy("value", value.dtype, tuple(value.shape), lambda: value)
+def lazy(value: Tensor) -> LazyTensor:
+    return LazyTensor("value", value.dtype, tuple(value.shape), lambda: value)
 
 
 def test_what_is_written_is_what_safetensors_reads(tmp_path: Path) -> None:
@@ -50,7 +51,7 @@ def test_shapes_are_known_before_anything_is_read() -> None:
 
 def test_whole_numbers_are_not_cast_and_overflow_is_refused() -> None:
     assert lazy(torch.arange(3)).cast(torch.float16).dtype == torch.int64
-    with pytest.raises(InputError, match=r"value holds values beyond the range of torch\.float16; give --dtype source or float32"):
+    with pytest.raises(InputError, match=r"value has values outside the range of torch\.float16; give --dtype source or float32"):
         lazy(torch.tensor([1e6])).cast(torch.float16).load()
 
 
@@ -58,14 +59,15 @@ def test_a_torn_file_is_named_with_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "file.safetensors"
     save_file({"w": torch.zeros(100)}, path)
     whole = path.read_bytes()
-    for piece, said in ((whole[:-1], "is torn"), (whole[:20], "no safetensors file"), (b"", "no safetensors file"), (b"PK" * 50, "no saf")):
+    other = "not a safetensors file"
+    for piece, said in ((whole[:-1], "is incomplete"), (whole[:20], other), (b"", other), (b"PK" * 50, other)):
         path.write_bytes(piece)
         with pytest.raises(InputError, match=said):
             header(path)
 
 
 def test_a_failure_in_the_middle_leaves_no_file(tmp_path: Path) -> None:
-    wrong = Lazy("w", torch.float32, (2,), lambda: torch.zeros(3))
+    wrong = LazyTensor("w", torch.float32, (2,), lambda: torch.zeros(3))
     with pytest.raises(ValueError, match="announced"):
         write_lazy(tmp_path / "file.safetensors", {"w": wrong}, {})
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,7 @@ from torch import Tensor
 from erase.checkpoints import FORMATS
 from erase.checkpoints.export import export
 from erase.checkpoints.folder import read_provenance
-from erase.checkpoints.safetensors_file import metadata
+from erase.checkpoints.safetensors_header import metadata
 from erase.checkpoints.to_single_file import family_of, pack
 from erase.demo import pipeline_path
 from erase.diffusion import locate
@@ -99,9 +99,9 @@ def test_the_story_is_in_every_format(form: str, erased: dict[str, Path], tmp_pa
     assert facts.items() >= read_provenance(erased["sd2"]).items()
     assert facts["source_sha256"]
     if form == "folder":
-        assert "no proof" in (out / "README.md").read_text()
+        assert "not a proof" in (out / "README.md").read_text()
     else:
-        assert "No proof of absence" in facts["not_a_proof"]
+        assert "Not a proof of absence" in facts["not_a_proof"]
     if form == "single-file":
         assert facts["modelspec.architecture"] == "stable-diffusion-v2-768-v"
         assert facts["modelspec.prediction_type"] == "v"
@@ -147,7 +147,7 @@ def test_a_weight_of_no_place_is_refused(family_folders: dict[str, Path], tmp_pa
     strange = Path(shutil.copytree(family_folders["sd2"], tmp_path / "strange"))
     file = strange / "text_encoder/model.safetensors"
     save_file(load_file(file) | {"adapter.weight": torch.zeros(3)}, file)
-    with pytest.raises(InputError, match=r"text_encoder: .* tensors, .* have a place"):
+    with pytest.raises(InputError, match=r"text_encoder: .* tensors, of which .* can be stored"):
         pack(strange, tmp_path / "one.safetensors")
 
 
@@ -180,7 +180,7 @@ def test_what_published_folders_say_beside_the_layout_does_not_matter(family_fol
     [
         ("x.ckpt", "single-file", "source", "expected a name that ends in .safetensors"),
         ("folder", "unet", "source", "expected a name that ends in .safetensors"),
-        ("there.safetensors", "unet", "source", "is there already; give another name"),
+        ("there.safetensors", "unet", "source", "exists already; give another name"),
         ("x.safetensors", "pickle", "source", "--format pickle --dtype source is unknown"),
         ("x.safetensors", "unet", "int8", "--dtype int8 is unknown"),
     ],
@@ -198,6 +198,6 @@ def test_overflow_in_half_precision_leaves_nothing(erased: dict[str, Path], tmp_
     state["encoder.conv_in.bias"][0] = 1e6
     save_file(state, file)
     for form, name in (("single-file", "x.safetensors"), ("folder", "x")):
-        with pytest.raises(InputError, match=r"encoder\.conv_in\.bias holds values beyond the range of torch\.float16"):
+        with pytest.raises(InputError, match=r"encoder\.conv_in\.bias has values outside the range of torch\.float16"):
             pack(large, tmp_path / name, form, "float16")
     assert [path.name for path in tmp_path.iterdir()] == ["large"]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from erase.checkpoints.configs import configs
 from erase.checkpoints.families import FAMILIES, to_file, to_folder
-from erase.checkpoints.safetensors_file import Lazy, lazy_tensors
+from erase.checkpoints.safetensors_file import LazyTensor, lazy_tensors
 
 WIDTHS = {"sd1": (768, 12, 12), "sd2": (1024, 16, 23), "sdxl": (768, 12, 12)}  # of the first text encoder: width, heads, layers
 TENSORS = {
@@ -58,7 +58,7 @@ def text(width: int, heads: int, layers: int, second: bool = False) -> Any:
     return (CLIPTextModelWithProjection if second else CLIPTextModel)(config)
 
 
-def true_parts(family: str) -> dict[str, dict[str, Lazy]]:
+def true_parts(family: str) -> dict[str, dict[str, LazyTensor]]:
     with torch.device("meta"):
         modules = {"unet": unet_of(family), "vae": vae(), "text_encoder": text(*WIDTHS[family])}
         if family == "sdxl":
@@ -66,14 +66,15 @@ def true_parts(family: str) -> dict[str, dict[str, Lazy]]:
     return {part: lazies(module.state_dict()) for part, module in modules.items()}
 
 
-def lazies(state: Mapping[str, Tensor]) -> dict[str, Lazy]:
+def lazies(state: Mapping[str, Tensor]) -> dict[str, LazyTensor]:
     """Held tensors as lazy ones; a text encoder's names as every version but the newest of transformers has them."""
 
     def named(name: str) -> str:
         return f"text_model.{name}" if name.startswith(("embeddings.", "encoder.layers", "final_layer_norm")) else name
 
     return {
-        named(name): Lazy(name, value.dtype, tuple(value.shape), partial(Tensor.view, value, value.shape)) for name, value in state.items()
+        named(name): LazyTensor(name, value.dtype, tuple(value.shape), partial(Tensor.view, value, value.shape))
+        for name, value in state.items()
     }
 
 
@@ -146,14 +147,14 @@ def test_names_that_everyone_knows_are_in_a_file_of_stable_diffusion_1(name: str
 
 
 @pytest.fixture(scope="module", params=["sd1", "sd2", "sdxl"])
-def tiny(request: pytest.FixtureRequest, family_folders: dict[str, Path]) -> tuple[str, dict[str, dict[str, Lazy]]]:
+def tiny(request: pytest.FixtureRequest, family_folders: dict[str, Path]) -> tuple[str, dict[str, dict[str, LazyTensor]]]:
     family = request.param
     parts = ("unet", "vae", *FAMILIES[family].text)
     files = {part: next((family_folders[family] / part).glob("*.safetensors")) for part in parts}
     return family, {part: lazies({n: t.load() for n, t in lazy_tensors(file).items()}) for part, file in files.items()}
 
 
-def test_values_are_those_of_diffusers_conversion(tiny: tuple[str, dict[str, dict[str, Lazy]]]) -> None:
+def test_values_are_those_of_diffusers_conversion(tiny: tuple[str, dict[str, dict[str, LazyTensor]]]) -> None:
     family, parts = tiny
     original = {name: tensor.load() for name, tensor in to_file(parts, family).items()}
     theirs = by_diffusers(original, family, configs(parts, family, "epsilon", 64)["unet"])
@@ -162,7 +163,7 @@ def test_values_are_those_of_diffusers_conversion(tiny: tuple[str, dict[str, dic
             assert torch.equal(theirs[part][name], tensor.load()), name
 
 
-def test_there_and_back_is_the_same_to_the_bit(tiny: tuple[str, dict[str, dict[str, Lazy]]]) -> None:
+def test_there_and_back_is_the_same_to_the_bit(tiny: tuple[str, dict[str, dict[str, LazyTensor]]]) -> None:
     family, parts = tiny
     again = to_folder(to_file(parts, family), family)
     for part, tensors in parts.items():

@@ -354,14 +354,14 @@ def a_file(path: Path) -> Path:
     ("make", "said"),
     [
         (lambda tmp: "nowhere", "'nowhere' is neither a folder nor a hub name; expected demo, scenes, a diffusers folder, or OWNER/NAME"),
-        (lambda tmp: tmp / "not-there", "not-there is not there; expected a diffusers folder"),
+        (lambda tmp: tmp / "not-there", "not-there does not exist; expected a diffusers folder"),
         (lambda tmp: tmp, "has no model_index.json"),
         (lambda tmp: another_family(tmp), "FluxPipeline, not yet supported; expected StableDiffusionPipeline"),
         (lambda tmp: a_file(tmp / "model.ckpt"), "model.ckpt is a pickle"),
         (lambda tmp: tmp / "nowhere.ckpt", "nowhere.ckpt is a pickle"),
         (lambda tmp: a_file(tmp / "model.bin"), "model.bin is a pickle"),
         (lambda tmp: "models/model.pt", "model.pt is a pickle"),
-        (lambda tmp: a_file(tmp / "model.safetensors"), "model.safetensors is no safetensors file"),
+        (lambda tmp: a_file(tmp / "model.safetensors"), "model.safetensors is not a safetensors file"),
         (lambda tmp: a_file(tmp / "notes.txt"), "notes.txt is a file"),
     ],
 )

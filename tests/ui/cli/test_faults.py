@@ -33,10 +33,10 @@ def test_a_torn_download_is_named_before_anything_is_made(
     weights.write_bytes(data[: len(data) // 2])
     assert main([*ARGUMENTS, "--model", str(folder), "--output", str(tmp_path / "run")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"{weights} is torn: {len(data) // 2} bytes where its header announces {len(data)}; fetch it again" in line
+    assert f"{weights} is incomplete: {len(data) // 2} bytes, and its header announces {len(data)}; download it again" in line
     assert not (tmp_path / "run").exists()
     weights.write_bytes(data[:4])
-    with pytest.raises(InputError, match="is no safetensors file"):
+    with pytest.raises(InputError, match="is not a safetensors file"):
         check_model_folder(folder)
 
 
@@ -46,10 +46,10 @@ def test_a_shard_that_is_not_there_is_named(folder: Path) -> None:
     index = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     files = {"a": "diffusion_pytorch_model-00001-of-00002.safetensors", "b": "diffusion_pytorch_model-00002-of-00002.safetensors"}
     write_json(index, {"metadata": {}, "weight_map": files})
-    with pytest.raises(InputError, match=r"lacks diffusion_pytorch_model-00002-of-00002.*, which .* lists; fetch the model again"):
+    with pytest.raises(InputError, match=r"lacks diffusion_pytorch_model-00002-of-00002.*, which .* lists; download the model again"):
         check_model_folder(folder)
     index.write_text("[]")
-    with pytest.raises(InputError, match="is no index of shards"):
+    with pytest.raises(InputError, match="is not an index of shards"):
         check_model_folder(folder)
 
 

@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 
 import eval.vision.judge
 from erase.checkpoints.folder import read_provenance
-from erase.checkpoints.safetensors_file import metadata
+from erase.checkpoints.safetensors_header import metadata
 from erase.checkpoints.to_single_file import pack
 from erase.demo.shapes.judge import Judge
 from erase.files import sha256, write_tensors
@@ -395,7 +395,7 @@ def test_what_is_published_has_a_card_with_the_numbers(
     card = asked[2][1]["path_or_fileobj"].decode()
     assert "## What was measured" in card
     assert "Forgotten, when named" in card
-    assert "no proof of absence" in card.lower()
+    assert "not a proof of absence" in card.lower()
 
 
 def test_a_hub_that_refuses_is_an_answer(finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -483,7 +483,7 @@ MISTAKES: dict[str, tuple[Given, list[str]]] = {
     "model family": (family("FluxPipeline"), ["FluxPipeline", "not yet supported", "StableDiffusionPipeline"]),
     "ckpt": (file("model.ckpt"), ["model.ckpt is a pickle", "convert it"]),
     "bin": (file("model.bin"), ["model.bin is a pickle", "convert it"]),
-    "one safetensors file": (file("model.safetensors"), ["is no safetensors file", "fetch it again"]),
+    "one safetensors file": (file("model.safetensors"), ["is not a safetensors file", "download it again"]),
     "concept file with a wrong key": (
         concept_file(lambda text: text.replace("detector =", "detecter =")),
         ["mine.toml", '"detecter"', 'did you mean "detector"', "allowed: name, domain"],
@@ -547,7 +547,7 @@ MISTAKES: dict[str, tuple[Given, list[str]]] = {
         lambda model, tmp: ["export", str(model), "--format", "unet", "--output", str(tmp / "out")],
         ["ends in .safetensors"],
     ),
-    "exporting over something": (lambda model, tmp: ["export", str(model), "--output", str(tmp)], ["is there already", "another name"]),
+    "exporting over something": (lambda model, tmp: ["export", str(model), "--output", str(tmp)], ["exists already", "another name"]),
     "publishing what was not erased": (
         lambda model, tmp: ["export", str(model), "--output", str(tmp / "out"), "--push-to-hub", "me/mine"],
         ["holds no erased model"],
