@@ -43,7 +43,7 @@ def count(build: Callable[[], Any], scope: str, batch: int, tokens: int, dtype: 
         b = random_batch(unet, "counted", batch, tokens)
 
         def loss() -> Tensor:
-            return F.mse_loss(predict(unet, b["noisy"], b["timesteps"], b["text"], dtype).float(), b["target"])
+            return F.mse_loss(predict(unet, b.noisy, b.timesteps, b.prompt, dtype).float(), b.target)
 
         # Fused attention is not known to the counter, attention written out is; what is kept is counted with the fused one.
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counted:

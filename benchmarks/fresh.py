@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erase.diffusion import StableDiffusion, denoising_target, numbered
-from erase.diffusion.latents import ImageLatents
+from erase.diffusion import Conditioning, DiffusionBatch, StableDiffusion, denoising_target
+from erase.diffusion.drawing import numbered
 from erase.images import Picture, load_pixels
 from erase.task import Batches, generator
 
@@ -26,33 +26,32 @@ def fresh_batches(
     batch: int,
     captions: Sequence[str] | None = None,
     anchors: Sequence[str] | None = None,
-) -> Batches:
-    """Batches by number with `noisy`, `timesteps`, `text` and `target`; with `anchors` also `passed` and `anchor_text`.
+) -> Batches[DiffusionBatch]:
+    """Batches by number; with `anchors` also the unlearning input and the anchors' prompts.
 
     `captions` take the place of the pictures' own.
     """
     said = list(captions or [picture.prompt for picture in pictures])
     device = torch.device(model.device)
 
-    def draw(_: ImageLatents, rows: Tensor, key: tuple[object, ...], empty: float) -> dict[str, Tensor]:
+    def draw(rows: Tensor, key: tuple[object, ...]) -> DiffusionBatch:
         chosen: list[int] = rows.tolist()
         model.place("vae", "text_encoder")  # at every step: the published way has both on the device all the time
         clean = _encode(model, load_pixels([pictures[row].path for row in chosen], model.size), chosen)
         source = _on(device, generator(*key, "noise"))
         noise = torch.randn(clean.shape, generator=source, device=device)
         timesteps = torch.randint(scheduler.config.num_train_timesteps, (len(chosen),), generator=source, device=device)
-        made = {
-            "noisy": scheduler.add_noise(clean, noise, timesteps),
-            "timesteps": timesteps,
-            "text": _embed(model, [said[row] for row in chosen]),
-            "target": denoising_target(scheduler, clean, noise, timesteps),
-        }
-        if anchors is not None:
-            made |= {"passed": made["noisy"], "anchor_text": _embed(model, [anchors[row] for row in chosen])}
-        return made
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+        return DiffusionBatch(
+            noisy=noisy,
+            timesteps=timesteps,
+            target=denoising_target(scheduler, clean, noise, timesteps),
+            prompt=Conditioning(_embed(model, [said[row] for row in chosen])),
+            anchor=None if anchors is None else Conditioning(_embed(model, [anchors[row] for row in chosen])),
+            unlearn_input=None if anchors is None else noisy,
+        )
 
-    places = ImageLatents(*(torch.zeros(len(pictures)) for _ in range(3)))  # only their number counts
-    return numbered(places, batch, key, draw, 0.0)
+    return numbered(len(pictures), batch, key, draw)
 
 
 def _on(device: torch.device, source: torch.Generator) -> torch.Generator:

@@ -21,32 +21,36 @@ from host import Record, alternate, facts, parser, publish, rows, summary, timed
 from models import SIZES, open_size
 from published import FORGET_WEIGHT, LEARNING_RATE, SEED, Pictures
 
-from erase.diffusion import DTYPES, StableDiffusion, diffusion_task
-from erase.diffusion.latents import Latents, cache_latents, read_latents
-from erase.diffusion.task import with_prediction
+from erase.diffusion import DTYPES, DiffusionBatch, StableDiffusion, TaskConfig, diffusion_task
+from erase.diffusion.latents import Latents, read_latents
+from erase.diffusion.task import Original
 from erase.repair import repair
 from erase.scope import open_scope
 from erase.task import Task
 from erase.training.optimizers import OptimizerConfig
 
 
-def make_cached(model: StableDiffusion, latents: Latents, options: argparse.Namespace) -> Task:
-    """The task as the main job has it, all pictures drawn with their prompts."""
-    unet, steps = model.unet(), options.warmup + options.steps
-    weights = open_scope(unet, options.scope)
-    dtype = DTYPES[options.dtype]
-    return diffusion_task(unet, model.noise_scheduler(), latents, weights, options.batch, SEED, steps, empty_captions=0.0, dtype=dtype)
+def config_of(options: argparse.Namespace) -> TaskConfig:
+    """The task as the main job has it, but with the prompts of all images."""
+    steps = options.warmup + options.steps
+    return TaskConfig(options.batch, SEED, forget_rounds=steps, anchor_predictions=True, empty_captions=0.0, dtype=DTYPES[options.dtype])
 
 
-def make_fresh(model: StableDiffusion, cached: Task, given: Pictures, options: argparse.Namespace) -> Task:
-    """The same task on a network of its own, whose batches are encoded when they are asked for."""
-    unet, scheduler, steps = model.unet(), model.noise_scheduler(), options.warmup + options.steps
+def make_cached(model: StableDiffusion, latents: Latents, options: argparse.Namespace) -> Task[DiffusionBatch]:
+    """The task on cached latents."""
+    unet = model.unet()
+    return diffusion_task(unet, model.noise_scheduler(), latents, open_scope(unet, options.scope), config_of(options))
+
+
+def make_fresh(model: StableDiffusion, cached: Task[DiffusionBatch], given: Pictures, options: argparse.Namespace) -> Task[DiffusionBatch]:
+    """The same task on a network of its own, whose batches are encoded when they are used."""
+    unet, scheduler = model.unet(), model.noise_scheduler()
     anchors = [texts[0] for texts in given.anchors]
     forget = fresh_batches(model, scheduler, given.forget, (SEED, "forget"), options.batch, anchors=anchors)
     return replace(
         cached,
         network=unet,
-        forget=with_prediction(unet, forget, steps, "anchor", ("passed", "anchor_"), DTYPES[options.dtype]),
+        forget=Original(unet, config_of(options), lambda: None).with_predictions(forget),
         retain=fresh_batches(model, scheduler, given.retain, (SEED, "retain"), options.batch),
         weights=open_scope(unet, options.scope),
     )
@@ -60,8 +64,7 @@ def measure(options: argparse.Namespace) -> Record:
     with tempfile.TemporaryDirectory() as scratch:
         given = Pictures(Path(scratch), options.forget, options.retain, model.size)
         path = Path(scratch) / "latents.safetensors"
-        encoding = (path, given.forget, given.anchors, given.retain, model.embed, model.encode, model.size)
-        caching = timed(lambda: cache_latents(*encoding), options.device)[0]
+        caching = timed(lambda: given.cache(path, model), options.device)[0]
         cached = make_cached(model, read_latents(path), options)
         tasks = {"encoded anew": make_fresh(model, cached, given, options), "from the cache": cached}
         adam = OptimizerConfig(learning_rate=LEARNING_RATE)

@@ -11,16 +11,16 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from erase.demo import networks, pipeline_path
 from erase.demo.shapes import world
-from erase.diffusion import StableDiffusion, predict
+from erase.diffusion import Conditioning, DiffusionBatch, StableDiffusion
+from erase.diffusion.task import training_loss
 from erase.files import sha256
 from erase.images import Picture
 from erase.scope import open_scope
-from erase.task import Batch, Task, generator
+from erase.task import Task, generator
 
 SIZES = ("demo", "sd1")
 
@@ -117,26 +117,23 @@ def build_unet(size: str, channels: tuple[int, ...] | None = None, side: int | N
     return UNet2DConditionModel.from_config(config | changed).eval()
 
 
-def random_batch(unet: Any, name: str, batch: int, tokens: int, side: int | None = None) -> dict[str, Tensor]:
+def random_batch(unet: Any, name: str, batch: int, tokens: int, side: int | None = None) -> DiffusionBatch:
     """Random latents, text and times, of the shapes that the UNet expects, on its device."""
     random, width, device = generator("benchmark", name), side or unet.config.sample_size, unet.device
     latents = (batch, unet.config.in_channels, width, width)
-    made = {
-        "noisy": torch.randn(latents, generator=random),
-        "target": torch.randn(latents, generator=random),
-        "timesteps": torch.randint(1000, (batch,), generator=random),
-        "text": torch.randn(batch, tokens, unet.config.cross_attention_dim, generator=random),
-    }
-    return {key: value.to(device) for key, value in made.items()}
+    noisy, target = (torch.randn(latents, generator=random) for _ in range(2))
+    timesteps = torch.randint(1000, (batch,), generator=random)
+    text = torch.randn(batch, tokens, unet.config.cross_attention_dim, generator=random)
+    return DiffusionBatch(noisy, timesteps, target, Conditioning(text)).to(device)
 
 
-def random_task(unet: Any, scope: str, batch: int, tokens: int, dtype: torch.dtype = torch.float32, side: int | None = None) -> Task:
+def random_task(
+    unet: Any, scope: str, batch: int, tokens: int, dtype: torch.dtype = torch.float32, side: int | None = None
+) -> Task[DiffusionBatch]:
     """Towards one random target on one batch, towards another on the other; both fixed, for their making is not what is timed."""
     batches = {name: random_batch(unet, name, batch, tokens, side) for name in ("forget", "retain")}
 
-    def loss(network: nn.Module, b: Batch) -> Tensor:
-        return F.mse_loss(predict(network, b["noisy"], b["timesteps"], b["text"], dtype).float(), b["target"])
-
+    loss = training_loss(dtype)
     return Task(unet, lambda i: batches["forget"], lambda i: batches["retain"], loss, loss, open_scope(unet, scope))
 
 

@@ -20,9 +20,9 @@ from models import anchored, pictures
 from torch import Tensor
 from torch.nn import functional as F
 
-from erase.diffusion import StableDiffusion, predict
+from erase.diffusion import DiffusionBatch, StableDiffusion, predict
+from erase.diffusion.latents import LatentCache
 from erase.scope import open_scope
-from erase.task import Batch
 
 LEARNING_RATE = 1e-5
 FORGET_WEIGHT = 1.0
@@ -36,6 +36,14 @@ class Pictures:
         self.forget = pictures(folder / "forget", forget, side, 1, shape="star")
         self.retain = pictures(folder / "retain", retain, side, 2)
         self.anchors = anchored(self.forget)
+
+    def cache(self, path: Path, model: StableDiffusion) -> None:
+        """Embed and encode all of them."""
+        cache = LatentCache(model)
+        cache.add_set("forget", self.forget)
+        cache.add_set("retain", self.retain)
+        cache.add_anchors(self.anchors)
+        cache.write(path)
 
 
 def joined_on_host(retain: Tensor, unlearn: Tensor) -> Tensor:
@@ -64,8 +72,8 @@ def make_published(
     update = torch.optim.Adam(weights, lr=LEARNING_RATE)
     count = iter(range(1 << 62))
 
-    def seen(b: Batch) -> Tensor:
-        return predict(unet, b["noisy"], b["timesteps"], b["text"], torch.float32)
+    def seen(b: DiffusionBatch) -> Tensor:
+        return predict(unet, b.noisy, b.timesteps, b.prompt, torch.float32)
 
     def gradient(value: Tensor) -> Tensor:
         update.zero_grad()
@@ -76,7 +84,7 @@ def make_published(
         i = next(count)
         kept, lost, given_instead = retain(i), forget(i), instead(i)
         mark("encoding and embedding")
-        g_r = gradient(F.mse_loss(seen(kept), kept["target"]))
+        g_r = gradient(F.mse_loss(seen(kept), kept.target))
         g_u = gradient(F.mse_loss(seen(lost), seen(given_instead).detach()))
         mark("three forward and two backward passes")
         g = joined_on_host(g_r, g_u).to(model.device)

@@ -28,8 +28,8 @@ from models import SIZES, open_size
 from published import FORGET_WEIGHT, LEARNING_RATE, SEED, Pictures, make_published
 from torch import nn
 
-from erase.diffusion import DTYPES, StableDiffusion, diffusion_task
-from erase.diffusion.latents import cache_latents, read_latents
+from erase.diffusion import DTYPES, DiffusionBatch, StableDiffusion, TaskConfig, diffusion_task
+from erase.diffusion.latents import read_latents
 from erase.project import project
 from erase.repair import repair
 from erase.scope import open_scope
@@ -40,15 +40,16 @@ SCOPES = {"ours": "full", "ours-default-scope": "cross-attention", "ours-bfloat1
 WAYS = ("published", "published-lean", *SCOPES)
 
 
-def make_task(model: StableDiffusion, unet: nn.Module, latents: Path, way: str, options: argparse.Namespace) -> Task:
+def make_task(model: StableDiffusion, unet: nn.Module, latents: Path, way: str, options: argparse.Namespace) -> Task[DiffusionBatch]:
     """The same losses over the same batches, the anchor's predictions made beforehand for every step."""
     weights = open_scope(unet, SCOPES[way])
     dtype = DTYPES["bfloat16" if "bfloat16" in way else "float32"]
-    cached, steps = read_latents(latents), options.warmup + options.steps
-    return diffusion_task(unet, model.noise_scheduler(), cached, weights, options.batch, SEED, steps, empty_captions=0.0, dtype=dtype)
+    steps = options.warmup + options.steps
+    config = TaskConfig(options.batch, SEED, forget_rounds=steps, anchor_predictions=True, empty_captions=0.0, dtype=dtype)
+    return diffusion_task(unet, model.noise_scheduler(), read_latents(latents), weights, config)
 
 
-def project_seconds(task: Task, device: str) -> float:
+def project_seconds(task: Task[DiffusionBatch], device: str) -> float:
     """Median seconds of project() on gradients of the task's shapes, without the passes that make them."""
     random = [[torch.randn_like(weight) for weight in task.weights.values()] for _ in range(2)]
     return statistics.median(timed(lambda: project(*random, FORGET_WEIGHT), device)[0] for _ in range(7))
@@ -83,15 +84,14 @@ def measure(options: argparse.Namespace) -> Record:
     with tempfile.TemporaryDirectory() as scratch:
         given = Pictures(Path(scratch), options.forget, options.retain, model.size)
         latents = Path(scratch) / "latents.safetensors"
-        encoding = (latents, given.forget, given.anchors, given.retain, model.embed, model.encode, model.size)
-        caching = timed(lambda: cache_latents(*encoding), options.device)
+        caching = timed(lambda: given.cache(latents, model), options.device)
         for way in options.ways:
             unet = model.unet()
             if way.startswith("published"):
                 ways[way] = make_published(model, unet, given, options.batch, "lean" in way)
                 continue
             make = partial(make_task, model, unet, latents, way, options)
-            tasks: list[Task] = []
+            tasks: list[Task[DiffusionBatch]] = []
             predicting = timed(lambda make=make, tasks=tasks: tasks.append(make()), options.device)
             [task] = tasks
             once[way] = share_of_a_step(caching, options.run_steps, predicting, options.warmup + options.steps)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from erase.project import Projection, project, project_update
-from erase.task import Batch, Step, Task
+from erase.task import B, Step, Task
 from erase.training.guard import Guard
 from erase.training.optimizers import OptimizerConfig, gradient_of, make_optimizer, set_rate
 from erase.training.state import TrainingState, buffers_restored_on_error
@@ -22,7 +22,7 @@ Moved = Callable[[int, int], AbstractContextManager[None]]
 
 
 def repair(
-    task: Task,
+    task: Task[B],
     steps: int,
     *,
     optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 (frozen)
@@ -88,9 +88,9 @@ def _in_place(micro: int) -> AbstractContextManager[None]:
 
 
 def _gradients(
-    task: Task,
-    forget: Batch,
-    retain: Batch,
+    task: Task[B],
+    forget: B,
+    retain: B,
     reset_buffers: Callable[[], None],
     moved: Callable[[int], AbstractContextManager[None]],
     micro: int,

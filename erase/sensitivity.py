@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from erase.errors import Diverged, InputError
-from erase.task import Batch, Loss
+from erase.task import B, Loss
 from erase.training.micro_batches import count, pieces
 from erase.training.modes import evaluated
 
@@ -18,8 +18,8 @@ Average = Callable[[Sequence[Tensor]], None]
 
 def connection_sensitivity(
     network: nn.Module,
-    batches: Iterable[Batch],
-    loss: Loss,
+    batches: Iterable[B],
+    loss: Loss[B],
     weights: Mapping[str, nn.Parameter],
     signed: bool = True,
     micro_batch: int | None = None,
@@ -47,8 +47,8 @@ def connection_sensitivity(
 
 def mean_gradients(
     network: nn.Module,
-    batches: Iterable[Batch],
-    loss: Loss,
+    batches: Iterable[B],
+    loss: Loss[B],
     weights: Mapping[str, nn.Parameter],
     micro_batch: int | None = None,
     average: Average = lambda tensors: None,
@@ -59,8 +59,8 @@ def mean_gradients(
 
 def _swept(
     network: nn.Module,
-    batches: Iterable[Batch],
-    loss: Loss,
+    batches: Iterable[B],
+    loss: Loss[B],
     weights: Mapping[str, nn.Parameter],
     signed: bool,
     micro_batch: int | None,

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,16 +15,37 @@ from torch import Tensor, nn
 Batch = Mapping[str, Tensor]
 """Named tensors with a common first dimension; its random parts (noise, timesteps) are already drawn."""
 
-Batches = Callable[[int], Batch]
+
+
+class SplittableBatch(Protocol):
+    """A batch that is not a mapping: `erase.diffusion.batches.DiffusionBatch`."""
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def split(self, size: int) -> Iterator[Self]:
+        """Consecutive parts of at most `size` examples."""
+
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, TypeVar
+
+    B = TypeVar("B", bound=Batch | SplittableBatch, default=Batch)
+else:
+    from typing import TypeVar
+
+    B = TypeVar("B")
+
+Batches = Callable[[int], B]
 """Batch number -> batch. The same number gives the same batch on every call, so that a run can be resumed exactly."""
 
-Loss = Callable[[nn.Module, Batch], Tensor]
+Loss = Callable[[nn.Module, B], Tensor]
 """A differentiable scalar: the mean over the batch."""
 
 
 @dataclass
-class Task:
-    """One unlearning problem.
+class Task(Generic[B]):
+    """One unlearning problem, with batches of type B: a mapping unless another type is named.
 
     `loss` is what the network was trained with; descending `unlearn` on forget batches forgets (for ascent it is the
     negated training loss). `weights` are the editable weights by name: the parameters of `network` in scope, the only
@@ -38,18 +59,18 @@ class Task:
     """
 
     network: nn.Module
-    forget: Batches
-    retain: Batches
-    loss: Loss
-    unlearn: Loss
+    forget: Batches[B]
+    retain: Batches[B]
+    loss: Loss[B]
+    unlearn: Loss[B]
     weights: dict[str, nn.Parameter]
     seed: int = 0
     average: Callable[[Sequence[Tensor]], None] = lambda tensors: None
     micro_batch: int | None = None
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
     texts: Mapping[str, Tensor] = field(default_factory=dict)
-    retain_data: Batches | None = None
-    probe: Task | None = None
+    retain_data: Batches[B] | None = None
+    probe: Task[B] | None = None
 
 
 @dataclass(frozen=True)

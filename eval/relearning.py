@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from erase.diffusion import StableDiffusion, diffusion_task, open_model
-from erase.diffusion.latents import cache_latents, read_latents
+from erase.diffusion import DiffusionBatch, StableDiffusion, TaskConfig, diffusion_task, open_model
+from erase.diffusion.latents import LatentCache, read_latents
 from erase.errors import Diverged
 from erase.files import write_json
 from erase.images import Picture, make_images, read_images
@@ -106,21 +106,20 @@ def _teach(run: Run, folder: Path, forget: list[Picture], settings: Relearning, 
             draw(step)
 
 
-def _task(run: Run, model: StableDiffusion, forget: list[Picture], settings: Relearning) -> Task:
+def _task(run: Run, model: StableDiffusion, forget: list[Picture], settings: Relearning) -> Task[DiffusionBatch]:
     """The forget pictures as this very model's text encoder and autoencoder have them, and the loss it was trained with."""
     cache = run.folder / "relearn" / "latents.safetensors"
     if not cache.exists():
         batch = int(run.options["sampling"]["batch"])
-        none: list[list[str]] = [[] for _ in forget]
-        cache_latents(
-            cache, forget, none, forget[:1], model.embed, model.encode, model.size, batch, pool=model.pool, time_ids=model.time_ids()
-        )
+        latents = LatentCache(model, batch)
+        latents.add_set("forget", forget)
+        latents.add_set("retain", forget[:1])
+        latents.write(cache)
     unet = model.unet()
     model.free()
     seed = int(run.options["seed"] or 0) + SEED
-    return diffusion_task(
-        unet, model.noise_scheduler(), read_latents(cache), open_scope(unet, "full"), settings.relearn_batch, seed, dtype=model.dtype
-    )
+    config = TaskConfig(settings.relearn_batch, seed, dtype=model.dtype)
+    return diffusion_task(unet, model.noise_scheduler(), read_latents(cache), open_scope(unet, "full"), config)
 
 
 def _drawer(run: Run, model: StableDiffusion, pictures: int) -> Callable[[int], None]:
@@ -141,7 +140,7 @@ def asked(folder: Path, pictures: int) -> Sequence[dict[str, Any]]:
     return [row for row in read_lines(folder / "samples" / "prompts.jsonl") if row["role"] == "evaluate"][:pictures]
 
 
-def descend(task: Task, step: int, update: torch.optim.Optimizer) -> None:
+def descend(task: Task[DiffusionBatch], step: int, update: torch.optim.Optimizer) -> None:
     """One step of ordinary training on a forget batch."""
     batch, total = task.forget(step - 1), 0.0
     update.zero_grad(set_to_none=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from erase.diffusion import StableDiffusion, diffusion_task
+from erase.diffusion import Conditioning, DiffusionBatch, StableDiffusion, TaskConfig, diffusion_task
 from erase.diffusion.latents import ImageLatents, Latents
 from erase.scope import open_scope
 from erase.task import Task, generator
@@ -44,18 +44,31 @@ def scheduler_that_predicts(kind: str, model: StableDiffusion) -> Any:
     return type(scheduler).from_config(scheduler.config, prediction_type=kind)
 
 
-def task_of(model: StableDiffusion, kind: str = "v_prediction", **options: Any) -> Task:
+def task_of(
+    model: StableDiffusion, kind: str = "v_prediction", latents: Latents | None = None, progress: Any = None, **options: Any
+) -> Task[DiffusionBatch]:
+    """A task of a tiny pipeline; `options` are fields of its TaskConfig. With rounds, batches have the anchor's predictions."""
     unet = model.unet()
-    latents = options.pop("latents", None) or made_up()
-    return diffusion_task(
-        unet, scheduler_that_predicts(kind, model), latents, open_scope(unet, "cross-attention"), **{"batch": BATCH, **options}
-    )
+    config = TaskConfig(**{"batch": BATCH, "anchor_predictions": bool(options.get("forget_rounds")), **options})
+    scheduler, weights = scheduler_that_predicts(kind, model), open_scope(unet, "cross-attention")
+    return diffusion_task(unet, scheduler, latents or made_up(), weights, config, progress)
 
 
-def same(a: Any, b: Any) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+def tensors_of(batch: DiffusionBatch) -> dict[str, Tensor]:
+    """All tensors of a batch by the name of their field."""
+    tensors: dict[str, Tensor] = {}
+    for name, value in vars(batch).items():
+        parts = {name: value} if not isinstance(value, Conditioning) else {f"{name}.{part}": t for part, t in vars(value).items()}
+        tensors |= {key: part for key, part in parts.items() if isinstance(part, Tensor)}
+    return tensors
+
+
+def same(a: DiffusionBatch, b: DiffusionBatch, but: str = "") -> bool:
+    """Whether two batches have the same fields with the same values, apart from one of them."""
+    first, second = tensors_of(a), tensors_of(b)
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first if name != but)
 
 
 def rows_of(batch: Any, texts: Tensor) -> list[int]:
     """Which text each picture of a batch came with."""
-    return [int((texts == text).flatten(1).all(1).nonzero()[0]) for text in batch["text"]]
+    return [int((texts == text).flatten(1).all(1).nonzero()[0]) for text in batch.prompt.text]

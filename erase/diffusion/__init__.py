@@ -1,13 +1,16 @@
-"""The door to diffusers: find a model, wrap its family, make a Task of its latents. A file a family."""
+"""Diffusion models: find a model, wrap its family (one file per family), cache its latents, and make a Task of them."""
 
 from __future__ import annotations
 
+from erase.diffusion.batches import Conditioning, DiffusionBatch
+from erase.diffusion.drawing import Forgetting
 from erase.diffusion.models import locate, open_model, pick_device
+from erase.diffusion.prediction import denoising_target, predict
 from erase.diffusion.stable_diffusion import DTYPES, StableDiffusion
 from erase.diffusion.stable_diffusion_xl import StableDiffusionXL
-from erase.diffusion.task import Forgetting, added, denoising_target, diffusion_task, numbered, predict
+from erase.diffusion.task import TaskConfig, diffusion_task
 
 __all__ = [
-    "DTYPES", "Forgetting", "StableDiffusion", "StableDiffusionXL", "added", "denoising_target", "diffusion_task", "locate", "numbered",
-    "open_model", "pick_device", "predict",
+    "DTYPES", "Conditioning", "DiffusionBatch", "Forgetting", "StableDiffusion", "StableDiffusionXL", "TaskConfig", "denoising_target",
+    "diffusion_task", "locate", "open_model", "pick_device", "predict",
 ]  # fmt: skip

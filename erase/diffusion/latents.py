@@ -1,7 +1,7 @@
-"""Image set -> latents and text embeddings, once, in one safetensors file.
+"""Image sets -> latents and text embeddings, computed once and kept in one safetensors file.
 
-After this, autoencoder and text encoder are needed no more until pictures are drawn. Pictures and texts are numbered:
-`forget/text` and `retain/text` are rows of `text`, whose row 0 is the empty prompt.
+Training then needs neither the autoencoder nor the text encoder. Images and texts are numbered: `forget/text` and `retain/text`
+are rows of `text`, whose row 0 is the empty prompt.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,29 +20,48 @@ from erase.errors import InputError
 from erase.files import write_tensors
 from erase.images import Picture, load_pixels
 
-Embed = Callable[[list[str]], Tensor]
-Pool = Callable[[list[str]], Tensor | None]
-Encode = Callable[[Tensor, int], Tensor]
+TEXTS_AT_ONCE = 64
+"""Prompts per call of the text encoder."""
+
+
+class Encoder(Protocol):
+    """The parts of a model that a cache needs (`StableDiffusion` and its families)."""
+
+    @property
+    def size(self) -> int:
+        """Side of the images in pixels."""
+
+    def embed(self, prompts: list[str]) -> Tensor:
+        """Text embeddings (n, tokens, width)."""
+
+    def pool(self, prompts: list[str]) -> Tensor | None:
+        """SDXL: pooled text embeddings (n, width)."""
+
+    def time_ids(self) -> Tensor | None:
+        """SDXL: original size, crop and target size (6,)."""
+
+    def encode(self, pixels: Tensor, first: int) -> Tensor:
+        """Images (n, 3, s, s) in [-1, 1], numbered from `first` -> latents (n, c, h, w)."""
 
 
 @dataclass(frozen=True)
 class ImageLatents:
-    """Latents (n, c, h, w), for each its row of `text`, and for forget pictures the rows of its anchors (n, a).
+    """The latents (n, c, h, w) of an image set, their rows of `text` (n,), and for forget images the rows of their anchors (n, a).
 
-    `instead` (n, c, h, w), where there is one, are pictures of the anchors that take the place of the forget pictures.
+    `anchor_latents` (n, c, h, w), where there are any, are images of the anchors, each paired with the forget image of its number.
     """
 
     latents: Tensor
     text: Tensor
     anchors: Tensor
-    instead: Tensor | None = None
+    anchor_latents: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Latents:
-    """What repair trains on; `text` is (m, tokens, width), row 0 the empty prompt.
+    """The contents of a cache; `text` is (m, tokens, width), row 0 the empty prompt.
 
-    For SDXL also `pooled` (m, width), the same rows, and `time_ids` (6,), the sizes that its UNet is told.
+    For SDXL also `pooled` (m, width), with the same rows, and `time_ids` (6,).
     """
 
     forget: ImageLatents
@@ -51,92 +71,118 @@ class Latents:
     time_ids: Tensor | None = None
 
 
-def cache_latents(
-    path: Path,
-    forget: Sequence[Picture],
-    anchors: Sequence[Sequence[str]],
-    retain: Sequence[Picture],
-    embed: Embed,
-    encode: Encode,
-    size: int,
-    batch: int = 16,
-    progress: Callable[[int, int], None] | None = None,
-    instead: Sequence[Picture] = (),
-    pool: Pool = lambda prompts: None,
-    time_ids: Tensor | None = None,
-    drawn: Sequence[str] = ("forget", "retain"),
-) -> None:
-    """Embed every different prompt and encode every picture once; `anchors` are the prompts that replace each forget prompt's.
+class LatentCache:
+    """Collects image sets, then embeds every different prompt and encodes every image once, and writes the file.
 
-    Of a set that is not among `drawn` there are prompts alone. `instead` are pictures of the anchors, one for each forget
-    picture, or none. `pool` and `time_ids` are what SDXL reads beside the text.
-
-    Forget pictures may have different numbers of anchors; the shorter lists come round again.
+    `progress` is called with the number of encoded images and their total.
     """
-    wide = max((len(a) for a in anchors), default=0)
-    rounds = [[list(a)[i % len(a)] for i in range(wide)] if a else [] for a in anchors]
-    prompts = list(dict.fromkeys(["", *(p.prompt for p in [*forget, *retain]), *(text for row in rounds for text in row)]))
-    row = {prompt: i for i, prompt in enumerate(prompts)}
-    tensors = {"text": torch.cat([embed(prompts[i : i + 64]) for i in range(0, len(prompts), 64)])}
-    pooled = [part for i in range(0, len(prompts), 64) if (part := pool(prompts[i : i + 64])) is not None]
-    tensors |= {"pooled": torch.cat(pooled)} if pooled else {}
-    tensors |= {} if time_ids is None else {"time_ids": time_ids}
-    total, done = len(forget) * ("forget" in drawn) + len(retain) * ("retain" in drawn) + len(instead), 0
-    for name, pictures in (("forget", forget), ("retain", retain), ("instead", instead)):
-        if name != "instead":
-            tensors[f"{name}/text"] = torch.tensor([row[p.prompt] for p in pictures])
-        if not pictures or name not in (*drawn, "instead"):
-            continue
-        parts = []
-        for start in range(0, len(pictures), batch):
-            chunk = pictures[start : start + batch]
-            parts.append(encode(load_pixels([p.path for p in chunk], size), start))
-            done += len(chunk)
-            if progress is not None:
-                progress(done, total)
-        tensors[f"{name}/latents"] = torch.cat(parts)
-    tensors["forget/anchors"] = torch.tensor([[row[text] for text in texts] for texts in rounds], dtype=torch.int64).reshape(
-        len(forget), wide
-    )
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise InputError(f"{name} has values that are not finite in {tensor.dtype}; give --dtype float32")
-    write_tensors(path, tensors, {"prompts": json.dumps(prompts)})
+
+    def __init__(self, model: Encoder, batch: int = 16, progress: Callable[[int, int], None] | None = None) -> None:
+        self.model, self.batch, self.progress = model, batch, progress
+        self._prompts: dict[Literal["forget", "retain"], list[str]] = {"forget": [], "retain": []}
+        self._images: dict[Literal["forget", "retain", "anchor"], list[Picture]] = {}
+        self._anchors: list[list[str]] = []
+
+    def add_set(self, name: Literal["forget", "retain"], images: Sequence[Picture], drawn: bool = True) -> None:
+        """The forget or the retain set. Of a set that is not `drawn` only the prompts are cached."""
+        self._prompts[name] = [image.prompt for image in images]
+        if drawn and images:
+            self._images[name] = list(images)
+
+    def add_anchors(self, prompts: Sequence[Sequence[str]], images: Sequence[Picture] = ()) -> None:
+        """For each forget image the prompts that replace its own, and one image of its anchor, or no images at all.
+
+        Forget images may have different numbers of anchors; shorter lists are repeated.
+        """
+        width = max((len(texts) for texts in prompts), default=0)
+        self._anchors = [[texts[i % len(texts)] for i in range(width)] if texts else [] for texts in prompts]
+        if images:
+            self._images["anchor"] = list(images)
+
+    def write(self, path: Path) -> None:
+        """Embed, encode and write everything. InputError where a value is not finite; then there is no file."""
+        anchors = [text for texts in self._anchors for text in texts]
+        prompts = list(dict.fromkeys(["", *self._prompts["forget"], *self._prompts["retain"], *anchors]))
+        row = {prompt: i for i, prompt in enumerate(prompts)}
+        tensors = self._texts(prompts)
+        tensors |= {f"{name}/text": torch.tensor([row[prompt] for prompt in texts]) for name, texts in self._prompts.items()}
+        tensors |= self._latents()
+        forget, width = len(self._prompts["forget"]), max(map(len, self._anchors), default=0)
+        rows = [[row[text] for text in texts] for texts in self._anchors]
+        tensors["forget/anchors"] = torch.tensor(rows, dtype=torch.int64).reshape(forget, width)
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not tensor.isfinite().all():
+                raise InputError(f"{name} has values that are not finite in {tensor.dtype}; give --dtype float32", option="dtype")
+        write_tensors(path, tensors, {"prompts": json.dumps(prompts)})
+
+    def _texts(self, prompts: list[str]) -> dict[str, Tensor]:
+        chunks = [prompts[i : i + TEXTS_AT_ONCE] for i in range(0, len(prompts), TEXTS_AT_ONCE)]
+        tensors = {"text": torch.cat([self.model.embed(chunk) for chunk in chunks])}
+        pooled = [part for chunk in chunks if (part := self.model.pool(chunk)) is not None]
+        tensors |= {"pooled": torch.cat(pooled)} if pooled else {}
+        time_ids = self.model.time_ids()
+        return tensors if time_ids is None else tensors | {"time_ids": time_ids}
+
+    def _latents(self) -> dict[str, Tensor]:
+        tensors: dict[str, Tensor] = {}
+        done, total = 0, sum(map(len, self._images.values()))
+        for name, images in self._images.items():
+            parts = []
+            for start in range(0, len(images), self.batch):
+                chunk = images[start : start + self.batch]
+                parts.append(self.model.encode(load_pixels([image.path for image in chunk], self.model.size), start))
+                done += len(chunk)
+                if self.progress is not None:
+                    self.progress(done, total)
+            tensors[KEYS[name]] = torch.cat(parts)
+        return tensors
 
 
-def read_latents(path: Path, instead: bool = True) -> Latents:
-    """Read a cache, without the pictures of the anchors if not `instead`; where there are none to forget, these stand there.
+KEYS = {"forget": "forget/latents", "retain": "retain/latents", "anchor": "instead/latents"}
+"""Image set -> its latents in the file."""
+
+
+def read_latents(path: Path, anchor_images: bool = True) -> Latents:
+    """Read a cache, without the anchor images if not `anchor_images`. Where no forget images were drawn, anchor images replace them.
 
     Tensors stay on the CPU, where the operating system pages them in as they are used.
     """
     try:
         with safe_open(path, "pt") as file:
-            t = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read ({error}); delete it and give the same command again, it is made anew") from error
-    none, undrawn = torch.zeros(len(t["retain/text"]), 0, dtype=torch.int64), torch.empty(0)
-    others = t.get("instead/latents") if instead else None
-    shown = t.get("forget/latents", undrawn if others is None else others)
+        raise InputError(f"{path} cannot be read ({error}); delete it and run the same command again, which makes a new one") from error
+    no_anchors, undrawn = torch.zeros(len(tensors["retain/text"]), 0, dtype=torch.int64), torch.empty(0)
+    anchors = tensors.get(KEYS["anchor"]) if anchor_images else None
+    forget = tensors.get(KEYS["forget"])
+    images = forget if forget is not None else undrawn if anchors is None else anchors
+    paired = None if forget is None else anchors
     return Latents(
-        forget=ImageLatents(shown, t["forget/text"], t["forget/anchors"], others if "forget/latents" in t else None),
-        retain=ImageLatents(t.get("retain/latents", undrawn), t["retain/text"], none),
-        text=t["text"],
-        pooled=t.get("pooled"),
-        time_ids=t.get("time_ids"),
+        forget=ImageLatents(images, tensors["forget/text"], tensors["forget/anchors"], paired),
+        retain=ImageLatents(tensors.get(KEYS["retain"], undrawn), tensors["retain/text"], no_anchors),
+        text=tensors["text"],
+        pooled=tensors.get("pooled"),
+        time_ids=tensors.get("time_ids"),
     )
 
 
 def hold_out(latents: Latents, share: float = 1 / 8) -> tuple[Latents, Latents]:
-    """The pictures to train on, and the last `share` of both sets, which no step is to see. InputError where a set has only one."""
+    """The images to train on, and the last `share` of both sets, on which nothing is trained. InputError where a set has only one."""
+    (forget, held_forget), (retain, held_retain) = _cut(latents.forget, "forget", share), _cut(latents.retain, "retain", share)
+    return replace(latents, forget=forget, retain=retain), replace(latents, forget=held_forget, retain=held_retain)
 
-    def cut(images: ImageLatents, name: str) -> tuple[ImageLatents, ImageLatents]:
-        n = len(images.text)
-        if n < 2:
-            raise InputError(f"nothing of {n} pictures to {name} can be held out for --guard and --gone; give more, or leave both out")
-        kept = n - max(round(share * n), 1)
-        parts = [images.latents, images.text, images.anchors, images.instead]
-        first, last = ([None if t is None else t[where] for t in parts] for where in (slice(kept), slice(kept, n)))
-        return ImageLatents(*first), ImageLatents(*last)  # type: ignore[arg-type]
 
-    forget, retain = cut(latents.forget, "forget"), cut(latents.retain, "keep")
-    return tuple(replace(latents, forget=f, retain=r) for f, r in zip(forget, retain, strict=True))  # type: ignore[return-value]
+def _cut(images: ImageLatents, name: str, share: float) -> tuple[ImageLatents, ImageLatents]:
+    n = len(images.text)
+    if n < 2:
+        raise InputError(
+            f"no {name} images can be held out for --guard and --gone, because there is only {n}; give more, or leave both options out",
+            option="guard",
+        )
+    border = n - max(round(share * n), 1)
+    return _rows(images, slice(border)), _rows(images, slice(border, n))
+
+
+def _rows(images: ImageLatents, rows: slice) -> ImageLatents:
+    paired = None if images.anchor_latents is None else images.anchor_latents[rows]
+    return ImageLatents(images.latents[rows], images.text[rows], images.anchors[rows], paired)

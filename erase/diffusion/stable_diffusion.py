@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from erase.checkpoints.folder import variant_of
+from erase.diffusion.batches import Conditioning
 from erase.diffusion.text_encoders import check_text_encoder
 from erase.errors import InputError
 from erase.task import generator
@@ -206,6 +207,12 @@ class StableDiffusion:
     def time_ids(self) -> Tensor | None:
         """What the UNet is told of the picture's size, in families where it is told."""
         return None
+
+    def conditioning(self, prompts: list[str], device: torch.device | str) -> Conditioning:
+        """Everything that the UNet reads for these prompts, on a device."""
+        time_ids = self.time_ids()
+        whole = Conditioning(self.embed(prompts), self.pool(prompts), None if time_ids is None else time_ids.expand(len(prompts), -1))
+        return whole.map(lambda tensor: tensor.to(device))
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, first: int = 0) -> Tensor:

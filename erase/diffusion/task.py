@@ -1,43 +1,72 @@
-"""Cached latents -> a Task: batches by number, noise and timesteps by seed, the training loss, the loss towards an anchor.
-
-Knows a network that predicts and a forward process; knows no pipeline and no files.
-"""
+"""Cached latents -> a Task: forget and retain batches with their targets, the training loss and the unlearning loss."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from erase.diffusion.batches import Conditioning, DiffusionBatch, required, required_anchor
+from erase.diffusion.drawing import BatchDrawer, Forgetting, numbered, per_image
 from erase.diffusion.latents import ImageLatents, Latents
+from erase.diffusion.prediction import predict
 from erase.errors import InputError
 from erase.processes import average
-from erase.task import Batch, Batches, Loss, Task, generator
-from erase.training.micro_batches import count as count_of
-from erase.training.micro_batches import pieces
+from erase.task import Batches, Loss, Task, generator
 
-HIDDEN = 3.0
-"""Times as much noise as picture, from where on hardly anything of the picture shows. At 1 a colour still does, and came back."""
+Progress = Callable[[int, int], None]
+"""Batches of predictions that are computed, and their total."""
 
 
 @dataclass(frozen=True)
-class Forgetting:
-    """How forget batches are drawn.
+class TaskConfig:
+    """How a diffusion task is made from cached latents.
 
-    Timesteps lie within `between`, in shares of the noise schedule (0: no noise). A share `unnamed` of the pictures comes without its
-    prompt: half of these with none, half with a prompt of the retain set. With `redirect` the answer to a noisy picture of the concept
-    is the one that leads to the anchor's picture from the same noise, as far as `redirect` times the noise in it reaches (`aimed`);
-    with its name, and where the noise is more than `HIDDEN` times the picture, it stays what the original says under the anchor.
+    Predictions of the original network are computed when the task is made, so that unlearning needs no second network and no third
+    pass. They exist for the first `forget_rounds` forget batches and the first `retain_rounds` retain batches, which then repeat.
     """
 
-    between: tuple[float, float] = (0.0, 1.0)
-    unnamed: float = 0.0
-    redirect: float | None = None
+    batch: int = 16
+    """Images per batch, over all processes."""
+    seed: int = 0
+    forget_rounds: int = 0
+    """Number of forget batches with predictions; 0: batches carry none, and never repeat."""
+    anchor_predictions: bool = False
+    """Predict the unlearning target: that of the unlearning input under the anchor's prompt."""
+    concept_predictions: bool = False
+    """Predict forget images under their own prompt."""
+    empty_predictions: bool = False
+    """Predict forget images under the empty prompt."""
+    retain_rounds: int = 0
+    """Number of retain batches whose target is the original's prediction. It has the same minimum as the training target, but
+    without the noise's share in the gradient. 0: the target of training."""
+    random_anchors: bool = False
+    """Pair each forget prompt with a random retain prompt instead of its anchors."""
+    first_batch_only: bool = False
+    """Use the images of the first batch in every batch, with new noise."""
+    empty_captions: float = 0.1
+    """Share of retain images that is given the empty prompt, so that classifier-free guidance keeps working."""
+    forgetting: Forgetting = field(default_factory=Forgetting)
+    dtype: torch.dtype = torch.float32
+    """Precision of the network's forward pass."""
+    share: tuple[int, int] = (0, 1)
+    """(r, n): this is the r-th of n processes. All draw the same noise for the whole batch and keep their equal part of its rows."""
+    micro_batch: int | None = None
+    """Images that go through the network at once; None: all of a batch."""
+
+
+class Predictions(NamedTuple):
+    """What the original network predicts for a forget batch, on the CPU; None where it is not required."""
+
+    anchor: Tensor | None
+    concept: Tensor | None
+    empty: Tensor | None
 
 
 def diffusion_task(
@@ -45,268 +74,174 @@ def diffusion_task(
     scheduler: Any,
     latents: Latents,
     weights: dict[str, nn.Parameter],
-    batch: int = 16,
-    seed: int = 0,
-    anchored: int = 0,
-    imitated: int = 0,
-    first_batch_only: bool = False,
-    empty_captions: float = 0.1,
-    dtype: torch.dtype = torch.float32,
-    progress: Callable[[int, int], None] | None = None,
-    share: tuple[int, int] = (0, 1),
-    micro_batch: int | None = None,
-    predicted: Mapping[str, int] | None = None,
-    relabelled: bool = False,
-    forgetting: Forgetting = Forgetting(),
-) -> Task:
-    """A Task from cached latents: batch i's pictures, noise and timesteps depend on (seed, i) alone.
+    config: TaskConfig = TaskConfig(),
+    progress: Progress | None = None,
+) -> Task[DiffusionBatch]:
+    """A Task from cached latents; the images, noise and timesteps of batch i depend on (seed, i) alone.
 
-    With `anchored` = n > 0 the original network's predictions for the anchor prompts are computed now, for forget
-    batches 0 to n - 1, which then come round again: forgetting needs no second network and no third pass. Where there
-    are pictures of the anchors, half of what it looks at (`passed`) comes from them: once the concept gives way, sampling
-    passes there, and a network that never saw this prompt with such pictures breaks down on the way. With
-    `imitated` = n > 0 the same is done for retain batches, whose target then is what the original network predicts
-    instead of the noise itself: the same minimum, where nothing is damaged, without the noise's share in the gradient.
-    A share of `empty_captions` of the retain pictures comes without its prompt, so that guidance keeps working.
-
-    `predicted` counts forget batches that come with more of the original's predictions: `concept` of the pictures
-    under their own prompt, `empty` without one. With `relabelled` a random retain prompt stands in for each anchor's.
-
-    With `share` = (r, n) this is the r-th of n processes, and its batches are its equal part of each: all draw the same noise
-    for the whole batch and keep their rows. InputError where `batch` does not divide. `micro_batch` pictures fit at once.
+    `weights` are those that may be changed. InputError where anchors or anchor images are required and missing, or the batch cannot be
+    divided equally among the processes.
     """
-    own, device, more = _own_rows(batch, share), next(unet.parameters()).device, dict(predicted or {})
-    if relabelled:
-        latents = _relabelled(latents, seed)
-    if anchored and not latents.forget.anchors.shape[1]:
-        raise InputError("forgetting towards an anchor needs anchor prompts, and there are none; give --anchor WORD or --unlearn ascent")
-    if forgetting.redirect is not None and latents.forget.instead is None:
-        raise InputError("redirecting leads to pictures of the anchors, and none were drawn; give --anchor-pictures, or no --redirect")
-    draw = _drawer(scheduler, latents, device, own, "empty" in more)
-    within = _drawer(scheduler, latents, device, own, "empty" in more, forgetting)
-    forget = numbered(latents.forget, batch, (seed, "forget"), within, 0.0, first_batch_only)
-    retain = retain_data = numbered(latents.retain, batch, (seed, "retain"), draw, empty_captions, first_batch_only)
-    told = _counting(progress, anchored + imitated + sum(more.values()))
-    if anchored:
-        forget = with_prediction(unet, forget, anchored, "anchor", ("passed", "anchor_"), dtype, told, micro_batch)
-    if imitated:
-        retain = with_prediction(unet, retain, imitated, "target", ("noisy", ""), dtype, told, micro_batch)
-    if forgetting.redirect is not None:
-        forget = _redirected(forget)
-    for name, n in more.items():
-        said = ("noisy", {"concept": "", "empty": "empty_"}[name])
-        forget = with_prediction(unet, forget, n, name, said, dtype, told, micro_batch)
-    loss, towards_anchor = (denoising_loss(*keys, dtype) for keys in (("noisy", "target"), ("passed", "anchor")))
-    texts = texts_of(latents)
-    return Task(unet, forget, retain, loss, towards_anchor, weights, seed, average, micro_batch, retain_data=retain_data, texts=texts)
+    rows = _own_rows(config)
+    if config.random_anchors:
+        latents = _with_random_anchors(latents, config.seed)
+    _check_anchors(latents.forget, config)
+    draw = BatchDrawer(scheduler, latents, next(unet.parameters()).device, rows, config.empty_predictions)
+    draw_forget = replace(draw, forgetting=config.forgetting)
+    forget = _batches(latents.forget, "forget", partial(draw_forget.draw, latents.forget, 0.0), config)
+    retain = training = _batches(latents.retain, "retain", partial(draw.draw, latents.retain, config.empty_captions), config)
+
+    kinds = sum((config.anchor_predictions, config.concept_predictions, config.empty_predictions))
+    computed, total = count(1), config.forget_rounds * kinds + config.retain_rounds
+    original = Original(unet, config, lambda: progress(next(computed), total) if progress else None)
+    if config.forget_rounds and kinds:
+        forget = original.with_predictions(forget)
+    if config.retain_rounds:
+        retain = original.as_target(retain)
+    return Task(
+        network=unet,
+        forget=forget,
+        retain=retain,
+        loss=training_loss(config.dtype),
+        unlearn=unlearning_loss(config.dtype),
+        weights=weights,
+        seed=config.seed,
+        average=average,
+        micro_batch=config.micro_batch,
+        retain_data=training,
+        texts=texts_of(latents),
+    )
 
 
-def _own_rows(batch: int, share: tuple[int, int]) -> slice:
-    """The rows of a batch that are the r-th of n processes'."""
-    rank, parts = share
-    if batch % parts:
-        raise InputError(f"--batch {batch} cannot be shared equally by {parts} processes; give a multiple of {parts}")
-    return slice(rank * batch // parts, (rank + 1) * batch // parts)
+def training_loss(dtype: torch.dtype) -> Loss[DiffusionBatch]:
+    """The mean squared distance of the prediction for noisy images under their prompts from their target."""
+
+    def loss(network: nn.Module, batch: DiffusionBatch) -> Tensor:
+        return F.mse_loss(predict(network, batch.noisy, batch.timesteps, batch.prompt, dtype).float(), batch.target)
+
+    return loss
 
 
-def _counting(progress: Callable[[int, int], None] | None, total: int) -> Callable[[], None]:
-    """Called once for each batch of predictions, whichever they are."""
-    done = count(1)
-    return lambda: progress(next(done), total) if progress else None
+def unlearning_loss(dtype: torch.dtype) -> Loss[DiffusionBatch]:
+    """The mean squared distance of the prediction for the unlearning input under the concept's prompt from the unlearning target."""
 
-
-def denoising_loss(noisy: str, target: str, dtype: torch.dtype) -> Loss:
-    """How far what the network sees in `noisy` is from `target`, both names in a batch: the mean square."""
-
-    def loss(network: nn.Module, b: Batch) -> Tensor:
-        return F.mse_loss(predict(network, b[noisy], b["timesteps"], b["text"], dtype, added(b)).float(), b[target])
+    def loss(network: nn.Module, batch: DiffusionBatch) -> Tensor:
+        target = required(batch.unlearn_target, "anchor")
+        assert batch.unlearn_input is not None
+        return F.mse_loss(predict(network, batch.unlearn_input, batch.timesteps, batch.prompt, dtype).float(), target)
 
     return loss
 
 
 def texts_of(latents: Latents) -> dict[str, Tensor]:
-    """Text embeddings, each prompt once: of the forget prompts, row by row of what takes their place (`anchor`), to keep, and of none."""
+    """Text embeddings, each prompt once: `forget`; `anchor`, row by row the prompts that replace these; `retain`; and `empty`."""
     forget, retain = latents.forget, latents.retain
-    found = {"forget": latents.text[forget.text.unique()], "retain": latents.text[retain.text.unique()], "empty": latents.text[:1]}
-    if wide := forget.anchors.shape[1]:
-        pairs = torch.stack([forget.text[:, None].expand(-1, wide), forget.anchors], dim=-1).reshape(-1, 2).unique(dim=0)
-        found |= {"forget": latents.text[pairs[:, 0]], "anchor": latents.text[pairs[:, 1]]}
-    return found
+    texts = {"forget": latents.text[forget.text.unique()], "retain": latents.text[retain.text.unique()], "empty": latents.text[:1]}
+    if width := forget.anchors.shape[1]:
+        pairs = torch.stack([forget.text[:, None].expand(-1, width), forget.anchors], dim=-1).reshape(-1, 2).unique(dim=0)
+        texts |= {"forget": latents.text[pairs[:, 0]], "anchor": latents.text[pairs[:, 1]]}
+    return texts
 
 
-def _relabelled(latents: Latents, seed: int) -> Latents:
-    """Each forget picture with one prompt of the retain set in place of its anchors', drawn once; there are no pictures of these."""
+# --- targets ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Original:
+    """The network before anything is changed, and the targets that are its predictions."""
+
+    network: nn.Module
+    config: TaskConfig
+    computed: Callable[[], None]
+    """Called after each batch of predictions."""
+
+    def with_predictions(self, batches: Batches[DiffusionBatch]) -> Batches[DiffusionBatch]:
+        """The first `forget_rounds` batches, repeated, with the predictions that are required and the target that follows from them."""
+        rounds, device = self.config.forget_rounds, next(self.network.parameters()).device
+        predictions = [self.predictions(batches(i)) for i in range(rounds)]
+        return lambda i: prepared(batches(i % rounds), predictions[i % rounds], device)
+
+    def as_target(self, batches: Batches[DiffusionBatch]) -> Batches[DiffusionBatch]:
+        """The first `retain_rounds` batches, repeated, with the prediction under their own prompts as target."""
+        rounds, device = self.config.retain_rounds, next(self.network.parameters()).device
+        targets = [self.predict(batch, batch.noisy, batch.prompt) for batch in map(batches, range(rounds))]
+        return lambda i: replace(batches(i % rounds), target=targets[i % rounds].to(device))
+
+    def predictions(self, batch: DiffusionBatch) -> Predictions:
+        """The predictions that are required, for one forget batch."""
+        anchor = concept = empty = None
+        if self.config.anchor_predictions:
+            assert batch.unlearn_input is not None
+            anchor = self.predict(batch, batch.unlearn_input, required_anchor(batch))
+        if self.config.concept_predictions:
+            concept = self.predict(batch, batch.noisy, batch.prompt)
+        if self.config.empty_predictions:
+            assert batch.empty is not None
+            empty = self.predict(batch, batch.noisy, batch.empty)
+        return Predictions(anchor, concept, empty)
+
+    @torch.no_grad()
+    def predict(self, batch: DiffusionBatch, noisy: Tensor, conditioning: Conditioning) -> Tensor:
+        """The network's prediction for noisy latents at the timesteps of a batch, on the CPU; in micro-batches."""
+        size = self.config.micro_batch or len(batch)
+        parts = []
+        for start in range(0, len(batch), size):
+            rows = slice(start, start + size)
+            part = conditioning.map(lambda tensor, rows=rows: tensor[rows])  # type: ignore[misc]
+            parts.append(predict(self.network, noisy[rows], batch.timesteps[rows], part, self.config.dtype).float().cpu())
+        self.computed()
+        return torch.cat(parts)
+
+
+def prepared(batch: DiffusionBatch, predictions: Predictions, device: torch.device) -> DiffusionBatch:
+    """A forget batch with the original's predictions, on `device`.
+
+    The unlearning target is the prediction under the anchor, and for images that are redirected the one that denoises towards the
+    anchor image.
+    """
+    anchor, concept, empty = (None if tensor is None else tensor.to(device) for tensor in predictions)
+    if anchor is not None and batch.redirected is not None and batch.redirect_target is not None:
+        anchor = torch.where(per_image(batch.redirected), batch.redirect_target, anchor)
+    return replace(batch, unlearn_target=anchor, concept_prediction=concept, empty_prediction=empty)
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+def _batches(
+    images: ImageLatents, name: str, draw: Callable[[Tensor, tuple[object, ...]], DiffusionBatch], config: TaskConfig
+) -> Batches[DiffusionBatch]:
+    """The batches of an image set; those of a set that was not drawn are an InputError when one is needed."""
+    if len(images.latents) == len(images.text):
+        return numbered(len(images.text), config.batch, (config.seed, name), draw, config.first_batch_only)
+
+    def missing(i: int) -> DiffusionBatch:
+        raise InputError(f"no {name} images were drawn: the method has to name them in its requirements.images")
+
+    return missing
+
+
+def _own_rows(config: TaskConfig) -> slice:
+    """The rows of a batch that belong to this process."""
+    (rank, parts), batch = config.share, config.batch
+    if batch % parts:
+        raise InputError(f"--batch {batch} cannot be shared equally by {parts} processes; give a multiple of {parts}", option="batch")
+    return slice(rank * batch // parts, (rank + 1) * batch // parts)
+
+
+def _check_anchors(forget: ImageLatents, config: TaskConfig) -> None:
+    if config.anchor_predictions and config.forget_rounds and not forget.anchors.shape[1]:
+        raise InputError(
+            "unlearning towards an anchor needs anchor prompts, and there are none; give --anchor WORD or --unlearn ascent", option="anchor"
+        )
+    if config.forgetting.redirect is not None and forget.anchor_latents is None:
+        raise InputError(
+            "--redirect denoises towards images of the anchor, and none were drawn; give --anchor-pictures, or no --redirect",
+            option="redirect",
+        )
+
+
+def _with_random_anchors(latents: Latents, seed: int) -> Latents:
+    """Each forget image paired with one prompt of the retain set, drawn once; there are no images of these."""
     pick = torch.randint(len(latents.retain.text), (len(latents.forget.text), 1), generator=generator(seed, "labels"))
-    return replace(latents, forget=replace(latents.forget, anchors=latents.retain.text[pick], instead=None))
-
-
-def predict(
-    network: nn.Module, noisy: Tensor, timesteps: Tensor, text: Tensor, dtype: torch.dtype, added: Mapping[str, Tensor] | None = None
-) -> Tensor:
-    """What the network sees in noisy latents under a prompt; in `dtype` where that is less than float32.
-
-    `added` is what the UNet of SDXL is told beside the text: `text_embeds` (n, width) and `time_ids` (n, 6).
-    """
-    beside = {} if added is None else {"added_cond_kwargs": dict(added)}
-    with torch.autocast(noisy.device.type, dtype, enabled=dtype != torch.float32):
-        predicted: Tensor = network(noisy, timesteps, encoder_hidden_states=text, return_dict=False, **beside)[0]
-        return predicted
-
-
-def added(b: Mapping[str, Tensor], which: str = "") -> dict[str, Tensor] | None:
-    """What `predict` is told beside the text of a batch, or of its anchors (`which` is "anchor_"); None where there is nothing."""
-    return {"text_embeds": b[f"{which}pooled"], "time_ids": b["time_ids"]} if "time_ids" in b else None
-
-
-def denoising_target(scheduler: Any, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """What the network is trained to predict: the noise, or the velocity (Salimans and Ho 2022)."""
-    kind = scheduler.config.prediction_type
-    if kind not in ("epsilon", "v_prediction"):
-        raise InputError(f"the scheduler predicts {kind!r}; supported are epsilon and v_prediction")
-    target: Tensor = noise if kind == "epsilon" else scheduler.get_velocity(clean, noise, timesteps)
-    return target
-
-
-Draw = Callable[[ImageLatents, Tensor, tuple[object, ...], float], dict[str, Tensor]]
-
-
-def _drawer(
-    scheduler: Any,
-    latents: Latents,
-    device: torch.device,
-    own: slice,
-    empty_too: bool = False,
-    how: Forgetting = Forgetting(),
-) -> Draw:
-    end = scheduler.config.num_train_timesteps
-    first, last = (round(end * share) for share in how.between)
-
-    def said(rows: Tensor, which: str = "") -> dict[str, Tensor]:
-        found = {f"{which}text": latents.text[rows]}
-        return found if latents.pooled is None else found | {f"{which}pooled": latents.pooled[rows]}
-
-    def draw(images: ImageLatents, rows: Tensor, key: tuple[object, ...], empty: float) -> dict[str, Tensor]:
-        noise_source = generator(*key, "noise")
-        clean = images.latents[rows]
-        noise = torch.randn(clean.shape, generator=noise_source)
-        timesteps = first + torch.randint(end, (len(rows),), generator=noise_source) * (last - first) // end
-        silent = torch.rand(len(rows), generator=noise_source) < empty
-        text_rows = images.text[rows].masked_fill(silent, 0)
-        text_rows, named = _unnamed(text_rows, latents.retain.text, how.unnamed, key)
-        target = denoising_target(scheduler, clean, noise, timesteps)
-        noisy = scheduler.add_noise(clean, noise, timesteps)
-        made = {"noisy": noisy, "timesteps": timesteps, "target": target, **said(text_rows)}
-        if latents.time_ids is not None:
-            made["time_ids"] = latents.time_ids.expand(len(rows), -1)
-        if images.anchors.shape[1]:
-            turn = torch.randint(images.anchors.shape[1], (len(rows), 1), generator=noise_source)
-            made |= said(images.anchors[rows].gather(1, turn)[:, 0], "anchor_")
-            made["passed"] = noisy
-        if images.instead is not None:
-            given = (torch.rand(len(rows), generator=noise_source) < 0.5) & named
-            there = scheduler.add_noise(images.instead[rows], noise, timesteps)
-            made["passed"] = torch.where(_as_pictures(given), there, noisy)
-            if how.redirect is not None:
-                # What is hidden can only be guessed: the original's answer under the anchor is that, without the chance of one picture.
-                hidden = scheduler.alphas_cumprod[timesteps] * (1 + HIDDEN**2) < 1
-                made["redirected"] = ~given & ~(hidden & named)
-                made["aim"] = aimed(scheduler, clean, images.instead[rows], noise, timesteps, how.redirect)
-        if empty_too:
-            made |= said(torch.zeros_like(text_rows), "empty_")
-        return {name: tensor[own].to(device) for name, tensor in made.items()}
-
-    return draw
-
-
-def _unnamed(text_rows: Tensor, others: Tensor, share: float, key: tuple[object, ...]) -> tuple[Tensor, Tensor]:
-    """The rows of `text` with a share of them replaced, by none and by one of `others` in equal parts; and which were not."""
-    if not share:
-        return text_rows, torch.ones(len(text_rows), dtype=torch.bool)
-    source = generator(*key, "unnamed")
-    lot = torch.rand(len(text_rows), generator=source)
-    other = others[torch.randint(len(others), (len(text_rows),), generator=source)]
-    text_rows = torch.where(lot < share, other, text_rows).masked_fill(lot < share / 2, 0)
-    return text_rows, lot >= share
-
-
-def aimed(scheduler: Any, clean: Tensor, instead: Tensor, noise: Tensor, timesteps: Tensor, reach: float) -> Tensor:
-    """The answer to noisy `clean` that leads towards `instead`, as far as `reach` times the noise in it.
-
-    With x_t = a x + s e, x' = x + min(1, reach s / a) (instead - x) is what the network is to see behind the noise, and
-    e' = (x_t - a x') / s the noise, or the velocity that goes with both.
-    """
-    keep = _as_pictures(scheduler.alphas_cumprod[timesteps].sqrt())
-    spoil = (1 - keep**2).sqrt()
-    seen = clean + (reach * spoil / keep).clamp_max(1.0) * (instead - clean)
-    behind = noise + keep * (clean - seen) / spoil
-    return denoising_target(scheduler, seen, behind, timesteps)
-
-
-def _as_pictures(per_example: Tensor) -> Tensor:
-    return per_example.reshape(-1, 1, 1, 1)
-
-
-def _redirected(batches: Batches) -> Batches:
-    """The same batches; where a picture of the concept is seen, `aim` is the answer, not what the original says under the anchor."""
-
-    def batch(i: int) -> Batch:
-        b = batches(i)
-        return {**b, "anchor": torch.where(_as_pictures(b["redirected"]), b["aim"], b["anchor"])} if "anchor" in b else b
-
-    return batch
-
-
-def numbered(images: ImageLatents, batch: int, key: tuple[object, ...], draw: Draw, empty: float, first_only: bool = False) -> Batches:
-    """Batches by number: epochs follow each other, each in its own seeded order, every picture once an epoch.
-
-    With `first_only` every batch has the pictures of the first, under noise of its own.
-    """
-    n = len(images.text)
-    if len(images.latents) != n:
-        return _undrawn(key)
-
-    def rows(first: int) -> Tensor:
-        order = {
-            epoch: torch.randperm(n, generator=generator(*key, "order", epoch)) for epoch in range(first // n, (first + batch - 1) // n + 1)
-        }
-        return torch.stack([order[p // n][p % n] for p in range(first, first + batch)])
-
-    return lambda i: draw(images, rows(0 if first_only else i * batch), (*key, i), empty)
-
-
-def _undrawn(key: tuple[object, ...]) -> Batches:
-    def batch(i: int) -> Batch:
-        raise InputError(f"no pictures to {key[-1]} were drawn: the method has to name them in its `pictures` (erase.methods.requirements)")
-
-    return batch
-
-
-@torch.no_grad()
-def with_prediction(
-    unet: nn.Module,
-    batches: Batches,
-    many: int,
-    name: str,
-    inputs: tuple[str, str],
-    dtype: torch.dtype,
-    told: Callable[[], None] = lambda: None,
-    micro_batch: int | None = None,
-) -> Batches:
-    """The first `many` batches, round and round, with `name`: what the network as it is now predicts for these inputs of theirs.
-
-    `inputs` name the noisy latents, and begin the names of the text: "", "anchor_" or "empty_".
-    """
-    noisy, which = inputs
-    kept = []
-    for i in range(many):
-        b = batches(i)
-        parts = [p for _, p in pieces(b, micro_batch or count_of(b))]
-        said = [predict(unet, p[noisy], p["timesteps"], p[f"{which}text"], dtype, added(p, which)).float().cpu() for p in parts]
-        kept.append(torch.cat(said))
-        told()
-
-    def batch(i: int) -> Batch:
-        b = dict(batches(i % many))
-        return b | {name: kept[i % many].to(b["noisy"].device)}
-
-    return batch
+    return replace(latents, forget=replace(latents.forget, anchors=latents.retain.text[pick], anchor_latents=None))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from erase.classifiers.task import ClassifierTask
+    from erase.diffusion.batches import DiffusionBatch
     from erase.task import Step, Task
 
 Presets = Mapping[str, Mapping[str, Any]]
@@ -62,7 +63,7 @@ class DiffusionMethod(Method):
         """The folder of a pipeline that already lacks `concept`, which replaces erasing it from `original`; None: erase it."""
         return None
 
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+    def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Change `task.network` in place; a Step after each step. `resume` is the snapshot of an earlier Step."""
         raise NotImplementedError(f"{type(self).__name__} has no __call__")
 

@@ -132,22 +132,14 @@ def _compare(
     """Share of the anchor's pictures that the concept explains at least as well, and the distance of the two predictions."""
     scheduler = model.noise_scheduler()
     device = next(unet.parameters()).device
-    texts = [(model.embed(prompts).to(device), _beside(model, prompts, device)) for prompts in (named, anchored)]
+    conditionings = [model.conditioning(prompts, device) for prompts in (named, anchored)]
     errors, distance = torch.zeros(2, len(latents)), 0.0
     for draw in range(draws):
         noise = torch.randn(latents.shape, generator=generator(seed, "classify", draw))
         # Timesteps spread over the middle, where prompts matter most.
         t = torch.full((len(latents),), int(scheduler.config.num_train_timesteps * (0.2 + 0.6 * (draw + 0.5) / draws)))
         noisy, target = scheduler.add_noise(latents, noise, t).to(device), denoising_target(scheduler, latents, noise, t).to(device)
-        seen = [predict(unet, noisy, t.to(device), text, torch.float32, beside) for text, beside in texts]
+        seen = [predict(unet, noisy, t.to(device), conditioning, torch.float32) for conditioning in conditionings]
         errors += torch.stack([(p - target).pow(2).mean((1, 2, 3)).cpu() for p in seen])
         distance += float((seen[0] - seen[1]).pow(2).mean()) / draws
     return float((errors[0] <= errors[1]).float().mean()), distance**0.5
-
-
-def _beside(model: StableDiffusion, prompts: list[str], device: torch.device) -> dict[str, Tensor] | None:
-    """What SDXL reads beside the text."""
-    pooled, time_ids = model.pool(prompts), model.time_ids()
-    if pooled is None or time_ids is None:
-        return None
-    return {"text_embeds": pooled.to(device), "time_ids": time_ids.expand(len(prompts), -1).to(device)}

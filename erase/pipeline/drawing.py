@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from erase.concepts.several import evaluation_rows
 from erase.diffusion import StableDiffusion, open_model
-from erase.diffusion.latents import cache_latents
+from erase.diffusion.latents import LatentCache
 from erase.files import written
 from erase.images import read_images
 from erase.pipeline.anchor import settle_anchor
@@ -50,11 +50,11 @@ def latents(work: Work) -> None:
         return
     job, run = work.job, work.run
     forget, retain = pictures_of(work, "forget"), pictures_of(work, "retain")
-    instead = read_images(run.anchor_images) if draws_anchors(work) else []
-    cache_latents(
-        run.latents, forget, anchors_of(work, forget), retain, work.model.embed, work.model.encode, work.model.size,
-        int(job.sampling_batch or 1), work.progress("latents"), instead, work.model.pool, work.model.time_ids(), work.needs.images,
-    )  # fmt: skip
+    cache = LatentCache(work.model, int(job.sampling_batch or 1), work.progress("latents"))
+    cache.add_set("forget", forget, drawn="forget" in work.needs.images)
+    cache.add_set("retain", retain, drawn="retain" in work.needs.images)
+    cache.add_anchors(anchors_of(work, forget), read_images(run.anchor_images) if draws_anchors(work) else ())
+    cache.write(run.latents)
 
 
 def after(work: Work) -> None:

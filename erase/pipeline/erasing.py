@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from safetensors import safe_open
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 
 from erase.checkpoints.folder import weight_files
 from erase.concepts import prompts
-from erase.diffusion import DTYPES, Forgetting, diffusion_task, open_model
+from erase.diffusion import DTYPES, DiffusionBatch, Forgetting, TaskConfig, diffusion_task, open_model
 from erase.diffusion.latents import hold_out, read_latents
 from erase.diffusion.memory import Need
 from erase.files import write_json, write_tensors, written
@@ -67,36 +68,58 @@ def erase(work: Work, need: Need | None = None) -> None:
         run.complete("predictions", seconds=round(prepared - start, 3))
 
 
-def _task(work: Work, need: Need | None) -> Task:
+def _task(work: Work, need: Need | None) -> Task[DiffusionBatch]:
     """The UNet, the weights that may change, and this process's part of every batch."""
-    job, wants = work.job, work.needs
+    required = work.needs
     unet: Any = work.model.unet()
     if need is not None and need.checkpointing:
         unet.enable_gradient_checkpointing()
-    rounds = min(wants.steps, ROUNDS)
-    seen = max(rounds, wants.sensitivity_batches) if rounds else 0
-    told: dict[str, int] = dict.fromkeys(wants.predictions, seen)
-    imitated = rounds if wants.retain_target == "original" else 0
-    with scope_not_empty(job.method, wants):
-        weights = open_scope(unet, wants.scope)
-    scheduler, latents = work.model.noise_scheduler(), read_latents(work.run.latents, wants.anchor_images)
-    latents, held = hold_out(latents) if wants.held_out else (latents, None)
-    beside: dict[str, Any] = {"share": (work.rank, work.world), "micro_batch": need.micro_batch if need else None}
-    beside["forgetting"] = Forgetting(timestep_range(wants.forget_timesteps), wants.unnamed, wants.redirect)
-    anchored = told.pop("anchor", 0)
-    task = diffusion_task(
-        unet, scheduler, latents, weights, wants.batch, job.seed, anchored, imitated, wants.first_batch_only, wants.empty_captions,
-        DTYPES[job.dtype], work.progress("predictions"), predicted=told, relabelled=wants.unlearn == "random", **beside,
-    )  # fmt: skip
-    if held is not None:
-        task.probe = diffusion_task(
-            unet, scheduler, held, weights, wants.batch, job.seed + 1_000_003, BATCHES if anchored else 0, 0, False, 0.0,
-            DTYPES[job.dtype], **beside,
-        )  # fmt: skip
+    with scope_not_empty(work.job.method, required):
+        weights = open_scope(unet, required.scope)
+    scheduler, latents = work.model.noise_scheduler(), read_latents(work.run.latents, required.anchor_images)
+    config = _config(work, need)
+    if not required.held_out:
+        return diffusion_task(unet, scheduler, latents, weights, config, work.progress("predictions"))
+    latents, held_out = hold_out(latents)
+    task = diffusion_task(unet, scheduler, latents, weights, config, work.progress("predictions"))
+    probed = replace(
+        config,
+        seed=config.seed + 1_000_003,  # not the noise of the training batches
+        forget_rounds=BATCHES if config.anchor_predictions and config.forget_rounds else 0,
+        concept_predictions=False,
+        empty_predictions=False,
+        retain_rounds=0,
+        random_anchors=False,
+        first_batch_only=False,
+        empty_captions=0.0,
+    )
+    task.probe = diffusion_task(unet, scheduler, held_out, weights, probed)
     return task
 
 
-def _preview(work: Work, task: Task) -> Callable[[int], None]:
+def _config(work: Work, need: Need | None) -> TaskConfig:
+    """The task that the method requires. Predictions exist for as many batches as there are steps, at most ROUNDS."""
+    job, required = work.job, work.needs
+    rounds = min(required.steps, ROUNDS)
+    return TaskConfig(
+        batch=required.batch,
+        seed=job.seed,
+        forget_rounds=max(rounds, required.sensitivity_batches) if rounds and required.predictions else 0,
+        anchor_predictions="anchor" in required.predictions,
+        concept_predictions="concept" in required.predictions,
+        empty_predictions="empty" in required.predictions,
+        retain_rounds=rounds if required.retain_target == "original" else 0,
+        random_anchors=required.unlearn == "random",
+        first_batch_only=required.first_batch_only,
+        empty_captions=required.empty_captions,
+        forgetting=Forgetting(timestep_range(required.forget_timesteps), required.unnamed, required.redirect),
+        dtype=DTYPES[job.dtype],
+        share=(work.rank, work.world),
+        micro_batch=need.micro_batch if need else None,
+    )
+
+
+def _preview(work: Work, task: Task[DiffusionBatch]) -> Callable[[int], None]:
     """Draws the same two pictures with the network as it is now, for whoever watches; the run does not depend on them."""
     every, folder = work.job.preview_every, work.run.folder / "preview"
     if not every or work.rank > 0:
@@ -117,7 +140,7 @@ def _preview(work: Work, task: Task) -> Callable[[int], None]:
     return draw
 
 
-def _write_layers(work: Work, task: Task, moved: bool = False) -> None:
+def _write_layers(work: Work, task: Task[DiffusionBatch], moved: bool = False) -> None:
     """layers.json: for each weight tensor how sensitive it was, the share trimmed, and how far it has moved; no single weight."""
     path = work.run.folder / "layers.json"
     found = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["weights"]} if path.exists() else {}

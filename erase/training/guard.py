@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from erase.errors import Diverged, InputError
-from erase.task import Batch, Loss, Task
+from erase.task import B, Loss, Task
 from erase.training.micro_batches import count, pieces
 from erase.training.modes import evaluated
 from erase.training.state import TrainingState
@@ -119,7 +119,7 @@ class Guard:
         self.best = {name.removeprefix(prefix): value for name, value in snapshot.items() if name.startswith(prefix)}
 
 
-def held_out(probe: Task, unlearn: Loss) -> Evaluate:
+def held_out(probe: Task[B], unlearn: Loss[B]) -> Evaluate:
     """Evaluation on the batches of `probe`, averaged over processes; its retain loss is the training loss."""
 
     def evaluate(micro: int) -> tuple[float, float]:
@@ -134,6 +134,6 @@ def held_out(probe: Task, unlearn: Loss) -> Evaluate:
     return evaluate
 
 
-def _mean(probe: Task, loss: Loss, batches: list[Batch], micro: int) -> Tensor:
+def _mean(probe: Task[B], loss: Loss[B], batches: list[B], micro: int) -> Tensor:
     shares = [(share, piece) for batch in batches for share, piece in pieces(batch, micro or count(batch))]
     return torch.stack([loss(probe.network, piece).detach() * share for share, piece in shares]).sum() / len(batches)

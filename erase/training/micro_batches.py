@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-from erase.task import Batch
+from erase.task import B, Batch, SplittableBatch
 
 T = TypeVar("T")
 
 
-def count(batch: Batch) -> int:
-    """Number of examples in a batch; 1 for an empty batch, because a loss may need no examples."""
-    return len(next(iter(batch.values()), (0,)))
+def count(batch: Batch | SplittableBatch) -> int:
+    """Examples in a batch; a mapping without tensors counts as one, for a loss may need none."""
+    return len(next(iter(batch.values()), (0,))) if isinstance(batch, Mapping) else len(batch)
 
 
-def pieces(batch: Batch, size: int) -> Iterator[tuple[float, Batch]]:
-    """Split a batch into pieces of at most `size` examples, each with its share of the whole batch."""
+def pieces(batch: B, size: int) -> Iterator[tuple[float, B]]:
+    """A batch in parts of at most `size` examples, each with its share of the whole."""
     n = count(batch)
+    parts: Iterator[Any] = iter([batch])
+    if size < n:
+        parts = _split(batch, size, n) if isinstance(batch, Mapping) else cast(SplittableBatch, batch).split(size)
+    for start, part in zip(range(0, n, size), parts, strict=True):
+        yield min(size, n - start) / n, part
+
+
+def _split(batch: Batch, size: int, n: int) -> Iterator[Batch]:
     for start in range(0, n, size):
-        piece = batch if size >= n else {name: tensor[start : start + size] for name, tensor in batch.items()}
-        yield min(size, n - start) / n, piece
+        yield {name: tensor[start : start + size] for name, tensor in batch.items()}
 
 
 def out_of_memory(error: BaseException) -> bool:

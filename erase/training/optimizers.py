@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from erase.errors import InputError
-from erase.task import Batch, Loss
+from erase.task import B, Loss
 from erase.training.micro_batches import pieces
 
 OPTIMIZERS = ("adam", "adamw", "adafactor", "sgd")
@@ -71,7 +71,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def gradient_of(
-    loss: Loss, network: nn.Module, weights: Mapping[str, nn.Parameter], batch: Batch, micro: int
+    loss: Loss[B], network: nn.Module, weights: Mapping[str, nn.Parameter], batch: B, micro: int
 ) -> tuple[Tensor, list[Tensor]]:
     """The mean loss of a batch and its gradient for every weight, `micro` examples at a time; zeros where a weight has no gradient.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from erase.errors import InputError
-from erase.task import Batch
+from erase.task import Batch, SplittableBatch
 from erase.training.micro_batches import count, fitting
 
 T = TypeVar("T")
@@ -84,7 +84,9 @@ class TrainingState:
         # torch keeps a tensor that is on the right device as it is, and the optimizer would then change the caller's.
         return {key: value.clone() if key == "step" or value.device == device else value for key, value in values.items()}
 
-    def fit(self, passes: Callable[[int], T], batches: Sequence[Batch], average: Callable[[Sequence[Tensor]], None]) -> tuple[T, int]:
+    def fit(
+        self, passes: Callable[[int], T], batches: Sequence[Batch | SplittableBatch], average: Callable[[Sequence[Tensor]], None]
+    ) -> tuple[T, int]:
         """passes(micro_batch) and the micro-batch size that fitted into memory, which later steps keep."""
         size = self.micro_batch or max(count(batch) for batch in batches)
         device = next(iter(self.weights.values())).device

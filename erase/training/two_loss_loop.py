@@ -7,50 +7,53 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
 
 from erase.project import Projected, Projection, project
-from erase.task import Batch, Batches, Loss, Step, Task
+from erase.task import B, Batches, Loss, Step, Task
 from erase.training.optimizers import OptimizerConfig, gradient_of, make_optimizer, set_rate
 from erase.training.state import TrainingState
 from erase.training.step_numbers import StepNumbers
 
 
-class Side(NamedTuple):
-    """A loss and its batches."""
+@dataclass(frozen=True)
+class Side(Generic[B]):
+    """A loss, and the batches over which it is taken."""
 
-    loss: Loss
-    batches: Batches
+    loss: Loss[B]
+    batches: Batches[B]
 
 
-class Moment(NamedTuple):
-    """The context of a step: its number, counted from 0, its forget batch, the micro-batch size, and the unlearning loss."""
+@dataclass(frozen=True)
+class Moment(Generic[B]):
+    """The state of a step: its number, from 0, its forget batch, the micro-batch size that fits, and the unlearning loss."""
 
     number: int
-    batch: Batch
+    batch: B | None
     micro: int
     loss: Tensor
 
 
-Combine = Callable[[Sequence[Tensor], Sequence[Tensor], Moment], Projected]
+Combine = Callable[[Sequence[Tensor], Sequence[Tensor], Moment[B]], Projected]
 """g_r and g_u -> the direction of descent; may overwrite g_r."""
 
 
-def weighted(forget_weight: float) -> Combine:
+def weighted(forget_weight: float) -> Combine[Any]:
     """g = g_r + λ g_u, the gradient of L_r + λ U."""
     return lambda g_r, g_u, moment: project(g_r, g_u, forget_weight, Projection("none"))
 
 
 def tune(
-    task: Task,
+    task: Task[B],
     steps: int,
-    retain: Side | None,
-    unlearn: Side | None,
-    combine: Combine | None = None,
+    retain: Side[B] | None,
+    unlearn: Side[B] | None,
+    combine: Combine[B] | None = None,
     *,
     optimizer: OptimizerConfig,
     mask: Mapping[str, Tensor] | None = None,
@@ -71,9 +74,9 @@ def tune(
 
     for i in range(state.step + 1, steps + 1):
         start = time.perf_counter()
-        retain_batch, forget_batch = (side.batches(i - 1) if side else {} for side in (retain, unlearn))
+        retain_batch, forget_batch = (side.batches(i - 1) if side else None for side in (retain, unlearn))
         passes = partial(_passes, task, retain, unlearn, retain_batch, forget_batch)
-        (L_r, g_r, U, g_u), fitted = state.fit(passes, (retain_batch, forget_batch), task.average)
+        (L_r, g_r, U, g_u), fitted = state.fit(passes, [batch for batch in (retain_batch, forget_batch) if batch is not None], task.average)
         task.average([L_r, U, *g_r, *g_u])
 
         g = combine(g_r, g_u, Moment(i - 1, forget_batch, fitted, U))
@@ -89,13 +92,13 @@ def tune(
 
 
 def _passes(
-    task: Task, retain: Side | None, unlearn: Side | None, retain_batch: Batch, forget_batch: Batch, micro: int
+    task: Task[B], retain: Side[B] | None, unlearn: Side[B] | None, retain_batch: B | None, forget_batch: B | None, micro: int
 ) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
     return *_side(task, retain, retain_batch, micro), *_side(task, unlearn, forget_batch, micro)
 
 
-def _side(task: Task, side: Side | None, batch: Batch, micro: int) -> tuple[Tensor, list[Tensor]]:
-    if side is not None:
+def _side(task: Task[B], side: Side[B] | None, batch: B | None, micro: int) -> tuple[Tensor, list[Tensor]]:
+    if side is not None and batch is not None:
         return gradient_of(side.loss, task.network, task.weights, batch, micro)
     weights = list(task.weights.values())
     return weights[0].new_zeros(()), [torch.zeros_like(weight) for weight in weights]

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from erase.diffusion import StableDiffusion, denoising_target, predict
+from erase.diffusion import Conditioning, StableDiffusion, denoising_target, predict
 
 BACKWARD = 2  # a backward pass takes about as long as two forward ones
 
@@ -115,12 +115,10 @@ class Victim:
 
     def predict(self, noisy: Tensor, timesteps: Tensor, said: Said, unet: nn.Module | None = None) -> Tensor:
         """The network's answer to noisy latents under a text; of another network where one is given."""
-        beside = None
-        if said.pooled is not None:
-            sizes = self.model.time_ids()
-            assert sizes is not None  # a family with pooled embeddings has both
-            beside = {"text_embeds": said.pooled, "time_ids": sizes.to(self.device).expand(len(noisy), -1)}
-        return predict(unet or self.unet, noisy, timesteps.to(self.device), said.text, self.model.dtype, beside).float()
+        sizes = self.model.time_ids()
+        time_ids = None if sizes is None else sizes.to(self.device).expand(len(noisy), -1)
+        conditioning = Conditioning(said.text, said.pooled, time_ids)
+        return predict(unet or self.unet, noisy, timesteps.to(self.device), conditioning, self.model.dtype).float()
 
     def noised(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """Noisy latents, and what a network should answer to them."""

@@ -84,8 +84,8 @@ def test_two_processes_take_the_steps_of_one(tmp_path: Path, more: list[str], ha
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from erase.diffusion import diffusion_task
+    from erase.diffusion import TaskConfig, diffusion_task
     from erase.errors import InputError
 
     with pytest.raises(InputError, match="--batch 4 cannot be shared equally by 3 processes; give a multiple of 3"):
-        diffusion_task(torch.nn.Linear(1, 1), None, None, {}, 4, share=(0, 3))
+        diffusion_task(torch.nn.Linear(1, 1), None, None, {}, TaskConfig(4, share=(0, 3)))

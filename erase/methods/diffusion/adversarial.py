@@ -7,84 +7,84 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from erase.diffusion.batches import asked
+from erase.diffusion.batches import Conditioning, DiffusionBatch, diffusion_batch, required_anchor
 from erase.repair import Moved
-from erase.task import Batch, Batches, Loss, Task
-from erase.training.micro_batches import count
+from erase.task import Batches, Loss, Task
 from erase.training.optimizers import gradient_of
 
-SOUGHT = "sought"
-"""In a batch, (n,): 0 to forget under the prompt as it is, 1 under what is found from it, 2 from the anchor's prompt."""
-
 RADIUS = 1.0
-"""Radius of the search for a prompt embedding, in units of the distance between a prompt's embedding and its anchor's."""
+"""Radius of the search for a text embedding, in units of the distance between the embeddings of a prompt and of its anchor."""
 
 SHIFT = 0.0075
 """Length of a relearning step: the change of every weight, as a share of its tensor's root mean square."""
 
 
-def adversarial_batches(batches: Batches, every: int) -> Batches:
-    """The same batches; each `every`-th is marked for a search, from the prompt and from its anchor's in turn."""
+def adversarial_batches(batches: Batches[DiffusionBatch], every: int) -> Batches[DiffusionBatch]:
+    """The same batches; every `every`-th is marked for a search, which starts from the prompt and from its anchor's in turn."""
 
-    def marked(i: int) -> Batch:
+    def marked(i: int) -> DiffusionBatch:
         batch = batches(i)
-        turn = 0 if i % every else 1 + i // every % (2 if "anchor_text" in batch else 1)
-        return {**batch, SOUGHT: torch.full((count(batch),), turn, device=batch["text"].device)}
+        starts: list[Literal["prompt", "anchor"]] = ["prompt", "anchor"] if batch.anchor is not None else ["prompt"]
+        return replace(batch, search_from=None if i % every else starts[i // every % len(starts)])
 
     return marked
 
 
-def adversarial_loss(unlearn: Loss, loss: Loss, steps: int, radius: float = RADIUS) -> Loss:
-    """An unlearning loss that, in marked batches, sees the text embedding that an attacker would find instead of the prompt's.
+def adversarial_loss(
+    unlearn: Loss[DiffusionBatch], loss: Loss[DiffusionBatch], steps: int, radius: float = RADIUS
+) -> Loss[DiffusionBatch]:
+    """An unlearning loss that, in marked batches, is evaluated under the text embedding that an attacker would find.
 
-    Forgetting where a search in the space of prompts ends is the inner maximisation of adversarial training (Madry et al. 2018),
-    for erasing concepts Zhang et al. 2024 (AdvUnlearn).
+    The search is the inner maximisation of adversarial training (Madry et al. 2018); for concept erasure Zhang et al. 2024 (AdvUnlearn).
     """
 
-    def hardened(network: nn.Module, batch: Batch) -> Tensor:
-        turn = int(batch[SOUGHT][0])
-        if not turn:
+    def hardened(network: nn.Module, batch: DiffusionBatch) -> Tensor:
+        if batch.search_from is None:
             return unlearn(network, batch)
-        start = batch["text"] if turn == 1 else batch["anchor_text"]
-        return unlearn(network, {**batch, "text": found_text(network, loss, batch, start, steps, radius)})
+        start: Conditioning = batch.prompt if batch.search_from == "prompt" else required_anchor(batch)
+        return unlearn(network, batch.with_text(adversarial_text(network, loss, batch, start.text, steps, radius)))
 
     return hardened
 
 
-def found_text(network: nn.Module, loss: Loss, batch: Batch, start: Tensor, steps: int, radius: float) -> Tensor:
-    """Text embeddings (n, tokens, width) under which the network denoises the pictures of the batch better than under `start`.
+def adversarial_text(
+    network: nn.Module, loss: Loss[DiffusionBatch], batch: DiffusionBatch, start: Tensor, steps: int, radius: float
+) -> Tensor:
+    """Text embeddings (n, tokens, width) under which the network denoises the images of the batch better than under `start`.
 
-    Normalised gradient descent of each example by itself, within a ball around its start whose radius is in distances between
-    its prompt and its anchor's; where there is no anchor, in tenths of the prompt's length.
+    Normalised gradient descent for each image separately, within a ball around its start. The radius is in units of the distance
+    between the embeddings of its prompt and of its anchor; without an anchor, of a tenth of the norm of the prompt's embedding.
     """
-    unit = batch["text"] - batch["anchor_text"] if "anchor_text" in batch else 0.1 * batch["text"]
-    reach = radius * _lengths(unit)
-    away = torch.zeros_like(start)
+    unit = batch.prompt.text - batch.anchor.text if batch.anchor is not None else 0.1 * batch.prompt.text
+    reach = radius * _norms(unit)
+    offset = torch.zeros_like(start)
     for _ in range(steps):
         with torch.enable_grad():
-            text = (start + away).requires_grad_(True)
-            (gradient,) = torch.autograd.grad(loss(network, {**asked(batch), "text": text}), text)
-        away = away - (2 / steps) * reach * gradient / _lengths(gradient).clamp_min(1e-20)
-        away = away * (reach / _lengths(away).clamp_min(1e-20)).clamp_max(1.0)
-    return (start + away).detach()
+            text = (start + offset).requires_grad_(True)
+            (gradient,) = torch.autograd.grad(loss(network, batch.with_text(text)), text)
+        offset = offset - (2 / steps) * reach * gradient / _norms(gradient).clamp_min(1e-20)
+        offset = offset * (reach / _norms(offset).clamp_min(1e-20)).clamp_max(1.0)
+    return (start + offset).detach()
 
 
-def _lengths(x: Tensor) -> Tensor:
-    """Euclidean length of each example, shaped to divide it."""
-    found: Tensor = x.flatten(1).norm(dim=1).reshape(-1, *[1] * (x.ndim - 1))
-    return found
+def _norms(x: Tensor) -> Tensor:
+    """Euclidean norm of each example, shaped to divide it."""
+    norms: Tensor = x.flatten(1).norm(dim=1).reshape(-1, *[1] * (x.ndim - 1))
+    return norms
 
 
-def relearned(task: Task, every: int, steps: int, shift: float = SHIFT) -> Moved:
-    """Each `every`-th batch is forgotten from where relearning would lead: the first-order gradient of meta-learning (Finn et al. 2017).
+def relearned(task: Task[DiffusionBatch], every: int, steps: int, shift: float = SHIFT) -> Moved:
+    """For every `every`-th batch, the weights that relearning would reach: the first-order gradient of meta-learning (Finn et al. 2017).
 
-    Relearning descends the training loss on half of the next forget batch, 1 to `steps` times in turn. Its steps are those that Adam,
-    which relearners use, begins with: every weight moves by the same share of its tensor's root mean square, against its gradient's
-    sign. Steps along the gradient itself move few weights, and what withstands these does not withstand Adam.
+    Relearning descends the training loss on half of the next forget batch, 1 to `steps` times in turn. Its steps are like the first
+    ones of Adam, which relearning attacks use: every weight changes by the same share of its tensor's root mean square, against its
+    gradient's sign. Steps along the gradient itself change few weights, and a network that resists those does not resist Adam.
     """
 
     def moved(i: int, micro: int) -> AbstractContextManager[None]:
@@ -94,10 +94,10 @@ def relearned(task: Task, every: int, steps: int, shift: float = SHIFT) -> Moved
 
 
 @contextmanager
-def _relearned(task: Task, batch: Batch, steps: int, shift: float, micro: int) -> Iterator[None]:
-    """Weights after a few steps of relearning, put back afterwards."""
+def _relearned(task: Task[DiffusionBatch], batch: DiffusionBatch, steps: int, shift: float, micro: int) -> Iterator[None]:
+    """Within, the weights after a few steps of relearning; restored afterwards."""
     before = {name: weight.detach().clone() for name, weight in task.weights.items()}
-    half = {name: tensor[::2] for name, tensor in asked(batch).items()}
+    half = diffusion_batch(batch).map(lambda tensor: tensor[::2])
     try:
         for _ in range(steps):
             _, gradient = gradient_of(task.loss, task.network, task.weights, half, micro)
@@ -107,10 +107,10 @@ def _relearned(task: Task, batch: Batch, steps: int, shift: float, micro: int) -
                     weight.sub_(g.sign() * (shift * weight.square().mean().sqrt()))
         yield
     finally:
-        _put(task.weights, before)
+        _restore(task.weights, before)
 
 
 @torch.no_grad()
-def _put(weights: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+def _restore(weights: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     for name, weight in weights.items():
         weight.copy_(values[name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from erase.methods.base import DiffusionMethod, Presets
@@ -15,7 +15,8 @@ from erase.training.learning_rates import rate_of, rate_option
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from erase.task import Batch, Step, Task
+    from erase.diffusion.batches import DiffusionBatch
+    from erase.task import Step, Task
 
 
 @dataclass(frozen=True)
@@ -58,17 +59,18 @@ class ConceptAblation(DiffusionMethod):
             predictions=("anchor",) if self.target == "model" else (),
         )
 
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+    def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step."""
-        from erase.diffusion.batches import towards
+        from erase.diffusion.batches import required_anchor
         from erase.training.optimizers import OptimizerConfig
         from erase.training.two_loss_loop import Side, tune, weighted
 
-        concept_loss = towards(task.loss, target="anchor" if self.target == "model" else "target")
-        anchor_loss = towards(task.loss, said="anchor_")
 
-        def retain_loss(network: nn.Module, batch: Batch) -> Tensor:
-            return self.retain_weight * anchor_loss(network, batch)
+        def concept_loss(network: nn.Module, batch: DiffusionBatch) -> Tensor:
+            return task.loss(network, batch.with_target(batch.unlearn_target, "anchor") if self.target == "model" else batch)
+
+        def retain_loss(network: nn.Module, batch: DiffusionBatch) -> Tensor:
+            return self.retain_weight * task.loss(network, replace(batch, prompt=required_anchor(batch)))
 
         retain = Side(retain_loss, task.forget) if self.retain_weight else None
         optimizer = OptimizerConfig(self.optimizer, rate_of(self, task.weights))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,8 +16,9 @@ from erase.training.learning_rates import rate_of, rate_option
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from erase.diffusion.batches import DiffusionBatch
     from erase.project import Projected
-    from erase.task import Batch, Batches, Loss, Step, Task
+    from erase.task import Batches, Loss, Step, Task
     from erase.training.two_loss_loop import Moment
 
 
@@ -75,7 +76,7 @@ class EraseDiff(DiffusionMethod):
             retain_target=self.retain_target,
         )
 
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+    def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step. Its coefficient is lambda."""
         from erase.training.optimizers import OptimizerConfig
         from erase.training.two_loss_loop import Side, tune
@@ -86,22 +87,29 @@ class EraseDiff(DiffusionMethod):
         yield from tune(task, self.steps, retain, Side(loss, batches), combine, optimizer=optimizer, resume=resume)
 
 
-def scrambled(task: Task) -> Batches:
+def scrambled(task: Task[DiffusionBatch]) -> Batches[DiffusionBatch]:
     """Forget batches whose target is uniform noise in [0, 1], drawn from (seed, number)."""
     import torch
 
     from erase.task import generator
 
-    def batch(number: int) -> Batch:
-        b = task.forget(number)
-        noise = torch.rand(b["target"].shape, generator=generator(task.seed, "uniform", number))
-        return {**b, "target": noise.to(b["target"])}
+    def batch(number: int) -> DiffusionBatch:
+        drawn = task.forget(number)
+        noise = torch.rand(drawn.target.shape, generator=generator(task.seed, "uniform", number))
+        return replace(drawn, target=noise.to(drawn.target))
 
     return batch
 
 
 def constrained(
-    task: Task, loss: Loss, eta: float, inner_steps: int, inner_rate: float, g_r: Sequence[Tensor], g_u: Sequence[Tensor], moment: Moment
+    task: Task[DiffusionBatch],
+    loss: Loss[DiffusionBatch],
+    eta: float,
+    inner_steps: int,
+    inner_rate: float,
+    g_r: Sequence[Tensor],
+    g_u: Sequence[Tensor],
+    moment: Moment[DiffusionBatch],
 ) -> Projected:
     """g_r + lambda g_u; g_r is overwritten. Where g_u is zero, lambda is 0."""
     import torch
@@ -118,12 +126,15 @@ def constrained(
     return Projected(list(g_r), dot, norm_r, norm_u, multiplier)
 
 
-def gained(task: Task, loss: Loss, steps: int, rate: float, g_u: Sequence[Tensor], moment: Moment) -> Tensor:
+def gained(
+    task: Task[DiffusionBatch], loss: Loss[DiffusionBatch], steps: int, rate: float, g_u: Sequence[Tensor], moment: Moment[DiffusionBatch]
+) -> Tensor:
     """q = U(w) - U(w_K), at least 0: how much K steps of gradient descent on this batch reduce the loss. The weights are restored."""
     import torch
 
     from erase.training.optimizers import gradient_of
 
+    assert moment.batch is not None  # EraseDiff always has a forget batch
     weights = list(task.weights.values())
     before, g = [weight.detach().clone() for weight in weights], list(g_u)
     with torch.no_grad():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from erase.methods.base import DiffusionMethod, Presets
@@ -15,7 +15,8 @@ from erase.training.learning_rates import rate_of, rate_option
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from erase.task import Batch, Step, Task
+    from erase.diffusion.batches import DiffusionBatch
+    from erase.task import Step, Task
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,22 @@ class ESD(DiffusionMethod):
             passes=1,
         )
 
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+    def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step."""
         from erase.training.optimizers import OptimizerConfig
         from erase.training.two_loss_loop import Side, tune
 
-        def away(number: int) -> Batch:
+        def away(number: int) -> DiffusionBatch:
             return turned(task.forget(number), self.strength)
 
         optimizer = OptimizerConfig(self.optimizer, rate_of(self, task.weights))
         yield from tune(task, self.steps, None, Side(task.loss, away), optimizer=optimizer, resume=resume)
 
 
-def turned(batch: Batch, strength: float) -> Batch:
+def turned(batch: DiffusionBatch, strength: float) -> DiffusionBatch:
     """The batch with the target e0(x_t) - eta (e0(x_t, c) - e0(x_t)), from the predictions that it carries."""
-    from erase.diffusion.batches import asked
+    from erase.diffusion.batches import diffusion_batch, required
 
-    plain, named = (asked(batch, target=name)["target"] for name in ("empty", "concept"))
-    return {**asked(batch), "target": plain - strength * (named - plain)}
+    batch = diffusion_batch(batch)
+    unconditional, concept = required(batch.empty_prediction, "empty"), required(batch.concept_prediction, "concept")
+    return replace(batch, target=unconditional - strength * (concept - unconditional))

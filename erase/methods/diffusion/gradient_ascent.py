@@ -15,7 +15,8 @@ from erase.training.learning_rates import rate_of, rate_option
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from erase.task import Batch, Step, Task
+    from erase.diffusion.batches import DiffusionBatch
+    from erase.task import Step, Task
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class DiffusionGradientAscent(DiffusionMethod):
             steps=self.steps, scope=self.scope, batch=self.batch, optimizer=self.optimizer, images=("forget",), passes=1
         )  # fmt: skip
 
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+    def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; Diverged once the loss is not finite."""
         from erase.training.optimizers import OptimizerConfig
         from erase.training.two_loss_loop import Side, tune
 
-        def ascent(network: nn.Module, batch: Batch) -> Tensor:
+        def ascent(network: nn.Module, batch: DiffusionBatch) -> Tensor:
             return -task.loss(network, batch)
 
         optimizer = OptimizerConfig(self.optimizer, rate_of(self, task.weights))

@@ -16,6 +16,7 @@ from erase.training.learning_rates import rate_of, rate_option
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from erase.diffusion.batches import DiffusionBatch
     from erase.project import Projected
     from erase.task import Step, Task
     from erase.training.two_loss_loop import Moment
@@ -67,7 +68,7 @@ class MUNBa(DiffusionMethod):
             retain_target=self.retain_target,
         )
 
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+    def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step. Its coefficient is a_u / a_r."""
         from erase.training.optimizers import OptimizerConfig
         from erase.training.two_loss_loop import Side, tune
@@ -77,7 +78,7 @@ class MUNBa(DiffusionMethod):
         yield from tune(task, self.steps, retain, unlearn, combine, optimizer=optimizer, resume=resume)
 
 
-def bargained(xi: float, g_r: Sequence[Tensor], g_u: Sequence[Tensor], moment: Moment | None = None) -> Projected:
+def bargained(xi: float, g_r: Sequence[Tensor], g_u: Sequence[Tensor], moment: Moment[DiffusionBatch] | None = None) -> Projected:
     """a_r g_r + a_u g_u; g_r is overwritten."""
     import torch
 

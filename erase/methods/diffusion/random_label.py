@@ -15,6 +15,7 @@ from erase.training.learning_rates import rate_of, rate_option
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from erase.diffusion.batches import DiffusionBatch
     from erase.task import Step, Task
 
 
@@ -48,7 +49,7 @@ class DiffusionRandomLabel(DiffusionMethod):
             retain_target=self.retain_target,
         )
 
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+    def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step."""
         from erase.training.optimizers import OptimizerConfig
         from erase.training.two_loss_loop import Side, tune, weighted

@@ -18,6 +18,7 @@ from erase.options import option
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from erase.diffusion.batches import DiffusionBatch
     from erase.task import Step, Task
 
 
@@ -62,7 +63,7 @@ class DiffusionRetrain(DiffusionMethod):
         check_model_folder(pipeline)
         return pipeline
 
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+    def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """InputError: there is no edit of a network."""
         raise InputError("retraining replaces the text encoder as well as the UNet, so it is not an edit of a network; use `finished`")
 

@@ -15,6 +15,7 @@ from erase.training.learning_rates import rate_of, rate_option
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from erase.diffusion.batches import DiffusionBatch
     from erase.task import Step, Task
 
 
@@ -68,7 +69,7 @@ class DiffusionSalUn(DiffusionMethod):
             sensitivity_batches=self.saliency_batches,
         )
 
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+    def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train the masked weights of `task.network` in place; also on resume it must be the original. A Step after each step."""
         from erase.training.optimizers import OptimizerConfig
         from erase.training.two_loss_loop import Side, tune, weighted
@@ -77,7 +78,7 @@ class DiffusionSalUn(DiffusionMethod):
         retain, unlearn, combine = Side(task.loss, task.retain), Side(task.unlearn, task.forget), weighted(self.forget_weight)
         yield from tune(task, self.steps, retain, unlearn, combine, optimizer=optimizer, mask=mask, resume=resume)
 
-    def mask(self, task: Task) -> dict[str, Tensor]:
+    def mask(self, task: Task[DiffusionBatch]) -> dict[str, Tensor]:
         """True at the `fraction` of weights with the largest |gradient| of the training loss over forget batches."""
         import torch
 

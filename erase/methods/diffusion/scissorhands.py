@@ -16,8 +16,9 @@ from erase.training.learning_rates import rate_of, rate_option
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from erase.diffusion.batches import DiffusionBatch
     from erase.project import Projection
-    from erase.task import Batches, Loss, Step, Task
+    from erase.task import B, Batches, Loss, Step, Task
     from erase.training.guard import Guard
 
 T = TypeVar("T")
@@ -215,7 +216,7 @@ class Scissorhands(DiffusionMethod):
             held_out=self.guard is not None or self.gone is not None,
         )
 
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+    def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Score, trim and repair `task.network` in place; a Step after each repair step."""
         from erase.methods.diffusion.adversarial import adversarial_batches, adversarial_loss, relearned
         from erase.repair import repair
@@ -254,12 +255,12 @@ class Scissorhands(DiffusionMethod):
             return Projection("none")
         return Projection("update" if self.project_update else "gradient", self.two_sided, self.per_layer)
 
-    def multiples(self, task: Task) -> dict[str, float]:
+    def multiples(self, task: Task[DiffusionBatch]) -> dict[str, float]:
         """Learning rates of weights, as multiples of the common one, where they differ from it."""
         named = {} if self.cross_attention_rate == 1 else in_scope(task.network, "cross-attention")
         return dict.fromkeys(named, self.cross_attention_rate)
 
-    def watch(self, task: Task, unlearn: Loss) -> Guard | None:
+    def watch(self, task: Task[DiffusionBatch], unlearn: Loss[DiffusionBatch]) -> Guard | None:
         """The guard, if --guard or --gone is given."""
         from erase.training.guard import Guard, held_out
 
@@ -269,7 +270,7 @@ class Scissorhands(DiffusionMethod):
             raise InputError("--guard and --gone evaluate held-out images, and this task holds none out")
         return Guard(held_out(task.probe, unlearn), self.guard, self.gone)
 
-    def narrowed(self, task: Task, resume: Mapping[str, Tensor] | None) -> Task:
+    def narrowed(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None) -> Task[DiffusionBatch]:
         """The task with only the selected layers in scope; on resume those in the snapshot."""
         from erase.methods.diffusion.layer_selection import best_layers, in_modules, layer_scores
         from erase.sensitivity import mean_gradients
@@ -288,7 +289,7 @@ class Scissorhands(DiffusionMethod):
             weight.requires_grad_(name in names)
         return replace(task, weights={name: task.weights[name] for name in names})
 
-    def swept(self, task: Task, sweep: Callable[..., T], batches: Batches, scored: Mapping[str, Tensor], **options: Any) -> T:
+    def swept(self, task: Task[B], sweep: Callable[..., T], batches: Batches[B], scored: Mapping[str, Tensor], **options: Any) -> T:
         """The result of a sweep over the first `sensitivity_batches` batches, with as many examples at once as fit into memory."""
         from erase.training.micro_batches import count, fitting
 
@@ -302,7 +303,7 @@ class Scissorhands(DiffusionMethod):
         task.micro_batch = fit if fit < whole else task.micro_batch
         return result
 
-    def trim(self, task: Task) -> dict[str, Tensor]:
+    def trim(self, task: Task[B]) -> dict[str, Tensor]:
         """The first half of the method: sensitivity over forget batches (Eq. 2), then reinitialise the top share. Returns the mask."""
         from erase.methods.diffusion.layer_selection import candidates, spare
         from erase.sensitivity import connection_sensitivity
@@ -340,6 +341,6 @@ class Scissorhands(DiffusionMethod):
         return mask
 
 
-def ascent(loss: Loss) -> Loss:
+def ascent(loss: Loss[DiffusionBatch]) -> Loss[DiffusionBatch]:
     """The paper's unlearning loss (Eq. 3): the negated training loss on forget batches."""
     return lambda network, batch: -loss(network, batch)

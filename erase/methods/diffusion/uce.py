@@ -16,6 +16,7 @@ from erase.options import option
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from erase.diffusion.batches import DiffusionBatch
     from erase.task import Step, Task
 
 EDITED = {"keys and values": "[kv]", "keys": "k", "values": "v"}
@@ -58,7 +59,7 @@ class UCE(DiffusionMethod):
             one_anchor=True,  # least squares would map the concept to the mean of several anchors, which is none of them
         )
 
-    def __call__(self, task: Task, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
+    def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Edit `task.network` in place: one Step. The run record has the retain error as retain loss, the edit's as unlearning loss."""
         from erase.task import Step
         from erase.training.state import TrainingState
@@ -83,7 +84,7 @@ class UCE(DiffusionMethod):
         state.step = 1
         yield Step.plain(1, retain_error / n, forget_error / n, seconds, snapshot=state.state_dict)
 
-    def words(self, task: Task) -> tuple[Tensor, Tensor, Tensor]:
+    def words(self, task: Task[DiffusionBatch]) -> tuple[Tensor, Tensor, Tensor]:
         """Token embeddings (n, width) in float64: forget prompts, their replacements token by token, retain prompts."""
         import torch
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from erase.diffusion import diffusion_task
+from erase.diffusion import DiffusionBatch, TaskConfig, diffusion_task
 from erase.diffusion.latents import ImageLatents, Latents
 from erase.scope import open_scope
 from erase.task import Task
@@ -19,7 +19,7 @@ from eval.relearning import RATES, SEED, descend
 BATCH = 16
 
 
-def task_of(victim: Victim, unet: nn.Module, known: Sequence[Target], seed: int, batch: int = BATCH) -> Task:
+def task_of(victim: Victim, unet: nn.Module, known: Sequence[Target], seed: int, batch: int = BATCH) -> Task[DiffusionBatch]:
     """A UNet to be trained on pictures under their own prompts, all its weights, as `--relearn` of a bench does."""
     clean = latents_of(victim, [target.picture for target in known])
     texts = ["", *dict.fromkeys(target.text for target in known)]
@@ -27,10 +27,11 @@ def task_of(victim: Victim, unet: nn.Module, known: Sequence[Target], seed: int,
     rows = torch.tensor([texts.index(target.text) for target in known])
     pictures = ImageLatents(clean, rows, torch.zeros(len(known), 0, dtype=torch.int64))
     latents = Latents(pictures, pictures, said.text.cpu(), None if said.pooled is None else said.pooled.cpu(), sizes)
-    return diffusion_task(unet, victim.scheduler, latents, open_scope(unet, "full"), batch, seed + SEED, dtype=victim.model.dtype)
+    config = TaskConfig(batch, seed + SEED, dtype=victim.model.dtype)
+    return diffusion_task(unet, victim.scheduler, latents, open_scope(unet, "full"), config)
 
 
-def trained(victim: Victim, task: Task, stops: Sequence[int], rate: float | None = None) -> Iterator[int]:
+def trained(victim: Victim, task: Task[DiffusionBatch], stops: Sequence[int], rate: float | None = None) -> Iterator[int]:
     """Train by Adam, and give the number of steps at each of `stops`."""
     update = torch.optim.Adam(task.weights.values(), lr=rate or RATES[victim.small])
     for step in range(1, stops[-1] + 1):

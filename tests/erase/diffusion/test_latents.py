@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from erase.diffusion import StableDiffusion
-from erase.diffusion.latents import ImageLatents, Latents, cache_latents, hold_out, read_latents
+from erase.diffusion.latents import ImageLatents, LatentCache, Latents, hold_out, read_latents
 from erase.errors import InputError
 from erase.images import Picture, load_pixels, read_images
 
@@ -47,8 +49,27 @@ def sets(tmp_path: Path) -> tuple[list[Picture], list[Picture]]:
     return pictures(tmp_path / "forget", FORGET), pictures(tmp_path / "retain", RETAIN)
 
 
-def cached(path: Path, sets: tuple[list[Picture], list[Picture]], anchors=ANCHORS, embed=letters, encode=corners, **more) -> Latents:
-    cache_latents(path, sets[0], anchors, sets[1], embed, encode, SIZE, **more)
+@dataclass
+class Letters:
+    """A model whose embeddings and latents can be checked."""
+
+    embed: Callable[[list[str]], Tensor] = letters
+    encode: Callable[[Tensor, int], Tensor] = corners
+    size: int = SIZE
+
+    def pool(self, prompts: list[str]) -> None:
+        return None
+
+    def time_ids(self) -> None:
+        return None
+
+
+def cached(path: Path, sets: tuple[list[Picture], list[Picture]], anchors=ANCHORS, model=None, **options) -> Latents:
+    cache = LatentCache(model or Letters(), **options)
+    cache.add_set("forget", sets[0])
+    cache.add_set("retain", sets[1])
+    cache.add_anchors(anchors)
+    cache.write(path)
     return read_latents(path)
 
 
@@ -59,7 +80,7 @@ def said(latents: Latents, rows: Tensor) -> list[str]:
 
 def test_what_was_written_is_read_back_bit_for_bit(tmp_path: Path, sets, tiny_pipeline: Path) -> None:
     model = StableDiffusion(tiny_pipeline)
-    found = cached(tmp_path / "cache.safetensors", sets, embed=model.embed, encode=model.encode, batch=2)
+    found = cached(tmp_path / "cache.safetensors", sets, model=model, batch=2)
     for part, images in zip((found.forget, found.retain), sets, strict=True):
         chunks = [model.encode(load_pixels([p.path for p in images[i : i + 2]], SIZE), i) for i in range(0, len(images), 2)]
         assert torch.equal(part.latents, torch.cat(chunks))
@@ -81,7 +102,7 @@ def test_equal_prompts_share_a_row_and_every_text_is_embedded_once(tmp_path: Pat
         asked.extend(prompts)
         return letters(prompts)
 
-    found = cached(tmp_path / "cache.safetensors", sets, embed=embed)
+    found = cached(tmp_path / "cache.safetensors", sets, model=Letters(embed))
     assert found.forget.text[0] == found.forget.text[2] != found.forget.text[1]
     assert sorted(asked) == sorted({"", *FORGET, *RETAIN, *(text for texts in ANCHORS for text in texts)})
     assert len(found.text) == len(asked)
@@ -130,7 +151,7 @@ def test_values_that_are_not_finite_are_refused_with_a_remedy_and_nothing_is_wri
         "embed": lambda prompts: letters(prompts).index_fill(0, torch.tensor([0]), bad),
     }
     with pytest.raises(InputError, match=f"{named} .* not finite .* give --dtype float32"):
-        cached(tmp_path / "cache.safetensors", sets, **{part: spoilt[part]})
+        cached(tmp_path / "cache.safetensors", sets, model=Letters(**{part: spoilt[part]}))
     assert not list(tmp_path.glob("*cache*"))
 
 
@@ -166,14 +187,14 @@ def test_the_last_eighth_is_held_out_of_both_sets_with_all_that_belongs_to_it() 
     assert (train.forget.text.tolist(), held.forget.text.tolist()) == (list(range(14)), [14, 15])
     assert (train.retain.text.tolist(), held.retain.text.tolist()) == (list(range(22)), [22, 23, 24])
     assert held.forget.anchors.tolist() == [[28, 29], [30, 31]]
-    assert held.forget.instead is not None
-    assert held.forget.instead[:, 0, 0, 0].tolist() == [14.5, 15.5]
-    assert held.retain.instead is None
+    assert held.forget.anchor_latents is not None
+    assert held.forget.anchor_latents[:, 0, 0, 0].tolist() == [14.5, 15.5]
+    assert held.retain.anchor_latents is None
     assert train.text is held.text is whole.text
 
 
 def test_at_least_one_picture_is_held_out_and_one_is_left() -> None:
     train, held = hold_out(numbered_latents(2, 3, instead=False))
     assert [len(part.text) for part in (train.forget, held.forget, train.retain, held.retain)] == [1, 1, 2, 1]
-    with pytest.raises(InputError, match="nothing of 1 pictures to keep can be held out for --guard and --gone; give more"):
+    with pytest.raises(InputError, match="no retain images can be held out for --guard and --gone, because there is only 1; give more"):
         hold_out(numbered_latents(8, 1))

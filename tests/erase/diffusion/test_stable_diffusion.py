@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from diffusion_toys import BATCH, made_up, rows_of, same, scheduler_that_predicts, task_of
+from diffusion_toys import BATCH, made_up, rows_of, same, scheduler_that_predicts, task_of, tensors_of
 from torch import Tensor
 
-from erase.diffusion import DTYPES, Forgetting, StableDiffusion, denoising_target, locate, numbered, pick_device, predict
-from erase.diffusion.latents import ImageLatents, Latents
+from erase.diffusion import DTYPES, Conditioning, Forgetting, StableDiffusion, denoising_target, locate, pick_device, predict
+from erase.diffusion.drawing import numbered
+from erase.diffusion.latents import Latents
 from erase.errors import InputError
 from erase.task import generator
 from erase.trim import reinitialise
@@ -28,11 +29,11 @@ def test_forget_batches_stay_within_their_part_of_the_schedule(model: StableDiff
     """Timesteps are moved there one by one: t of 1000 becomes 200 + 0.3 t. Retain batches keep theirs, and so does the noise."""
     everywhere, within = task_of(model), task_of(model, forgetting=Forgetting((0.2, 0.5)))
     end = model.noise_scheduler().config.num_train_timesteps
-    seen = torch.cat([within.forget(i)["timesteps"] for i in range(40)])
+    seen = torch.cat([within.forget(i).timesteps for i in range(40)])
     assert 0.2 * end <= seen.min() < 0.25 * end < 0.45 * end < seen.max() < 0.5 * end
     for i in range(3):
         there, here = everywhere.forget(i), within.forget(i)
-        assert torch.equal(here["timesteps"], end // 5 + there["timesteps"] * 3 // 10)
+        assert torch.equal(here.timesteps, end // 5 + there.timesteps * 3 // 10)
         assert same(everywhere.retain(i), within.retain(i))
 
 
@@ -41,12 +42,12 @@ def test_the_whole_schedule_is_what_it_was(model: StableDiffusion) -> None:
 
 
 def test_retain_data_are_the_same_batches_with_the_targets_of_the_data(model: StableDiffusion) -> None:
-    plain, imitating = task_of(model), task_of(model, imitated=2)
+    plain, imitating = task_of(model), task_of(model, retain_rounds=2)
     assert imitating.retain_data is not None
     assert same(imitating.retain_data(1), plain.retain(1))
     theirs, data = imitating.retain(1), imitating.retain_data(1)
-    assert not torch.equal(theirs["target"], data["target"])
-    assert same({**theirs, "target": 0 * data["target"]}, {**data, "target": 0 * data["target"]})
+    assert not torch.equal(theirs.target, data.target)
+    assert same(theirs, data, but="target")
 
 
 # --- batches by number ----------------------------------------------------------------------------------------------
@@ -54,27 +55,26 @@ def test_retain_data_are_the_same_batches_with_the_targets_of_the_data(model: St
 
 @pytest.mark.parametrize("anchored", [0, 3])
 def test_batch_i_depends_on_the_seed_and_i_alone(model: StableDiffusion, anchored: int) -> None:
-    one, two = task_of(model, anchored=anchored), task_of(model, anchored=anchored)
+    one, two = task_of(model, forget_rounds=anchored), task_of(model, forget_rounds=anchored)
     forward = [(one.forget(i), one.retain(i)) for i in range(5)]
     for i in (4, 0, 3, 0):
         assert same(two.forget(i), forward[i][0])
         assert same(two.retain(i), forward[i][1])
-    other = task_of(model, anchored=anchored, seed=1)
+    other = task_of(model, forget_rounds=anchored, seed=1)
     for i in range(3):
-        assert not torch.equal(other.forget(i)["noisy"], forward[i][0]["noisy"])
-        assert not torch.equal(other.retain(i)["noisy"], forward[i][1]["noisy"])
-        assert not torch.equal(forward[i][0]["noisy"], forward[i + 1][0]["noisy"])
+        assert not torch.equal(other.forget(i).noisy, forward[i][0].noisy)
+        assert not torch.equal(other.retain(i).noisy, forward[i][1].noisy)
+        assert not torch.equal(forward[i][0].noisy, forward[i + 1][0].noisy)
 
 
 @pytest.mark.parametrize(("pictures", "batch"), [(6, 3), (7, 3), (3, 7), (5, 5), (1, 4)])
 def test_every_picture_comes_once_an_epoch_and_epochs_differ(pictures: int, batch: int) -> None:
-    images = ImageLatents(torch.zeros(pictures, 1), torch.zeros(pictures, dtype=torch.int64), torch.zeros(pictures, 0))
-    batches = numbered(images, batch, (0, "forget"), lambda images, rows, key, empty: {"rows": rows}, 0.0)
-    stream = torch.cat([batches(i)["rows"] for i in range(6 * pictures)]).tolist()
+    batches = numbered(pictures, batch, (0, "forget"), lambda rows, key: rows)
+    stream = torch.cat([batches(i) for i in range(6 * pictures)]).tolist()
     epochs = [stream[i : i + pictures] for i in range(0, 6 * pictures, pictures)]
     assert all(sorted(epoch) == list(range(pictures)) for epoch in epochs)
     assert pictures < 3 or len({tuple(epoch) for epoch in epochs}) > 1
-    assert len(batches(0)["rows"]) == batch
+    assert len(batches(0)) == batch
 
 
 def test_first_batch_only_repeats_the_pictures_with_new_noise(model: StableDiffusion) -> None:
@@ -86,8 +86,8 @@ def test_first_batch_only_repeats_the_pictures_with_new_noise(model: StableDiffu
             torch.testing.assert_close(again, shown[0], rtol=1e-2, atol=1e-2)
         found = [int((images.latents - picture).flatten(1).norm(dim=1).argmin()) for picture in shown[0]]
         assert len(set(found)) == BATCH
-        assert not torch.equal(batches(0)["target"], batches(1)["target"])
-        assert not torch.equal(batches(0)["timesteps"], batches(1)["timesteps"])
+        assert not torch.equal(batches(0).target, batches(1).target)
+        assert not torch.equal(batches(0).timesteps, batches(1).timesteps)
 
 
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0.0, 0.0), (0.1, 0.05, 0.16), (1.0, 1.0, 1.0)])
@@ -120,10 +120,10 @@ def kept_share(timesteps: Tensor) -> Tensor:
 
 def cleaned(batch: Any, kind: str) -> Tensor:
     """The latents behind a batch, from x_t = sqrt(a) x + sqrt(1 - a) e and what the target is said to be."""
-    a = kept_share(batch["timesteps"])
+    a = kept_share(batch.timesteps)
     if kind == "epsilon":
-        return (batch["noisy"] - (1 - a).sqrt() * batch["target"]) / a.sqrt()
-    return a.sqrt() * batch["noisy"] - (1 - a).sqrt() * batch["target"]
+        return (batch.noisy - (1 - a).sqrt() * batch.target) / a.sqrt()
+    return a.sqrt() * batch.noisy - (1 - a).sqrt() * batch.target
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
@@ -132,16 +132,16 @@ def test_the_loss_is_that_of_a_computation_by_hand(model: StableDiffusion, kind:
     task = task_of(model, kind, latents=latents, empty_captions=0.0)
     scheduler = scheduler_that_predicts(kind, model)
     for batch, images in ((task.forget(1), latents.forget), (task.retain(2), latents.retain)):
-        t, a = batch["timesteps"], kept_share(batch["timesteps"])
+        t, a = batch.timesteps, kept_share(batch.timesteps)
         shown = [int((images.latents - picture).flatten(1).norm(dim=1).argmin()) for picture in cleaned(batch, kind)]
         clean = images.latents[shown]
-        noise = (batch["noisy"] - a.sqrt() * clean) / (1 - a).sqrt()
+        noise = (batch.noisy - a.sqrt() * clean) / (1 - a).sqrt()
         assert 0.85 < float(noise.std()) < 1.15
-        torch.testing.assert_close(batch["noisy"], scheduler.add_noise(clean, noise, t), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(batch.noisy, scheduler.add_noise(clean, noise, t), rtol=1e-4, atol=1e-4)
         target = noise if kind == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * clean
-        torch.testing.assert_close(batch["target"], target, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(batch.target, target, rtol=1e-3, atol=1e-3)
         with torch.no_grad():
-            seen = task.network(batch["noisy"], t, encoder_hidden_states=latents.text[images.text[shown]]).sample
+            seen = task.network(batch.noisy, t, encoder_hidden_states=latents.text[images.text[shown]]).sample
         expected = ((seen - target) ** 2).sum() / seen.numel()
         assert task.loss(task.network, batch).item() == pytest.approx(float(expected), rel=1e-3)
 
@@ -175,13 +175,13 @@ def test_in_bfloat16_the_network_computes_in_it_and_losses_and_gradients_stay_fl
 
 
 def anchor_row(batch: Any, latents: Latents) -> list[int]:
-    return [int((latents.text == text).flatten(1).all(1).nonzero()[0]) for text in batch["anchor_text"]]
+    return [int((latents.text == text).flatten(1).all(1).nonzero()[0]) for text in batch.anchor.text]
 
 
 def test_the_anchor_is_the_untouched_networks_prediction_and_trimming_does_not_change_it(model: StableDiffusion) -> None:
     latents = made_up()
     told: list[tuple[int, int]] = []
-    task = task_of(model, latents=latents, anchored=3, progress=lambda *numbers: told.append(numbers))
+    task = task_of(model, latents=latents, forget_rounds=3, progress=lambda *numbers: told.append(numbers))
     assert told == [(1, 3), (2, 3), (3, 3)]
     untouched = model.unet()
     weights = {name: weight for name, weight in task.weights.items() if weight.ndim > 1}
@@ -192,10 +192,10 @@ def test_the_anchor_is_the_untouched_networks_prediction_and_trimming_does_not_c
         rows = anchor_row(batch, latents)
         used |= set(rows)
         with torch.no_grad():
-            direct = untouched(batch["noisy"], batch["timesteps"], encoder_hidden_states=latents.text[rows]).sample
-            now = task.network(batch["noisy"], batch["timesteps"], encoder_hidden_states=latents.text[rows]).sample
-            named = task.network(batch["noisy"], batch["timesteps"], encoder_hidden_states=batch["text"]).sample
-        assert torch.equal(batch["anchor"], direct)
+            direct = untouched(batch.noisy, batch.timesteps, encoder_hidden_states=latents.text[rows]).sample
+            now = task.network(batch.noisy, batch.timesteps, encoder_hidden_states=latents.text[rows]).sample
+            named = task.network(batch.noisy, batch.timesteps, encoder_hidden_states=batch.prompt.text).sample
+        assert torch.equal(batch.unlearn_target, direct)
         assert not torch.allclose(now, direct, atol=1e-3)
         assert task.unlearn(task.network, batch).item() == pytest.approx(float((named - direct).pow(2).mean()), rel=1e-5)
     assert used == {2, 3}  # several anchors share the work
@@ -203,44 +203,44 @@ def test_the_anchor_is_the_untouched_networks_prediction_and_trimming_does_not_c
 
 def test_half_of_what_unlearning_looks_at_comes_from_pictures_of_the_anchor_and_the_score_sees_none(model: StableDiffusion) -> None:
     latents = made_up()
-    instead = replace(latents, forget=replace(latents.forget, instead=torch.full_like(latents.forget.latents, 9.0)))
-    task, plain = task_of(model, latents=instead, anchored=8), task_of(model, latents=latents, anchored=8)
+    instead = replace(latents, forget=replace(latents.forget, anchor_latents=torch.full_like(latents.forget.latents, 9.0)))
+    task, plain = task_of(model, latents=instead, forget_rounds=8), task_of(model, latents=latents, forget_rounds=8)
     untouched, moved = model.unet(), 0
     for i in range(8):
         batch, other = task.forget(i), plain.forget(i)
-        assert torch.equal(other["passed"], other["noisy"])
-        for name in ("noisy", "target", "text", "timesteps"):  # the training loss, and so score and ascent, stay with the forget pictures
-            assert torch.equal(batch[name], other[name])
-        rows = (batch["passed"] != batch["noisy"]).flatten(1).any(1)
+        assert torch.equal(other.unlearn_input, other.noisy)
+        for name in ("noisy", "target", "prompt.text", "timesteps"):  # those of the training loss
+            assert torch.equal(tensors_of(batch)[name], tensors_of(other)[name])
+        rows = (batch.unlearn_input != batch.noisy).flatten(1).any(1)
         moved += int(rows.sum())
         with torch.no_grad():
-            direct = untouched(batch["passed"], batch["timesteps"], encoder_hidden_states=batch["anchor_text"]).sample
-        assert torch.equal(batch["anchor"], direct)
+            direct = untouched(batch.unlearn_input, batch.timesteps, encoder_hidden_states=batch.anchor.text).sample
+        assert torch.equal(batch.unlearn_target, direct)
     assert 8 <= moved <= 24  # of 32
 
 
 def test_anchored_batches_come_round_again(model: StableDiffusion) -> None:
-    task = task_of(model, anchored=3)
+    task = task_of(model, forget_rounds=3)
     for i in range(3):
         assert same(task.forget(i), task.forget(i + 3))
-    assert not torch.equal(task.forget(0)["noisy"], task.forget(1)["noisy"])
+    assert not torch.equal(task.forget(0).noisy, task.forget(1).noisy)
 
 
 def test_at_the_start_the_distance_to_the_anchor_is_that_of_two_predictions_and_the_same_text_has_none(model: StableDiffusion) -> None:
     latents = made_up()
     itself = replace(latents, forget=replace(latents.forget, anchors=torch.full((5, 1), 1)))
-    assert (task := task_of(model, latents=itself, anchored=1)).unlearn(task.network, task.forget(0)).item() < 1e-10
-    assert (task := task_of(model, latents=latents, anchored=1)).unlearn(task.network, task.forget(0)).item() > 1e-8
+    assert (task := task_of(model, latents=itself, forget_rounds=1)).unlearn(task.network, task.forget(0)).item() < 1e-10
+    assert (task := task_of(model, latents=latents, forget_rounds=1)).unlearn(task.network, task.forget(0)).item() > 1e-8
 
 
 def test_a_retain_target_of_the_original_is_its_prediction_and_nothing_is_lost_at_the_start(model: StableDiffusion) -> None:
     told: list[tuple[int, int]] = []
-    task = task_of(model, anchored=2, imitated=3, progress=lambda *numbers: told.append(numbers))
+    task = task_of(model, forget_rounds=2, retain_rounds=3, progress=lambda *numbers: told.append(numbers))
     data = task_of(model)
     assert told == [(i, 5) for i in range(1, 6)]
     for i in range(3):
         batch, plain = task.retain(i), data.retain(i)
-        assert same({k: v for k, v in batch.items() if k != "target"}, {k: v for k, v in plain.items() if k != "target"})
+        assert same(batch, plain, but="target")
         assert task.loss(task.network, batch).item() == 0
         assert data.loss(data.network, plain).item() > 0.1  # the noise itself nobody can predict
         assert same(batch, task.retain(i + 3))
@@ -250,8 +250,8 @@ def test_an_anchor_is_needed_only_where_forgetting_goes_towards_one(model: Stabl
     latents = made_up()
     bare = replace(latents, forget=replace(latents.forget, anchors=torch.zeros(5, 0, dtype=torch.int64)))
     with pytest.raises(InputError, match="give --anchor WORD or --unlearn ascent"):
-        task_of(model, latents=bare, anchored=1)
-    assert "anchor_text" not in task_of(model, latents=bare).forget(0)
+        task_of(model, latents=bare, forget_rounds=1)
+    assert task_of(model, latents=bare).forget(0).anchor is None
 
 
 # --- the model ------------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_predictions_in_float32_are_plain_calls(model: StableDiffusion) -> None:
     unet, latents = model.unet(), made_up()
     noisy, t, text = latents.forget.latents, torch.arange(5) * 100, latents.text[:1].expand(5, -1, -1)
     with torch.no_grad():
-        assert torch.equal(predict(unet, noisy, t, text, torch.float32), unet(noisy, t, text).sample)
+        assert torch.equal(predict(unet, noisy, t, Conditioning(text), torch.float32), unet(noisy, t, text).sample)
 
 
 def test_a_folder_whose_weights_are_torn_is_named(tiny_pipeline: Path, tmp_path: Path) -> None:
@@ -422,8 +422,8 @@ def test_a_device_that_nobody_knows_is_refused_with_those_that_are(device: str) 
 def test_mean_squared_error_is_the_mean_over_the_batch(model: StableDiffusion) -> None:
     task = task_of(model)
     batch = task.retain(0)
-    alone = [task.loss(task.network, {name: value[i : i + 1] for name, value in batch.items()}).item() for i in range(BATCH)]
+    alone = [task.loss(task.network, one).item() for one in batch.split(1)]
     assert task.loss(task.network, batch).item() == pytest.approx(sum(alone) / BATCH, rel=1e-4)
     with torch.no_grad():
-        seen = predict(task.network, batch["noisy"], batch["timesteps"], batch["text"], torch.float32)
-    assert F.mse_loss(seen, batch["target"]).item() == pytest.approx(task.loss(task.network, batch).item())
+        seen = predict(task.network, batch.noisy, batch.timesteps, batch.prompt, torch.float32)
+    assert F.mse_loss(seen, batch.target).item() == pytest.approx(task.loss(task.network, batch).item())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from erase.checkpoints.folder import check_model_folder
-from erase.diffusion import StableDiffusion, StableDiffusionXL, added, diffusion_task, open_model, predict
-from erase.diffusion.latents import Latents, cache_latents, read_latents
+from erase.diffusion import StableDiffusion, StableDiffusionXL, TaskConfig, diffusion_task, open_model, predict
+from erase.diffusion.latents import LatentCache, Latents, read_latents
 from erase.errors import InputError
 from erase.images import Picture, make_images
 from erase.pipeline import Job, erase_concept
@@ -40,9 +41,11 @@ def pictures(model: StableDiffusion, tmp_path_factory: pytest.TempPathFactory) -
 def latents(model: StableDiffusion, pictures: list[Picture], tmp_path_factory: pytest.TempPathFactory) -> Latents:
     path = tmp_path_factory.mktemp("latents") / "latents.safetensors"
     anchors = [["a ring"], ["a heart"], ["a ring"]]
-    cache_latents(
-        path, pictures[:3], anchors, pictures[3:], model.embed, model.encode, model.size, pool=model.pool, time_ids=model.time_ids()
-    )
+    cache = LatentCache(model)
+    cache.add_set("forget", pictures[:3])
+    cache.add_set("retain", pictures[3:])
+    cache.add_anchors(anchors)
+    cache.write(path)
     return read_latents(path)
 
 
@@ -79,36 +82,39 @@ def test_the_size_is_told_as_the_pipeline_tells_it(model: StableDiffusion) -> No
 
 def test_a_prediction_is_a_plain_call(model: StableDiffusion) -> None:
     unet, noisy, t = model.unet(), torch.randn(2, 4, 8, 8, generator=generator(0)), torch.tensor([10, 900])
-    text, pooled = model.embed(PROMPTS[:2]), model.pool(PROMPTS[:2])
-    assert pooled is not None
-    beside = {"text_embeds": pooled, "time_ids": sizes(model).expand(2, -1)}
+    read = model.conditioning(PROMPTS[:2], "cpu")
+    assert torch.equal(read.text, model.embed(PROMPTS[:2]))
+    assert read.pooled is not None
+    assert torch.equal(read.pooled, model.pool(PROMPTS[:2]))
+    assert read.time_ids is not None
+    assert torch.equal(read.time_ids, sizes(model).expand(2, -1))
     with torch.no_grad():
-        found = predict(unet, noisy, t, text, torch.float32, beside)
-        assert torch.equal(found, unet(noisy, t, text, added_cond_kwargs=beside).sample)
-        other = {**beside, "time_ids": beside["time_ids"] * 2}
-        assert not torch.equal(found, predict(unet, noisy, t, text, torch.float32, other)), "the size has an effect"
+        predicted = predict(unet, noisy, t, read, torch.float32)
+        beside = {"text_embeds": read.pooled, "time_ids": read.time_ids}
+        assert torch.equal(predicted, unet(noisy, t, read.text, added_cond_kwargs=beside).sample)
+        other = replace(read, time_ids=read.time_ids * 2)
+        assert not torch.equal(predicted, predict(unet, noisy, t, other, torch.float32)), "the size has an effect"
 
 
 def test_text_and_pooled_text_of_a_batch_belong_together(model: StableDiffusion, latents: Latents) -> None:
     assert latents.pooled is not None
     assert latents.pooled.shape[0] == latents.text.shape[0]
     unet = model.unet()
-    task = diffusion_task(
-        unet, model.noise_scheduler(), latents, open_scope(unet, "cross-attention"), BATCH, anchored=2, empty_captions=0.5
-    )
+    config = TaskConfig(BATCH, forget_rounds=2, anchor_predictions=True, empty_captions=0.5)
+    task = diffusion_task(unet, model.noise_scheduler(), latents, open_scope(unet, "cross-attention"), config)
 
     def row(tensor: Tensor, among: Tensor) -> int:
         return int((among == tensor).flatten(1).all(1).nonzero()[0])
 
     for i in range(3):
-        for batch, kinds in ((task.forget(i), ("", "anchor_")), (task.retain(i), ("",))):
-            for which in kinds:
-                beside = added(batch, which)
-                assert beside is not None
-                rows = [row(text, latents.text) for text in batch[f"{which}text"]]
-                assert rows == [row(pooled, latents.pooled) for pooled in beside["text_embeds"]]
-            assert torch.equal(batch["time_ids"], sizes(model).expand(BATCH, -1))
-    assert not torch.equal(task.forget(0)["pooled"], task.forget(0)["anchor_pooled"])
+        forget, retain = task.forget(i), task.retain(i)
+        for conditioning in (forget.prompt, forget.anchor, retain.prompt):
+            assert conditioning is not None
+            assert conditioning.pooled is not None
+            rows = [row(text, latents.text) for text in conditioning.text]
+            assert rows == [row(pooled, latents.pooled) for pooled in conditioning.pooled]
+            assert torch.equal(conditioning.time_ids, sizes(model).expand(BATCH, -1))
+    assert not torch.equal(task.forget(0).prompt.pooled, task.forget(0).anchor.pooled)
     for loss, batches in ((task.loss, task.retain), (task.unlearn, task.forget)):
         gradients = torch.autograd.grad(loss(unet, batches(0)), list(task.weights.values()))
         assert all(torch.isfinite(g).all() and g.abs().sum() > 0 for g in gradients)
@@ -116,10 +122,11 @@ def test_text_and_pooled_text_of_a_batch_belong_together(model: StableDiffusion,
 
 def test_the_anchors_target_is_the_untouched_networks_answer(model: StableDiffusion, latents: Latents) -> None:
     unet = model.unet()
-    batch = diffusion_task(unet, model.noise_scheduler(), latents, open_scope(unet, "cross-attention"), BATCH, anchored=1).forget(0)
+    config = TaskConfig(BATCH, forget_rounds=1, anchor_predictions=True)
+    batch = diffusion_task(unet, model.noise_scheduler(), latents, open_scope(unet, "cross-attention"), config).forget(0)
     with torch.no_grad():
-        asked = predict(unet, batch["passed"], batch["timesteps"], batch["anchor_text"], torch.float32, added(batch, "anchor_"))
-    assert torch.equal(batch["anchor"], asked)
+        predicted = predict(unet, batch.unlearn_input, batch.timesteps, batch.anchor, torch.float32)
+    assert torch.equal(batch.unlearn_target, predicted)
 
 
 def test_in_half_precision_the_autoencoder_works_in_float32(family_folders: dict[str, Path], model: StableDiffusion) -> None:

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 from toys import same
 
+from erase.diffusion import Conditioning, DiffusionBatch
 from erase.errors import InputError
-from erase.methods.diffusion.adversarial import SOUGHT, adversarial_batches, adversarial_loss, found_text, relearned
+from erase.methods.diffusion.adversarial import adversarial_batches, adversarial_loss, adversarial_text, relearned
 from erase.repair import repair
 from erase.task import Task
 from erase.training.micro_batches import pieces
@@ -24,13 +25,13 @@ class Reader(nn.Module):
 
 
 def squared(network, batch):
-    return (network.weight * batch["text"] - batch["target"]).flatten(1).pow(2).sum(1).mean()
+    return (network.weight * batch.prompt.text - batch.target).flatten(1).pow(2).sum(1).mean()
 
 
 def batch_of(text, anchor=None, target=0.0):
     text = torch.tensor(text)
-    made = {"noisy": torch.zeros(len(text), 1), "timesteps": torch.zeros(len(text)), "text": text, "target": torch.full_like(text, target)}
-    return made if anchor is None else made | {"anchor_text": torch.tensor(anchor)}
+    anchored = None if anchor is None else Conditioning(torch.tensor(anchor))
+    return DiffusionBatch(torch.zeros(len(text), 1), torch.zeros(len(text)), torch.full_like(text, target), Conditioning(text), anchored)
 
 
 def task_of(network, forget, unlearn=None, retain=None):
@@ -42,10 +43,10 @@ def test_a_search_on_paper():
     """text 3, anchor 1: reach 2. The loss is text², so it falls by 4 / steps a step, to the ball's edge at 1, and there it stays."""
     network, batch = Reader(), batch_of([[[3.0]]], [[[1.0]]])
     for steps, expected in ((1, 1.0), (3, 1.0)):  # one step goes twice the radius, and is held at the edge
-        assert found_text(network, squared, batch, batch["text"], steps, 1.0).item() == pytest.approx(expected)
-    assert found_text(network, squared, batch, batch["text"], 8, 1.0).item() == pytest.approx(1.0)
-    assert found_text(network, squared, batch, batch["anchor_text"], 4, 0.25).item() == pytest.approx(0.5)  # 1 - 0.25 · 2
-    assert found_text(network, squared, batch_of([[[3.0]]]), torch.tensor([[[3.0]]]), 4, 1.0).item() == pytest.approx(
+        assert adversarial_text(network, squared, batch, batch.prompt.text, steps, 1.0).item() == pytest.approx(expected)
+    assert adversarial_text(network, squared, batch, batch.prompt.text, 8, 1.0).item() == pytest.approx(1.0)
+    assert adversarial_text(network, squared, batch, batch.anchor.text, 4, 0.25).item() == pytest.approx(0.5)  # 1 - 0.25 · 2
+    assert adversarial_text(network, squared, batch_of([[[3.0]]]), torch.tensor([[[3.0]]]), 4, 1.0).item() == pytest.approx(
         2.7
     )  # no anchor: a tenth
 
@@ -55,26 +56,27 @@ def test_what_is_found_denoises_the_concept_better_and_is_near():
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 5))
 
     def loss(net, batch):
-        return (net(batch["text"]) - batch["target"]).pow(2).mean()
+        return (net(batch.prompt.text) - batch.target).pow(2).mean()
 
-    batch = batch_of(torch.randn(6, 4, 3).tolist(), torch.randn(6, 4, 3).tolist()) | {"target": torch.randn(6, 5)}
-    found = found_text(network, loss, batch, batch["text"], 3, 1.0)
-    away, reach = ((x.flatten(1).norm(dim=1)) for x in (found - batch["text"], batch["text"] - batch["anchor_text"]))
+    batch = batch_of(torch.randn(6, 4, 3).tolist(), torch.randn(6, 4, 3).tolist())
+    batch = replace(batch, target=torch.randn(6, 5))
+    found = adversarial_text(network, loss, batch, batch.prompt.text, 3, 1.0)
+    away, reach = ((x.flatten(1).norm(dim=1)) for x in (found - batch.prompt.text, batch.prompt.text - batch.anchor.text))
     assert bool((away <= reach * (1 + 1e-5)).all())
-    assert loss(network, {**batch, "text": found}).item() < 0.7 * loss(network, batch).item()
+    assert loss(network, batch.with_text(found)).item() < 0.7 * loss(network, batch).item()
     assert not found.requires_grad
     assert all(weight.grad is None for weight in network.parameters())
-    alone = torch.cat([found_text(network, loss, piece, piece["text"], 3, 1.0) for _, piece in pieces(batch, 2)])
+    alone = torch.cat([adversarial_text(network, loss, piece, piece.prompt.text, 3, 1.0) for _, piece in pieces(batch, 2)])
     torch.testing.assert_close(alone, found)  # so a smaller micro-batch changes nothing
 
 
 def test_marked_batches_are_forgotten_from_the_prompt_and_from_the_anchor_in_turn():
     network, batch = Reader(), batch_of([[[3.0]]], [[[1.0]]])
-    turns = [int(adversarial_batches(lambda i: batch, 2)(i)[SOUGHT][0]) for i in range(8)]
-    assert turns == [1, 0, 2, 0, 1, 0, 2, 0]
-    assert [int(adversarial_batches(lambda i: batch_of([[[3.0]]]), 2)(i)[SOUGHT][0]) for i in range(4)] == [1, 0, 1, 0]
+    turns = [adversarial_batches(lambda i: batch, 2)(i).search_from for i in range(8)]
+    assert turns == ["prompt", None, "anchor", None] * 2
+    assert [adversarial_batches(lambda i: batch_of([[[3.0]]]), 2)(i).search_from for i in range(4)] == ["prompt", None] * 2
     seen = []
-    hardened = adversarial_loss(lambda network, b: seen.append(b["text"].item()), squared, 4, 0.25)
+    hardened = adversarial_loss(lambda network, b: seen.append(b.prompt.text.item()), squared, 4, 0.25)
     for i in range(3):
         hardened(network, adversarial_batches(lambda i: batch, 2)(i))
     assert seen == pytest.approx([2.5, 3.0, 0.5])
@@ -91,7 +93,10 @@ def test_relearning_on_paper():
             slopes.append(torch.autograd.grad(task.unlearn(network, batch), network.weight)[0].item())
         assert network.weight.item() == 2.0
     assert slopes == pytest.approx([2.0, 4.0])
-    with pytest.raises(InputError, match="unlearns in text-to-image models"), relearned(task_of(network, {"x": batch["text"]}), 1, 1)(0, 1):
+    with (
+        pytest.raises(InputError, match="unlearns in text-to-image models"),
+        relearned(task_of(network, {"x": batch.prompt.text}), 1, 1)(0, 1),
+    ):
         pass
     with pytest.raises(KeyError), moved(0, 1):
         raise KeyError
@@ -105,11 +110,11 @@ def test_every_weight_moves_alike_and_relearning_goes_further_from_batch_to_batc
     seen = []
 
     def steep(net, b):
-        seen.append(b["noisy"].flatten().tolist())
+        seen.append(b.noisy.flatten().tolist())
         return (net.weight * torch.tensor([2.0, -2000.0])).sum()
 
     task = Task(
-        network, lambda i: {**batch, "noisy": torch.arange(4.0)[:, None]}, lambda i: batch, steep, steep, {"weight": network.weight}
+        network, lambda i: replace(batch, noisy=torch.arange(4.0)[:, None]), lambda i: batch, steep, steep, {"weight": network.weight}
     )
     moved = relearned(task, 2, steps=3, shift=0.1)
     far = []

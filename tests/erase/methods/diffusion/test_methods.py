@@ -13,13 +13,13 @@ import torch
 from pipeline_runs import Stop, _often, alike, erased, job, stop_at  # noqa: F401 (a fixture)
 from safetensors.torch import load_file
 from tiny_pipeline import build
-from torch import Tensor, nn
+from torch import Tensor
 from toys import Product, copied, regression, same
 
 from erase.concepts import prompts_folder
 from erase.demo import pipeline_path
-from erase.diffusion import StableDiffusion, denoising_target, diffusion_task
-from erase.diffusion.batches import asked, towards
+from erase.diffusion import Conditioning, DiffusionBatch, StableDiffusion, TaskConfig, denoising_target, diffusion_task
+from erase.diffusion.batches import required_anchor
 from erase.diffusion.latents import ImageLatents, Latents
 from erase.diffusion.memory import SLACK, Question, plan
 from erase.errors import InputError
@@ -36,6 +36,7 @@ from erase.pipeline.session import Work
 from erase.run import Run
 from erase.scope import in_scope, open_scope
 from erase.task import Step, Task, generator
+from erase.training.micro_batches import pieces
 from erase.training.optimizers import OptimizerConfig, gradient_of
 from erase.training.two_loss_loop import Moment, Side, products, tune, weighted
 
@@ -93,10 +94,9 @@ def test_a_snapshot_goes_on_to_the_same_bits_and_a_second_run_is_the_same(name: 
     method = make_method(name, **short(name))
 
     def fresh() -> Task:
-        told = dict.fromkeys(method.requirements.predictions, 4)
-        anchored = told.pop("anchor", 0)
-        relabelled = method.requirements.unlearn == "random"
-        return tiny_task(tiny_pipeline, method.requirements.scope, anchored=anchored, predicted=told, relabelled=relabelled)
+        required = method.requirements
+        kinds: dict[str, Any] = {f"{kind}_predictions": True for kind in required.predictions}
+        return tiny_task(tiny_pipeline, required.scope, forget_rounds=4, random_anchors=required.unlearn == "random", **kinds)
 
     ends = []
     for stops in (False, False, True):
@@ -163,7 +163,7 @@ def test_micro_batches_change_no_step_beyond_rounding(tiny_pipeline: Path) -> No
     for name in ("munba", "erasediff", "salun"):
         ends = []
         for micro in (None, 1):
-            task = tiny_task(tiny_pipeline, "cross-attention", anchored=3)
+            task = tiny_task(tiny_pipeline, "cross-attention", forget_rounds=3, anchor_predictions=True)
             task.micro_batch = micro
             list(make_method(name, **{**short(name), "steps": 2}, optimizer="sgd")(task))
             ends.append(torch.cat([w.detach().flatten() for w in task.weights.values()]))
@@ -186,7 +186,7 @@ def made_up() -> Latents:
 def tiny_task(folder: Path, scope: str = "full", **options: Any) -> Task:
     model = StableDiffusion(folder)
     unet = model.unet()
-    return diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, scope), 2, **options)
+    return diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, scope), TaskConfig(batch=2, **options))
 
 
 def one_weight(a: float = 2.0, b: float = 3.0) -> Task:
@@ -211,9 +211,7 @@ def both(task: Task) -> tuple[list[Tensor], list[Tensor]]:
 def test_one_step_of_the_weighted_loop_on_paper() -> None:
     """L_r = (2ab - 10)^2 and U = (ab)^2: at (2, 3) g_r = (24, 16) and g_u = (36, 24)."""
     task = one_weight()
-    [step] = list(
-        tune(task, 1, Side(task.loss, task.retain), Side(task.unlearn, task.forget), weighted(2.0), optimizer=PLAIN)
-    )
+    [step] = list(tune(task, 1, Side(task.loss, task.retain), Side(task.unlearn, task.forget), weighted(2.0), optimizer=PLAIN))
     assert (step.retain_loss, step.unlearn_loss) == (4.0, 36.0)
     assert step.cosine == pytest.approx(1.0)
     assert task.network.a.item() == pytest.approx(2 - 0.01 * (24 + 72))
@@ -237,20 +235,22 @@ def test_a_side_that_is_missing_counts_as_nothing() -> None:
 
 
 def test_batches_of_another_kind_of_task_are_refused_in_a_line() -> None:
-    with pytest.raises(InputError, match=r"unlearns in text-to-image models, and the batches of this task hold x, y$"):
+    with pytest.raises(
+        InputError, match=r"text-to-image models, and the batches of this task are not those of a diffusion model$"
+    ):
         list(make_method("esd", steps=1)(one_weight()))
 
 
 def test_what_was_not_prepared_is_named(tiny_pipeline: Path) -> None:
     task = tiny_task(tiny_pipeline, "cross-attention")
-    with pytest.raises(InputError, match="batches hold no 'empty'"):
+    with pytest.raises(InputError, match="the batches carry no prediction 'empty'"):
         list(make_method("esd", steps=1)(task))
     undrawn = replace(made_up(), retain=replace(made_up().retain, latents=torch.empty(0)))
     unet = task.network
-    task = diffusion_task(unet, StableDiffusion(tiny_pipeline).noise_scheduler(), undrawn, task.weights, 2)
-    with pytest.raises(InputError, match="no pictures to retain were drawn"):
+    task = diffusion_task(unet, StableDiffusion(tiny_pipeline).noise_scheduler(), undrawn, task.weights, TaskConfig(2))
+    with pytest.raises(InputError, match="no retain images were drawn"):
         task.retain(0)
-    assert task.forget(0)["noisy"].shape == (2, 4, 8, 8)
+    assert task.forget(0).noisy.shape == (2, 4, 8, 8)
 
 
 def test_texts_are_the_prompts_once_each_beside_what_takes_their_place(tiny_pipeline: Path) -> None:
@@ -265,7 +265,7 @@ def test_texts_are_the_prompts_once_each_beside_what_takes_their_place(tiny_pipe
 
 
 def test_salun_moves_the_weights_with_the_largest_gradients_and_no_others(tiny_pipeline: Path) -> None:
-    task = tiny_task(tiny_pipeline, "cross-attention", anchored=3)
+    task = tiny_task(tiny_pipeline, "cross-attention", forget_rounds=3, anchor_predictions=True)
     method = make_method("salun", scope="cross-attention", fraction=0.1, saliency_batches=3, steps=3, batch=2)
     total = [
         sum(g) for g in zip(*(gradient_of(task.loss, task.network, task.weights, task.forget(i), 2)[1] for i in range(3)), strict=True)
@@ -284,7 +284,8 @@ def test_salun_with_all_weights_and_a_random_prompt_is_random_label(tiny_pipelin
     ends = []
     for name, values in (("salun", {"fraction": 1.0, "unlearn": "random"}), ("random_label", {})):
         method = make_method(name, **values, scope="cross-attention", steps=2, batch=2, forget_weight=1.5, learning_rate=1e-3)
-        task = tiny_task(tiny_pipeline, "cross-attention", anchored=10, relabelled=method.requirements.unlearn == "random")
+        paired = {"forget_rounds": 10, "anchor_predictions": True}
+        task = tiny_task(tiny_pipeline, "cross-attention", **paired, random_anchors=method.requirements.unlearn == "random")
         list(method(task))
         ends.append(copied(task.network))
     assert same(*ends)
@@ -296,20 +297,20 @@ def test_random_labels_are_retain_prompts_drawn_once_for_each_picture(tiny_pipel
     latents = replace(latents, forget=replace(latents.forget, latents=1000 * numbers))
     unet, scheduler = StableDiffusion(tiny_pipeline).unet(), StableDiffusion(tiny_pipeline).noise_scheduler()
     weights = open_scope(unet, "cross-attention")
-    one, two, other = (diffusion_task(unet, scheduler, latents, weights, 3, seed, relabelled=True) for seed in (0, 0, 1))
+    one, two, other = (diffusion_task(unet, scheduler, latents, weights, TaskConfig(3, seed, random_anchors=True)) for seed in (0, 0, 1))
     labels: dict[int, set[int]] = {}
     for i in range(8):
         batch = one.forget(i)
-        a = scheduler.alphas_cumprod[batch["timesteps"]]
-        shown = (batch["noisy"].mean((1, 2, 3)) / a.sqrt() / 1000).round().int().tolist()
-        rows = [int((latents.text == said).flatten(1).all(1).nonzero()[0]) for said in batch["anchor_text"]]
+        a = scheduler.alphas_cumprod[batch.timesteps]
+        shown = (batch.noisy.mean((1, 2, 3)) / a.sqrt() / 1000).round().int().tolist()
+        rows = [int((latents.text == said).flatten(1).all(1).nonzero()[0]) for said in batch.anchor.text]
         for picture, row in zip(shown, rows, strict=True):
             labels.setdefault(picture, set()).add(row)
-        assert torch.equal(batch["anchor_text"], two.forget(i)["anchor_text"])
+        assert torch.equal(batch.anchor.text, two.forget(i).anchor.text)
     assert labels.keys() == set(range(6))
     assert all(len(rows) == 1 and rows <= {4, 5} for rows in labels.values())
     assert len(set.union(*labels.values())) == 2
-    assert any(not torch.equal(one.forget(i)["anchor_text"], other.forget(i)["anchor_text"]) for i in range(8))
+    assert any(not torch.equal(one.forget(i).anchor.text, other.forget(i).anchor.text) for i in range(8))
 
 
 # --- ESD (Gandikota et al. 2023, Eqs. 6 and 7) ------------------------------------------------------------------------
@@ -317,16 +318,16 @@ def test_random_labels_are_retain_prompts_drawn_once_for_each_picture(tiny_pipel
 
 @pytest.mark.parametrize("strength", [0.0, 1.0, 3.0])
 def test_esd_aims_beyond_the_prediction_without_a_prompt_away_from_the_concepts(tiny_pipeline: Path, strength: float) -> None:
-    task = tiny_task(tiny_pipeline, "cross-attention", predicted={"concept": 2, "empty": 2})
+    task = tiny_task(tiny_pipeline, "cross-attention", forget_rounds=2, concept_predictions=True, empty_predictions=True)
     untouched, text = StableDiffusion(tiny_pipeline).unet(), made_up().text
     list(make_method("esd", steps=2, batch=2, learning_rate=1e-2)(task))  # the network has moved; its targets have not
     batch = task.forget(1)
     with torch.no_grad():
-        named = untouched(batch["noisy"], batch["timesteps"], encoder_hidden_states=text[[1, 1]]).sample
-        plain = untouched(batch["noisy"], batch["timesteps"], encoder_hidden_states=text[[0, 0]]).sample
-    assert torch.equal(batch["concept"], named)
-    assert torch.equal(batch["empty"], plain)
-    torch.testing.assert_close(turned(batch, strength)["target"], plain - strength * (named - plain))
+        named = untouched(batch.noisy, batch.timesteps, encoder_hidden_states=text[[1, 1]]).sample
+        plain = untouched(batch.noisy, batch.timesteps, encoder_hidden_states=text[[0, 0]]).sample
+    assert torch.equal(batch.concept_prediction, named)
+    assert torch.equal(batch.empty_prediction, plain)
+    torch.testing.assert_close(turned(batch, strength).target, plain - strength * (named - plain))
 
 
 def test_esd_asks_the_same_of_a_network_that_predicts_velocities(tiny_pipeline: Path) -> None:
@@ -341,14 +342,15 @@ def test_esd_asks_the_same_of_a_network_that_predicts_velocities(tiny_pipeline: 
     def velocity(noise: Tensor) -> Tensor:
         return denoising_target(as_velocity, (noisy - (1 - a).sqrt() * noise) / a.sqrt(), noise, t)
 
-    base = {"noisy": noisy, "timesteps": t, "text": noisy, "target": noisy}
-    aimed = turned({**base, **noises}, 1.0)["target"]
-    inside = turned({**base, **{name: velocity(noise) for name, noise in noises.items()}}, 1.0)["target"]
+    base = DiffusionBatch(noisy, t, noisy, Conditioning(noisy))
+    concept, empty = noises["concept"], noises["empty"]
+    aimed = turned(replace(base, concept_prediction=concept, empty_prediction=empty), 1.0).target
+    inside = turned(replace(base, concept_prediction=velocity(concept), empty_prediction=velocity(empty)), 1.0).target
     torch.testing.assert_close(inside, velocity(aimed), rtol=1e-4, atol=1e-4)
 
 
 def test_esd_without_strength_learns_the_unconditional_prediction(tiny_pipeline: Path) -> None:
-    task = tiny_task(tiny_pipeline, "cross-attention", predicted={"concept": 4, "empty": 4})
+    task = tiny_task(tiny_pipeline, "cross-attention", forget_rounds=4, concept_predictions=True, empty_predictions=True)
     steps = list(make_method("esd", strength=0.0, steps=30, batch=2, learning_rate=3e-3)(task))
     assert steps[-1].unlearn_loss < 0.3 * steps[0].unlearn_loss
     assert all(step.retain_loss == 0 for step in steps)
@@ -419,16 +421,17 @@ def test_concept_ablation_teaches_the_concepts_prompt_what_the_anchors_pictures_
     shown = replace(latents, forget=replace(latents.forget, latents=torch.full_like(latents.forget.latents, 9.0)))  # the anchor's own
     model = StableDiffusion(tiny_pipeline)
     unet, untouched = model.unet(), model.unet()
-    task = diffusion_task(unet, model.noise_scheduler(), shown, open_scope(unet, "cross-attention"), 2, anchored=2)
+    config = TaskConfig(2, forget_rounds=2, anchor_predictions=True)
+    task = diffusion_task(unet, model.noise_scheduler(), shown, open_scope(unet, "cross-attention"), config)
     method = make_method("concept_ablation", target=target, steps=1, batch=2)
     batch = task.forget(0)
     with torch.no_grad():
-        said = untouched(batch["noisy"], batch["timesteps"], encoder_hidden_states=batch["text"]).sample
-        anchor = untouched(batch["noisy"], batch["timesteps"], encoder_hidden_states=batch["anchor_text"]).sample
+        said = untouched(batch.noisy, batch.timesteps, encoder_hidden_states=batch.prompt.text).sample
+        anchor = untouched(batch.noisy, batch.timesteps, encoder_hidden_states=batch.anchor.text).sample
     [step] = list(method(task))
-    wanted = anchor if target == "model" else batch["target"]
+    wanted = anchor if target == "model" else batch.target
     assert step.unlearn_loss == pytest.approx(float((said - wanted).square().mean()), rel=1e-4)
-    assert step.retain_loss == pytest.approx(float((anchor - batch["target"]).square().mean()), rel=1e-4)
+    assert step.retain_loss == pytest.approx(float((anchor - batch.target).square().mean()), rel=1e-4)
 
 
 def test_concept_ablation_never_sees_the_concept(runs: dict[str, Path]) -> None:
@@ -467,7 +470,7 @@ def test_erasediff_knows_how_far_forgetting_could_still_get_and_puts_the_weights
     assert made.coefficient.item() == pytest.approx(
         (100 * q - 1248) / 1872, rel=1e-4
     )  # <g_r, g_u> = 24*36 + 16*24, ||g_u||^2 = 36^2 + 24^2
-    assert gained(task, task.unlearn, 1, 0.01, g_u, moment._replace(loss=torch.tensor(1.0))).item() == 0.0  # steps that overshoot
+    assert gained(task, task.unlearn, 1, 0.01, g_u, replace(moment, loss=torch.tensor(1.0))).item() == 0.0  # steps that overshoot
 
 
 def test_erasediff_without_anything_to_forget_only_retains() -> None:
@@ -480,10 +483,10 @@ def test_erasediff_without_anything_to_forget_only_retains() -> None:
 def test_the_noise_of_erasediff_is_uniform_and_of_the_batch_alone(tiny_pipeline: Path) -> None:
     task = tiny_task(tiny_pipeline, "cross-attention")
     one, two = scrambled(task), scrambled(task)
-    assert torch.equal(one(3)["target"], two(3)["target"])
-    assert not torch.equal(one(3)["target"], one(4)["target"])
-    assert 0 <= float(one(0)["target"].min()) < float(one(0)["target"].max()) <= 1
-    assert torch.equal(one(3)["noisy"], task.forget(3)["noisy"])
+    assert torch.equal(one(3).target, two(3).target)
+    assert not torch.equal(one(3).target, one(4).target)
+    assert 0 <= float(one(0).target.min()) < float(one(0).target.max()) <= 1
+    assert torch.equal(one(3).noisy, task.forget(3).noisy)
 
 
 # --- MUNBa (Wu and Harandi 2025, Theorem 2.6) -------------------------------------------------------------------------
@@ -538,16 +541,32 @@ def test_fine_tuning_is_training_and_ascent_its_opposite_on_paper() -> None:
     assert (task.network.a.item(), task.network.b.item()) == pytest.approx((2 + 0.36, 3 + 0.24))
 
 
-def test_a_loss_asked_otherwise_is_the_same_loss() -> None:
-    batch = {"noisy": torch.ones(2, 1), "timesteps": torch.zeros(2), "text": torch.ones(2), "target": torch.zeros(2, 1)}
-    batch |= {"anchor_text": torch.full((2,), 7.0), "anchor": torch.full((2, 1), 5.0), "passed": torch.full((2, 1), 3.0)}
-    seen = asked(batch, "passed", "anchor_", "anchor")
-    assert {name: float(t.flatten()[0]) for name, t in seen.items()} == {"noisy": 3.0, "timesteps": 0.0, "text": 7.0, "target": 5.0}
+def test_a_batch_is_split_and_changed_in_all_of_its_parts() -> None:
+    numbers = torch.arange(5.0)[:, None]
+    anchor = Conditioning(numbers + 10, numbers + 20, numbers + 30)
+    batch = DiffusionBatch(
+        numbers, torch.arange(5), -numbers, Conditioning(numbers), anchor, unlearn_input=numbers + 40, search_from="anchor"
+    )
+    parts = list(batch.split(2))
+    assert [len(part) for part in parts] == [2, 2, 1]
+    assert torch.equal(torch.cat([required_anchor(part).time_ids for part in parts]), numbers + 30)  # type: ignore[list-item]
+    assert [part.search_from for part in parts] == ["anchor"] * 3
+    assert parts[0].empty_prediction is None
+    assert [(share, len(part)) for share, part in pieces(batch, 2)] == [(0.4, 2), (0.4, 2), (0.2, 1)]
+    assert [part for _, part in pieces(batch, 5)] == [batch]
+    assert batch.to("meta").anchor.pooled.device.type == "meta"  # type: ignore[union-attr]
+    assert torch.equal(batch.with_target(numbers + 1, "anchor").target, numbers + 1)
+    assert torch.equal(batch.with_text(numbers + 2).prompt.text, numbers + 2)
 
-    def loss(network: nn.Module, b: Any) -> Tensor:
-        return (b["noisy"] - b["target"]).square().mean()
 
-    assert towards(loss, "passed", target="anchor")(nn.Identity(), batch).item() == 4.0
+@pytest.mark.parametrize(("name", "value"), [("noisey", 0), ("anchor_text", 0)])
+def test_a_batch_has_no_other_fields(name: str, value: int) -> None:
+    batch = DiffusionBatch(torch.zeros(1), torch.zeros(1), torch.zeros(1), Conditioning(torch.zeros(1)))
+    with pytest.raises(TypeError, match=name):
+        replace(batch, **{name: value})
+
+
+def test_products_of_gradients_on_paper() -> None:
     dot, one, two = products([torch.tensor([3.0, 4.0])], [torch.tensor([1.0, 0.0])])
     assert (dot.item(), one.item(), two.item()) == (3.0, 5.0, 1.0)
 

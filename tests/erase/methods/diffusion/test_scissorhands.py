@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from toys import FORGET, accuracy, classification_task, copied, cross_entropy, points, same
 
-from erase.diffusion import StableDiffusion, diffusion_task
+from erase.diffusion import StableDiffusion, TaskConfig, diffusion_task
 from erase.diffusion.latents import ImageLatents, Latents
 from erase.errors import InputError
 from erase.methods import METHODS, make_method
@@ -42,7 +42,8 @@ def made_up() -> Latents:
 def tiny_task(folder: Path, scope: str = "full", anchored: int = 0) -> Task:
     model = StableDiffusion(folder)
     unet = model.unet()
-    return diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, scope), 2, anchored=anchored)
+    config = TaskConfig(2, forget_rounds=anchored, anchor_predictions=True)
+    return diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, scope), config)
 
 
 # --- presets --------------------------------------------------------------------------------------------------------
@@ -452,7 +453,7 @@ def test_the_retain_set_is_scored_by_the_data_also_where_repair_imitates(tiny_pi
     """The original imitates itself without a fault: that loss has no gradient, and would spare nothing."""
     model = StableDiffusion(tiny_pipeline)
     unet = model.unet()
-    task = diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, "cross-attention"), 2, imitated=2)
+    task = diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, "cross-attention"), TaskConfig(2, retain_rounds=2))
     assert task.loss(task.network, task.retain(0)).item() < 1e-10
     assert task.retain_data is not None
     assert task.loss(task.network, task.retain_data(0)).item() > 0.1
