@@ -22,17 +22,17 @@ class _Common(TypedDict):
 
 def control(field: Field, value: Any) -> Component:
     """The component of a field, holding a value."""
-    shown = displayed(field, value)
+    content = displayed(field, value)
     common: _Common = {"label": field.label, "info": field.info, "elem_id": f"option-{field.name.replace('_', '-')}", "min_width": 200}
     if field.choices:
         names = [UNSET, *field.choices] if field.optional else list(field.choices)
-        return gr.Dropdown(names, value=shown, **common)
+        return gr.Dropdown(names, value=content, **common)
     if field.kind == "bool":
-        return gr.Checkbox(value=shown, **common)
+        return gr.Checkbox(value=content, **common)
     if field.kind in ("int", "float") and not field.optional:
         step = 1 if field.kind == "int" else 10.0 ** (math.floor(math.log10(abs(value))) if value else -1)
-        return gr.Number(value=shown, precision=0 if field.kind == "int" else None, step=step, **common)
-    return gr.Textbox(value=shown, max_lines=1, max_length=1000, placeholder=EMPTY if field.optional else None, **common)
+        return gr.Number(value=content, precision=0 if field.kind == "int" else None, step=step, **common)
+    return gr.Textbox(value=content, max_lines=1, max_length=1000, placeholder=EMPTY if field.optional else None, **common)
 
 
 def control_pairs(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Component]:

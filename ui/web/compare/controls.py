@@ -33,9 +33,7 @@ class Controls:
         self.surprise = gr.Button("Try another prompt that should still work", size="sm", elem_id="surprise")
         with gr.Row():
             self.count = gr.Slider(1, 16, 4, step=1, label="Images", info="From each model.", min_width=140)
-            self.seed = gr.Number(
-                0, label="Random seed", info="The same seed gives the same images.", precision=0, minimum=0, min_width=120
-            )
+            self.seed = gr.Number(0, label="Random seed", info="The same seed gives the same images.", precision=0, min_width=120)
         with gr.Accordion("Drawing and detection", open=False):
             self.steps = gr.Slider(1, 150, 25, step=1, label="Steps", info="Denoising steps per image; more take longer.")
             self.guidance = gr.Slider(0, 20, 4.0, step=0.5, label="Guidance", info="How closely the prompt is followed.")

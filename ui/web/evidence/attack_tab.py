@@ -136,8 +136,8 @@ class AttackTab:
         now: Sent = (name, bool(show), version)
         if now == tuple(sent or ()):
             return changes
-        shown = result(self.page, session, name, show)
-        return changes | {self.frame: shown, self.sent: now, self.show: gr.Checkbox(visible=bool(version))}
+        html = result(self.page, session, name, show)
+        return changes | {self.frame: html, self.sent: now, self.show: gr.Checkbox(visible=bool(version))}
 
     def _concepts(self, session: Any, name: str | None) -> Changes:
         """The concepts of another run."""

@@ -246,7 +246,8 @@ def test_a_comparison_from_the_click_to_the_images(page):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [({"prompt": ""}, "prompt is empty"), ({"models": ["/etc"]}, "is not a folder or file in"), ({"seed": None}, "expected a whole number"),
-     ({"seed": 1.5}, "expected a whole number"), ({"count": 99}, "at most 16"), 
+     ({"seed": 1.5}, "expected a whole number"),
+     ({"seed": -1}, "Random seed: --seed is -1; expected at least 0"), ({"count": 99}, "at most 16"), 
      ({"concept": "/etc/a.toml"}, "not one of the concepts here"),
      ({"models": ["<b>x</b>"]}, "&lt;b&gt;")],
 )  # fmt: skip
