@@ -9,7 +9,7 @@ import pytest
 
 from erase.errors import InputError
 from erase.methods import METHODS
-from erase.options import Kind, added_options, check, choices_of, differences, kind_of, option
+from erase.options import REWRITTEN, Kind, added_options, check, choices_of, differences, kind_of, option
 from erase.pipeline import Job
 
 
@@ -109,3 +109,16 @@ def test_an_option_that_was_added_later_counts_with_its_default_where_a_record_l
     assert differences(old, {"method_options": asdict(Grown(slope=2.0))}, added) == ["method_options.slope: 1.0 there, 2.0 now"]
     assert differences(old, {"method_options": {"steps": 3}}, added) == []
     assert differences(old, new) == ["method_options.slope: absent there, 1.0 now"]
+
+
+def test_a_rewritten_weight_file_is_the_same_weights() -> None:
+    """A run that recorded an embedded file before its tensors were renamed resumes; the hashes are those of the files there are."""
+    from erase.demo.worlds import KNOWN_MODELS
+    from erase.files import sha256
+
+    old, new = next(iter(REWRITTEN.items()))
+    assert differences({"weights": {"a": old}}, {"weights": {"a": new}}) == []
+    assert differences({"weights": {"a": new}}, {"weights": {"a": old}}) != []
+    files = [known.pipeline / "text_encoder" / "model.safetensors" for known in KNOWN_MODELS.values()]
+    files.append(KNOWN_MODELS["demo"].gold("heart") / "pipeline" / "text_encoder" / "model.safetensors")
+    assert {sha256(file) for file in files} == set(REWRITTEN.values())
