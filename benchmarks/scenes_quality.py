@@ -65,8 +65,8 @@ def shares(pictures: Sequence[Judged]) -> dict[str, dict[str, float]]:
     """In how many percent of the pictures each part is as asked; a part that none asks for is left out."""
     found = {}
     for name, part in PARTS.items():
-        asked = [(picture, [domain for domain in picture.asked if part(domain)]) for picture in pictures]
-        values = [all(p.found[domain] == p.asked[domain] for domain in domains) for p, domains in asked if domains]
+        asked = [(picture, [domain for domain in picture.requested if part(domain)]) for picture in pictures]
+        values = [all(p.detected[domain] == p.requested[domain] for domain in domains) for p, domains in asked if domains]
         found |= {name: rate(values).record()} if values else {}
     return found
 

@@ -1,7 +1,7 @@
-"""Several runs or evaluations side by side, from their report.json: as a table, JSON, CSV and a scatter.
+"""Compare runs and evaluations by their report.json: as a table, JSON, CSV and a scatter plot.
 
-Numbers of different protocols are not comparable: each row names its protocol by a letter and says in what it differs from
-the first row's. Reads files; measures nothing.
+Numbers of different protocols are not comparable, so each row has a letter for its protocol and the differences from the first
+row's protocol.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from eval.rendering.charts import Point, scatter
 from eval.rendering.verdict import change, measures, number
 
 NAMED = ("concept", "model", "method", "preset")
-# What a protocol says beside what it fixes: where files are, versions that are recorded but not part of the measurement.
+# Entries of a protocol that do not affect a number: places of files, and versions that are recorded only.
 ASIDE = ("versions", "batch", "prompts.file", "interval", "note", "deviations", "sha256", "reference.path")
-MEASURES = {"evaluate": "ua", "implicit": "ua_implicit", "evaluate-retain": "kept"}  # role -> what its records say
-LONG = 24  # characters of a value in a note; hashes are longer
+MEASURES = {"evaluate": "ua", "implicit": "ua_implicit", "evaluate-retain": "kept"}  # role -> the metric that its records give
+LONG = 24  # characters of a value in a note, fewer than those of a hash
 
 Comparison = Mapping[str, Any]
 
 
 def compare(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """A row for each folder, in this order, of its report.json.
+    """One row per folder, in the same order, from its report.json.
 
     {"run", "folder", "concept", "model", "method", "preset", "seed", "protocol", "differs", "metrics", "against_first"}:
-    `protocol` is a letter, the same for equal protocols; `differs` says in what it differs from the first row's; `metrics`
-    holds by name {"before", "after", "change"}; `against_first` is `paired_runs` with the first row, empty where that cannot
-    be. InputError: no folder, one given twice, no report there, not a report.
+    `protocol` is a letter, the same for equal protocols; `differs` are the differences from the first row's protocol; `metrics` are
+    {"before", "after", "change"} by name; `against_first` is `paired_runs` with the first row, empty where the two are not
+    comparable. InputError for no folder, a folder given twice, and a folder without a readable report.
     """
     folders = [Path(folder) for folder in folders]
     _check(folders)
@@ -56,31 +56,31 @@ def compare(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 
 def paired_runs(first: Path, second: Path) -> dict[str, dict[str, float | int]]:
-    """Two erased models on the same prompts and seeds, second - first, from records.jsonl; for those see eval.rendering.html.write_html.
+    """Two erased models on the same prompts and seeds, second - first, from their records.jsonl.
 
-    By measure ("ua", "ua_implicit", "kept": all that prompts to keep ask for) the record of Paired. Empty where a run has no
-    records or the two are not of the same pictures. Whether the protocols are the same is for the caller to know.
+    By metric ("ua", "ua_implicit", "kept": everything that prompts to keep request) the record of Paired. Empty where a run has no
+    records or the two have different prompts. The caller checks that the protocols are equal.
     """
     sides = [{record["index"]: record for record in read_lines(folder / "records.jsonl")} for folder in (first, second)]
-    places = [{index: record["role"] for index, record in side.items()} for side in sides]
-    if not places[0] or places[0] != places[1]:
+    roles = [{index: record["role"] for index, record in side.items()} for side in sides]
+    if not roles[0] or roles[0] != roles[1]:
         return {}
-    found = {}
+    metrics = {}
     for role, name in MEASURES.items():
-        indices = [index for index, its_role in sorted(places[0].items()) if its_role == role]
+        indices = [index for index, its_role in sorted(roles[0].items()) if its_role == role]
         if indices:
             before, after = ([bool(side[index]["ok_after"]) for index in indices] for side in sides)
-            found[name] = paired_rates(before, after).record()
-    return found
+            metrics[name] = paired_rates(before, after).record()
+    return metrics
 
 
 def as_json(rows: Sequence[Comparison]) -> str:
-    """All of it."""
+    """Everything, as JSON."""
     return json.dumps(rows, indent=1, ensure_ascii=False)
 
 
 def as_csv(rows: Sequence[Comparison]) -> str:
-    """A line a run, a column a number: `ira_after_low`, and so on; for spreadsheets and data frames."""
+    """One line per run, one column per number (`ira_after_low`, ...), for spreadsheets and data frames."""
     lines = [_flat_row(row) for row in rows]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n")
@@ -90,14 +90,14 @@ def as_csv(rows: Sequence[Comparison]) -> str:
 
 
 def as_table(rows: Sequence[Comparison]) -> str:
-    """For a terminal: a line a run with `before -> after [interval]`; below, which protocols differ and in what, and the tests."""
+    """For a terminal: one line per run with `before -> after [interval]`; below, the differences of protocols and the paired tests."""
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     heads = ["run", "concept", "method", "seed", "protocol", *metrics]
     cells = [heads]
     for row in rows:
         method = "/".join(str(row[name]) for name in ("method", "preset") if row[name] is not None)
-        shown = [_both(row["metrics"].get(name), name) for name in metrics]
-        cells.append([row["run"], str(row["concept"]), method, "–" if row["seed"] is None else str(row["seed"]), row["protocol"], *shown])
+        values = [_both(row["metrics"].get(name), name) for name in metrics]
+        cells.append([row["run"], str(row["concept"]), method, "–" if row["seed"] is None else str(row["seed"]), row["protocol"], *values])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     return "\n".join([*lines, *_differing(rows), *_tested(rows)])
@@ -121,11 +121,11 @@ def scatter_svg(rows: Sequence[Comparison], title: str = "Forgetting against kee
 def _check(folders: Sequence[Path]) -> None:
     if not folders:
         raise InputError("nothing to compare; give run folders, or folders of evaluations")
-    seen: dict[Path, Path] = {}
+    unique: dict[Path, Path] = {}
     for folder in folders:
-        if folder.resolve() in seen:
-            raise InputError(f"{folder} is given twice (also as {seen[folder.resolve()]}); give each folder once")
-        seen[folder.resolve()] = folder
+        if folder.resolve() in unique:
+            raise InputError(f"{folder} is given twice (also as {unique[folder.resolve()]}); give each folder once")
+        unique[folder.resolve()] = folder
 
 
 def _report(folder: Path) -> dict[str, Any]:
@@ -137,12 +137,14 @@ def _report(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); evaluate that folder again") from error
     if not isinstance(report, dict) or not all(isinstance(report.get(name), dict) for name in ("protocol", "before", "after")):
-        raise InputError(f"{path} is not a report of ours: expected an object with protocol, before and after; evaluate that folder again")
+        raise InputError(
+            f"{path} is not a report of erase-concept: expected an object with protocol, before and after; evaluate that folder again"
+        )
     return report
 
 
 def _seed(folder: Path) -> int | None:
-    """Of the run that made the model, where the folder is one."""
+    """The seed of a run; None for an evaluation."""
     try:
         value = json.loads((folder / "options.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -152,7 +154,7 @@ def _seed(folder: Path) -> int | None:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """The folders' own names, and their parents' where those are the same."""
+    """The names of the folders, with their parent's where two are the same."""
     names = [folder.resolve().name for folder in folders]
     return [
         name if names.count(name) == 1 else f"{folder.resolve().parent.name}/{name}" for name, folder in zip(names, folders, strict=True)
@@ -160,19 +162,19 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _metrics(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    found = {}
+    metrics = {}
     for name, (before, after) in measures(report).items():
         changed = change(report, name)
-        shown = dict(zip(("difference", "low", "high"), changed, strict=True)) if changed else None
-        found[name] = {"before": before, "after": after, "change": shown}
-    return found
+        record = dict(zip(("difference", "low", "high"), changed, strict=True)) if changed else None
+        metrics[name] = {"before": before, "after": after, "change": record}
+    return metrics
 
 
 # --- protocols ------------------------------------------------------------------------------------------------------
 
 
 def _fixed(report: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal for numbers to stand side by side, flat."""
+    """The flat entries of a protocol that must be equal for numbers to be comparable."""
     values = flat(report["protocol"])
     return {
         name: value
@@ -192,14 +194,14 @@ def _letters(protocols: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _differences(first: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """`guidance: 7.5, not 4.0`; a list (seeds, labels) is named once."""
-    found: dict[str, str] = {}
+    """One phrase per difference, `guidance: 7.5, not 4.0`; a list (seeds, labels) appears once."""
+    phrases: dict[str, str] = {}
     for name in {**first, **other}:
         if (name in first, first.get(name)) != (name in other, other.get(name)):
             group = name.split("[")[0]
             one = f"{name}: {_short(other, name)}, not {_short(first, name)}"
-            found[group] = one if group not in found and group == name else f"{group}: another list"
-    return list(found.values())
+            phrases[group] = one if group not in phrases and group == name else f"{group}: another list"
+    return list(phrases.values())
 
 
 def _short(protocol: Mapping[str, Any], name: str) -> str:
@@ -258,7 +260,7 @@ def _point(row: Comparison, several: bool) -> Point | None:
 
 
 def _share(metric: Mapping[str, Any]) -> tuple[float, float, float] | None:
-    """After as percent of before, with the ends of after's interval."""
+    """After as a percentage of before, with the ends of after's interval."""
     before, after = metric["before"], metric["after"]
     if before is None or after is None or after.get("low") is None or before["value"] <= 0:
         return None

@@ -30,7 +30,7 @@ from eval.measurement.cache import prepare
 from eval.measurement.measure import Each, Tools, measuring
 from eval.measurement.run_folder import facts_of
 from eval.measurement.tools import USERS_IMAGES, tools_of
-from eval.metrics.accuracy import asked_words
+from eval.metrics.accuracy import requested_words
 from eval.options import MEASURING, Evaluation
 from eval.prompt_sets import protocol_rows
 from eval.protocols import Protocol, load_protocol
@@ -203,7 +203,7 @@ def _checked(tools: Tools, rows: Sequence[Row], concept: Concept) -> Tools:
     """The tools; InputError for a prompt that the detector has no label for, before any image is generated."""
     labels = tools.detector.facts()["labels"] if tools.detector else {}
     if concept.domain in labels:
-        asked_words(rows, labels)
+        requested_words(rows, labels)
     return tools
 
 

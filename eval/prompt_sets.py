@@ -1,7 +1,7 @@
-"""Prompt sets -> rows, one a picture: from a CSV, TSV or JSONL file, a data set on the hub, templates, or a concept file.
+"""Prompt sets -> rows, one per image: from a CSV, TSV or JSONL file, a data set on the hub, templates, or a concept file.
 
-A row is what samples/prompts.jsonl of a run has: index, text, role, attributes, seed. Prompt sets are somebody's data and
-not part of this package. Knows no model: how a seed becomes noise is said elsewhere.
+A row has the entries of samples/prompts.jsonl: index, text, role, attributes, seed. Published prompt sets are data of their authors
+and not part of this package.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ DRAWN = (("evaluate", "evaluate"), ("implicit", "implicit"), ("evaluate-retain",
 
 
 def protocol_rows(protocol: Protocol, concept: Concept | None = None, file: Path | None = None) -> tuple[list[Row], dict[str, Any]]:
-    """The rows of a protocol, a picture each, and the facts of its prompts for the report.
+    """The rows of a protocol, one per image, and the facts of its prompts for the report.
 
-    `file` is the user's prompt set and comes before any other source. `concept` says which prompts are to be forgotten
-    where that depends on it, and its domain. Facts: from, roles (role -> rows), sha256, and for files file and seed_column.
+    `file` is the user's prompt set and takes precedence over any other source. `concept` decides which prompts are to be forgotten
+    where the protocol leaves that to it. Facts: from, roles (role -> rows), sha256, and for files file and seed_column.
     """
     rows, facts = _drawn(protocol, concept) if file is None and protocol.prompts_from != "file" else _filed(protocol, file)
     rows = _with_roles(protocol, rows, concept)
@@ -46,10 +46,10 @@ def read_prompt_set(
     role: str = "evaluate",
     role_column: str | None = None,
 ) -> list[Row]:
-    """The rows of a .csv, .tsv or .jsonl file in UTF-8; what is in other columns, where they are filled, are attributes.
+    """The rows of a .csv, .tsv or .jsonl file in UTF-8; values of other columns, unless empty, are attributes.
 
-    The seed is in the first of `seed_columns` that is there, and 0 where none is asked for. InputError for a column that
-    is not there, an empty prompt, a seed that is no whole number and a row of another width, each with file and line.
+    The seed is in the first of `seed_columns` that the file has, and 0 without `seed_columns`. InputError with file and line for a
+    missing column, an empty prompt, a seed that is not a whole number and a row with another number of cells.
     """
     rows: list[Row] = []
     seed_column: str | None = None
@@ -60,52 +60,52 @@ def read_prompt_set(
             seed_column = _column(path, seed_columns, list(record)) if seed_columns else None
         rows.append(_row(where, record, len(rows), prompt_column, seed_column, role, role_column))
     if not rows:
-        raise InputError(f"{path}: has no prompts; expected a line for each, below the line with the columns")
+        raise InputError(f"{path}: has no prompts; expected one line per prompt, below the line with the columns")
     return rows
 
 
 def seed_column(path: Path, columns: Sequence[str]) -> str | None:
-    """Which of the columns a prompt set has its seeds in."""
+    """The column of a prompt set's seeds: the first of `columns` that it has."""
     _, first = next(_records(path))
     return next((column for column in columns if column in first), None)
 
 
 def columns_of(path: Path) -> list[str]:
-    """The columns of a prompt set; InputError where it holds nothing."""
+    """The columns of a prompt set; InputError where it is empty."""
     first = next(_records(path), None)
     if first is None:
-        raise InputError(f"{path}: has no prompts; expected a line for each, below the line with the columns")
+        raise InputError(f"{path}: has no prompts; expected one line per prompt, below the line with the columns")
     return list(first[1])
 
 
 def fetch_prompt_set(repo: str, file: str) -> Path:
-    """A file of a data set on the hub, in the hub's own cache; InputError where it is not to be had."""
+    """A file of a data set on the hub, in the hub's own cache; InputError where it is not available."""
     from huggingface_hub import hf_hub_download
 
     try:
         return Path(hf_hub_download(repo, file, repo_type="dataset"))
-    except Exception as error:  # the hub's client raises a dozen kinds; each means that the file is not to be had
+    except Exception as error:  # the hub's client raises a dozen kinds, which all mean that the file is not available
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
         raise InputError(
-            f"{file} of the data set {repo} could not be fetched from the hub ({reason}); give it with --prompts FILE"
+            f"{file} of the data set {repo} could not be downloaded from the hub ({reason}); give it with --prompts FILE"
         ) from error
 
 
 def expand(templates: Sequence[str], vocabulary: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Every template with every combination of its words, and what was filled in (slot -> word).
+    """Every template with every combination of its words, and the words that fill it (slot -> word).
 
-    In a fixed order: template by template, and the slot that the vocabulary names last changes fastest. Words stand as
-    they are: published prompts say "A Architectures image", and a corrected article would be another prompt.
+    In a fixed order: template by template, and the last slot of the vocabulary changes fastest. Words are not adapted: published
+    prompts are "A Architectures image", and with a corrected article it would be another prompt.
     """
     for template in templates:
         used = [slot for slot in vocabulary if slot in SLOT.findall(template)]
         for words in product(*(vocabulary[slot] for slot in used)):
             values = dict(zip(used, words, strict=True))
-            yield SLOT.sub(lambda found, values=values: values[found[1]], template), values  # type: ignore[misc]
+            yield SLOT.sub(lambda match, values=values: values[match[1]], template), values  # type: ignore[misc]
 
 
 def spread(rows: Sequence[Row], seeds: Sequence[int], images: int = 1) -> list[Row]:
-    """Every row with each of the seeds (none: its own), `images` times, numbered anew; a prompt's pictures lie together."""
+    """Every row with each of the seeds (none: its own), `images` times, with new indexes; the images of a prompt are adjacent."""
     many = (row | {"seed": seed} for row in map(dict, rows) for seed in seeds or (row["seed"],) for _ in range(images))
     return [row | {"index": index} for index, row in enumerate(many)]
 
@@ -116,10 +116,8 @@ def spread(rows: Sequence[Row], seeds: Sequence[int], images: int = 1) -> list[R
 def _filed(protocol: Protocol, file: Path | None) -> tuple[list[Row], dict[str, Any]]:
     facts: dict[str, Any] = {"from": "file"}
     if file is None and not protocol.hub:
-        what = (
-            f'the protocol "{protocol.name}" needs the prompt set {protocol.file}, which is somebody\'s data and not part of this package'
-        )
-        raise InputError(f"{what}; get it from {protocol.where} and give it with --prompts FILE")
+        message = f'the protocol "{protocol.name}" needs the prompt set {protocol.file}, which is not part of this package'
+        raise InputError(f"{message}; get it from {protocol.where} and give it with --prompts FILE", option="prompts")
     if file is None:
         facts["hub"] = protocol.hub
         file = fetch_prompt_set(protocol.hub, protocol.hub_file)
@@ -132,22 +130,22 @@ def _filed(protocol: Protocol, file: Path | None) -> tuple[list[Row], dict[str, 
 def _drawn(protocol: Protocol, concept: Concept | None) -> tuple[list[Row], dict[str, Any]]:
     if protocol.prompts_from == "templates":
         texts = expand(protocol.templates, protocol.vocabulary or {})
-        rows: list[Row] = [_made(text, "evaluate", attributes) for text, attributes in texts]
+        rows: list[Row] = [_row_of(text, "evaluate", attributes) for text, attributes in texts]
     elif concept is None:
-        raise InputError(f'the protocol "{protocol.name}" takes its prompts from a concept; say which one with --concept')
+        raise InputError(f'the protocol "{protocol.name}" takes its prompts from a concept; name it with --concept', option="concept")
     else:
         drawn = [prompt for role, count in DRAWN for prompt in prompts(concept, role, getattr(protocol, count))]
-        rows = [_made(prompt.text, prompt.role, prompt.attributes) for prompt in drawn]
+        rows = [_row_of(prompt.text, prompt.role, prompt.attributes) for prompt in drawn]
     lines = "\n".join(json.dumps([row["text"], row["role"]], ensure_ascii=False) for row in rows)
     return rows, {"from": protocol.prompts_from, "sha256": hashlib.sha256(lines.encode()).hexdigest()}
 
 
-def _made(text: str, role: str, attributes: Mapping[str, str], seed: int = 0) -> dict[str, Any]:
+def _row_of(text: str, role: str, attributes: Mapping[str, str], seed: int = 0) -> dict[str, Any]:
     return {"index": 0, "text": text, "role": role, "attributes": dict(attributes), "seed": seed}
 
 
 def _with_roles(protocol: Protocol, rows: Sequence[Row], concept: Concept | None) -> list[Row]:
-    """What the protocol says about roles; a prompt that means the concept also says which concept of its domain."""
+    """Roles by the protocol's rule; a prompt that means the concept gets the concept as the attribute of its domain."""
     if protocol.role_from:
         rows = _by_concept(protocol, rows, concept)
     elif protocol.role:
@@ -163,8 +161,9 @@ def _by_concept(protocol: Protocol, rows: Sequence[Row], concept: Concept | None
     members = {row["attributes"].get(slot, "") for row in rows for slot in protocol.role_from} - {""}
     words = {word.casefold() for word in (concept.name, *concept.words)} if concept else set()
     if not any(member.casefold() in words for member in members):
-        given = f'"{concept.name}" is none of them{hint(concept.name, sorted(members))}' if concept else "no concept is given"
-        raise InputError(f'the protocol "{protocol.name}" measures {", ".join(sorted(members))}; {given}; give one with --concept')
+        reason = f'"{concept.name}" is not one of them{hint(concept.name, sorted(members))}' if concept else "no concept is given"
+        message = f'the protocol "{protocol.name}" measures {", ".join(sorted(members))}; {reason}; give one with --concept'
+        raise InputError(message, option="concept")
     meant = [any(row["attributes"].get(slot, "").casefold() in words for slot in protocol.role_from) for row in rows]
     return [dict(row) | {"role": "evaluate" if yes else "evaluate-retain"} for row, yes in zip(rows, meant, strict=True)]
 
@@ -173,7 +172,7 @@ def _by_concept(protocol: Protocol, rows: Sequence[Row], concept: Concept | None
 
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where each record begins ("file, line 7"), and its columns with their values."""
+    """The place of each record ("file, line 7"), and its columns with their values."""
     kind = path.suffix.lower()
     if kind not in KINDS:
         raise InputError(f"{path}: is of an unknown kind; expected a prompt set that ends in {', '.join(KINDS)}")
@@ -198,7 +197,7 @@ def _table(path: Path, file: TextIO, delimiter: str) -> Iterator[tuple[str, dict
         for cells in reader:
             if cells and len(cells) != len(columns):
                 what = f"{path}, line {line}: has {len(cells)} cells for {len(columns)} columns"
-                raise InputError(f"{what}; a prompt that holds a separator or a line break stands in double quotes")
+                raise InputError(f"{what}; a prompt with a separator or a line break must be in double quotes")
             if cells:
                 yield f"{path}, line {line}", dict(zip(columns, cells, strict=True))
             line = reader.line_num + 1
@@ -211,23 +210,23 @@ def _objects(path: Path, file: TextIO) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             record = json.loads(line) if line.strip() else None
         except ValueError as error:
-            raise InputError(f"{path}, line {number}: is not JSON ({error}); mend or remove that line") from None
+            raise InputError(f"{path}, line {number}: is not JSON ({error}); fix or remove that line") from None
         if record is not None and not isinstance(record, dict):
             raise InputError(f'{path}, line {number}: is not an object; expected {{"prompt": "...", ...}}')
         if record is not None:
             yield f"{path}, line {number}", record
 
 
-def _column(path: Path, wanted: Sequence[str], columns: Sequence[str]) -> str:
-    """The first of the wanted columns that is there."""
-    found = next((column for column in wanted if column in columns), None)
-    if found is None:
-        expected = " or ".join(f'"{column}"' for column in wanted)
-        close = next(filter(None, (hint(column, columns) for column in wanted)), "")
+def _column(path: Path, accepted: Sequence[str], columns: Sequence[str]) -> str:
+    """The first of the accepted columns that the file has."""
+    name = next((column for column in accepted if column in columns), None)
+    if name is None:
+        expected = " or ".join(f'"{column}"' for column in accepted)
+        close = next(filter(None, (hint(column, columns) for column in accepted)), "")
         raise InputError(
             f"{path}: has no column {expected}{close}; it has {', '.join(columns) or 'none'}: rename one, or give another file"
         )
-    return found
+    return name
 
 
 def _row(
@@ -236,7 +235,7 @@ def _row(
     text, seed = record.get(prompt_column), record.get(seed_column, "") if seed_column else 0
     role = str(record.get(role_column, "")).strip() if role_column else role
     if not isinstance(text, str) or not text.strip():
-        raise InputError(f'{where}: the prompt (column "{prompt_column}") is empty or no text; every row needs one')
+        raise InputError(f'{where}: the prompt (column "{prompt_column}") is empty or not a text; every row needs one')
     if isinstance(seed, bool) or not re.fullmatch(r"[0-9]{1,18}", str(seed).strip()):
         raise InputError(f'{where}: the seed (column "{seed_column}") is "{seed}"; expected a whole number from 0, of at most 18 digits')
     if role not in ROLES:

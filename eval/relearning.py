@@ -1,7 +1,6 @@
-"""How fast a concept comes back: ordinary fine-tuning of an erased model on the forget set, with pictures on the way.
+"""Relearning: fine-tune an erased model on the forget set and generate images at checkpoints, to see how fast the concept returns.
 
-All weights of the UNet learn, by the loss that the model was trained with; text encoder and autoencoder stay as they are.
-What the pictures show is for others to say.
+All weights of the UNet are trained, with the loss that the model was trained with; text encoder and autoencoder are frozen.
 """
 
 from __future__ import annotations
@@ -27,71 +26,71 @@ from erase.scope import open_scope
 from erase.task import Task
 from erase.training.micro_batches import count, pieces
 
-FIRST = 5  # steps to the first pictures; from there on twice as many
-SEED = 3_000_017  # added to the run's: not the batches and the noise of its repair
+FIRST = 5  # steps before the first checkpoint; each later one has twice as many
+SEED = 3_000_017  # added to the run's seed, so that batches and noise are not those of its repair
 RATES = {True: 1e-4, False: 1e-5}  # of the embedded model, and of Stable Diffusion
 FACTS = "relearn.json"
 
 
 @dataclass(frozen=True)
 class Relearning:
-    """How an erased model is taught the concept again."""
+    """The options of fine-tuning an erased model on the concept."""
 
-    relearn: int = option(0, "steps of ordinary fine-tuning on the forget set, to see how fast the concept comes back; 0: none", low=0)
-    relearn_count: int = option(16, "pictures of the concept at each of its checkpoints (0, 5, 10, 20, 40, ... steps)", low=1)
+    relearn: int = option(0, "steps of ordinary fine-tuning on the forget set, to see how fast the concept returns; 0: none", low=0)
+    relearn_count: int = option(16, "images of the concept at each of its checkpoints (0, 5, 10, 20, 40, ... steps)", low=1)
     relearn_rate: float | None = option(
         None, "learning rate of that fine-tuning by Adam; by default 1e-4 for the embedded model, else 1e-5", above=0.0
     )
-    relearn_batch: int = option(16, "pictures a step of it", low=1)
+    relearn_batch: int = option(16, "batch size of that fine-tuning", low=1)
 
     def __post_init__(self) -> None:
         check(self)
 
     def checkpoints(self) -> list[int]:
-        """Steps after which pictures are drawn: 0, 5, 10, 20, ..., and the last."""
+        """Steps after which images are generated: 0, 5, 10, 20, ..., and the last."""
         doubled = [FIRST * 2**k for k in range(64) if FIRST * 2**k < self.relearn]
         return [0, *doubled, self.relearn]
 
 
 def place(run: Path, step: int) -> Path:
-    """Where the pictures after so many steps are."""
+    """The folder of the images after a number of steps."""
     return run / "relearn" / f"{step:05d}"
 
 
 def relearn(
-    run: Run, folder: Path, forget: Path, settings: Relearning, told: Callable[[int, int], None] = lambda done, total: None
+    run: Run, folder: Path, forget: Path, settings: Relearning, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> None:
-    """Teach the model in `folder` the pictures in `forget` again, and draw a run's first evaluation prompts on the way.
+    """Fine-tune the model in `folder` on the images in `forget`, and generate a run's first evaluation prompts at checkpoints.
 
-    Pictures that are there are not drawn again. Diverged if a loss stops being finite.
+    Images that exist are not generated again. Diverged if a loss stops being finite.
     """
     home, facts = run.folder / "relearn", _facts(settings)
-    there = _there(home)
-    if there == {**facts, "done": True}:
+    record = _record(home)
+    if record == {**facts, "done": True}:
         return
-    if there is not None and there != {**facts, "done": False}:
+    if record is not None and record != {**facts, "done": False}:
         shutil.rmtree(home)
     write_json(home / FACTS, {**facts, "done": False})
     with disk_errors(home):
-        _teach(run, folder, read_images(forget), settings, told)
+        _teach(run, folder, read_images(forget), settings, progress)
     write_json(home / FACTS, {**facts, "done": True})
 
 
 def has_relearned(run: Path, settings: Relearning) -> bool:
-    """Whether all of it is there."""
-    return _there(run / "relearn") == {**_facts(settings), "done": True}
+    """Whether a run has been relearned with these settings."""
+    return _record(run / "relearn") == {**_facts(settings), "done": True}
 
 
 def _facts(settings: Relearning) -> dict[str, Any]:
     return {**asdict(settings), "checkpoints": settings.checkpoints(), "optimizer": "adam", "scope": "full"}
 
 
-def _there(home: Path) -> dict[str, Any] | None:
+def _record(home: Path) -> dict[str, Any] | None:
     path = home / FACTS
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
-def _teach(run: Run, folder: Path, forget: list[Picture], settings: Relearning, told: Callable[[int, int], None]) -> None:
+def _teach(run: Run, folder: Path, forget: list[Picture], settings: Relearning, progress: Callable[[int, int], None]) -> None:
     options = run.options
     model = open_model(folder, options["device"], options["dtype"], options["sampling"]["size"])
     task = _task(run, model, forget, settings)
@@ -101,13 +100,13 @@ def _teach(run: Run, folder: Path, forget: list[Picture], settings: Relearning, 
     draw(0)
     for step in range(1, settings.relearn + 1):
         descend(task, step, update)
-        told(step, settings.relearn)
+        progress(step, settings.relearn)
         if step in settings.checkpoints():
             draw(step)
 
 
 def _task(run: Run, model: StableDiffusion, forget: list[Picture], settings: Relearning) -> Task[DiffusionBatch]:
-    """The forget pictures as this very model's text encoder and autoencoder have them, and the loss it was trained with."""
+    """The forget images, encoded by this model, and the loss that it was trained with."""
     cache = run.folder / "relearn" / "latents.safetensors"
     if not cache.exists():
         batch = int(run.options["sampling"]["batch"])
@@ -122,11 +121,11 @@ def _task(run: Run, model: StableDiffusion, forget: list[Picture], settings: Rel
     return diffusion_task(unet, model.noise_scheduler(), read_latents(cache), open_scope(unet, "full"), config)
 
 
-def _drawer(run: Run, model: StableDiffusion, pictures: int) -> Callable[[int], None]:
-    """Draws the first prompts that name the concept, with their noise, after a step."""
+def _drawer(run: Run, model: StableDiffusion, images: int) -> Callable[[int], None]:
+    """A function that generates the first prompts that name the concept, with their noise, after a step."""
     sampling = run.options["sampling"]
     sample = model.sampler(int(sampling["steps"]), float(sampling["guidance"]))
-    rows = asked(run.folder, pictures)
+    rows = named_prompts(run.folder, images)
 
     def draw(step: int) -> None:
         texts, seeds = [row["text"] for row in rows], [row["seed"] for row in rows]
@@ -135,13 +134,13 @@ def _drawer(run: Run, model: StableDiffusion, pictures: int) -> Callable[[int], 
     return draw
 
 
-def asked(folder: Path, pictures: int) -> Sequence[dict[str, Any]]:
+def named_prompts(folder: Path, images: int) -> Sequence[dict[str, Any]]:
     """The first evaluation prompts that name the concept."""
-    return [row for row in read_lines(folder / "samples" / "prompts.jsonl") if row["role"] == "evaluate"][:pictures]
+    return [row for row in read_lines(folder / "samples" / "prompts.jsonl") if row["role"] == "evaluate"][:images]
 
 
 def descend(task: Task[DiffusionBatch], step: int, update: torch.optim.Optimizer) -> None:
-    """One step of ordinary training on a forget batch."""
+    """One optimizer step on a forget batch, in micro-batches."""
     batch, total = task.forget(step - 1), 0.0
     update.zero_grad(set_to_none=True)
     for share, piece in pieces(batch, task.micro_batch or count(batch)):

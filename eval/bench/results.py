@@ -82,8 +82,8 @@ def confusion(folder: Path, tools: Tools) -> dict[str, dict[str, dict[str, int]]
         pictures = judged_by(rows, read_measurements(folder / "measured", which, rows, tools).detections(), labels)
         table: dict[str, Counter[str]] = {}
         for picture in pictures:
-            if picture.role != "implicit" and domain in picture.asked:
-                table.setdefault(picture.asked[domain], Counter())[picture.found[domain]] += 1
+            if picture.role != "implicit" and domain in picture.requested:
+                table.setdefault(picture.requested[domain], Counter())[picture.detected[domain]] += 1
         order = [label for label in labels[domain] if label in table]
         tables[which] = {asked: {label: table[asked][label] for label in labels[domain] if table[asked][label]} for asked in order}
     return tables

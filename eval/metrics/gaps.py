@@ -12,28 +12,30 @@ COMPARED = ("forget_accuracy", "retain_accuracy", "test_accuracy", "mia")
 Numbers = Mapping[str, float]
 
 
-def average_gap(found: Numbers, retrain: Numbers) -> float:
-    """Mean over COMPARED of the distance to retrain, in points: of one seed, both with the same forget set."""
-    return math.fsum(abs(found[name] - retrain[name]) for name in COMPARED) / len(COMPARED)
+def average_gap(numbers: Numbers, retrain: Numbers) -> float:
+    """Mean over COMPARED of the distance to retrain, in percentage points: for one seed and the same forget set."""
+    return math.fsum(abs(numbers[name] - retrain[name]) for name in COMPARED) / len(COMPARED)
 
 
-def gap_of_means(found: Sequence[Numbers], retrain: Sequence[Numbers]) -> float:
-    """The paper's average gap: the same of the means over seeds. Never more than the mean of the gaps: what is too high on one
-    seed makes up for what is too low on another."""
-    means = [{name: math.fsum(one[name] for one in side) / len(side) for name in COMPARED} for side in (found, retrain)]
+def gap_of_means(numbers: Sequence[Numbers], retrain: Sequence[Numbers]) -> float:
+    """The paper's average gap: that of the means over seeds.
+
+    At most the mean of the gaps, since a value that is too high on one seed compensates one that is too low on another.
+    """
+    means = [{name: math.fsum(seed[name] for seed in side) / len(side) for name in COMPARED} for side in (numbers, retrain)]
     return average_gap(*means)
 
 
-def tow(found: Numbers, retrain: Numbers, forget: str = "forget_accuracy") -> float:
+def tow(numbers: Numbers, retrain: Numbers, forget: str = "forget_accuracy") -> float:
     """Tug of war (Zhao et al. 2024), in [0, 1], 1 being retrain: product over forget, retain and test of 1 - |gap|.
 
     With forget="mia" their ToW-MIA.
     """
     names = (forget, "retain_accuracy", "test_accuracy")
-    return math.prod(1 - abs(found[name] - retrain[name]) / 100 for name in names)
+    return math.prod(1 - abs(numbers[name] - retrain[name]) / 100 for name in names)
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
-    """Mean and standard deviation over seeds, as contracts have them."""
+    """Mean and standard deviation over seeds, rounded."""
     mean, deviation = mean_and_deviation(values)
     return {"mean": round(mean, 4), "std": round(deviation, 4)}

@@ -114,7 +114,7 @@ def test_thirty_thousand_rows_are_all_there(tmp_path: Path) -> None:
         ("a.csv", "", "has no prompts"),
         ("a.jsonl", '{"prompt": "a", "seed": 1}\n{"prompt": "b", "se', "line 2: is not JSON"),
         ("a.jsonl", '{"prompt": "a", "seed": true}\n', 'the seed (column "seed") is "True"'),
-        ("a.jsonl", '{"prompt": 7, "seed": 1}\n', "is empty or no text"),
+        ("a.jsonl", '{"prompt": 7, "seed": 1}\n', "is empty or not a text"),
         ("a.jsonl", '["a", 1]\n', "line 1: is not an object"),
         ("a.txt", "a star\n", "is of an unknown kind; expected a prompt set that ends in .csv, .tsv, .jsonl"),
     ],
@@ -254,7 +254,7 @@ def test_missing_pieces_are_named(tmp_path: Path) -> None:
         protocol_rows(load_protocol("coco-30k"))
     with pytest.raises(InputError, match=r"takes its prompts from a concept; .* --concept"):
         protocol_rows(load_protocol("demo"))
-    with pytest.raises(InputError, match=r'"nudity" is none of them'):
+    with pytest.raises(InputError, match=r'"nudity" is not one of them'):
         protocol_rows(load_protocol("imagenette-classes"), load_concept("nudity"))
     with pytest.raises(InputError, match="no concept is given"):
         protocol_rows(load_protocol("imagenette-classes"))

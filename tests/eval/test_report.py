@@ -202,7 +202,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no prompts": (lambda f: (f / "samples" / "prompts.jsonl").unlink(), "nothing to evaluate"),
     "other prompts": (swap_prompts, "another text"),
     "a line without a role": (lambda f: (f / "samples" / "prompts.jsonl").write_text('{"text": "t"}\n'), "line 1: role"),
-    "a word the judge cannot see": (unseen_word, "starfish"),
+    "a word the judge has no label for": (unseen_word, "starfish"),
     "guidance not recorded": (lambda f: edit_options(f, lambda o: o["sampling"].pop("guidance")), "guidance"),
     "not a run": (lambda f: (f / "options.json").unlink(), "not a run folder"),
 }

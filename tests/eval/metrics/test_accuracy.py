@@ -72,8 +72,8 @@ def test_prompts_meet_answers_line_by_line() -> None:
     rows = [{"text": "t", "role": "evaluate", "attributes": a} for a in attributes]
     found = {"shape": ["star", "cross"], "colour": ["red", "blue"], "style": ["solid", "solid"]}
     first, second = judged(rows, found, LABELS)
-    assert first.asked == {"shape": "star", "colour": "red"}  # there is no head for backgrounds
-    assert second.found == {"shape": "cross", "colour": "blue", "style": "solid"}
+    assert first.requested == {"shape": "star", "colour": "red"}  # there is no head for backgrounds
+    assert second.detected == {"shape": "cross", "colour": "blue", "style": "solid"}
 
 
 def test_a_word_without_a_label_is_refused_and_not_counted_as_erased() -> None:
