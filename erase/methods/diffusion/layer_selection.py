@@ -1,7 +1,4 @@
-"""Where to cut: weights that keeping needs are not trimmed, layers that it needs stay as they are, and when in the schedule.
-
-Knows tensors by name, no network.
-"""
+"""Which weights to trim and which layers to edit: those that forgetting needs and retaining does not (SFR-on, SLUG)."""
 
 from __future__ import annotations
 
@@ -17,15 +14,15 @@ Scores = dict[str, Tensor]
 
 @torch.no_grad()
 def spare(forget: Mapping[str, Tensor], retain: Mapping[str, Tensor], how: str) -> Scores:
-    """Scores of weights that forgetting needs and keeping does not, after SFR-on (Huang et al., NeurIPS 2024, arXiv 2409.19732).
+    """Scores of weights that forgetting needs and retaining does not, after SFR-on (Huang et al., NeurIPS 2024, arXiv 2409.19732).
 
-    SFR-on lets those weights move whose Fisher information over the forget set is at least that over the retain set. With
-    connection sensitivities s_f and s_r in its place,
+    SFR-on changes the weights whose Fisher information over the forget set is at least that over the retain set. With
+    connection sensitivities s_f and s_r instead,
 
-        exclude:  s_f where s_f >= s_r, else 0: a weight that keeping leans on more is no candidate at all;
-        divide:   s_f / (s_r + mean s_r): no candidate is barred, but each counts by how much more forgetting leans on it.
+        exclude:  s_f where s_f >= s_r, else 0: a weight with a larger retain sensitivity is not a candidate;
+        divide:   s_f / (s_r + mean s_r): every weight is a candidate, and counts by its relative forget sensitivity.
 
-    The mean, over all tensors, stands there because a ratio of two noisy numbers near zero may be anything.
+    The mean, over all tensors, keeps the ratio of two noisy numbers near zero from becoming arbitrary.
     """
     if how == "exclude":
         return {name: torch.where(s >= retain[name], s, 0.0) for name, s in forget.items()}
@@ -33,13 +30,13 @@ def spare(forget: Mapping[str, Tensor], retain: Mapping[str, Tensor], how: str) 
         raise InputError(f"--spare {how!r} is unknown: give none, divide or exclude")
     sums = [s.sum(dtype=torch.float32).cpu() for s in retain.values()]
     mean = float(torch.stack(sums).sum()) / sum(s.numel() for s in retain.values())
-    if not mean:  # the retain loss leans on nothing: nothing is to be spared
+    if not mean:  # the retain loss depends on no weight: nothing is to be spared
         return dict(forget)
     return {name: s / (retain[name] + mean) for name, s in forget.items()}
 
 
 def candidates(scores: Mapping[str, Tensor]) -> int:
-    """How many weights have a score at all."""
+    """Number of weights with a score above zero."""
     return sum(int(s.count_nonzero()) for s in scores.values())
 
 
@@ -47,18 +44,18 @@ def candidates(scores: Mapping[str, Tensor]) -> int:
 def layer_scores(forget: Mapping[str, Tensor], retain: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[str, float]:
     """Module -> ||g_f|| / ||w|| · (1 - cos(g_f, g_r)), from mean gradients over the forget and the retain set.
 
-    SLUG (Cai et al., ICML 2025, arXiv 2407.11867) looks for the layer with the largest first factor, how much the concept
-    leans on it, and the smallest cosine, how little keeping is moved along with it, on a Pareto front. Their product ranks
-    layers where several are wanted. The weights of one module count together; a module that is all zero scores 0.
+    SLUG (Cai et al., ICML 2025, arXiv 2407.11867) selects the layer on the Pareto front of the largest first factor, how much the
+    concept depends on it, and the smallest cosine, how little an edit affects the retain loss. The product of both ranks several
+    layers. The weights of one module count together; a module that is all zero scores 0.
     """
-    found: dict[str, Tensor] = {}
+    sums_of: dict[str, Tensor] = {}
     for name, w in weights.items():
         f, r, w = (t.detach().flatten().to(torch.promote_types(t.dtype, torch.float32)) for t in (forget[name], retain[name], w))
         sums = torch.stack([x.dot(y) for x, y in ((f, f), (r, r), (w, w), (f, r))]).cpu()
         module = name.rpartition(".")[0] or name
-        found[module] = found.get(module, torch.zeros(4)) + sums
+        sums_of[module] = sums_of.get(module, torch.zeros(4)) + sums
     scores = {}
-    for module, (ff, rr, ww, fr) in ((module, sums.double().tolist()) for module, sums in found.items()):
+    for module, (ff, rr, ww, fr) in ((module, sums.double().tolist()) for module, sums in sums_of.items()):
         aligned = fr / (ff * rr) ** 0.5 if ff * rr else 0.0
         scores[module] = (ff / ww) ** 0.5 * (1 - aligned) if ww else 0.0
     return scores
@@ -72,5 +69,5 @@ def best_layers(scores: Mapping[str, float], count: int) -> list[str]:
 
 
 def in_modules(names: list[str], modules: list[str]) -> list[str]:
-    """The parameters that belong to these modules themselves."""
+    """The parameters that belong directly to these modules."""
     return [name for name in names if (name.rpartition(".")[0] or name) in modules]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -166,3 +168,19 @@ def test_two_strangers_with_one_name_are_both_refused(install: Install) -> None:
 def test_without_strangers_there_are_ours() -> None:
     assert list(METHODS)[: len(METHODS.own)] == list(METHODS.own)
     assert methods.METHODS is METHODS
+
+
+def test_the_example_of_the_documentation_is_a_method_that_works(install: Install, tiny_pipeline: Path, tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "methods.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    install("erase-mine", {"mine": "mine:Mine"}, {"mine": example})
+    assert METHODS.problems() == []
+    run = erase_concept(job(tiny_pipeline, tmp_path / "run", method="mine", evaluate_count=1), {"steps": 1})
+    assert [line["step"] for line in Run.read(run).steps()] == [1]
+
+
+def test_methods_and_their_options_are_known_without_torch() -> None:
+    code = "import sys; from erase.methods import METHODS, make_method; [make_method(name).requirements for name in METHODS.own]"
+    code += "; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout.strip() == "False"
