@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     ):
         timed(module, name, spent)
     start = time.perf_counter()
-    erase_concept(Job(concept=given.concept, output=str(given.output), device=given.device))
+    erase_concept(Job(concepts=(given.concept,), output=str(given.output), device=given.device))
     evaluate_run(given.output)
     total = time.perf_counter() - start
     stages = {name: facts["seconds"] for name, facts in Run.read(given.output).stages().items()}

@@ -44,11 +44,15 @@ def added_options(options: type) -> dict[str, Any]:
 
 
 class Kind(NamedTuple):
-    """What the value of an option is: `type` is bool, int, float or str; `optional` where None is allowed too."""
+    """What the value of an option is: `type` is bool, int, float or str; `optional` where None is allowed too.
+
+    `repeated`: a tuple of texts, whose flag is given once for each.
+    """
 
     type: type
     optional: bool = False
     choices: tuple[str, ...] = ()
+    repeated: bool = False
 
     @property
     def name(self) -> str:
@@ -62,6 +66,8 @@ def kind_of(options: type, name: str) -> Kind:
     TypeError for another annotation: neither a flag nor a control can be made for it.
     """
     annotation = get_type_hints(options)[name]
+    if get_origin(annotation) is tuple and get_args(annotation) == (str, ...):
+        return Kind(str, repeated=True)
     choices = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
     kinds = [choice for choice in choices if choice is not type(None)]
     literal = tuple(word for kind in kinds if get_origin(kind) is Literal for word in get_args(kind))

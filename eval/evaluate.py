@@ -17,7 +17,8 @@ import torch
 
 from erase.checkpoints.folder import weight_hashes
 from erase.concepts import Concept, load_concept
-from erase.concepts.several import Concepts, all_apart, evaluation_rows, load_concepts, together
+from erase.concepts.record import names_of
+from erase.concepts.several import JOINT, Concepts, all_apart, evaluation_rows, load_concepts, together
 from erase.diffusion import StableDiffusion, locate, open_model, pick_device
 from erase.errors import InputError
 from erase.files import written
@@ -142,7 +143,7 @@ def _evaluate_folders(job: Evaluation, show: Progress) -> Path:
 def _models(job: Evaluation, protocol: Protocol | None) -> tuple[dict[str, StableDiffusion], Concepts]:
     """The two models, "before" and "after", and the concepts, mostly one. A run folder has its own original and concepts."""
     path = Path(job.model)
-    original, name, after = job.original, job.concept, job.model
+    original, names, after = job.original, tuple((job.concept or "").split(JOINT)) if job.concept else (), job.model
     if not path.exists() and job.model.startswith((".", "/", "~")):
         message = f"{job.model} does not exist; expected a run folder, a pipeline folder, a .safetensors checkpoint or a hub name"
         raise InputError(message, option="model")
@@ -153,11 +154,11 @@ def _models(job: Evaluation, protocol: Protocol | None) -> tuple[dict[str, Stabl
         if not (path / "model").is_dir():
             raise InputError(f"{path} has no model yet; give the run's command again, it resumes where it stopped", option="model")
         original = original or own["model"]
-        name, after = name or own["concept"], str(path / "model")
+        names, after = names or names_of(own), str(path / "model")
     if original is None:
         message = f"{job.model} does not record its original; give the model before the erasure with --original"
         raise InputError(message, option="original")
-    if name is None:
+    if not names:
         raise InputError(f"{job.model} does not record which concept was erased; give it with --concept", option="concept")
     device = pick_device(job.device)
     size = job.size or (protocol.size if protocol else None)
@@ -165,7 +166,7 @@ def _models(job: Evaluation, protocol: Protocol | None) -> tuple[dict[str, Stabl
     erased = locate(after, job.tokenizer or str(source))  # a single file has no tokenizer; erasing does not change it
     models = {which: open_model(folder, device, job.dtype, size) for which, folder in zip(WHICH, (source, erased), strict=True)}
     models["before"].name, models["after"].name = original, job.model
-    return models, load_concepts(name, original)
+    return models, load_concepts(names, original)
 
 
 def _rows(job: Evaluation, concepts: Concepts, protocol: Protocol | None) -> tuple[list[Row], Facts]:

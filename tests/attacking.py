@@ -77,7 +77,7 @@ def finished_run(folder: Path, model: Path) -> Run:
     from erase.pipeline import Job, erase_concept
 
     counts = {"forget_count": 2, "retain_count": 2, "evaluate_count": 4, "sampling_steps": 2, "sampling_batch": 4, "device": "cpu"}
-    job = Job("star", str(model), output=str(folder), **counts)
+    job = Job(("star",), str(model), output=str(folder), **counts)
     return Run.read(erase_concept(job, {"steps": 1, "batch": 2, "sensitivity_batches": 1}))
 
 

@@ -31,9 +31,10 @@ def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erasing, "CHECKPOINT_EVERY", 2)
 
 
-def job(model: Path, output: Path, concept: str = "star", **options: Any) -> Job:
+def job(model: Path, output: Path, concept: str | tuple[str, ...] = "star", **options: Any) -> Job:
     brought = [f"{role}_count" for role in ("forget", "retain") if f"{role}_images" in options]
-    return Job(concept, str(model), output=str(output), **{**{k: v for k, v in COUNTS.items() if k not in brought}, **options})
+    concepts = (concept,) if isinstance(concept, str) else concept
+    return Job(concepts, str(model), output=str(output), **{**{k: v for k, v in COUNTS.items() if k not in brought}, **options})
 
 
 def results(run: Path) -> dict[str, bytes]:

@@ -61,7 +61,7 @@ def row(*cells: str) -> str:
 
 
 def flag(item: Any) -> str:
-    return f"`--{item.name.replace('_', '-')}`"
+    return f"`--{'concept' if item.name == 'concepts' else item.name.replace('_', '-')}`"
 
 
 def job_table() -> str:

@@ -10,6 +10,12 @@ from erase.concepts import (
 )
 
 
+def names_of(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the concepts that a run erased, from its options.json; without those of an earlier run."""
+    names = tuple(str(concept["name"]) for concept in options.get("concepts", []) if concept["name"] not in options.get("earlier", ()))
+    return names or (str(options["concept"]),)
+
+
 def concept_of(record: Mapping[str, Any]) -> Concept:
     """A concept from options.json, where tuples became lists."""
     values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}

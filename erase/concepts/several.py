@@ -25,7 +25,7 @@ from erase.concepts import (
 from erase.errors import InputError
 
 JOINT = " + "
-"""Between the names of concepts that are erased together."""
+"""Between the names of concepts that are erased together, in reports and names of folders."""
 
 Concepts = tuple[Concept, ...]
 Row = dict[str, Any]
@@ -34,9 +34,14 @@ Row = dict[str, Any]
 # --- which concepts -------------------------------------------------------------------------------------------------
 
 
-def load_concepts(text: str, model: str | None = None) -> Concepts:
-    """One concept, or several with ` + ` between them, as `load_concept` finds each. InputError where they do not go together."""
-    found = tuple(load_concept(part, model) for part in text.split(JOINT))
+def load_concepts(names: Sequence[str], model: str | None = None) -> Concepts:
+    """The concepts as `load_concept` finds each. InputError where they do not go together."""
+    if joined := next((name for name in names if JOINT in name), None):
+        each = " ".join(f'--concept "{part}"' for part in joined.split(JOINT))
+        raise InputError(f'--concept "{joined}" names several concepts; give each by itself: {each}', option="concepts")
+    if not names:
+        raise InputError("--concept is missing; give a name (`erase-concept concepts` lists them) or a few words", option="concepts")
+    found = tuple(load_concept(name, model) for name in names)
     for one, other in combinations(found, 2):
         if one.name == other.name or any(naming(one.words).search(word) for word in other.words):
             raise InputError(f'--concept "{one.name}" and --concept "{other.name}" are the same concept; give each once')

@@ -9,47 +9,52 @@ from erase.files import read_json, write_json
 from erase.pipeline.anchor_search import choose_anchors
 from erase.pipeline.image_sets import drawn_with
 from erase.pipeline.job import Event
-from erase.pipeline.session import Work, with_as_many_anchors
+from erase.pipeline.resolve import with_as_many_anchors
+from erase.pipeline.session import Session
 from erase.pipeline.shared_images import set_name
 from erase.processes import wait
 
 
-def settle_anchor(work: Work) -> None:
+def settle_anchor(session: Session) -> None:
     """Find an anchor where none is given, once; the choice and its reasons stay in anchor.json."""
-    if work.rank == 0:
-        _find_anchor(work)
+    if session.rank == 0:
+        _find_anchor(session)
     wait()
-    _find_anchor(work)
+    _find_anchor(session)
     wait()
 
 
-def _find_anchor(work: Work) -> None:
+def _find_anchor(session: Session) -> None:
     """For each concept without one; of several concepts the file has a record each, by name."""
-    path, several = work.run.folder / "anchor.json", len(work.concepts) > 1
-    pooled = work.pool / f"{set_name(drawn_with(work), [c.name for c in work.concepts], work.job.seed)}.json" if work.pool else path
+    path, several = session.run.folder / "anchor.json", len(session.concepts) > 1
+    pooled = (
+        session.pool / f"{set_name(drawn_with(session), [c.name for c in session.concepts], session.job.seed)}.json"
+        if session.pool
+        else path
+    )
     if pooled.exists() and not path.exists():
         path.write_bytes(pooled.read_bytes())
     there = read_json(path) if path.exists() else {}
-    known = there if several else {work.concepts[0].name: there} if there else {}
+    known = there if several else {session.concepts[0].name: there} if there else {}
     settled = []
-    for concept in work.concepts:
+    for concept in session.concepts:
         if concept.name in known:
             concept = with_anchors(concept, known[concept.name]["anchors"])
-        elif not (concept.anchors or concept.anchor_prompts) and work.needs.anchor:
-            concept, record = _found_anchor(work, concept)
+        elif not (concept.anchors or concept.anchor_prompts) and session.requirements.anchor:
+            concept, record = _found_anchor(session, concept)
             known = {**known, concept.name: record}
             for file in dict.fromkeys((pooled, path)):
                 write_json(file, known if several else record)
-        settled.append(with_as_many_anchors(concept, work.needs))
-    work.concepts = tuple(settled)
+        settled.append(with_as_many_anchors(concept, session.requirements))
+    session.concepts = tuple(settled)
 
 
-def _found_anchor(work: Work, concept: Concept) -> tuple[Concept, dict[str, Any]]:
-    job, unet = work.job, work.model.unet()
+def _found_anchor(session: Session, concept: Concept) -> tuple[Concept, dict[str, Any]]:
+    job, unet = session.job, session.model.unet()
     steps, guidance = int(job.sampling_steps or 1), float(job.guidance or 0)
-    told = work.progress("choosing an anchor")
-    found, tested = choose_anchors(concept, work.model, unet, steps, guidance, job.seed, progress=told)
+    told = session.progress("choosing an anchor")
+    found, tested = choose_anchors(concept, session.model, unet, steps, guidance, job.seed, progress=told)
     words = [*found.anchors, *found.anchor_prompts]
     reason = "never shows the concept in its test pictures, and nearest to it among those that do not"
-    work.show(Event("images", 0, 0, note=f"anchor: {', '.join(words)} ({reason})"))
+    session.show(Event("images", 0, 0, note=f"anchor: {', '.join(words)} ({reason})"))
     return found, {"anchors": words, "reason": reason, "candidates": [c.record() for c in tested]}

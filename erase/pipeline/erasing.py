@@ -19,7 +19,8 @@ from erase.diffusion.memory import Need
 from erase.files import write_json, write_tensors, written
 from erase.methods.requirements import timestep_range
 from erase.pipeline.job import Event
-from erase.pipeline.session import Work, scope_not_empty
+from erase.pipeline.plan import ROUNDS
+from erase.pipeline.session import Session, scope_not_empty
 from erase.processes import wait
 from erase.run import lines_of
 from erase.scope import open_scope
@@ -27,13 +28,12 @@ from erase.task import Task, generator
 from erase.training.guard import BATCHES
 
 CHECKPOINT_EVERY = 20
-ROUNDS = 128  # batches whose predictions by the original are kept; a longer repair sees them again
 
 
-def erase(work: Work, need: Need | None = None) -> None:
+def erase(work: Session, need: Need | None = None) -> None:
     """Score, trim, repair. Checkpointed every few steps; a restart repeats nothing but what came after the last one."""
     run, method, first = work.run, work.method, work.rank == 0
-    if work.finished is not None:  # there is nothing to change in this model: it is made already
+    if work.resolved.finished is not None:  # there is nothing to change in this model: it is made already
         write_tensors(run.folder / "weights.safetensors", {}, {"changed": "nothing"})
         return
     work.model.free()
@@ -47,9 +47,9 @@ def erase(work: Work, need: Need | None = None) -> None:
     preview = _preview(work, task)
     preview(0)
     for step in method(task, resume):
-        work.show(Event("erase", step.step, work.needs.steps, step))
+        work.show(Event("erase", step.step, work.requirements.steps, step))
         if said := step.held_out.get("guard"):
-            work.show(Event("erase", step.step, work.needs.steps, note=f"step {step.step}: {said}"))
+            work.show(Event("erase", step.step, work.requirements.steps, note=f"step {step.step}: {said}"))
         if not first:
             continue
         if step.step == 1:
@@ -58,7 +58,7 @@ def erase(work: Work, need: Need | None = None) -> None:
             run.complete("score", seconds=round(time.perf_counter() - prepared - step.seconds, 3), **rate)
             _write_layers(work, task)
         run.append_step(step.record())
-        if step.step % CHECKPOINT_EVERY == 0 and step.step < work.needs.steps:
+        if step.step % CHECKPOINT_EVERY == 0 and step.step < work.requirements.steps:
             write_tensors(run.checkpoint, step.snapshot())
         preview(step.step)
     if first:
@@ -68,9 +68,9 @@ def erase(work: Work, need: Need | None = None) -> None:
         run.complete("predictions", seconds=round(prepared - start, 3))
 
 
-def _task(work: Work, need: Need | None) -> Task[DiffusionBatch]:
+def _task(work: Session, need: Need | None) -> Task[DiffusionBatch]:
     """The UNet, the weights that may change, and this process's part of every batch."""
-    required = work.needs
+    required = work.requirements
     unet: Any = work.model.unet()
     if need is not None and need.checkpointing:
         unet.enable_gradient_checkpointing()
@@ -97,9 +97,9 @@ def _task(work: Work, need: Need | None) -> Task[DiffusionBatch]:
     return task
 
 
-def _config(work: Work, need: Need | None) -> TaskConfig:
+def _config(work: Session, need: Need | None) -> TaskConfig:
     """The task that the method requires. Predictions exist for as many batches as there are steps, at most ROUNDS."""
-    job, required = work.job, work.needs
+    job, required = work.job, work.requirements
     rounds = min(required.steps, ROUNDS)
     return TaskConfig(
         batch=required.batch,
@@ -119,7 +119,7 @@ def _config(work: Work, need: Need | None) -> TaskConfig:
     )
 
 
-def _preview(work: Work, task: Task[DiffusionBatch]) -> Callable[[int], None]:
+def _preview(work: Session, task: Task[DiffusionBatch]) -> Callable[[int], None]:
     """Draws the same two pictures with the network as it is now, for whoever watches; the run does not depend on them."""
     every, folder = work.job.preview_every, work.run.folder / "preview"
     if not every or work.rank > 0:
@@ -131,7 +131,7 @@ def _preview(work: Work, task: Task[DiffusionBatch]) -> Callable[[int], None]:
     sample = model.sampler(int(work.job.sampling_steps or 1), float(work.job.guidance or 0.0))
 
     def draw(step: int) -> None:
-        if step % every and step != work.needs.steps:
+        if step % every and step != work.requirements.steps:
             return
         for i, image in enumerate(sample(texts, [generator(work.job.seed, "preview", i) for i in range(len(texts))])):
             with written(folder / f"{step:05d}-{i}.png") as part:
@@ -140,7 +140,7 @@ def _preview(work: Work, task: Task[DiffusionBatch]) -> Callable[[int], None]:
     return draw
 
 
-def _write_layers(work: Work, task: Task[DiffusionBatch], moved: bool = False) -> None:
+def _write_layers(work: Session, task: Task[DiffusionBatch], moved: bool = False) -> None:
     """layers.json: for each weight tensor how sensitive it was, the share trimmed, and how far it has moved; no single weight."""
     path = work.run.folder / "layers.json"
     found = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["weights"]} if path.exists() else {}

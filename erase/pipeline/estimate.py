@@ -1,85 +1,96 @@
-"""What a job will cost, before it starts: time, memory and disk. Writes nothing."""
+"""What a job will cost, before it starts: time, memory and disk. Writes nothing, and loads the UNet alone."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
-
-import torch
+from typing import Any, NamedTuple
 
 from erase.checkpoints.folder import config_of, size_of
 from erase.concepts.english import spoken_duration
 from erase.errors import InputError
-from erase.pipeline.disk import disk_need, enough_disk, pictures_drawn
-from erase.pipeline.erasing import ROUNDS
+from erase.pipeline.disk import disk_need, enough_disk
 from erase.pipeline.job import Job
-from erase.pipeline.session import Work
+from erase.pipeline.resolve import ResolvedJob, resolve_job
+from erase.pipeline.session import memory_need
+from erase.processes import processes
 from erase.run import RUNS
 
-DECODING = 1.15  # drawing takes this much more than its denoising steps alone
-PASS = 3  # a forward and backward pass beside a forward pass
+TOKENS = 77  # of a prompt
 
 
-def estimate(job: Job, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """seconds, memory_bytes and disk_bytes, and a sentence on each; what would not fit says so in its sentence.
+class Estimate(NamedTuple):
+    """Seconds and bytes, each with a sentence about it. A job that does not fit is described by the sentence, with 0 bytes."""
 
-    Time is that of one denoising step, measured here and now, times what the stages will do.
+    seconds: int
+    time: str
+    memory_bytes: int
+    memory: str
+    disk_bytes: int
+    disk: str
+    device: str
+    model: str
+
+
+def estimate(job: Job, values: Mapping[str, Any] | None = None) -> Estimate:
+    """The cost of a job; `values` are options of its method.
+
+    The time is that of one forward pass of the UNet, measured here and now, times the passes of the stages' plan.
     """
-    with Work(job, values, look=True) as work:
-        seconds = _seconds(work)
-        try:
-            need, memory = work.plan()
-            peak = need.peak
-        except InputError as error:
-            peak, memory = 0, str(error)
-        disk = sum(disk_need(work.folder, work.counted, work.needs).values())
-        try:
-            said = enough_disk(RUNS, work.folder, work.counted, work.needs)
-        except InputError as error:
-            said = str(error)
-    return {
-        "seconds": round(seconds), "time": f"about {spoken_duration(max(10, round(seconds, -1)))}",
-        "memory_bytes": peak, "memory": memory, "disk_bytes": disk, "disk": said,
-        "device": work.job.device, "model": work.job.model,
-    }  # fmt: skip
+    resolved = resolve_job(job, values)
+    plan = resolved.plan()
+    passes = sum(plan.stage(name).passes for name in ("images", "before", "erase", "after"))
+    seconds = _forward_pass(resolved) * passes / processes()[1]
+    try:
+        need, memory = memory_need(resolved)
+        peak = need.peak
+    except InputError as error:
+        peak, memory = 0, str(error)
+    folder, counted, required = resolved.folder, resolved.counted, resolved.requirements
+    try:
+        disk = enough_disk(RUNS, folder, counted, required)
+    except InputError as error:
+        disk = str(error)
+    return Estimate(
+        seconds=round(seconds),
+        time=f"about {spoken_duration(max(10, round(seconds, -1)))}",
+        memory_bytes=peak,
+        memory=memory,
+        disk_bytes=sum(disk_need(folder, counted, required).values()),
+        disk=disk,
+        device=resolved.job.device,
+        model=str(resolved.job.model),
+    )
 
 
-def _seconds(work: Work) -> float:
-    job, wants, each = work.counted, work.needs, _one_prediction(work)
-    pictures = pictures_drawn(job, wants) + 2 * (5 * (job.evaluate_count or 0) // 2)
-    drawing = pictures * int(job.sampling_steps or 1) * 2 * DECODING
-    rounds = min(wants.steps, ROUNDS)
-    known = rounds * (len(wants.predictions) + (wants.retain_target == "original"))
-    repair = wants.batch * (known + PASS * (wants.sensitivity_batches + wants.passes * wants.steps))
-    return float(each * (drawing + repair) / work.world)
+def _forward_pass(resolved: ResolvedJob) -> float:
+    """Seconds of the UNet per image, in a batch as large as those of the job."""
+    import torch
 
+    from erase.diffusion import DTYPES, open_model
 
-@torch.no_grad()
-def _one_prediction(work: Work) -> float:
-    """Seconds that the UNet takes for one picture, in a batch as large as those that will be drawn."""
-    model, batch = work.model, 2 * int(work.job.sampling_batch or 1)
-    unet = model.pipeline.unet
-    model.place("unet")
-    config, side = unet.config, model.size // (size_of(work.folder) // config_of(work.folder, "unet", "config.json")["sample_size"])
+    job, batch, dtype = resolved.job, 2 * int(resolved.job.sampling_batch or 1), DTYPES[resolved.job.dtype]
+    unet: Any = open_model(resolved.folder, job.device, job.dtype, job.size).unet().to(dtype)
+    config = unet.config
+    side = resolved.size // (size_of(resolved.folder) // int(config_of(resolved.folder, "unet", "config.json")["sample_size"]))
+    here: dict[str, Any] = {"device": job.device, "dtype": dtype}
     inputs: dict[str, Any] = {
-        "sample": torch.zeros(batch, config.in_channels, side, side),
-        "timestep": torch.zeros(batch),
-        "encoder_hidden_states": torch.zeros(batch, 77, config.cross_attention_dim),
+        "sample": torch.zeros(batch, config.in_channels, side, side, **here),
+        "timestep": torch.zeros(batch, **here),
+        "encoder_hidden_states": torch.zeros(batch, TOKENS, config.cross_attention_dim, **here),
     }
     if config.addition_embed_type == "text_time":
         width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-        inputs["added_cond_kwargs"] = {"text_embeds": torch.zeros(batch, width), "time_ids": torch.zeros(batch, 6)}
-    given = torch.utils._pytree.tree_map(lambda tensor: tensor.to(work.job.device, model.dtype), inputs)
+        inputs["added_cond_kwargs"] = {"text_embeds": torch.zeros(batch, width, **here), "time_ids": torch.zeros(batch, 6, **here)}
     spent = []
-    for _ in range(3):  # the first one warms up
-        start = time.perf_counter()
-        unet(**given, return_dict=False)[0].float().sum().item()
-        spent.append(time.perf_counter() - start)
-    model.free()
+    with torch.no_grad():
+        for _ in range(3):  # the first one warms up
+            start = time.perf_counter()
+            unet(**inputs, return_dict=False)[0].float().sum().item()
+            spent.append(time.perf_counter() - start)
     return min(spent[1:]) / batch
 
 
-def lines(found: Mapping[str, Any]) -> str:
-    """The estimate for people."""
-    return "\n".join(f"{name:8}{found[name]}" for name in ("time", "memory", "disk")) + f"\non      {found['device']}, {found['model']}"
+def lines(cost: Estimate) -> str:
+    """The estimate as lines of text."""
+    return f"time    {cost.time}\nmemory  {cost.memory}\ndisk    {cost.disk}\non      {cost.device}, {cost.model}"

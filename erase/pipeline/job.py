@@ -37,7 +37,9 @@ Show = Callable[[Event], None]
 class Job:
     """What to erase, from what, and how much of everything. None: the model's own default."""
 
-    concept: str = option("", "name of a concept file, path of one, or plain words; several at once: give it again")
+    concepts: tuple[str, ...] = option(
+        (), "what to erase: the name of a concept file, its path, or plain words; repeat the flag to erase several concepts together"
+    )
     model: str | None = option(
         None,
         "demo, a diffusers folder, a .safetensors checkpoint, a hub name, or the folder of an earlier run; by default the one that the "
@@ -81,6 +83,8 @@ class Job:
 
     def __post_init__(self) -> None:
         check(self)
+        if isinstance(self.concepts, str):
+            raise InputError(f"concepts is {self.concepts!r}; expected a tuple of names, as ({self.concepts!r},)", option="concepts")
         if self.size is not None and self.size % 8:
             raise InputError(f"--size is {self.size}; expected a multiple of 8, as {self.size // 8 * 8} or {self.size // 8 * 8 + 8}")
         for role in ("forget", "retain"):

@@ -20,17 +20,17 @@ from erase.diffusion.memory import Need
 from erase.pipeline.disk import enough_disk
 from erase.pipeline.drawing import after, before, images, latents
 from erase.pipeline.erasing import erase
-from erase.pipeline.image_sets import drawn, draws_anchors
 from erase.pipeline.job import STAGES, Event, Job, Show
-from erase.pipeline.session import Work
+from erase.pipeline.resolve import resolve_job
+from erase.pipeline.session import Session, memory_need
 from erase.processes import agree
 
 
 def run_stages(job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None, pool: Path | None = None) -> Path:
     """Do the stages that are not complete yet; returns the run folder. See `erase.pipeline.erase_concept`."""
-    with Work(job, values, show, pool=pool) as work:
-        need = _settled(work)
-        do: dict[str, Callable[[Work], None]] = {
+    with Session.open(resolve_job(job, values), show, pool) as session:
+        need = _settled(session)
+        do: dict[str, Callable[[Session], None]] = {
             "images": images,
             "before": before,
             "latents": latents,
@@ -39,35 +39,38 @@ def run_stages(job: Job, values: Mapping[str, Any] | None = None, show: Show | N
             "after": after,
         }
         for name in STAGES:
-            if agree(_complete(work, name)):
-                work.show(Event(name, 1, 1, note="done before"))
+            if agree(_complete(session, name)):
+                session.show(Event(name, 1, 1, note="done before"))
             else:
-                with work.stage(name):
-                    do[name](work)
-        return work.run.folder
+                with session.stage(name):
+                    do[name](session)
+        return session.run.folder
 
 
-def _complete(work: Work, stage: str) -> bool:
-    return work.run.done(stage) and all(path.exists() for path in _outputs(work, stage))
+def _complete(session: Session, stage: str) -> bool:
+    return session.run.done(stage) and all(path.exists() for path in _outputs(session, stage))
 
 
-def _settled(work: Work) -> Need | None:
-    """What is known before anything is made: whether memory and disk are enough. None where repair is done already."""
-    if agree(_complete(work, "erase")):
+def _settled(session: Session) -> Need | None:
+    """Check memory and disk before any work. None where repair is done already."""
+    if agree(_complete(session, "erase")):
         return None
-    need, sentence = work.plan()
-    work.show(Event("memory", 0, 0, note=sentence))
-    if work.rank == 0:
-        work.show(Event("disk", 0, 0, note=enough_disk(work.run.folder, work.folder, work.counted, work.needs)))
+    need, sentence = memory_need(session.resolved)
+    session.show(Event("memory", 0, 0, note=sentence))
+    if session.rank == 0:
+        session.show(
+            Event("disk", 0, 0, note=enough_disk(session.run.folder, session.folder, session.resolved.counted, session.requirements))
+        )
     return agree(need)
 
 
-def _outputs(work: Work, stage: str) -> list[Path]:
-    """What a stage leaves in the run folder: a stage is only skipped where it is still there."""
-    run = work.run
+def _outputs(session: Session, stage: str) -> list[Path]:
+    """What a stage leaves in the run folder: a stage is skipped only while all of it exists."""
+    run = session.run
     folders = {"forget": run.forget_images, "retain": run.retain_images}
     return {
-        "images": [folder for role, folder in folders.items() if drawn(work, role)] + [run.anchor_images] * draws_anchors(work),
+        "images": [folder for role, folder in folders.items() if session.resolved.generates(role)]
+        + [run.anchor_images] * session.resolved.generates_anchors,
         "before": [run.samples("before"), run.folder / "samples" / "prompts.jsonl"],
         "latents": [run.latents],
         "erase": [run.folder / "weights.safetensors"],
@@ -76,15 +79,15 @@ def _outputs(work: Work, stage: str) -> list[Path]:
     }[stage]
 
 
-def _export(work: Work) -> None:
+def _export(session: Session) -> None:
     """The erased model as a complete folder that needs nothing of ours."""
-    if work.rank > 0:
+    if session.rank > 0:
         return
-    changed: dict[str, Tensor] = load_file(work.run.folder / "weights.safetensors")
-    job = work.job
+    changed: dict[str, Tensor] = load_file(session.run.folder / "weights.safetensors")
+    job = session.job
     model = job.model or ""
     provenance = {
-        "concept": work.name, "method": job.method, "preset": job.preset, "seed": str(job.seed),
-        "source": Path(model).name if Path(model).exists() else model, "options": asdict(work.method),
+        "concept": session.resolved.name, "method": job.method, "preset": job.preset, "seed": str(job.seed),
+        "source": Path(model).name if Path(model).exists() else model, "options": asdict(session.method),
     }  # fmt: skip
-    export(work.finished or work.folder, changed, work.run.model, provenance, overwrite=True)
+    export(session.resolved.finished or session.folder, changed, session.run.model, provenance, overwrite=True)

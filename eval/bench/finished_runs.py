@@ -92,7 +92,7 @@ def golds_beside(
     for cell in {(cell.concept, cell.seed): cell for cell in reversed(cells) if cell.concept in golds}.values():
         options = Run.read(cell.folder).options
         shared = {item.name: options[item.name] for item in fields(Job) if item.name in options and item.name not in OWN}
-        job = Job(**shared, concept=cell.concept, seed=cell.seed)
+        job = Job(**shared, concepts=(cell.concept,), seed=cell.seed)
         plan = Bench(job, (cell.concept,), (), (cell.seed,), {}, relearning)
         concept = load_concept(cell.concept, job.model)
         found.append(gold_cell(plan, models[cell.concept], job, concept, folder, measure, show))

@@ -27,12 +27,13 @@ from erase.pipeline import erase_concept
 from erase.pipeline.drawing import before, draw
 from erase.pipeline.image_sets import make, prompts_of
 from erase.pipeline.job import DEFAULTS, STAGES, Event, Job, Show
-from erase.pipeline.session import Work
+from erase.pipeline.resolve import ResolvedJob, resolve_job
+from erase.pipeline.session import Session
 from erase.processes import processes
 from erase.run import Run
 from eval.relearning import RATES, Relearning, has_relearned, relearn
 
-ASIDE = ("concept", "method", "preset", "anchor", "output", "seed", "overwrite", "micro_batch", "checkpointing", "preview_every")
+ASIDE = ("concepts", "method", "preset", "anchor", "output", "seed", "overwrite", "micro_batch", "checkpointing", "preview_every")
 # Fields of Job that a bench has no use for: it names these itself, or they are of one concept.
 OWN = (*ASIDE[:7], "preview_every", "forget_images", "forget_image_captions", "retain_images", "retain_image_captions")
 
@@ -91,7 +92,7 @@ def bench(plan: Bench, folder: Path, measure: Measure, show: Show | None = None,
         total = len(concepts) * len(plan.seeds) * len(plan.rows)
         for given, concept in zip(plan.concepts, concepts, strict=True):
             for seed in plan.seeds:
-                job = replace(plan.job, concept=given, seed=seed)
+                job = replace(plan.job, concepts=(given,), seed=seed)
                 for row in plan.rows:
                     place = folder / "runs" / slug(concept.name, seed, row.label)
                     shown(Event(f"{concept.name}, seed {seed}", 0, 0, note=f"{row.label} ({len(cells) + 1} of {total})"))
@@ -210,8 +211,8 @@ def _tried(work: Callable[[], Path], job: Job, cell: Cell) -> Cell:
 
 
 def _draw_gold(plan: Bench, gold: Path, job: Job, place: Path, home: Path, show: Show) -> None:
-    with Work(job, show=show, look=True, pool=home / "pictures") as work:
-        work.run = Run.open(place, _gold_options(work, gold))
+    resolved = resolve_job(job)
+    with _session(resolved, Run.open(place, _gold_options(resolved, gold)), home, show) as work:
         if not work.run.done("before"):
             with work.stage("before"):
                 before(work)
@@ -221,7 +222,13 @@ def _draw_gold(plan: Bench, gold: Path, job: Job, place: Path, home: Path, show:
                 draw(work, open_model(gold, work.job.device, work.job.dtype, work.job.size), "after")
 
 
-def _gold_options(work: Work, gold: Path) -> dict[str, Any]:
+def _session(resolved: ResolvedJob, run: Run, home: Path, show: Show) -> Session:
+    """The job's model and prompts, with another run folder than its own."""
+    job = resolved.job
+    return Session(resolved, run, open_model(resolved.folder, job.device, job.dtype, job.size), show, home / "pictures")
+
+
+def _gold_options(work: ResolvedJob, gold: Path) -> dict[str, Any]:
     """As an evaluation's: it reads like a run, but nothing was erased here."""
     job = work.job
     named = {"kind": "evaluation", "concept": work.concept.name, "model": job.model, "method": RETRAIN, "preset": None, "seed": job.seed}
@@ -237,8 +244,7 @@ def _relearn(plan: Bench, job: Job, place: Path, model: Path, home: Path, show: 
         return
     run = Run.read(place)
     if not run.forget_images.is_dir():  # the retrained model's, or of a method that needs no pictures
-        with Work(job, show=show, look=True, pool=home / "pictures") as work:
-            work.run = run
+        with _session(resolve_job(job), run, home, show) as work:
             texts = [p.text for p in prompts_of(work, "forget", int(work.job.forget_count or 0))]
             make(work, run.forget_images, texts, job.seed, work.model, "images: forget")
     relearned(run, model, plan.relearning, show)

@@ -143,7 +143,7 @@ def sweep(plan: Sweep, folder: Path, measure: Measure, show: Show | None = None,
                 for seed in plan.seeds:
                     place = folder / "runs" / f"{name}-{seed}-{trial_name(row)}"
                     shown(Event(f"{name}, seed {seed}", 0, 0, note=f"trial {number}: {row.label} ({len(cells) + 1} of {total})"))
-                    job = replace(whole.job, concept=given, seed=seed, output=str(place))
+                    job = replace(whole.job, concepts=(given,), seed=seed, output=str(place))
                     cells.append(_cell(whole, row, job, name, folder, measure, shown))
     return cells
 

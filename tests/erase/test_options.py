@@ -39,7 +39,8 @@ class Annotated:
     far: Literal["near", "far"] | None = option(None, "a word, or none")
     flag: bool = option(True, "on or off")
     name: str = option("", "a name")
-    paths: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    paths: tuple[int, ...] = ()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_every_field_is_an_option_with_help_and_its_default_is_allowed(options: 
 
 
 def test_the_kind_of_a_field_follows_from_its_annotation_however_it_is_written() -> None:
-    kinds = {name: kind_of(Annotated, name) for name in ("count", "share", "near", "far", "flag", "name")}
+    kinds = {name: kind_of(Annotated, name) for name in ("count", "share", "near", "far", "flag", "name", "names")}
     assert kinds == {
         "count": Kind(int, True),
         "share": Kind(float, True),
@@ -86,6 +87,7 @@ def test_the_kind_of_a_field_follows_from_its_annotation_however_it_is_written()
         "far": Kind(str, True, ("near", "far")),
         "flag": Kind(bool),
         "name": Kind(str),
+        "names": Kind(str, repeated=True),
     }
     assert choices_of(Annotated, "far") == ("near", "far")
     assert choices_of(Some, "word") == ("near", "far")

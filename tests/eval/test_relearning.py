@@ -18,7 +18,7 @@ SETTINGS = Relearning(relearn=6, relearn_count=4, relearn_rate=1e-3, relearn_bat
 @pytest.fixture(scope="module")
 def run(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     counts = {"forget_count": 4, "retain_count": 4, "evaluate_count": 4, "sampling_steps": 2, "sampling_batch": 4, "device": "cpu"}
-    job = Job("star", str(tiny_pipeline), output=str(tmp_path_factory.mktemp("runs") / "star"), **counts)
+    job = Job(("star",), str(tiny_pipeline), output=str(tmp_path_factory.mktemp("runs") / "star"), **counts)
     return Run.read(erase_concept(job, {"steps": 1, "batch": 2, "sensitivity_batches": 1}))
 
 

@@ -27,10 +27,12 @@ def add_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup, options
         if item.name in skip or "help" not in item.metadata:
             continue
         kind = kind_of(options, item.name)
-        default = "" if item.default in (None, "") else f" (default: {shown(item.default)})"
+        default = "" if item.default in (None, "", ()) else f" (default: {shown(item.default)})"
         names = f"--{item.name.replace('_', '-')}"
         text = item.metadata["help"].replace("%", "%%") + default
-        if kind.type is bool:
+        if kind.repeated:  # `concepts`: --concept star --concept red
+            parser.add_argument(names.removesuffix("s"), action="append", dest=item.name, metavar="STR", help=text)
+        elif kind.type is bool:
             parser.add_argument(names, action=argparse.BooleanOptionalAction, default=None, help=text)
         else:
             choices = choices_of(options, item.name) or None

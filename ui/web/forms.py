@@ -69,6 +69,8 @@ def form(options: type, only: Sequence[str] | None = None) -> list[Field]:
     for item in fields(options):
         if "help" in item.metadata and (only is None or item.name in only):
             kind = kind_of(options, item.name)
+            if kind.repeated:  # no control holds a list
+                continue
             bounds = {name: item.metadata[name] for name in ("low", "high", "above")}
             choices = SWITCH if kind.type is bool and kind.optional else choices_of(options, item.name)
             label, help = label_of(item.name), item.metadata["help"]

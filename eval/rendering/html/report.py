@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from erase.concepts.record import names_of
 from erase.files import written
 from erase.images import Picture
 from erase.run import disk_errors, read_lines
@@ -90,8 +91,9 @@ def command(report: Mapping[str, Any], options: Mapping[str, Any] | None) -> str
         return words if isinstance(words, str) else shlex.join(map(str, words))
     if not options or not isinstance(options.get("method_options"), Mapping):
         return None
-    plain = {name: value for name, value in options.items() if not isinstance(value, dict | list)}
-    flags = [_flag(name, value) for name, value in {**plain, **options["method_options"]}.items() if value not in (None, "")]
+    plain = {name: value for name, value in options.items() if name != "concept" and not isinstance(value, dict | list)}
+    flags = [_flag("concept", name) for name in names_of(options)]
+    flags += [_flag(name, value) for name, value in {**plain, **options["method_options"]}.items() if value not in (None, "")]
     return " \\\n  ".join(["erase-concept", *flags])
 
 

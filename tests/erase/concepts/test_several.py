@@ -35,13 +35,13 @@ from erase.run import Run, read_lines
 from eval.report import evaluate_run, table
 from ui.cli.main import main
 
-BOTH = load_concepts("star + red", "demo")
+BOTH = load_concepts(("star", "red"), "demo")
 APART = all_apart(BOTH)
 
 
 def test_one_concept_is_as_if_there_were_no_others() -> None:
     star = load_concept("star")
-    one = load_concepts("star")
+    one = load_concepts(("star",))
     assert one == all_apart(one) == (star,)
     assert together(one) == "star"
     forget = forget_prompts(one, one, 30, 3)
@@ -80,11 +80,11 @@ def test_both_are_forgotten_in_turn_and_a_prompt_that_names_both_gives_way_twice
 
 
 def test_two_of_one_domain_do_not_stand_in_for_each_other() -> None:
-    two = all_apart(load_concepts("star + cross", "demo"))
+    two = all_apart(load_concepts(("star", "cross"), "demo"))
     assert two[0].anchors == ("diamond", "triangle")
     assert "cross" not in two[0].vocabulary["shape"]
     assert "star" not in two[1].vocabulary["shape"]
-    assert not [row for row in evaluation_rows(two, load_concepts("star + cross", "demo"), 8) if " + " in row.get("concept", "")]
+    assert not [row for row in evaluation_rows(two, load_concepts(("star", "cross"), "demo"), 8) if " + " in row.get("concept", "")]
 
 
 def test_evaluation_has_prompts_of_each_and_of_both_and_says_whose_they_are() -> None:
@@ -123,19 +123,21 @@ def test_whole_prompts_as_anchors_are_not_mixed_with_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "model", "said"),
+    ("names", "model", "said"),
     [
-        ("star + star", "demo", '--concept "star" and --concept "star" are the same concept; give each once'),
-        ("star + Star", None, "are the same concept"),
-        ("a dog + dogs", None, "are the same concept"),
-        ("star + nudity", None, "star is meant for demo and nudity for CompVis/stable-diffusion-v1-4; say with --model"),
-        ("nudity + van-gogh", "a/b", "erase them one after another"),
-        ("star + ", "demo", "the concept is empty"),
+        (("star", "star"), "demo", '--concept "star" and --concept "star" are the same concept; give each once'),
+        (("star", "Star"), None, "are the same concept"),
+        (("a dog", "dogs"), None, "are the same concept"),
+        (("star", "nudity"), None, "star is meant for demo and nudity for CompVis/stable-diffusion-v1-4; say with --model"),
+        (("nudity", "van-gogh"), "a/b", "erase them one after another"),
+        (("star", ""), "demo", "the concept is empty"),
+        (("star + red",), "demo", 'give each by itself: --concept "star" --concept "red"'),
+        ((), "demo", "--concept is missing"),
     ],
 )
-def test_concepts_that_do_not_go_together_are_one_line(text: str, model: str | None, said: str) -> None:
+def test_concepts_that_do_not_go_together_are_one_line(names: tuple[str, ...], model: str | None, said: str) -> None:
     with pytest.raises(InputError) as caught:
-        load_concepts(text, model)
+        load_concepts(names, model)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -158,11 +160,11 @@ def test_a_concept_survives_its_record() -> None:
 @pytest.fixture(scope="module")
 def two(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """star and red erased together."""
-    return erase_concept(job_of(tiny_pipeline, tmp_path_factory.mktemp("two") / "run", "star + red"), METHOD)
+    return erase_concept(job_of(tiny_pipeline, tmp_path_factory.mktemp("two") / "run", "star", "red"), METHOD)
 
 
-def job_of(model: Path, output: Path, concept: str, **options: object) -> Job:
-    return Job(concept, str(model), output=str(output), **{**COUNTS, **options})  # type: ignore[arg-type]
+def job_of(model: Path, output: Path, *concepts: str, **options: object) -> Job:
+    return Job(concepts, str(model), output=str(output), **{**COUNTS, **options})  # type: ignore[arg-type]
 
 
 def test_a_job_of_two_has_the_pictures_of_both_and_a_number_for_each(two: Path) -> None:
@@ -184,7 +186,7 @@ def test_a_job_of_two_has_the_pictures_of_both_and_a_number_for_each(two: Path) 
 
 
 def test_a_job_of_two_that_was_stopped_goes_on_to_the_same_bits(two: Path, tiny_pipeline: Path, tmp_path: Path) -> None:
-    this = job_of(tiny_pipeline, tmp_path / "run", "star + red")
+    this = job_of(tiny_pipeline, tmp_path / "run", "star", "red")
     for stage, done in (("images: forget", 4), ("latents", 4), ("erase", 3)):
         with pytest.raises(Stop):
             erase_concept(this, METHOD, stop_at(stage, done))

@@ -143,7 +143,7 @@ def test_in_half_precision_the_autoencoder_works_in_float32(family_folders: dict
 def test_the_whole_job_is_done(family: str, family_folders: dict[str, Path], tmp_path: Path) -> None:
     values = {"steps": 2, "batch": 2, "sensitivity_batches": 2, "learning_rate": 0.001}
     small: dict[str, Any] = {"forget_count": 3, "retain_count": 3, "evaluate_count": 2, "sampling_steps": 2, "sampling_batch": 3}
-    job = Job(concept="star", model=str(family_folders[family]), output=str(tmp_path / "run"), device="cpu", **small)
+    job = Job(concepts=("star",), model=str(family_folders[family]), output=str(tmp_path / "run"), device="cpu", **small)
     run = erase_concept(job, values)
     check_model_folder(run / "model")
     before = load_file(family_folders[family] / "unet/diffusion_pytorch_model.safetensors")

@@ -17,7 +17,7 @@ SMALL = {"forget_count": 8, "retain_count": 8, "evaluate_count": 4, "sampling_st
 
 
 def test_the_estimate_covers_a_run_and_is_not_far_from_it(tmp_path: Path) -> None:
-    job = Job(concept="star", output=str(tmp_path / "run"), device="cpu", **SMALL)
+    job = Job(concepts=("star",), output=str(tmp_path / "run"), device="cpu", **SMALL)
     folder = erase_concept(job, {"steps": 1, "sensitivity_batches": 1, "scope": "full"})
     taken = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     need = disk_need(pipeline_path(), job, make_method("scissorhands", steps=1, scope="full").requirements)
@@ -26,7 +26,7 @@ def test_the_estimate_covers_a_run_and_is_not_far_from_it(tmp_path: Path) -> Non
 
 
 def test_a_full_disk_is_told_with_the_need_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, wants = Job(concept="star", **SMALL), make_method("scissorhands", scope="full").requirements
+    job, wants = Job(concepts=("star",), **SMALL), make_method("scissorhands", scope="full").requirements
     assert "free" in enough_disk(tmp_path / "new" / "run", pipeline_path(), job, wants)
 
     class Little:
@@ -36,13 +36,13 @@ def test_a_full_disk_is_told_with_the_need_before_anything_is_made(tmp_path: Pat
     with pytest.raises(InputError, match=r"needs about .* MB more on the disk \(checkpoint .*\), and 20 MB are free at .*another disk"):
         enough_disk(tmp_path / "new" / "run", pipeline_path(), job, wants)
     with pytest.raises(InputError, match="give an --output on another disk"):
-        erase_concept(Job(concept="star", output=str(tmp_path / "run"), device="cpu", **SMALL), {"scope": "full"})
+        erase_concept(Job(concepts=("star",), output=str(tmp_path / "run"), device="cpu", **SMALL), {"scope": "full"})
     assert not (tmp_path / "run" / "images").exists()
 
 
 def test_what_is_there_already_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes on needs only what is missing."""
-    job, wants = Job(concept="star", **SMALL), make_method("scissorhands", steps=1).requirements
+    job, wants = Job(concepts=("star",), **SMALL), make_method("scissorhands", steps=1).requirements
     whole = sum(disk_need(pipeline_path(), job, wants).values())
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_bytes(bytes(whole - 1000))

@@ -119,21 +119,22 @@ def test_parts_are_on_the_device_only_where_they_are_needed(tiny_pipeline: Path,
 def test_pictures_of_another_size(tiny_pipeline: Path, tmp_path: Path) -> None:
     """--size reaches drawing, the cache of latents and the second drawing."""
     small = {"forget_count": 2, "retain_count": 2, "evaluate_count": 2, "sampling_steps": 1, "sampling_batch": 2}
-    job = Job(concept="star", model=str(tiny_pipeline), output=str(tmp_path / "run"), device="cpu", size=48, **small)
+    job = Job(concepts=("star",), model=str(tiny_pipeline), output=str(tmp_path / "run"), device="cpu", size=48, **small)
     run = erase_concept(job, {"steps": 1, "batch": 2, "sensitivity_batches": 1})
     for folder in ("images/forget", "samples/before", "samples/after"):
         assert Image.open(run / folder / "00000.png").size == (48, 48)
     assert load_pixels([run / "images/forget/00000.png"], 48).shape == (1, 3, 48, 48)
     assert json.loads((run / "options.json").read_text())["sampling"]["size"] == 48
     with pytest.raises(InputError, match="--size is 50; expected a multiple of 8, as 48 or 56"):
-        Job(concept="star", size=50)
+        Job(concepts=("star",), size=50)
 
 
 def test_previews_are_drawn_beside_the_run_and_change_nothing(tiny_pipeline: Path, tmp_path: Path) -> None:
     small = {"forget_count": 4, "retain_count": 4, "evaluate_count": 2, "sampling_steps": 1, "sampling_batch": 4}
     runs = []
     for every in (0, 2):
-        job = Job(concept="star", model=str(tiny_pipeline), output=str(tmp_path / str(every)), device="cpu", preview_every=every, **small)
+        output = str(tmp_path / str(every))
+        job = Job(concepts=("star",), model=str(tiny_pipeline), output=output, device="cpu", preview_every=every, **small)
         runs.append(erase_concept(job, {"steps": 5, "batch": 2, "sensitivity_batches": 1, "learning_rate": 0.05}))
     assert (runs[0] / "weights.safetensors").read_bytes() == (runs[1] / "weights.safetensors").read_bytes()
     assert not (runs[0] / "preview").exists()
@@ -146,7 +147,7 @@ def test_previews_are_drawn_beside_the_run_and_change_nothing(tiny_pipeline: Pat
 
 def test_layers_say_where_the_concept_was_trimmed_and_moved(tiny_pipeline: Path, tmp_path: Path) -> None:
     small = {"forget_count": 4, "retain_count": 4, "evaluate_count": 2, "sampling_steps": 1, "sampling_batch": 4}
-    job = Job(concept="star", model=str(tiny_pipeline), output=str(tmp_path / "run"), device="cpu", **small)
+    job = Job(concepts=("star",), model=str(tiny_pipeline), output=str(tmp_path / "run"), device="cpu", **small)
     run = erase_concept(job, {"steps": 2, "batch": 2, "sensitivity_batches": 1, "fraction": 0.1})
     rows = json.loads((run / "layers.json").read_text())["weights"]
     trimmed = [row for row in rows if "trimmed" in row]

@@ -29,7 +29,7 @@ from erase.errors import Diverged, InputError
 from erase.images import read_images
 from erase.pipeline import Event, Job, anchor, erase_concept, erasing
 from erase.pipeline.job import STAGES
-from erase.pipeline.session import Work
+from erase.pipeline.resolve import resolve_job
 from erase.run import Run, read_lines
 from erase.scope import SCOPES
 from erase.task import generator
@@ -56,7 +56,7 @@ def test_the_run_folder_holds_all_that_was_promised(finished: Path) -> None:
     numbers = {"images/forget": 4, "images/retain": 6, "images/anchor": 4, "samples/before": 10, "samples/after": 10}
     pictures = {f"{folder}/{i:05d}.png" for folder, count in numbers.items() for i in range(count)}
     files = {"options.json", "stages.json", "stats.jsonl", "latents.safetensors", "weights.safetensors", "samples/prompts.jsonl"}
-    files |= {"layers.json"}
+    files |= {"layers.json", "plan.json"}
     files |= {f"{folder}/manifest.jsonl" for folder in numbers}
     assert {name for name in found if not name.startswith("model/")} == pictures | files
     assert {"model/model_index.json", "model/README.md", "model/unet/diffusion_pytorch_model.safetensors"} <= found
@@ -232,7 +232,7 @@ from erase.pipeline import erasing
 torch.set_num_threads(1)
 erasing.CHECKPOINT_EVERY = 2
 model, output, counts, method, points = {arguments}
-job = Job("star", model, output=output, **counts)
+job = Job(("star",), model, output=output, **counts)
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -409,12 +409,11 @@ def test_without_an_output_a_stopped_run_is_gone_on_with_and_new_ones_are_number
 def test_whoever_names_several_anchors_means_them_all_and_the_file_s_first_counts_otherwise(
     tiny_pipeline: Path, given: str | None, expected: list[str], method: str
 ) -> None:
-    job = Job(concept="star", model=str(tiny_pipeline), anchor=given, method=method)
-    with Work(job, look=True) as work:
-        assert list(work.concept.anchors) == expected
-        assert work.method.one_anchor == (len(expected) == 1)
-    with Work(job, {"one_anchor": True}, look=True) as work:
-        assert list(work.concept.anchors) == expected[:1]
+    job = Job(concepts=("star",), model=str(tiny_pipeline), anchor=given, method=method)
+    resolved = resolve_job(job)
+    assert list(resolved.concept.anchors) == expected
+    assert resolved.method.one_anchor == (len(expected) == 1)  # type: ignore[attr-defined]
+    assert list(resolve_job(job, {"one_anchor": True}).concept.anchors) == expected[:1]
 
 
 @pytest.mark.parametrize("preset", ["paper", "reference"])
@@ -528,7 +527,7 @@ def test_an_option_that_would_do_nothing_is_refused(
     given: dict[str, Any], values: dict[str, Any], said: str, tiny_pipeline: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=said):
-        erase_concept(Job("star", str(tiny_pipeline), output=str(tmp_path / "run"), **given), values)
+        erase_concept(Job(("star",), str(tiny_pipeline), output=str(tmp_path / "run"), **given), values)
     assert not (tmp_path / "run").exists()
 
 

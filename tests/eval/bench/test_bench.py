@@ -172,7 +172,7 @@ def test_a_bench_that_was_stopped_goes_on_to_the_same_report(made: Path, tmp_pat
 
 
 def test_a_run_of_the_bench_is_the_run_that_the_main_job_makes(made: Path, tmp_path: Path) -> None:
-    job = Job("star", "demo", output=str(tmp_path / "alone"), **COUNTS)
+    job = Job(("star",), "demo", output=str(tmp_path / "alone"), **COUNTS)
     alone = erase_concept(job, entries(ROWS[:1], METHODS)[0].values)
     run = run_of(made)
     for part in ("weights.safetensors", "latents.safetensors", "samples/after/00003.png", "images/anchor/00001.png"):

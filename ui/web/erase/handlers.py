@@ -28,12 +28,12 @@ from ui.web.messages import labelled, problem
 FIRST = "star"
 OWN = "(the concept's default model)"
 # Fields of a job that have a control of their own, or none.
-APART = ("concept", "concepts", "model", "method", "preset", "output", "overwrite", "device", "anchor")
+APART = ("concepts", "model", "method", "preset", "output", "overwrite", "device", "anchor")
 METHOD_PATHS = ("gold",)
 PATHS = ("tokenizer", "forget_images", "forget_image_captions", "retain_images", "retain_image_captions")
 SETTINGS = [field for field in form(Job) if field.name not in APART]
 PREVIEW = {"preview_every": 10}  # steps; the command has it off
-LABELS = {"concept": "Concept", "model": "Model", "method": "Method", "preset": "Preset", **labels_of(SETTINGS)}
+LABELS = {"concepts": "Concept", "model": "Model", "method": "Method", "preset": "Preset", **labels_of(SETTINGS)}
 LONGEST = 200  # letters of a concept
 SECONDS = 120.0  # that an estimate may take
 
@@ -108,18 +108,18 @@ def filled(page: Page, choice: Choice) -> dict[str, Any]:
 
 def concept_for(page: Page, text: str, model: str) -> tuple[Concepts, str]:
     """The concept, or several separated by ` + `, and the model to remove them from; InputError where either is unknown or closed."""
-    text = _normalized(page, text)
-    if len(text) > LONGEST:
+    names = _names(page, text)
+    if len(text or "") > LONGEST:
         raise InputError(f"the concept has {len(text)} letters; expected at most {LONGEST}, a name or a few words")
     chosen = None if model in ("", OWN, None) else page.model(str(model))
-    loaded = load_concepts(text, chosen)
+    loaded = load_concepts(names, chosen)
     return loaded, chosen or page.model(loaded[0].model)
 
 
-def _normalized(page: Page, text: str) -> str:
-    """As the command takes it: single spaces, ` + ` between several, and paths inside the allowed folders."""
+def _names(page: Page, text: str) -> tuple[str, ...]:
+    """The names in the text box, ` + ` between several: with single spaces, and paths inside the allowed folders."""
     parts = " ".join(str(text or "").split()).split(JOINT)
-    return JOINT.join(str(page.inside(part)) if part.endswith(".toml") else part for part in parts)
+    return tuple(str(page.inside(part)) if part.endswith(".toml") else part for part in parts)
 
 
 def command_of(page: Page, request: ErasureRequest) -> tuple[str, list[str]]:
@@ -127,18 +127,18 @@ def command_of(page: Page, request: ErasureRequest) -> tuple[str, list[str]]:
     request = _current(request)
     choice = request.choice
     loaded, model = concept_for(page, choice.concept, choice.model)
-    text = _normalized(page, choice.concept)
+    names = _names(page, choice.concept)
     if request.texts and len(loaded) == 1:
-        text = str(edited(loaded[0], request.texts, page.runs.resolve() / ".ui" / "concepts") or text)
+        names = (str(edited(loaded[0], request.texts, page.runs.resolve() / ".ui" / "concepts") or names[0]),)
     preset = preset_values(choice.method, choice.preset, settings_of(loaded))
     values: dict[str, Any] = {}
     if request.values:
         values = changed(form(METHODS[choice.method]), request.values, preset)
         values = {name: str(page.inside(str(value))) if name in METHOD_PATHS else value for name, value in values.items()}
     settings = _settings(page, request.settings)
-    chosen = {"concept": text, "model": model, "method": choice.method, "preset": choice.preset, "device": page.device}
-    _check(chosen, preset | values, settings)
-    return together(loaded), flags(chosen | settings | values)
+    chosen = {"model": model, "method": choice.method, "preset": choice.preset, "device": page.device}
+    _check({"concepts": names, **chosen}, preset | values, settings)
+    return together(loaded), [*(f"--concept={name}" for name in names), *flags(chosen | settings | values)]
 
 
 def _current(request: ErasureRequest) -> ErasureRequest:

@@ -32,7 +32,7 @@ from erase.methods.diffusion.uce import UCE, shared
 from erase.pipeline import Job, erase_concept
 from erase.pipeline.disk import disk_need
 from erase.pipeline.estimate import estimate
-from erase.pipeline.session import Work
+from erase.pipeline.resolve import resolve_job
 from erase.run import Run
 from erase.scope import in_scope, open_scope
 from erase.task import Step, Task, generator
@@ -605,7 +605,7 @@ def test_retraining_says_what_is_missing_and_how_to_make_it(tiny_pipeline: Path,
         ("other", "ring", str(tiny_pipeline), {"gold": str(gold)}),
     ):
         with pytest.raises(InputError) as caught:
-            erase_concept(Job(concept, model, method="retrain", output=str(tmp_path / name)), values)
+            erase_concept(Job((concept,), model, method="retrain", output=str(tmp_path / name)), values)
         said[name] = str(caught.value)
         assert "\n" not in said[name]
         assert not (tmp_path / name).exists()
@@ -665,10 +665,8 @@ def test_an_option_of_the_job_that_would_do_nothing_is_refused(
 
 def test_a_concepts_recommendation_reaches_methods_that_have_such_an_option(tiny_pipeline: Path) -> None:
     concept = str(prompts_folder() / "nudity.toml")
-    with Work(Job(concept, str(tiny_pipeline), method="esd"), look=True) as work:
-        assert work.method.scope == "not-cross-attention"
-    with Work(Job(concept, str(tiny_pipeline), method="uce"), look=True) as work:
-        assert work.method == UCE()
+    assert resolve_job(Job((concept,), str(tiny_pipeline), method="esd")).requirements.scope == "not-cross-attention"
+    assert resolve_job(Job((concept,), str(tiny_pipeline), method="uce")).method == UCE()
 
 
 # --- the contract -----------------------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from erase.pipeline import Job
 from erase.pipeline.drawing import images, latents
 from erase.pipeline.erasing import erase
 from erase.pipeline.image_sets import prompts_of
-from erase.pipeline.session import Work
+from erase.pipeline.resolve import resolve_job
+from erase.pipeline.session import Session
 from erase.scope import in_scope, open_scope, trimmable
 from erase.task import Task, generator
 
@@ -226,9 +227,9 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
 @pytest.fixture(scope="module")
 def cache(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The latents of a run of the tiny model on the concept star."""
-    job = Job("star", str(tiny_pipeline), output=str(tmp_path_factory.mktemp("base") / "run"), forget_count=4, retain_count=6,
+    job = Job(("star",), str(tiny_pipeline), output=str(tmp_path_factory.mktemp("base") / "run"), forget_count=4, retain_count=6,
               sampling_steps=1, sampling_batch=6)  # fmt: skip
-    with Work(job) as work:
+    with Session.open(resolve_job(job)) as work:
         images(work)
         latents(work)
         return work.run.latents
@@ -236,7 +237,8 @@ def cache(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def outcome(folder: Path, cache: Path, output: Path, values: dict[str, Any]) -> tuple[list[str], dict[str, Tensor], tuple[str, ...]]:
     """What a run with these options of the method comes to: the retain prompts, the weights after the stage `erase`, and the anchors."""
-    with Work(Job("star", str(folder), output=str(output)), {**BASE, **values}) as work:
+    job = Job(("star",), str(folder), output=str(output))
+    with Session.open(resolve_job(job, {**BASE, **values})) as work:
         shutil.copyfile(cache, work.run.latents)
         erase(work)
         return [p.text for p in prompts_of(work, "retain", 12)], load_file(output / "weights.safetensors"), work.concept.anchors

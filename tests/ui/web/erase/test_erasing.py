@@ -79,7 +79,7 @@ def test_a_first_visit_starts_on_the_embedded_model(page):
     assert concepts().index("red") < concepts().index("checkered")  # what is typed finds parts of words
     concept, arguments = command_of(page, request(page))
     assert concept == "star"
-    assert parsed(arguments) == {"concept": "star", "model": "demo", "method": "scissorhands", "preset": "balanced", "device": "cpu"}
+    assert parsed(arguments) == {"concepts": ["star"], "model": "demo", "method": "scissorhands", "preset": "balanced", "device": "cpu"}
 
 
 def test_what_is_changed_is_in_the_command_and_nothing_else(page):
@@ -87,20 +87,20 @@ def test_what_is_changed_is_in_the_command_and_nothing_else(page):
         request(page, "red", preset="paper", steps=3, projected=False), settings=settings(forget_count="8", seed=4, dtype="bfloat16")
     )
     found = parsed(command_of(page, asked)[1])
-    named = {"concept": "red", "model": "demo", "method": "scissorhands", "preset": "paper", "device": "cpu"}
+    named = {"concepts": ["red"], "model": "demo", "method": "scissorhands", "preset": "paper", "device": "cpu"}
     assert found == named | {"steps": 3, "projected": False, "forget_count": 8, "seed": 4, "dtype": "bfloat16"}
 
 
 def test_several_concepts_are_one_job(page):
     concept, arguments = command_of(page, request(page, "star  +  red"))
-    assert (concept, parsed(arguments)["concept"]) == ("star + red", "star + red")
+    assert (concept, parsed(arguments)["concepts"]) == ("star + red", ["star", "red"])
     said, shown, some = about(page, "star + red", OWN)
     assert "star" in said
     assert "red" in said
     assert set(shown.values()) == {""}
     assert "red" in some
     emptied = replace(request(page, "star + red"), texts=shown)
-    assert parsed(command_of(page, emptied)[1])["concept"] == "star + red"
+    assert parsed(command_of(page, emptied)[1])["concepts"] == ["star", "red"]
     with pytest.raises(InputError, match="are the same concept"):
         command_of(page, bare("star + star"))
     with pytest.raises(InputError, match="is not a folder or file in"):
@@ -110,7 +110,7 @@ def test_several_concepts_are_one_job(page):
 def test_edited_prompts_are_a_concept_file(page):
     shown = texts(load_concept("star")) | {"anchors": "cross"}
     asked = replace(request(page), texts=shown)
-    path = Path(parsed(command_of(page, asked)[1])["concept"])
+    path = Path(parsed(command_of(page, asked)[1])["concepts"][0])
     assert (path.parent, read_concept(path).anchors) == (page.runs.resolve() / ".ui" / "concepts", ("cross",))
 
 
@@ -176,7 +176,7 @@ def test_what_the_form_still_holds_of_another_choice_is_left_out(page, chosen, n
     form = request(page, preset="robust", steps=3)
     found = parsed(command_of(page, replace(form, texts=shown, choice=replace(form.choice, **chosen)))[1])
     concept, method, preset = named
-    assert found.pop("concept").endswith(concept)
+    assert found.pop("concepts")[0].endswith(concept)
     assert found == {"model": "demo", "method": method, "preset": preset, "device": "cpu"}
 
 
