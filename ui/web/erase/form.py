@@ -63,7 +63,7 @@ class EraseForm:
 
     def _build_choice(self) -> None:
         self.concept = gr.Dropdown(
-            concepts(), value=FIRST, allow_custom_value=True, label=LABELS["concept"], elem_id="erase-concept",
+            concepts(), value=FIRST, allow_custom_value=True, label=LABELS["concepts"], elem_id="erase-concept",
             info="What to remove: from the list, in a few words of your own, or several joined by +: star + red.",
         )  # fmt: skip
         self.model = gr.Dropdown(
