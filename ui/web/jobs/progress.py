@@ -1,7 +1,6 @@
-"""How far a run is, read from its folder: stages, pictures, steps, time left. Looks only; another process writes.
+"""The progress of a run, read from its folder: stages, images, steps, time left. Another process writes it.
 
-Work is counted in passes through the UNet, which is where the time goes: a picture is its denoising steps (twice with guidance), a
-repair step three passes (forward and back) over a batch to forget and one to keep.
+The engine's plan (`erase.pipeline.plan`) says how many pieces of work each stage has and what they cost; here they are counted.
 """
 
 from __future__ import annotations
@@ -12,43 +11,45 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
+from erase.pipeline.plan import Plan, read_plan
 from erase.run import Run, read_lines
 
 STAGES = {
-    "images": "Pictures to forget and to keep",
-    "before": "What the original draws",
+    "images": "Images to forget and to keep",
+    "before": "Samples of the original",
     "latents": "Latents and text embeddings",
     "erase": "Score, trim, repair",
     "export": "Write the model",
-    "after": "What the erased model draws",
-    "measure": "Measure the pictures",
+    "after": "Samples of the erased model",
+    "measure": "Measure the samples",
 }
-ROUNDS = 128  # batches whose predictions the engine keeps
+PACE = 0.02  # share of the work after which the time left is estimated
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: `done` of `total` pieces, `seconds` when it is complete, and its work in passes through the UNet."""
+    """One stage: `done` of `total` pieces (0: unknown), and `seconds` when it is complete."""
 
     name: str
     title: str
     done: int
     total: int
     seconds: float | None
-    passes: float
 
     @property
     def share(self) -> float:
+        """The share of its pieces that is done."""
         return 1.0 if self.seconds is not None else min(1.0, self.done / self.total) if self.total else 0.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A run as it stands."""
+    """A run as it is now. `plan` is None for a run of an earlier version."""
 
     stages: tuple[Stage, ...]
     steps: tuple[Mapping[str, Any], ...]
     options: Mapping[str, Any]
+    plan: Plan | None = None
 
     @property
     def current(self) -> Stage | None:
@@ -57,77 +58,65 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """Of all work that is done."""
-        whole = sum(stage.passes for stage in self.stages)
-        return sum(stage.passes * stage.share for stage in self.stages) / whole if whole else 0.0
+        """The share of all work that is done; without a plan, of the stages."""
+        if self.plan is not None:
+            return self.plan.share({stage.name: stage.share for stage in self.stages})
+        return sum(stage.seconds is not None for stage in self.stages) / len(self.stages)
 
     @property
     def projected(self) -> float | None:
-        """Share of the steps so far that were projected; None before the first."""
+        """The share of the steps so far that were projected; None before the first."""
         return sum(step.get("projected") is True for step in self.steps) / len(self.steps) if self.steps else None
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """None while the folder is no run yet, or is one of another kind (an evaluation)."""
+    """None while the folder is not a run yet, or is one of another kind (an evaluation)."""
     try:
         run = Run.read(folder)
-        options, noted, steps = run.options, run.stages(), run.steps()
-    except (InputError, OSError, ValueError):  # just being written, or gone
+        options, complete, steps = run.options, run.stages(), run.steps()
+    except (InputError, OSError, ValueError):  # just being written, or removed
         return None
-    method = options.get("method_options")
-    if not isinstance(method, Mapping):
+    if not isinstance(options.get("method_options"), Mapping):
         return None
-    finished = {**noted, **({"measure": {"seconds": 0.0}} if run.report.exists() else {})}
-    pieces = _pieces(run, options, method, len(steps))
-    passes = _passes(options, method, {name: total for name, (_, total) in pieces.items()})
+    if run.report.exists():
+        complete = {**complete, "measure": {"seconds": 0.0}}
+    plan, done = read_plan(folder), _done(run, len(steps))
     stages = tuple(
-        Stage(name, title, *pieces[name], finished[name].get("seconds", 0.0) if name in finished else None, passes[name])
+        Stage(name, title, done[name], _total(plan, name), complete[name].get("seconds", 0.0) if name in complete else None)
         for name, title in STAGES.items()
     )
-    return Progress(stages, tuple(steps), options)
+    return Progress(stages, tuple(steps), options, plan)
 
 
 def seconds_left(progress: Progress, share_before: float, seconds: float) -> float | None:
-    """What is left at the pace since the job began, `share_before` having been done by then; None while there is no pace."""
+    """The time left at the pace since the job began, when `share_before` had been done; None while there is no pace."""
     done = progress.share - share_before
-    return (1 - progress.share) * seconds / done if done > 0.02 and seconds > 1 else None
+    return (1 - progress.share) * seconds / done if done > PACE and seconds > 1 else None
 
 
-def _pieces(run: Run, options: Mapping[str, Any], method: Mapping[str, Any], steps: int) -> dict[str, tuple[int, int]]:
-    """Stage -> how many pieces are there, and how many there will be."""
-    forget, retain, asked = (int(options.get(name) or 0) for name in ("forget_count", "retain_count", "evaluate_count"))
-    anchors = forget if method.get("unlearn") == "anchor" and method.get("anchor_pictures") else 0
-    samples = _lines(run.folder / "samples" / "prompts.jsonl") or 2 * asked + asked // 2
-    drawn = sum(_lines(folder / "manifest.jsonl") for folder in (run.forget_images, run.retain_images, run.anchor_images))
-    measured = sum(_lines(path) for path in (run.folder / "measured").glob("*.jsonl"))
+def _total(plan: Plan | None, name: str) -> int:
+    """The pieces that `_done` counts of a stage: of the repair its steps, of every other stage all."""
+    if plan is None:
+        return 0
+    stage = plan.stage(name)
+    return stage.pieces.get("steps", 0) if name == "erase" else stage.total
+
+
+def _done(run: Run, steps: int) -> dict[str, int]:
+    """Stage -> how many of its pieces are in the run folder."""
     return {
-        "images": (drawn, forget + retain + anchors),
-        "before": (_lines(run.samples("before") / "manifest.jsonl"), samples),
-        "latents": (0, forget + retain + anchors),
-        "erase": (steps, int(method.get("steps") or 0)),
-        "export": (0, 1),
-        "after": (_lines(run.samples("after") / "manifest.jsonl"), samples),
-        "measure": (measured, 2 * samples),
-    }
-
-
-def _passes(options: Mapping[str, Any], method: Mapping[str, Any], totals: Mapping[str, int]) -> dict[str, float]:
-    picture = int(options.get("sampling_steps") or 1) * (2.0 if float(options.get("guidance") or 0) > 1 else 1.0)
-    batch, steps = int(method.get("batch") or 1), int(method.get("steps") or 0)
-    prepared = 2 * batch * min(steps, ROUNDS) + 3 * batch * int(method.get("sensitivity_batches") or 0)
-    return {
-        "images": picture * totals["images"],
-        "before": picture * totals["before"],
-        "latents": 0.5 * totals["latents"],
-        "erase": 6.0 * batch * steps + prepared,
-        "export": 1.0,
-        "after": picture * totals["after"],
-        "measure": 0.5 * totals["measure"],
+        "images": sum(_lines(folder / "manifest.jsonl") for folder in (run.forget_images, run.retain_images, run.anchor_images)),
+        "before": _lines(run.samples("before") / "manifest.jsonl"),
+        "latents": 0,
+        "erase": steps,
+        "export": 0,
+        "after": _lines(run.samples("after") / "manifest.jsonl"),
+        "measure": sum(_lines(path) for path in (run.folder / "measured").glob("*.jsonl")),
     }
 
 
 def _lines(path: Path) -> int:
-    """Of a .jsonl file that may be growing, or not be there."""
+    """Of a .jsonl file that may be growing, or not exist."""
     try:
         return path.read_bytes().count(b"\n")
     except OSError:
@@ -135,14 +124,14 @@ def _lines(path: Path) -> int:
 
 
 def preview(folder: Path) -> tuple[list[str], dict[int, list[Path]]]:
-    """The prompts that are drawn while the model changes, and the pictures by step; nothing where they were not asked for."""
+    """The prompts that are drawn while the model changes, and the images by step; empty where there is no preview."""
     try:
         prompts = [str(record.get("prompt") or record.get("text") or "") for record in read_lines(folder / "preview" / "prompts.jsonl")]
     except InputError:
         prompts = []
-    found: dict[int, list[Path]] = {}
+    images: dict[int, list[Path]] = {}
     for path in sorted((folder / "preview").glob("*-*.png")):
         step = path.stem.split("-")[0]
         if step.isdecimal():
-            found.setdefault(int(step), []).append(path)
-    return prompts, found
+            images.setdefault(int(step), []).append(path)
+    return prompts, images

@@ -1,4 +1,4 @@
-"""A job as the page shows it: progress is that of the folder, what is written there is escaped, pictures are blurred unasked."""
+"""A job as the page shows it: progress is that of the folder, what is written there is escaped, images are blurred by default."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from page_runs import OPTIONS, measured_run, report
 from PIL import Image
 
 from erase.concepts.english import spoken_duration
+from erase.methods import make_method
+from erase.pipeline.plan import make_plan, write_plan
 from erase.run import Run, append_lines
 from ui.web.erase.view import NOTHING, queue_list, strip, view
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, WAITING, Entry
@@ -19,11 +21,16 @@ from ui.web.units import estimated, size
 
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 2, "sampling_steps": 5, "guidance": 4.0, "sampling_batch": 2}
 METHOD = {"steps": 10, "batch": 2, "unlearn": "anchor", "anchor_pictures": True, "sensitivity_batches": 3}
+PLAN = make_plan(
+    ("star", "red"), make_method("scissorhands", steps=10, batch=2).requirements, generated={"forget": 8, "retain": 6, "anchor": 8},
+    provided={}, samples=5, sampling_steps=5, guidance=4.0,
+)  # fmt: skip
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     with Run.open(tmp_path / "star-1", {**OPTIONS, **COUNTS, "method_options": METHOD}):
+        write_plan(tmp_path / "star-1", PLAN)
         return tmp_path / "star-1"
 
 
@@ -50,7 +57,7 @@ def test_stages_count_what_the_folder_holds(folder):
     append_lines(folder_made(folder / "images" / "forget") / "manifest.jsonl", [{"file": "0"}] * 3)
     progress = read_progress(folder)
     assert [stage.name for stage in progress.stages] == list(STAGES)
-    assert (progress.stages[0].done, progress.stages[0].total) == (3, 4 + 6 + 4)  # forget, retain, anchor
+    assert (progress.stages[0].done, progress.stages[0].total) == (3, 22)  # of the engine's plan: two concepts, anchor images
     assert progress.current.name == "images"
     with Run.open(folder, Run.read(folder).options) as run:
         for name in ("images", "before", "latents"):
@@ -58,8 +65,19 @@ def test_stages_count_what_the_folder_holds(folder):
         for step in range(1, 6):
             run.append_step({"step": step, "retain_loss": 0.1, "unlearn_loss": 0.2, "cosine": 0.1, "projected": step == 1})
     later = read_progress(folder)
-    assert (later.current.name, later.current.done, later.projected) == ("erase", 5, 0.2)
+    assert (later.current.name, later.current.done, later.current.total, later.projected) == ("erase", 5, 10, 0.2)
     assert progress.share < later.share < 1
+    assert later.share == PLAN.share({"images": 1, "before": 1, "latents": 1, "erase": 0.5})
+
+
+def test_a_run_of_an_earlier_version_has_no_plan_and_counts_stages(folder):
+    (folder / "plan.json").unlink()
+    with Run.open(folder, Run.read(folder).options) as run:
+        run.complete("images", seconds=2.0)
+    append_lines(folder_made(folder / "samples" / "before") / "manifest.jsonl", [{"file": "0"}] * 3)
+    progress = read_progress(folder)
+    assert (progress.share, progress.current.done, progress.current.total) == (1 / 7, 3, 0)
+    assert "<span class=right>3</span>" in view(entry(folder, RUNNING), 0, False).head
 
 
 def folder_made(path: Path) -> Path:
@@ -145,7 +163,7 @@ def test_a_picture_that_is_half_there_does_not_end_the_page(folder):
     assert strip(folder, True).count("<img") == 2
 
 
-def test_the_line_names_only_the_visitors_own(folder):
+def test_the_queue_names_only_the_visitors_own(folder):
     jobs = [Entry("1", "mine", (), "a", "anna", RUNNING), Entry("2", "theirs", (), "b", "bert"), Entry("3", "old", (), "c", "anna", DONE)]
     said = queue_list(jobs, lambda entry: entry.owner == "anna")
     assert ("mine" in said, "theirs" in said, "old" in said, said.count("<li>")) == (True, False, False, 2)
