@@ -20,7 +20,7 @@ except SystemExit as end:
 print(status, *(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
 """
 
-HELP = ["concepts", "generate", "export", "compare", "protocols", "ui"]
+HELP = ["concepts", "methods", "estimate", "generate", "evaluate", "export", "compare", "classify", "protocols", "ui"]
 
 
 def ended(*arguments: str) -> tuple[int, set[str]]:
@@ -30,14 +30,21 @@ def ended(*arguments: str) -> tuple[int, set[str]]:
     return int(status), set(libraries)
 
 
-@pytest.mark.parametrize("command", HELP)
+@pytest.mark.parametrize("command", ["", *HELP])
 def test_help_imports_no_heavy_library(command: str) -> None:
-    assert ended(command, "--help") == (0, set())
+    assert ended(*command.split(), "--help") == (0, set())
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [("concepts",), ("concepts", "star"), ("concepts", "Van Gogh style", "--json"), ("protocols",)],
+    [
+        ("concepts",),
+        ("concepts", "star"),
+        ("concepts", "Van Gogh style", "--json"),
+        ("protocols",),
+        ("methods",),
+        ("methods", "--classifiers"),
+    ],
     ids=" ".join,
 )
 def test_lists_import_no_heavy_library(arguments: tuple[str, ...]) -> None:
@@ -49,6 +56,10 @@ def test_lists_import_no_heavy_library(arguments: tuple[str, ...]) -> None:
     [
         ("generate", "demo", "--prompt", "a star", "--output", "x", "--count", "0"),
         ("export", "x", "--output", "y", "--public"),
+        ("evaluate", "--count", "0"),
+        ("--concept", "star", "--size", "50"),
+        ("--concept", "star", "--no-such-flag"),
+        ("estimate", "--concept", "star", "--method", "unknown"),
         ("unknown",),
     ],
     ids=" ".join,
