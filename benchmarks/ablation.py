@@ -27,7 +27,7 @@ from erase.run import read_lines
 from eval.attacks import ERASED
 from eval.attacks.numbers import succeeded
 from eval.attacks.several_runs import attacked
-from eval.bench.run import slug
+from eval.bench.plan import slug
 from eval.metrics.intervals import rate
 from eval.metrics.paired import paired_rates
 from ui.cli.main import main as command

@@ -21,7 +21,7 @@ from erase.diffusion import locate, open_model
 from erase.images import load_pixels, read_images
 from erase.run import Run
 from eval.bench.finished_runs import label_of
-from eval.bench.run import gold_folder
+from eval.gold import gold_folder
 from ui.cli.flags import golds_of
 
 TIMESTEPS = (50, 200, 400, 600, 800)  # of 1,000

@@ -1,4 +1,4 @@
-"""The options of `erase-concept evaluate`."""
+"""The options of `erase-concept evaluate`, and of relearning: ordinary fine-tuning of an erased model on the forget set."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from erase.errors import InputError
 from erase.options import check, option
 
 SAMPLING = ("steps", "guidance", "size", "batch", "count")  # options of how images are generated
+FIRST = 5  # steps of relearning to the first images; from there on twice as many
+RATES = {True: 1e-4, False: 1e-5}  # learning rate of relearning: of the embedded model, and of Stable Diffusion
 NO_NUMBER = ("model", "output", "overwrite", "uncensored")  # options that change no number
 
 
@@ -100,3 +102,23 @@ class Evaluation:
         for name, value in chosen.items():
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
         return shlex.join(words)
+
+
+@dataclass(frozen=True)
+class Relearning:
+    """The options of fine-tuning an erased model on the concept."""
+
+    relearn: int = option(0, "steps of ordinary fine-tuning on the forget set, to see how fast the concept returns; 0: none", low=0)
+    relearn_count: int = option(16, "images of the concept at each of its checkpoints (0, 5, 10, 20, 40, ... steps)", low=1)
+    relearn_rate: float | None = option(
+        None, "learning rate of that fine-tuning by Adam; by default 1e-4 for the embedded model, else 1e-5", above=0.0
+    )
+    relearn_batch: int = option(16, "batch size of that fine-tuning", low=1)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def checkpoints(self) -> list[int]:
+        """Steps after which images are generated: 0, 5, 10, 20, ..., and the last."""
+        doubled = [FIRST * 2**k for k in range(64) if FIRST * 2**k < self.relearn]
+        return [0, *doubled, self.relearn]

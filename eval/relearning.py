@@ -9,7 +9,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +20,14 @@ from erase.diffusion.latents import LatentCache, read_latents
 from erase.errors import Diverged
 from erase.files import write_json
 from erase.images import Picture, make_images, read_images
-from erase.options import check, option
 from erase.run import Run, disk_errors, read_lines
 from erase.scope import open_scope
 from erase.task import Task
 from erase.training.micro_batches import count, pieces
+from eval.options import RATES, Relearning
 
-FIRST = 5  # steps before the first checkpoint; each later one has twice as many
 SEED = 3_000_017  # added to the run's seed, so that batches and noise are not those of its repair
-RATES = {True: 1e-4, False: 1e-5}  # of the embedded model, and of Stable Diffusion
 FACTS = "relearn.json"
-
-
-@dataclass(frozen=True)
-class Relearning:
-    """The options of fine-tuning an erased model on the concept."""
-
-    relearn: int = option(0, "steps of ordinary fine-tuning on the forget set, to see how fast the concept returns; 0: none", low=0)
-    relearn_count: int = option(16, "images of the concept at each of its checkpoints (0, 5, 10, 20, 40, ... steps)", low=1)
-    relearn_rate: float | None = option(
-        None, "learning rate of that fine-tuning by Adam; by default 1e-4 for the embedded model, else 1e-5", above=0.0
-    )
-    relearn_batch: int = option(16, "batch size of that fine-tuning", low=1)
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    def checkpoints(self) -> list[int]:
-        """Steps after which images are generated: 0, 5, 10, 20, ..., and the last."""
-        doubled = [FIRST * 2**k for k in range(64) if FIRST * 2**k < self.relearn]
-        return [0, *doubled, self.relearn]
 
 
 def place(run: Path, step: int) -> Path:

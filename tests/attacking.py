@@ -14,7 +14,7 @@ from PIL import Image
 from erase.diffusion import open_model
 from erase.run import Run
 from eval.attacks.attack import Goal, Target
-from eval.attacks.campaign import Campaign
+from eval.attacks.options import Campaign
 from eval.attacks.setting import Setting, setting_of
 from eval.attacks.success import Sight
 from eval.attacks.text.inversion import Inversion

@@ -40,19 +40,19 @@ def entries(texts: Sequence[str], table: Mapping[str, type[Method]], usual: str 
     return [entry(name, table, usual) for name in names]
 
 
-def entry(text: str, table: Mapping[str, type[Method]], usual: str = BALANCED) -> Entry:
-    """One row; InputError for an unknown method, option or value."""
+def entry(text: str, table: Mapping[str, type[Method]], usual: str = BALANCED, source: str = "--methods") -> Entry:
+    """One row; InputError for an unknown method, option or value. `source` is what errors call the text."""
     name, _, options = text.partition(":")
-    method = method_class(name, table, "--methods")
+    method = method_class(name, table, source)
     options_class: type = method
     pairs = [pair.partition("=") for pair in re.split(r",\s*", options) if pair]
     if bad := [key for key, equals, _ in pairs if not equals]:
-        raise InputError(f"--methods {text}: {bad[0]!r} is not an option=value; expected e.g. {name}:learning_rate=0.01,epochs=5")
+        raise InputError(f"{source} {text}: {bad[0]!r} is not an option=value; expected e.g. {name}:learning_rate=0.01,epochs=5")
     values: dict[str, Any] = {key.strip().replace("-", "_"): value for key, _, value in pairs}
     preset = str(values.pop("preset", usual if usual in method.presets else BALANCED))
     known = {item.name for item in fields(method)}
     kinds = {key: kind_of(options_class, key) if key in known else Kind(str) for key in values}  # `make` refuses the unknown ones
-    row = Entry(text, name, preset, {key: _value(text, key, value, kinds[key]) for key, value in values.items()}, table)
+    row = Entry(text, name, preset, {key: _value(f"{source} {text}", key, value, kinds[key]) for key, value in values.items()}, table)
     row.make()  # raises for an unknown option or a value out of bounds
     return row
 
@@ -67,4 +67,4 @@ def _value(text: str, key: str, value: str, kind: Kind) -> Any:
         return {int: int, float: float, str: str}[kind.type](value)
     except (KeyError, ValueError):
         expected = "true or false" if kind.type is bool else kind.name
-        raise InputError(f"--methods {text}: {key} is {value!r}; expected {expected}") from None
+        raise InputError(f"{text}: {key} is {value!r}; expected {expected}") from None

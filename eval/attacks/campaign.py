@@ -22,7 +22,7 @@ from eval.attacks.attack import Attack, facts
 from eval.attacks.budget import whose
 from eval.attacks.estimate import check_budget, first_turns, foreseen
 from eval.attacks.numbers import row_of, summary
-from eval.attacks.options import Campaign as Campaign
+from eval.attacks.options import Campaign
 from eval.attacks.registry import possible
 from eval.attacks.report_section import HOME, REPORT
 from eval.attacks.setting import Setting

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from erase.checkpoints.folder import check_model_folder, weight_hashes
+from erase.checkpoints.folder import weight_hashes
 from erase.concepts import Concept
 from erase.concepts.record import concept_of
 from erase.demo.worlds import KNOWN_MODELS
@@ -26,6 +26,7 @@ from eval.attacks import CONTROL, ERASED, GOLD, ORIGINAL, SUBJECTS
 from eval.attacks.attack import Goal, Target
 from eval.attacks.success import Sight, sight_of
 from eval.attacks.victim import Victim
+from eval.gold import gold_folder
 from eval.measurement.tools import tools_of
 
 
@@ -131,23 +132,12 @@ def _models(
     shipped = known.gold(concept.name) if known else None
     gold = golds.get(concept.name, golds.get(""))
     if gold is not None:
-        models[GOLD] = _gold(gold)
+        models[GOLD] = gold_folder(gold)
     elif shipped is not None and shipped.is_dir():
-        models[GOLD] = _gold(shipped)
+        models[GOLD] = gold_folder(shipped)
     else:
         missing[GOLD] = "no model that was trained without the concept is at hand; one is given with --gold"
     return models, missing
-
-
-def _gold(path: Path) -> Path:
-    """A pipeline folder, or what training leaves around one; InputError for anything else."""
-    if not path.is_dir():
-        raise InputError(
-            f"--gold {path} is not there; expected a pipeline folder, or one that `python -m erase.demo.shapes.train --without` made"
-        )
-    folder = path / "pipeline" if (path / "pipeline").is_dir() else path
-    check_model_folder(folder)
-    return folder
 
 
 def _goal(run: Run, concept: Concept, rows: Sequence[Mapping[str, Any]], sight: Sight, pictures: Path | None) -> tuple[Goal, str | None]:

@@ -15,8 +15,11 @@ from erase.files import sha256
 from erase.methods import METHODS
 from erase.pipeline.job import Job, Show
 from erase.run import Run
-from eval.bench.run import OWN, Bench, Cell, Measure, gold_cell, gold_folder, unfinished
-from eval.relearning import Relearning
+from eval.bench.cells import Cell, Measure, unfinished
+from eval.bench.gold import gold_cell
+from eval.bench.plan import OWN, Bench
+from eval.gold import gold_folder
+from eval.options import Relearning
 
 
 def cells_of(folders: Sequence[Path]) -> list[Cell]:

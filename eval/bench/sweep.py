@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from erase.concepts import load_concept
 from erase.errors import InputError
@@ -20,7 +20,10 @@ from erase.methods.spec import Entry, entry
 from erase.pipeline.job import Event, Job, Show
 from erase.processes import processes
 from erase.run import Run
-from eval.bench.run import Bench, Cell, Measure, _cell, _options, filled, slug
+from eval.bench.plan import Bench, filled, shared_options, slug
+
+if TYPE_CHECKING:
+    from eval.bench.cells import Cell, Measure
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,10 +46,11 @@ class Sweep:
     draw: int = 0
 
     def settings(self) -> list[Entry]:
-        """A row a trial; a smaller number of trials is the beginning of a larger one. InputError for what the method has not."""
+        """One row per trial; a smaller number of trials is the beginning of a larger one. InputError for an option the method lacks."""
         job = self.job
         start = f"{job.method}:" + (f"preset={job.preset}," if job.preset != "balanced" else "")
-        return [_row(start + ",".join(f"{name}={value}" for name, value in chosen)) for chosen in _chosen(self)]
+        settings = [start + ",".join(f"{name}={value}" for name, value in setting) for setting in _settings(self)]
+        return [entry(text, METHODS, source="a trial") for text in settings]
 
     @property
     def grid(self) -> int:
@@ -56,28 +60,28 @@ class Sweep:
 
 def space_of(over: Sequence[str] = (), file: Path | None = None) -> dict[str, tuple[str, ...]]:
     """What is typed as NAME=V1,V2 and what a TOML file says as NAME = [V1, V2]; InputError for an empty space."""
-    found: dict[str, tuple[str, ...]] = {}
+    space: dict[str, tuple[str, ...]] = {}
     listed = [*(_typed(text) for text in over), *(_filed(file) if file else [])]
     for name, values in listed:
         key = name.strip().replace("-", "_")
-        if key in found:
+        if key in space:
             raise InputError(f"the space has {key} twice; give all its values once")
         if bad := next((value for value in values if "," in value), None):
             raise InputError(f"the space has {key} = {bad!r}; a value with a comma cannot be a trial, leave it out")
-        found[key] = tuple(dict.fromkeys(values))
-    if empty := next((name for name, values in found.items() if not values), None):
+        space[key] = tuple(dict.fromkeys(values))
+    if empty := next((name for name, values in space.items() if not values), None):
         raise InputError(f"the space has no value for {empty}; give at least one, {empty}=V1,V2")
-    if not found:
+    if not space:
         raise InputError(
             "the space is empty, so there is nothing to try; give --over NAME=V1,V2 ..., or --space FILE.toml with NAME = [V1, V2]"
         )
-    return found
+    return space
 
 
 def _typed(text: str) -> tuple[str, list[str]]:
     name, equals, values = text.partition("=")
     if not equals or not name.strip():
-        raise InputError(f"--over {text!r} is no NAME=V1,V2; expected e.g. fraction=0.001,0.005")
+        raise InputError(f"--over {text!r} is not NAME=V1,V2; expected e.g. fraction=0.001,0.005")
     return name, [value.strip() for value in values.split(",") if value.strip()]
 
 
@@ -96,14 +100,7 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _row(text: str) -> Entry:
-    try:
-        return entry(text, METHODS)
-    except InputError as error:
-        raise InputError(str(error).replace("--methods", "a trial")) from None
-
-
-def _chosen(plan: Sweep) -> Iterator[list[tuple[str, str]]]:
+def _settings(plan: Sweep) -> Iterator[list[tuple[str, str]]]:
     """The settings by their number in the grid, the last option changing fastest; drawn ones in the order of the draw."""
     if plan.trials is not None and plan.trials < 1:
         raise InputError(f"--trials is {plan.trials}; expected at least 1")
@@ -127,24 +124,26 @@ def sweep(plan: Sweep, folder: Path, measure: Measure, show: Show | None = None,
 
     A trial that fails is a cell with its reason; the others go on. InputError: unknown names, and a folder with another sweep.
     """
-    shown: Show = show or (lambda event: None)
+    from eval.bench.cells import run_cell
+
+    report: Show = show or (lambda event: None)
     if processes()[1] > 1:
         raise InputError("a sweep is one process, and several were started together; give the command without `accelerate launch`")
     rows = tuple(plan.settings())
     whole = replace(filled(Bench(plan.job, plan.concepts, rows, plan.seeds)), gold={})
     names = [load_concept(name, plan.job.model).name for name in plan.concepts]
     # Trials, concepts and seeds may be added; what they share must stay.
-    options = {**_options(whole), "kind": "sweep", "method": plan.job.method, "preset": plan.job.preset, "space": dict(plan.space)}
+    options = {**shared_options(whole), "kind": "sweep", "method": plan.job.method, "preset": plan.job.preset, "space": dict(plan.space)}
     cells: list[Cell] = []
     with Run.open(folder, options, overwrite):
         total = len(rows) * len(names) * len(plan.seeds)
         for number, row in enumerate(rows, start=1):
-            for given, name in zip(plan.concepts, names, strict=True):
+            for text, name in zip(plan.concepts, names, strict=True):
                 for seed in plan.seeds:
                     place = folder / "runs" / f"{name}-{seed}-{trial_name(row)}"
-                    shown(Event(f"{name}, seed {seed}", 0, 0, note=f"trial {number}: {row.label} ({len(cells) + 1} of {total})"))
-                    job = replace(whole.job, concepts=(given,), seed=seed, output=str(place))
-                    cells.append(_cell(whole, row, job, name, folder, measure, shown))
+                    report(Event(f"{name}, seed {seed}", 0, 0, note=f"trial {number}: {row.label} ({len(cells) + 1} of {total})"))
+                    job = replace(whole.job, concepts=(text,), seed=seed, output=str(place))
+                    cells.append(run_cell(whole, row, job, name, folder, measure, report))
     return cells
 
 

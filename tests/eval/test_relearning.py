@@ -10,7 +10,8 @@ from erase.errors import Diverged, InputError
 from erase.files import sha256
 from erase.pipeline import Job, erase_concept
 from erase.run import Run
-from eval.relearning import Relearning, has_relearned, place, relearn
+from eval.options import Relearning
+from eval.relearning import has_relearned, place, relearn
 
 SETTINGS = Relearning(relearn=6, relearn_count=4, relearn_rate=1e-3, relearn_batch=2)
 

@@ -6,32 +6,42 @@ import argparse
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from erase.errors import InputError
 from ui.cli.display import Display, measured
 from ui.cli.flags import PROGRAM, Parser, add_flags, golds_of
 
-Made = tuple[Path, list[Any], dict[str, Any]]  # folder, cells, and what the protocol says of the rows
+if TYPE_CHECKING:
+    from eval.bench.cells import Cell
+    from eval.options import Relearning
 
 
-def bench(given: list[str]) -> int:
-    """Put methods side by side on the same model, prompts and seeds, and beside a model that was trained without the concept."""
+class Result(NamedTuple):
+    """The folder of a bench, its cells, and what the protocol records of the rows."""
+
+    folder: Path
+    cells: list[Cell]
+    facts: dict[str, Any]
+
+
+def bench(arguments: list[str]) -> int:
+    """Compare methods on the same model, prompts and seeds, and with a model that was trained without the concept."""
     from erase.methods import METHODS
     from erase.pipeline.job import Job
-    from eval.bench.run import OWN
-    from eval.relearning import Relearning
+    from eval.bench.plan import OWN
+    from eval.options import Relearning
 
     examples = f"""examples:
   {PROGRAM} bench --concepts heart --methods scissorhands scissorhands:preset=paper           on the embedded model
   {PROGRAM} bench --concepts heart blue --methods all --seeds 3 --gold heart=./without-heart --relearn 80
-  {PROGRAM} bench runs/star-demo-scissorhands-1 runs/star-demo-scissorhands-2                    runs that are there already
+  {PROGRAM} bench runs/star-demo-scissorhands-1 runs/star-demo-scissorhands-2                    finished runs
 
-A row is a method, or METHOD:option=value,... The same command goes on where it stopped; rows, concepts and seeds may be added."""
+A row is a method, or METHOD:option=value,... The same command resumes where it stopped; rows, concepts and seeds may be added."""
     parser = Parser(
         prog=f"{PROGRAM} bench", description=bench.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", nargs="*", type=Path, help="finished run folders to put side by side, instead of making runs")
+    parser.add_argument("runs", nargs="*", type=Path, help="finished run folders to compare, instead of making runs")
     parser.add_argument("--concepts", nargs="+", default=[], help="what to erase, each in runs of its own")
     parser.add_argument("--methods", nargs="+", help=f"all, or some of {', '.join(METHODS)} (default: all)")
     parser.add_argument("--seeds", type=int, help="how often everything is repeated (default: 1)")
@@ -41,54 +51,57 @@ A row is a method, or METHOD:option=value,... The same command goes on where it 
         nargs="+",
         default=[],
         metavar="CONCEPT=FOLDER",
-        help="models trained without a concept: what the others aim for",
+        help="models trained without a concept, the standard for the others",
     )
     parser.add_argument("--output", type=Path, help="folder of the bench; by default runs/bench-<model>-<concepts>")
-    parser.add_argument("--overwrite", action="store_true", help="start anew in a folder that holds another bench")
+    parser.add_argument("--overwrite", action="store_true", help="start again in a folder that holds another bench")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     add_flags(parser.add_argument_group("relearning"), Relearning)
     add_flags(parser.add_argument_group("of every run, as in the main job"), Job, skip=OWN)
-    options = parser.parse_args(given)
-    said = {name: value for name, value in vars(options).items() if value is not None}
-    relearning = Relearning(**{item.name: said[item.name] for item in fields(Relearning) if item.name in said})
-    shared = {item.name: said[item.name] for item in fields(Job) if item.name in said and item.name not in OWN}
+    options = parser.parse_args(arguments)
+    values = {name: value for name, value in vars(options).items() if value is not None}
+    relearning = Relearning(**{item.name: values[item.name] for item in fields(Relearning) if item.name in values})
+    shared = {item.name: values[item.name] for item in fields(Job) if item.name in values and item.name not in OWN}
     with Display() as display:
-        made = (_gathered if options.runs else _made)(options, shared, relearning, display)
-    return _report(*made, options.json, [PROGRAM, "bench", *given])
+        result = (_compare_runs if options.runs else _run)(options, shared, relearning, display)
+    return _report(result, options.json, [PROGRAM, "bench", *arguments])
 
 
-def _made(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, display: Display) -> Made:
+def _run(options: argparse.Namespace, shared: dict[str, Any], relearning: Relearning, display: Display) -> Result:
     """A bench with runs of its own."""
     from erase.methods import METHODS
     from erase.methods.spec import entries
     from erase.pipeline.job import Job
     from erase.run import RUNS
-    from eval.bench.run import Bench, facts, filled, slug
+    from eval.bench.plan import Bench, facts, filled, slug
     from eval.bench.run import bench as run_all
 
     if not options.concepts:
-        raise InputError("--concepts is missing; give names (`erase-concept concepts` lists them), or finished run folders")
+        raise InputError(
+            "--concepts is missing; give names (`erase-concept concepts` lists them), or finished run folders", option="concepts"
+        )
     seeds, first = (1 if options.seeds is None else options.seeds), options.first_seed or 0
     if seeds < 1 or first < 0:
-        raise InputError(f"--seeds is {seeds} and --first-seed {first}; expected at least 1 and at least 0")
+        raise InputError(f"--seeds is {seeds} and --first-seed {first}; expected at least 1 and at least 0", option="seeds")
     gold = golds_of(options.gold)
     rows = tuple(entries(options.methods or ["all"], METHODS))
     plan = filled(Bench(Job(**shared), tuple(options.concepts), rows, tuple(range(first, first + seeds)), gold, relearning))
     folder = options.output or RUNS / slug("bench", Path(str(plan.job.model)).name, *plan.concepts)
     cells = run_all(plan, folder, partial(measured, display), display, options.overwrite)
-    return folder, cells, facts(plan)
+    return Result(folder, cells, facts(plan))
 
 
-def _gathered(options: argparse.Namespace, shared: dict[str, Any], relearning: Any, display: Display) -> Made:
-    """A bench of runs that are there already."""
+def _compare_runs(options: argparse.Namespace, shared: dict[str, Any], relearning: Relearning, display: Display) -> Result:
+    """A bench of finished runs."""
     from erase.run import RUNS, Run
     from eval.bench.finished_runs import cells_of, facts_of, golds_beside
-    from eval.bench.run import relearned
+    from eval.bench.relearning import relearned
 
-    asked = [name for name in ("concepts", "methods", "seeds", "first_seed") if getattr(options, name)]
-    if asked or shared:
-        name = [*asked, *shared][0].replace("_", "-")
-        raise InputError(f"--{name} is for a bench that makes its runs, and run folders were given; leave one of the two out")
+    unused = [*(name for name in ("concepts", "methods", "seeds", "first_seed") if getattr(options, name)), *shared]
+    if unused:
+        flag = unused[0].replace("_", "-")
+        message = f"--{flag} is for a bench that makes its runs, and run folders were given; leave one of the two out"
+        raise InputError(message, option=unused[0])
     cells = cells_of(options.runs)
     folder = options.output or RUNS / "bench-runs"
     golds = golds_beside(cells, golds_of(options.gold), folder, relearning, partial(measured, display), display)
@@ -96,21 +109,21 @@ def _gathered(options: argparse.Namespace, shared: dict[str, Any], relearning: A
         if relearning.relearn:
             relearned(Run.read(cell.folder), cell.folder / "model", relearning, display)
         measured(display, cell.folder)
-    return folder, [*cells, *golds], facts_of(cells)
+    return Result(folder, [*cells, *golds], facts_of(cells))
 
 
-def _report(folder: Path, cells: list[Any], facts: dict[str, Any], as_json: bool, words: list[str]) -> int:
-    """Everything that is written and printed of a bench; 1 where every run failed."""
+def _report(result: Result, as_json: bool, words: list[str]) -> int:
+    """Write and print the report; 1 where every run failed."""
     from eval.bench.page import command, write
     from eval.bench.results import lines_of_cells
     from eval.bench.summary import protocol_of, report
     from eval.bench.tables import table
 
-    lines = lines_of_cells(cells)
-    found = report(lines, {"command": command(words), **protocol_of(lines), **facts})
-    write(folder, found, lines)
+    lines = lines_of_cells(result.cells)
+    numbers = report(lines, {"command": command(words), **protocol_of(lines), **result.facts})
+    write(result.folder, numbers, lines)
     if as_json:
-        print((folder / "report.json").read_text(encoding="utf-8"), end="")
+        print((result.folder / "report.json").read_text(encoding="utf-8"), end="")
     else:
-        print(f"{table(found)}\n\nreport    {folder / 'report.html'}")
-    return 0 if any(not cell.failure for cell in cells) else 1
+        print(f"{table(numbers)}\n\nreport    {result.folder / 'report.html'}")
+    return 0 if any(not cell.failure for cell in result.cells) else 1

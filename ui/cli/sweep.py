@@ -7,25 +7,28 @@ import json
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from erase.errors import InputError
 from ui.cli.display import Display, measured
 from ui.cli.flags import PROGRAM, Parser, add_flags
 
+if TYPE_CHECKING:
+    from eval.bench.sweep import Sweep
 
-def sweep(given: list[str]) -> int:
-    """Try settings of a method on a few concepts, and say which one forgets and keeps best. The same command goes on where it stopped."""
+
+def sweep(arguments: list[str]) -> int:
+    """Try settings of a method on a few concepts, and report which forgets and keeps best. The same command resumes where it stopped."""
     from erase.pipeline.job import Job
     from erase.run import RUNS
-    from eval.bench.run import OWN
+    from eval.bench.plan import OWN
     from eval.bench.sweep import Sweep, space_of
 
     examples = f"""examples:
   {PROGRAM} sweep --concepts star red --over fraction=0.001,0.005 forget_weight=0.5,1
   {PROGRAM} sweep --concepts star red striped --space space.toml --trials 20 --output runs/sweep
 
-A TOML file has lines such as fraction = [0.001, 0.005]. With --trials so many settings are drawn from the grid, always the same ones; more
+A TOML file has lines such as fraction = [0.001, 0.005]. With --trials N, N settings are drawn from the grid, always the same ones; more
 may be added. The score of a run is the smaller of forgetting and keeping. Judge the best setting on other concepts."""
     parser = Parser(
         prog=f"{PROGRAM} sweep", description=sweep.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -33,20 +36,23 @@ may be added. The score of a run is the smaller of forgetting and keeping. Judge
     parser.add_argument("--concepts", nargs="+", default=[], help="what settings are tried on, each in runs of its own")
     parser.add_argument("--over", nargs="+", default=[], metavar="NAME=V1,V2", help="options of the method, and their values")
     parser.add_argument("--space", type=Path, metavar="FILE.toml", help="the same in a file: NAME = [V1, V2]")
-    parser.add_argument("--trials", type=int, help="so many settings, drawn from all (default: all)")
-    parser.add_argument("--draw", type=int, default=0, help="which settings are drawn follows from it (default: 0)")
+    parser.add_argument("--trials", type=int, help="number of settings, drawn from the grid (default: all of them)")
+    parser.add_argument("--draw", type=int, default=0, help="seed of the draw of settings (default: 0)")
     parser.add_argument("--seeds", type=int, default=1, help="how often every setting is tried (default: 1)")
     parser.add_argument("--method", default="scissorhands", help="the method whose settings these are (default: scissorhands)")
     parser.add_argument("--preset", default="balanced", help="what the rest of its options are (default: balanced)")
     parser.add_argument("--output", type=Path, default=RUNS / "sweep", help=f"folder of the sweep (default: {RUNS / 'sweep'})")
-    parser.add_argument("--overwrite", action="store_true", help="start anew in a folder that holds another sweep")
+    parser.add_argument("--overwrite", action="store_true", help="start again in a folder that holds another sweep")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_flags(parser.add_argument_group("of every run, as in the main job"), Job, skip=(*OWN, "method", "preset"))
-    options = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     if not options.concepts:
-        raise InputError("--concepts is missing; give the names of some (`erase-concept concepts` lists them), and keep others to judge by")
+        raise InputError(
+            "--concepts is missing; give the names of some (`erase-concept concepts` lists them), and keep others to judge by",
+            option="concepts",
+        )
     if options.seeds < 1:
-        raise InputError(f"--seeds is {options.seeds}; expected at least 1")
+        raise InputError(f"--seeds is {options.seeds}; expected at least 1", option="seeds")
     space = space_of(options.over, options.space)
     shared = {item.name: value for item in fields(Job) if item.name not in OWN and (value := getattr(options, item.name, None)) is not None}
     job = Job(**{**shared, "method": options.method, "preset": options.preset})
@@ -54,7 +60,7 @@ may be added. The score of a run is the smaller of forgetting and keeping. Judge
     return _run(plan, options)
 
 
-def _run(plan: Any, options: argparse.Namespace) -> int:
+def _run(plan: Sweep, options: argparse.Namespace) -> int:
     from erase.files import write_json, written
     from eval.bench.sweep import flags
     from eval.bench.sweep import sweep as try_all
@@ -63,23 +69,23 @@ def _run(plan: Any, options: argparse.Namespace) -> int:
     with Display() as display:
         cells = try_all(plan, options.output, partial(measured, display), display, options.overwrite)
     reports = {c: json.loads((c.folder / "report.json").read_text(encoding="utf-8")) for c in cells if not c.failure}
-    found = trials([(c.label, {"concept": c.concept, "seed": c.seed, "folder": str(c.folder)}, reports.get(c), c.failure) for c in cells])
-    best = next((trial["label"] for trial in found if trial["score"] is not None), None)
+    results = trials([(c.label, {"concept": c.concept, "seed": c.seed, "folder": str(c.folder)}, reports.get(c), c.failure) for c in cells])
+    best = next((trial["label"] for trial in results if trial["score"] is not None), None)
     protocol: dict[str, Any] = next((report["protocol"] for report in reports.values()), {})
-    record = {
+    record: dict[str, Any] = {
         "kind": "sweep", "score": SCORE, "concepts": list(dict.fromkeys(c.concept for c in cells)), "seeds": list(plan.seeds),
-        "space": {name: list(values) for name, values in plan.space.items()}, "settings": plan.grid, "tried": len(found),
-        "best": best, "flags": flags(best) if best else None, "trials": found, "protocol": protocol,
+        "space": {name: list(values) for name, values in plan.space.items()}, "settings": plan.grid, "tried": len(results),
+        "best": best, "flags": flags(best) if best else None, "trials": results, "protocol": protocol,
     }  # fmt: skip
     write_json(options.output / "sweep.json", record)
     if best:
         with written(options.output / "sweep.svg") as part:
-            part.write_text(scatter_svg(found), encoding="utf-8")
+            part.write_text(scatter_svg(results), encoding="utf-8")
     if options.json:
         print(json.dumps(record, indent=1, ensure_ascii=False))
         return 0 if best else 1
-    print(f"{table(found)}\n\nscore: {SCORE}\nsettings tried: {len(found)} of {plan.grid}, on {', '.join(record['concepts'])}")
-    print(f"best:  {record['flags']}\nscatter   {options.output / 'sweep.svg'}" if best else "no setting came through")
+    print(f"{table(results)}\n\nscore: {SCORE}\nsettings tried: {len(results)} of {plan.grid}, on {', '.join(record['concepts'])}")
+    print(f"best:  {record['flags']}\nscatter   {options.output / 'sweep.svg'}" if best else "every setting failed")
     if best:
-        print(f"\nnext, on concepts that this never saw: {PROGRAM} bench --concepts NAME ... --methods {best}")
+        print(f"\nnext, on concepts that the sweep has not used: {PROGRAM} bench --concepts NAME ... --methods {best}")
     return 0 if best else 1

@@ -14,7 +14,7 @@ from erase.options import check, option
 from eval.attacks.attack import Goal, Look
 from eval.attacks.victim import Victim
 from eval.attacks.weights.training import BATCH, named, passes, task_of, trained
-from eval.relearning import RATES, Relearning
+from eval.options import RATES, Relearning
 
 
 @dataclass(frozen=True)

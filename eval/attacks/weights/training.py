@@ -14,7 +14,8 @@ from erase.scope import open_scope
 from erase.task import Task
 from eval.attacks.attack import Goal, Target, latents_of, sources
 from eval.attacks.victim import BACKWARD, Victim
-from eval.relearning import RATES, SEED, descend
+from eval.options import RATES
+from eval.relearning import SEED, descend
 
 BATCH = 16
 

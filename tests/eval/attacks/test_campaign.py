@@ -192,7 +192,7 @@ def test_what_is_no_run_and_what_has_no_model_is_refused(run: Path, tmp_path: Pa
         setting_of(tmp_path, "cpu")
     with pytest.raises(InputError, match=r"--concept ring was not erased in .*; expected star"):
         setting_of(run, "cpu", concept="ring")
-    with pytest.raises(InputError, match=r"--gold .* is not there"):
+    with pytest.raises(InputError, match=r"--gold .* does not exist"):
         setting_of(run, "cpu", golds={"": tmp_path / "none"})
     shutil.rmtree(run / "model")
     with pytest.raises(InputError, match="has no model to attack"):

@@ -24,13 +24,15 @@ from erase.pipeline import erase_concept, erasing
 from erase.pipeline.job import Event, Job
 from erase.run import Run
 from erase.task import Step, Task
+from eval.bench.cells import Cell, one_line
 from eval.bench.finished_runs import cells_of, label_of
 from eval.bench.page import write
+from eval.bench.plan import Bench, filled
 from eval.bench.results import lines_of_cells
-from eval.bench.run import Bench, Cell, bench, filled, one_line
+from eval.bench.run import bench
 from eval.bench.summary import protocol_of, ranked, report
 from eval.bench.tables import sentences
-from eval.relearning import RATES, Relearning
+from eval.options import RATES, Relearning
 from eval.report import evaluate_run
 from ui.cli.main import main
 
@@ -276,7 +278,7 @@ COMMAND = ["bench", "--concepts", "star", "--forget-count", "4", "--retain-count
         (["--gold", "heart"], "no CONCEPT=FOLDER"),
         (["--gold", "=a"], "no CONCEPT=FOLDER"),
         (["--gold", "heart=a", "heart=b"], "gives one concept two models"),
-        (["--gold", "star=./nowhere"], "nowhere is not there"),
+        (["--gold", "star=./nowhere"], "nowhere does not exist"),
         (["--relearn", "-1"], "--relearn is -1"),
         (["--evaluate-count", "0"], "--evaluate-count is 0"),
         (["--model", "./nowhere"], "nowhere is not there"),
@@ -343,7 +345,7 @@ def test_runs_that_are_there_stand_beside_a_retrained_model_too(copy: Path, tmp_
     ("change", "words"),
     [
         (lambda a, b: [a, b, "--gold", "heart=./gold"], "--gold heart=gold is of none of the runs' concepts; expected one of star"),
-        (lambda a, b: [a, b, "--gold", "star=./gold"], "gold is not there"),
+        (lambda a, b: [a, b, "--gold", "star=./gold"], "gold does not exist"),
         (lambda a, b: [a, a], "two rows are named scissorhands:"),
         (lambda a, b: [a, b, "--seeds", "2"], "--seeds is for a bench that makes its runs"),
         (lambda a, b: [a, b, "--guidance", "3"], "--guidance is for a bench that makes its runs"),

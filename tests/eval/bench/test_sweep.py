@@ -74,7 +74,7 @@ def test_the_space_is_the_same_typed_and_filed(tmp_path: Path) -> None:
         ([], None, "the space is empty, so there is nothing to try; give --over NAME=V1,V2"),
         ([], "", "the space is empty"),
         (["fraction="], None, "the space has no value for fraction"),
-        (["fraction"], None, "--over 'fraction' is no NAME=V1,V2"),
+        (["fraction"], None, "--over 'fraction' is not NAME=V1,V2"),
         (["fraction=0.1", "fraction=0.2"], None, "the space has fraction twice"),
         ([], "fraction = 0.1", "fraction is 0.1; expected a list of values"),
         ([], "fraction = [", "cannot be read as TOML"),
@@ -188,7 +188,7 @@ def test_the_command_says_which_setting_is_best_and_on_what(
     out = capsys.readouterr().out
     assert "score: the smaller of forgetting" in out
     assert "settings tried: 2 of 2, on star" in out
-    assert "on concepts that this never saw: erase-concept bench --concepts NAME ... --methods scissorhands:steps=" in out
+    assert "on concepts that the sweep has not used: erase-concept bench --concepts NAME ... --methods scissorhands:steps=" in out
     record = json.loads((tmp_path / "sweep" / "sweep.json").read_text())
     assert (record["concepts"], record["tried"], record["kind"]) == (["star"], 2, "sweep")
     assert record["flags"].startswith("--steps ")
