@@ -281,7 +281,7 @@ COMMAND = ["bench", "--concepts", "star", "--forget-count", "4", "--retain-count
         (["--gold", "star=./nowhere"], "nowhere does not exist"),
         (["--relearn", "-1"], "--relearn is -1"),
         (["--evaluate-count", "0"], "--evaluate-count is 0"),
-        (["--model", "./nowhere"], "nowhere is not there"),
+        (["--model", "./nowhere"], "expected a diffusers folder"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2_before_anything_is_drawn(
