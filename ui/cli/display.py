@@ -1,4 +1,4 @@
-"""What a terminal shows while work is done, and libraries that keep quiet meanwhile."""
+"""Progress on a terminal, and libraries whose warnings and progress bars are switched off."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 @cache
 def quiet_libraries() -> None:
-    """Warnings of the libraries about themselves do not belong between our lines."""
+    """Switch off the libraries' warnings about themselves and their progress bars."""
     import warnings
 
     from erase.torchvision_compat import check_torchvision
@@ -31,19 +31,19 @@ def quiet_libraries() -> None:
 
 
 class Display:
-    """Progress bars on a terminal, one line a stage when it is done; silent elsewhere."""
+    """Progress bars on a terminal, and one line per finished stage; silent elsewhere."""
 
     TITLES: ClassVar[dict[str, str]] = {
         "memory": "memory",
         "disk": "disk",
-        "images": "pictures to forget and to keep",
-        "before": "what the original draws",
+        "images": "images to forget and to retain",
+        "before": "samples of the original model",
         "latents": "latents and text embeddings",
-        "predictions": "what the original predicts",
+        "predictions": "predictions of the original",
         "erase": "score, trim, repair",
         "export": "write the model",
-        "after": "what the erased model draws",
-        "measure": "measure the pictures",
+        "after": "samples of the erased model",
+        "measure": "measure the samples",
     }
 
     def __init__(self, libraries: bool = True) -> None:

@@ -518,8 +518,8 @@ def test_a_picture_with_a_caption_of_its_own_gets_the_anchors_of_that_caption(ti
 @pytest.mark.parametrize(
     ("given", "values", "said"),
     [
-        ({"forget_images": "pictures", "forget_count": 3}, {}, "--forget-images brings them along"),
-        ({"retain_images": "pictures", "retain_count": 3}, {}, "--retain-images brings them along"),
+        ({"forget_images": "pictures", "forget_count": 3}, {}, "--forget-images provides them"),
+        ({"retain_images": "pictures", "retain_count": 3}, {}, "--retain-images provides them"),
         ({"anchor": "ring"}, {"unlearn": "ascent"}, "has no effect with --unlearn ascent"),
     ],
 )

@@ -669,7 +669,7 @@ def test_on_a_terminal_every_stage_leaves_one_line_and_repair_shows_its_losses(m
     written = terminal.getvalue()
     lines = [line for line in written.split("\n") if line.endswith("1.5 s")]
     assert len(lines) == len(STAGES)
-    assert all(any(title in line for line in lines) for title in ("what the original draws", "score, trim, repair", "write the model"))
+    assert all(any(title in line for line in lines) for title in ("samples of the original", "score, trim, repair", "write the model"))
     assert "1/2" in written
 
 
