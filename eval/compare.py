@@ -250,8 +250,8 @@ def _flat_row(row: Comparison) -> dict[str, Any]:
 def _point(row: Comparison, several: bool) -> Point | None:
     metrics = row["metrics"]
     ua = (metrics.get("ua") or {}).get("after")
-    kept = [_share(metrics[name]) for name in ("ira", "cra") if name in metrics]
-    known = [share for share in kept if share]
+    shares = [_share(metrics[name]) for name in ("ira", "cra") if name in metrics]
+    known = [share for share in shares if share]
     if ua is None or ua.get("low") is None or not known:
         return None
     value, low, high = min(known)
