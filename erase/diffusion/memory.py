@@ -1,7 +1,7 @@
-"""How much memory a job will need, before it starts; and the cheapest way of doing it that fits the device.
+"""Estimate of a job's memory before it starts, and the fastest settings that fit the device.
 
-A step is gone through once on tensors without content, which takes a second or two at any size, and every allocation is
-counted. So the estimate follows the network's own structure, of whatever family, and needs no table. Loads no weights.
+One step runs on fake tensors, which takes a second or two at any size, and every allocation is counted. So the estimate follows
+the network's own structure, of any family, and needs no table. No weights are loaded.
 """
 
 from __future__ import annotations
@@ -26,14 +26,19 @@ from erase.errors import InputError
 from erase.scope import in_scope
 from erase.training.optimizers import STATE_BYTES
 
-SLACK = 1.1  # what allocators and kernels take beside the tensors
-FLOAT = 4  # bytes: weights are trained in float32, and so are their gradients
-LEAST = 2  # below this many pictures at once, gradient checkpointing is tried first: cards idle on one picture
+SLACK = 1.1
+"""Factor for the memory that allocators and kernels use beside the tensors."""
+
+FLOAT = 4
+"""Bytes per weight: weights are trained in float32, and so are their gradients."""
+
+LEAST = 2
+"""Micro-batch size below which gradient checkpointing is tried first, because GPUs are underused with one image."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes on the device. `repair` and `drawing` are peaks of different stages: the parts are never all there together."""
+    """Bytes on the device. `repair` and `drawing` are the peaks of different stages, whose parts are never loaded together."""
 
     repair: int
     drawing: int
@@ -47,9 +52,9 @@ class Need:
 
 @dataclass(frozen=True)
 class Question:
-    """What decides the need. `batch` is this process's part, `side` that of the latents; None is free to be chosen.
+    """What the estimate depends on. `batch` is this process's part, `side` that of the latents; settings that are None are chosen.
 
-    Without an optimizer no gradients are taken. `copies` of the weights in scope are held beside all else.
+    Without an optimizer there are no gradients. `copies` of the weights in scope are in memory beside everything else.
     """
 
     folder: Path
@@ -66,10 +71,10 @@ class Question:
 
 
 def plan(question: Question, free: int) -> tuple[Need, str]:
-    """The cheapest settings whose need fits into `free` bytes, and a sentence that says what they are and why.
+    """The fastest settings that need at most `free` bytes, and a sentence that explains them.
 
-    First whole batches, then smaller ones, which cost a card little; then gradient checkpointing, which costs a forward pass
-    more. What the user has set stays. InputError, with the need, where not even the last fits, unless the user set both.
+    First whole batches, then smaller micro-batches, which cost a GPU little; then gradient checkpointing, which costs another forward
+    pass. Settings of the user stay. InputError, with the need, where not even the last fits, unless the user set both.
     """
     drawing = int(_drawing_peak(question) * SLACK)
     tried: list[Need] = []
@@ -93,7 +98,7 @@ def plan(question: Question, free: int) -> tuple[Need, str]:
 
 
 def free_bytes(device: str) -> int:
-    """What the device has left: of a card what no process holds, of the host what can be had without swapping."""
+    """Free memory of the device: on a GPU what no process has allocated, on the host what is available without swapping."""
     if device.startswith("cuda"):
         return int(torch.cuda.mem_get_info(torch.device(device))[0])
     if device.startswith("mps"):
@@ -107,12 +112,12 @@ def free_bytes(device: str) -> int:
 
 
 def gigabytes(count: int) -> str:
-    """Bytes for people."""
+    """A number of bytes as text, such as 1.5 GB."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _candidates(question: Question) -> Iterator[tuple[int, bool]]:
-    """Micro-batches, and whether with gradient checkpointing, from quick to small."""
+    """Micro-batch sizes, and whether with gradient checkpointing, from the fastest to the smallest."""
     sizes = [question.micro_batch or question.batch]
     while question.micro_batch is None and sizes[-1] > 1:
         sizes.append((sizes[-1] + 1) // 2)
@@ -121,17 +126,17 @@ def _candidates(question: Question) -> Iterator[tuple[int, bool]]:
     yield from ((size, question.checkpointing is not False) for size in sizes)
 
 
-def _how(wanted: Need, question: Question) -> str:
-    whole = wanted.micro_batch >= question.batch
-    at_once = f"{question.batch} pictures at once" if whole else f"{wanted.micro_batch} of {question.batch} pictures at once"
-    return at_once + (" with gradient checkpointing" if wanted.checkpointing else "")
+def _how(need: Need, question: Question) -> str:
+    whole = need.micro_batch >= question.batch
+    at_once = f"{question.batch} pictures at once" if whole else f"{need.micro_batch} of {question.batch} pictures at once"
+    return at_once + (" with gradient checkpointing" if need.checkpointing else "")
 
 
-# --- going through it without content -----------------------------------------------------------------------------
+# --- counting on fake tensors -------------------------------------------------------------------------------------
 
 
 class _Counted(TorchDispatchMode):
-    """Bytes of all storages that operations have made and that are still held, now and at most."""
+    """Bytes of all storages that operations have allocated and not freed, now and at the peak."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -161,7 +166,7 @@ class _Counted(TorchDispatchMode):
 
 
 def _counting(networks: list[nn.Module], work: Callable[[], object]) -> int:
-    """The most that `work` holds at once beside the networks' own weights."""
+    """Peak memory of `work` beside the networks' own weights, in bytes."""
     with _Counted() as counted:
         for network in networks:
             for tensor in [*network.parameters(), *network.buffers()]:
@@ -172,8 +177,8 @@ def _counting(networks: list[nn.Module], work: Callable[[], object]) -> int:
 
 def _repair_peak(question: Question, micro: int, checkpointing: bool) -> int:
     """Weights, the optimizer's state, and the worse of two moments: in the second backward pass, or at the update."""
-    with _contentless():
-        unet = _made(question.folder, "unet")
+    with _fake_tensors():
+        unet = _part(question.folder, "unet")
         unet.requires_grad_(False)
         weights = list(in_scope(unet, question.scope).values())
         for weight in weights:
@@ -192,17 +197,17 @@ def _repair_peak(question: Question, micro: int, checkpointing: bool) -> int:
 
         passing = _counting([unet], step)
     state, temporary = STATE_BYTES[question.optimizer]
-    # With a kernel for the whole update there are no temporaries (`repair` takes it on CUDA).
+    # The fused kernel, which is used on CUDA, has no temporaries.
     temporary = 0 if question.device.startswith("cuda") else temporary
     updating = scoped * 2 + scoped // FLOAT * temporary
     return int(everything + scoped * question.copies + scoped // FLOAT * state + max(scoped + passing, updating))
 
 
 def _drawing_peak(question: Question) -> int:
-    """All parts, and the worse of a denoising step with guidance and of decoding; gone through in float32, for all is in one type."""
+    """All parts, and the larger of a denoising step with guidance and of decoding; counted in float32 and scaled to the dtype."""
     folder, batch = question.folder, question.sampling_batch
-    with _contentless(), torch.no_grad():
-        unet, vae = _made(folder, "unet"), _made(folder, "vae")
+    with _fake_tensors(), torch.no_grad():
+        unet, vae = _part(folder, "unet"), _part(folder, "vae")
         inputs = _inputs(question, unet, 2 * batch)
         denoising = _counting([unet], lambda: unet(**inputs, return_dict=False))
         decoding = _counting([vae], lambda: vae.decode(inputs["sample"][:batch], return_dict=False))
@@ -210,14 +215,14 @@ def _drawing_peak(question: Question) -> int:
     return int((parts + FLOAT * _text_weights(folder) + max(denoising, decoding)) // FLOAT * question.dtype.itemsize)
 
 
-def _contentless() -> Any:
+def _fake_tensors() -> Any:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     return FakeTensorMode()
 
 
-def _made(folder: Path, part: str) -> Any:
-    """A part from its configuration, in evaluation mode, as it will be when it is used."""
+def _part(folder: Path, part: str) -> Any:
+    """A part of the pipeline from its configuration, in evaluation mode."""
     import diffusers
 
     config = _config(folder, part)
@@ -229,22 +234,22 @@ def _config(folder: Path, part: str) -> dict[str, Any]:
 
 
 def _inputs(question: Question, unet: Any, count: int) -> dict[str, Any]:
-    """What the UNet is given for `count` pictures, without content."""
+    """The UNet's inputs for `count` images."""
     config, side = unet.config, question.side
     tokens = _config(question.folder, "text_encoder")["max_position_embeddings"]
-    made: dict[str, Any] = {
+    inputs: dict[str, Any] = {
         "sample": torch.randn(count, config.in_channels, side, side),
         "timestep": torch.randint(1000, (count,)),
         "encoder_hidden_states": torch.randn(count, tokens, config.cross_attention_dim),
     }
     if config.addition_embed_type == "text_time":
         width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-        made["added_cond_kwargs"] = {"text_embeds": torch.randn(count, width), "time_ids": torch.randn(count, 6)}
-    return made
+        inputs["added_cond_kwargs"] = {"text_embeds": torch.randn(count, width), "time_ids": torch.randn(count, 6)}
+    return inputs
 
 
 def _text_weights(folder: Path) -> int:
-    """How many weights the text encoders have, from the headers of their files."""
+    """Number of weights of the text encoders, from the headers of their files."""
     parts = [folder / name for name in ("text_encoder", "text_encoder_2") if (folder / name).is_dir()]
     files = [path for part in parts for path in weight_files(part).values() if path.suffix == ".safetensors"]
     entries = [entry for path in files for name, entry in header(path)[0].items() if name != "__metadata__"]

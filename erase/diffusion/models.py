@@ -1,6 +1,6 @@
-"""Finding a model and a device: the embedded model, a folder, a single file, or a name on the hub -> a pipeline folder.
+"""Finding a model and a device: the embedded model, a folder, a single file, or a name on the hub -> a pipeline folder and its wrapper.
 
-Loads no weights; knows which wrapper reads which family.
+No weights are loaded.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (Stab
 def locate(model: str, tokenizer: str | None = None, prediction: str | None = None) -> Path:
     """The folder of a model: `demo` and `scenes` are embedded, a folder is itself, a single file is unpacked, the rest is on the hub.
 
-    `tokenizer` (a folder) and `prediction` (epsilon or v_prediction) say of a single file what it does not say itself.
+    `tokenizer` (a folder) and `prediction` (epsilon or v_prediction) add what a single file does not contain.
     """
     if model in EMBEDDED:
         from erase.demo import pipeline_path
@@ -47,75 +47,76 @@ def locate(model: str, tokenizer: str | None = None, prediction: str | None = No
 
 
 def open_model(folder: Path, device: str = "cpu", dtype: str = "float32", size: int | None = None) -> StableDiffusion:
-    """The wrapper of a pipeline folder's family; pictures of `size` pixels a side, by default the model's own."""
+    """The wrapper of a pipeline folder's family; images of `size` × `size` pixels, by default of the model's own size."""
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     _check_dtype(device, dtype)
     return WRAPPERS[index["_class_name"]](folder, device, dtype, size)
 
 
 def _check_dtype(device: str, dtype: str) -> None:
-    """InputError for a type that this device does not reckon in; it is tried, for no table knows every device."""
+    """InputError for a dtype in which this device cannot compute. It is tried out, because no table covers every device."""
     try:
         one = torch.ones(1, 1, 3, 3, dtype=DTYPES[dtype], device=device)
         torch.nn.functional.conv2d(one, one)
         one[0, 0] @ one[0, 0]
     except (RuntimeError, TypeError) as error:
         remedy = "float32" if dtype == "bfloat16" else "bfloat16 or float32"
-        raise InputError(f"--dtype {dtype} is not to be had on {device} ({first_line(error)}); give {remedy}") from None
+        message = f"device {device} does not support --dtype {dtype} ({first_line(error)}); give --dtype {remedy}"
+        raise InputError(message, option="dtype") from None
 
 
-def _verify(parts: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors that networks of these configurations have; InputError where one lacks: a loader would fill the gap with noise.
+def _verify(parts: Mapping[str, Any], configs: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors of networks with these configurations; InputError where one is missing, because a loader would initialise it randomly.
 
-    Left out is what single files hold beside the networks: numbers of positions, the text's projection, a loss.
+    Everything else in a single file is left out: position ids, the text projection, a loss.
     """
     import diffusers
     import transformers
 
-    found: dict[str, Any] = {}
+    verified: dict[str, Any] = {}
     for part, tensors in parts.items():
-        config = {name: value for name, value in made[part].items() if not name.startswith("_") and name != "architectures"}
+        config = {name: value for name, value in configs[part].items() if not name.startswith("_") and name != "architectures"}
         with torch.device("meta"):
             if part.startswith("text"):
-                kind = getattr(transformers, made[part]["architectures"][0])
+                kind = getattr(transformers, configs[part]["architectures"][0])
                 state = kind(transformers.CLIPTextConfig(**config, bos_token_id=0, eos_token_id=0, pad_token_id=0)).state_dict()
             else:
-                state = getattr(diffusers, made[part]["_class_name"]).from_config(config).state_dict()
-        there = {name.removeprefix("text_model."): tensor.shape for name, tensor in tensors.items()}
-        wants = {name.removeprefix("text_model."): tuple(tensor.shape) for name, tensor in state.items()}
-        for name, wanted in wants.items():
-            if there.get(name, wanted) != wanted:
-                raise InputError(f"the checkpoint's {part} has {name} of {there[name]} where {wanted} belongs; it is of no known family")
-            if name not in there and not name.endswith("position_ids"):
+                state = getattr(diffusers, configs[part]["_class_name"]).from_config(config).state_dict()
+        shapes = {name.removeprefix("text_model."): tensor.shape for name, tensor in tensors.items()}
+        expected = {name.removeprefix("text_model."): tuple(tensor.shape) for name, tensor in state.items()}
+        for name, shape in expected.items():
+            if shapes.get(name, shape) != shape:
+                raise InputError(f"the checkpoint's {part} has {name} of {shapes[name]} where {shape} belongs; it is of no known family")
+            if name not in shapes and not name.endswith("position_ids"):
                 raise InputError(f"the checkpoint is not complete: its {part} lacks {name}; fetch it again")
-        if part == "unet" and (strange := sorted(there.keys() - wants.keys())):
-            raise InputError(f"the checkpoint's unet has {strange[0]}, which no known family has ({len(strange)} such weights in all)")
-        found[part] = {name: tensor for name, tensor in tensors.items() if name.removeprefix("text_model.") in wants}
-    return found
+        if part == "unet" and (unknown := sorted(shapes.keys() - expected.keys())):
+            raise InputError(f"the checkpoint's unet has {unknown[0]}, which no known family has ({len(unknown)} such weights in all)")
+        verified[part] = {name: tensor for name, tensor in tensors.items() if name.removeprefix("text_model.") in expected}
+    return verified
 
 
 def _fetch(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    wanted = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors"]
+    patterns = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors"]
     try:
-        return Path(snapshot_download(name, allow_patterns=wanted))
-    except Exception as error:  # the hub's client raises a dozen kinds; each means that the model is not to be had
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:  # the hub's client raises a dozen kinds; each means that the model is not available
         raise InputError(
             f"--model {name!r} could not be fetched from the hub ({first_line(error)}); give a local diffusers folder"
         ) from error
 
 
 def pick_device(device: str) -> str:
-    """`auto` is the best there is; a device that is not there is an InputError."""
+    """The device by name; `auto` is a GPU if there is one. InputError for a device that is not available."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         kind, index = torch.device(device).type, torch.device(device).index or 0
     except RuntimeError:
         raise InputError(f"--device {device!r} is unknown; expected auto, cpu, cuda, cuda:N or mps") from None
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind, False) or (kind == "cuda" and index >= torch.cuda.device_count()):
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(kind, False) or (kind == "cuda" and index >= torch.cuda.device_count()):
         raise InputError(
             f"--device {device} is not available to this installation of torch ({torch.__version__}); give --device cpu or auto"
         )

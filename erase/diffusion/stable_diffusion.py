@@ -1,7 +1,7 @@
-"""Stable Diffusion 1.x and 2.x: pictures, embeddings and latents of a pipeline folder.
+"""Stable Diffusion 1.x and 2.x: images, embeddings and latents of a pipeline folder.
 
-The narrow door between diffusers and everything else: prompts are embedded, pictures encoded and sampled here and
-nowhere else. Parts are loaded when needed and can be dropped (`free`).
+The only wrapper of diffusers: prompts are embedded, images encoded and sampled here and nowhere else. Parts are loaded when
+needed and can be unloaded (`free`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line of at most 200 characters."""
+    """The first line of an error's message, at most 200 characters."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
@@ -41,7 +41,7 @@ class StableDiffusion:
     CLASS: ClassVar[str] = "StableDiffusionPipeline"
     OPTIONS: ClassVar[dict[str, Any]] = {"safety_checker": None, "requires_safety_checker": False}
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder")
-    UPCAST: ClassVar[bool] = False  # whether an autoencoder that says of itself that it overflows in float16 is believed
+    UPCAST: ClassVar[bool] = False  # whether to run the autoencoder in float32 where its configuration says that it overflows in float16
 
     def __init__(self, folder: Path, device: str = "cpu", dtype: str = "float32", size: int | None = None) -> None:
         self.folder, self.device, self.dtype = folder, device, DTYPES[dtype]
@@ -52,13 +52,13 @@ class StableDiffusion:
         self._placed: tuple[str, ...] = ()
 
     def of(self, unet: nn.Module) -> StableDiffusion:
-        """The same with another network in place of its UNet: one that is being repaired, which stays where and as it is."""
+        """This model with another UNet, one that is being repaired; it stays on its device and is not changed."""
         self._unet = unet
         return self
 
     @property
     def pipeline(self) -> Any:
-        """The whole pipeline, loaded on first use, every part in the one dtype, on the host."""
+        """The whole pipeline on the host, loaded on first use, every part in the same dtype."""
         if self._pipeline is None:
             import diffusers
 
@@ -76,22 +76,22 @@ class StableDiffusion:
             if self.UPCAST and self.dtype == torch.float16 and self._pipeline.vae.config.force_upcast:
                 self._pipeline.vae.to(torch.float32)
             if not self.device.startswith("cpu"):
-                self._pipeline.vae.enable_slicing()  # decoding takes more memory than all of denoising, and no time to speak of
+                self._pipeline.vae.enable_slicing()  # decoding takes more memory than denoising, and little time
         return self._pipeline
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        """What loaders raise at a file that is torn or of another model, in one line."""
+        """Errors that loaders raise for truncated files and files of other models, as an InputError in one line."""
         try:
             yield
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"{self.folder} does not load as a pipeline ({first_line(error)}); is it complete?") from error
 
     def place(self, *parts: str) -> None:
-        """These parts on the device, the others on the host: only drawing needs them together."""
+        """Move these parts to the device and the others to the host: only sampling needs all of them together."""
         pipeline = self.pipeline
         if parts != self._placed:
-            for part in sorted(self._own_parts(), key=lambda part: part in parts):  # what leaves makes room first
+            for part in sorted(self._own_parts(), key=lambda part: part in parts):  # moving to the host first makes room
                 getattr(pipeline, part).to(self.device if part in parts else "cpu")
             self._placed = parts
             self._give_back()
@@ -100,18 +100,18 @@ class StableDiffusion:
         return [part for part in self.PARTS if part != "unet" or self._unet is None]
 
     def _give_back(self) -> None:
-        """What torch keeps of a card for later, to the card."""
+        """Release the GPU memory that torch caches."""
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
     def free(self) -> None:
-        """Forget the loaded parts, so that repair has the memory to itself."""
+        """Unload all parts, so that repair has the whole memory."""
         self._pipeline, self._placed = None, ()
         self._give_back()
 
     @property
     def size(self) -> int:
-        """Side of the pictures in pixels: as asked for, or that of those it was trained on."""
+        """Side of the images in pixels: as requested, or that of the training images."""
         return self._size or int(self.pipeline.unet.config.sample_size * self.pipeline.vae_scale_factor)
 
     @property
@@ -121,7 +121,7 @@ class StableDiffusion:
     def sampler(
         self, steps: int, guidance: float, scheduler: str | None = None
     ) -> Callable[[list[str], list[torch.Generator]], list[Image.Image]]:
-        """prompts, generators -> pictures; with the pipeline's own scheduler, or another class of diffusers by name."""
+        """prompts, generators -> images; with the pipeline's own scheduler, or another one of diffusers by class name."""
         if scheduler is not None and scheduler != self.scheduler_name:
             import diffusers
 
@@ -157,7 +157,7 @@ class StableDiffusion:
         return images
 
     def _decode(self, latents: Tensor) -> list[Image.Image]:
-        """Latents as the pipeline leaves them -> pictures; in float32 from where on the autoencoder overflows in half precision."""
+        """The pipeline's latents -> images; in float32 once the autoencoder has overflowed in half precision."""
         if not latents.isfinite().all():
             raise InputError(f"the UNet overflows in {self.dtype} and draws nothing; give --dtype bfloat16 or float32")
         vae = self.pipeline.vae
@@ -167,10 +167,10 @@ class StableDiffusion:
         return images
 
     def _finite(self, work: Callable[[], Tensor]) -> Tensor:
-        """What the autoencoder makes; once that is not finite in half precision, it works in float32."""
+        """The autoencoder's output; from the first output that is not finite in half precision on, it runs in float32."""
         made = work()
         if not made.isfinite().all() and self.pipeline.vae.dtype != torch.float32:
-            warnings.warn(f"the autoencoder overflows in {self.dtype}: it works in float32 from here on", stacklevel=2)
+            warnings.warn(f"the autoencoder overflows in {self.dtype}: it runs in float32 from here on", stacklevel=2)
             self.pipeline.vae.to(torch.float32)
             made = work()
         return made
@@ -186,16 +186,16 @@ class StableDiffusion:
         return [(self.pipeline.tokenizer, self.pipeline.text_encoder)]
 
     def tokens(self, prompts: list[str]) -> list[Tensor]:
-        """The numbers (n, tokens) that each text encoder reads, on the CPU."""
+        """The token ids (n, tokens) for each text encoder, on the CPU."""
         return [
             tokenizer(prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt").input_ids
             for tokenizer, _ in self.coders()
         ]
 
     def read(self, tokens: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
-        """Text embeddings of such numbers and, in families whose UNet reads them, pooled ones; float32 on the device.
+        """Text embeddings of token ids and, in families whose UNet reads them, pooled ones; float32 on the device.
 
-        The text encoders must be placed. Gradients reach what a hook puts in the place of token embeddings.
+        The text encoders must be on the device. Gradients reach token embeddings that a hook replaces.
         """
         text: Tensor = self.coders()[0][1](tokens[0].to(self.device))[0].float()
         return text, None
@@ -205,7 +205,7 @@ class StableDiffusion:
         return None
 
     def time_ids(self) -> Tensor | None:
-        """What the UNet is told of the picture's size, in families where it is told."""
+        """The sizes that the UNet reads (6,), in families that have them."""
         return None
 
     def conditioning(self, prompts: list[str], device: torch.device | str) -> Conditioning:
@@ -216,7 +216,7 @@ class StableDiffusion:
 
     @torch.no_grad()
     def encode(self, pixels: Tensor, first: int = 0) -> Tensor:
-        """Pictures (n, 3, s, s) in [-1, 1] -> scaled latents, float32 on the CPU; drawn from the posterior, seeded by number."""
+        """Images (n, 3, s, s) in [-1, 1] -> scaled latents, float32 on the CPU; drawn from the posterior, seeded by the image's number."""
         self.place("vae")
         vae = self.pipeline.vae
 

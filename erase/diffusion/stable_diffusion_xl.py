@@ -1,6 +1,6 @@
-"""Stable Diffusion XL: two text encoders, a pooled embedding and the picture's size beside the text.
+"""Stable Diffusion XL: two text encoders, a pooled embedding and the image size beside the text.
 
-What differs from Stable Diffusion 1.x and 2.x, and nothing else.
+Only what differs from Stable Diffusion 1.x and 2.x.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class StableDiffusionXL(StableDiffusion):
     """A pipeline folder of SDXL on a device."""
 
     CLASS: ClassVar[str] = "StableDiffusionXLPipeline"
-    OPTIONS: ClassVar[dict[str, Any]] = {"add_watermarker": False}  # or the same prompt and seed would not give the same picture everywhere
+    OPTIONS: ClassVar[dict[str, Any]] = {"add_watermarker": False}  # images must not depend on an optional package
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "text_encoder_2")
     UPCAST: ClassVar[bool] = True
 
@@ -31,7 +31,7 @@ class StableDiffusionXL(StableDiffusion):
         return self._embedded(prompts)[1]
 
     def time_ids(self) -> Tensor:
-        """Original size, corner of the cut-out and size of the picture (6,): all pictures here are whole and of the model's size."""
+        """Original size, crop corner and target size (6,): all images are uncropped and of the model's size."""
         return torch.tensor([self.size, self.size, 0, 0, self.size, self.size], dtype=torch.float32)
 
     def coders(self) -> list[tuple[Any, Any]]:
@@ -43,16 +43,16 @@ class StableDiffusionXL(StableDiffusion):
         """Embeddings of both encoders side by side, and the pooled ones of the second; float32 on the device, with gradients."""
         wide, pooled = [], None
         for (_, encoder), numbers in zip(self.coders(), tokens, strict=True):
-            said = encoder(numbers.to(self.device), output_hidden_states=True)
-            wide.append(said.hidden_states[-2].float())
-            pooled = said[0].float()
+            output = encoder(numbers.to(self.device), output_hidden_states=True)
+            wide.append(output.hidden_states[-2].float())
+            pooled = output[0].float()
         return torch.cat(wide, dim=-1), pooled
 
     @torch.no_grad()
     def _embedded(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
         self.place("text_encoder", "text_encoder_2")
         text, pooled = (part.cpu() for part in self.read(self.tokens(prompts)) if part is not None)
-        if self.pipeline.config.force_zeros_for_empty_prompt:  # guidance compares with nothing at all, not with the empty prompt
+        if self.pipeline.config.force_zeros_for_empty_prompt:  # guidance then uses zeros, not the embedding of the empty prompt
             silent = torch.tensor([not prompt for prompt in prompts])
             text[silent], pooled[silent] = 0, 0
         return text, pooled

@@ -31,16 +31,16 @@ CHECKPOINT_EVERY = 20
 
 
 def erase(work: Session, need: Need | None = None) -> None:
-    """Score, trim, repair. Checkpointed every few steps; a restart repeats nothing but what came after the last one."""
+    """Run the method, with a checkpoint every few steps; a resumed run repeats only the steps after the last one."""
     run, method, first = work.run, work.method, work.rank == 0
-    if work.resolved.finished is not None:  # there is nothing to change in this model: it is made already
+    if work.resolved.finished is not None:  # the model is finished: there is nothing to change
         write_tensors(run.folder / "weights.safetensors", {}, {"changed": "nothing"})
         return
     work.model.free()
     start = time.perf_counter()
     task = _task(work, need)
     resume = load_file(run.checkpoint) if run.checkpoint.exists() else None
-    wait()  # all have read it
+    wait()  # until all processes have read it
     if first:
         run.truncate_steps(int(resume["step"]) if resume else 0)
     prepared = time.perf_counter()
@@ -48,8 +48,8 @@ def erase(work: Session, need: Need | None = None) -> None:
     preview(0)
     for step in method(task, resume):
         work.show(Event("erase", step.step, work.requirements.steps, step))
-        if said := step.held_out.get("guard"):
-            work.show(Event("erase", step.step, work.requirements.steps, note=f"step {step.step}: {said}"))
+        if message := step.held_out.get("guard"):
+            work.show(Event("erase", step.step, work.requirements.steps, note=f"step {step.step}: {message}"))
         if not first:
             continue
         if step.step == 1:
@@ -120,7 +120,7 @@ def _config(work: Session, need: Need | None) -> TaskConfig:
 
 
 def _preview(work: Session, task: Task[DiffusionBatch]) -> Callable[[int], None]:
-    """Draws the same two pictures with the network as it is now, for whoever watches; the run does not depend on them."""
+    """A function that draws the same two images with the current network, for the page; the run does not depend on them."""
     every, folder = work.job.preview_every, work.run.folder / "preview"
     if not every or work.rank > 0:
         return lambda step: None
@@ -141,10 +141,10 @@ def _preview(work: Session, task: Task[DiffusionBatch]) -> Callable[[int], None]
 
 
 def _write_layers(work: Session, task: Task[DiffusionBatch], moved: bool = False) -> None:
-    """layers.json: for each weight tensor how sensitive it was, the share trimmed, and how far it has moved; no single weight."""
+    """layers.json: for each weight tensor its mean sensitivity, the share trimmed, and how far it has moved."""
     path = work.run.folder / "layers.json"
-    found = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["weights"]} if path.exists() else {}
-    rows = {name: {"name": name, "numel": w.numel(), **task.layers.get(name, found.get(name, {}))} for name, w in task.weights.items()}
+    known = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["weights"]} if path.exists() else {}
+    rows = {name: {"name": name, "numel": w.numel(), **task.layers.get(name, known.get(name, {}))} for name, w in task.weights.items()}
     files = [file for file in weight_files(work.folder / "unet").values() if file.suffix == ".safetensors"] if moved else []
     for file in files:
         with safe_open(file, "pt") as originals:

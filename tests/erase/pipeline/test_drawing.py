@@ -65,12 +65,12 @@ def test_an_autoencoder_that_overflows_in_half_precision_works_in_float32(tiny_p
     pixels = torch.rand(2, 3, 64, 64, generator=generator("pixels")) * 2 - 1
     latents = half.pipeline.vae.encode(pixels.half()).latent_dist.mean
     assert not latents.isfinite().all(), "there was something to mend"
-    with pytest.warns(UserWarning, match="overflows in torch.float16: it works in float32"):
+    with pytest.warns(UserWarning, match="overflows in torch.float16: it runs in float32"):
         encoded = half.encode(pixels)
     torch.testing.assert_close(encoded, full.encode(pixels), rtol=1e-2, atol=1e-2)
     half.free()
     overflowing(half)
-    with pytest.warns(UserWarning, match="works in float32"):
+    with pytest.warns(UserWarning, match="runs in float32"):
         drawn = arrays(half.sampler(2, 3.0)(PROMPTS, sources()))
     assert drawn.std() > 0
     assert np.abs(drawn - arrays(full.sampler(2, 3.0)(PROMPTS, sources()))).mean() < 8

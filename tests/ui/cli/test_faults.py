@@ -94,7 +94,7 @@ def test_a_type_that_the_device_lacks_is_told(monkeypatch: pytest.MonkeyPatch, t
         raise RuntimeError("\"slow_conv2d_cpu\" not implemented for 'Half'")
 
     monkeypatch.setattr(torch.nn.functional, "conv2d", lacks)
-    with pytest.raises(InputError, match=r"--dtype float16 is not to be had on cpu .*; give bfloat16 or float32"):
+    with pytest.raises(InputError, match=r"device cpu does not support --dtype float16 .*; give --dtype bfloat16 or float32"):
         open_model(tiny_pipeline, dtype="float16")
 
 
