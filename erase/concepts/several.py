@@ -41,8 +41,8 @@ def load_concepts(names: Sequence[str], model: str | None = None) -> Concepts:
         raise InputError(f'--concept "{joined}" names several concepts; give each by itself: {each}', option="concepts")
     if not names:
         raise InputError("--concept is missing; give a name (`erase-concept concepts` lists them) or a few words", option="concepts")
-    found = tuple(load_concept(name, model) for name in names)
-    for one, other in combinations(found, 2):
+    concepts = tuple(load_concept(name, model) for name in names)
+    for one, other in combinations(concepts, 2):
         if one.name == other.name or any(naming(one.words).search(word) for word in other.words):
             raise InputError(f'--concept "{one.name}" and --concept "{other.name}" are the same concept; give each once')
         if model is None and one.model != other.model:
@@ -51,7 +51,7 @@ def load_concepts(names: Sequence[str], model: str | None = None) -> Concepts:
         if one.detector != other.detector:
             what = f"{one.name} is seen by the detector {one.detector} and {other.name} by {other.detector}"
             raise InputError(f"{what}; erase them one after another: the second from the first run's folder, with --model RUN")
-    return found
+    return concepts
 
 
 def together(concepts: Sequence[Concept]) -> str:
@@ -61,25 +61,25 @@ def together(concepts: Sequence[Concept]) -> str:
 
 def settings_of(concepts: Sequence[Concept]) -> dict[str, Any]:
     """What the files recommend for the method; InputError where two recommend different values for one option."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for concept in concepts:
         for name, value in concept.settings.items():
-            if found.setdefault(name, value) != value:
+            if settings.setdefault(name, value) != value:
                 flag = f"--{name.replace('_', '-')}"
                 raise InputError(
-                    f"{together(concepts)} recommend different values for {flag}: {found[name]} and {value}; give {flag} yourself"
+                    f"{together(concepts)} recommend different values for {flag}: {settings[name]} and {value}; give {flag} yourself"
                 )
-    return found
+    return settings
 
 
 def also_earlier(now: Concepts, earlier: Concepts) -> Concepts:
-    """Those of the earlier concepts that are not erased anew; InputError where one is part of another."""
-    kept = tuple(concept for concept in earlier if concept.name not in {c.name for c in now})
-    for one in kept:
+    """Those of the earlier concepts that are not erased again; InputError where one is part of another."""
+    remaining = tuple(concept for concept in earlier if concept.name not in {c.name for c in now})
+    for one in remaining:
         for other in now:
             if any(naming(one.words).search(word) for word in other.words) or any(naming(other.words).search(word) for word in one.words):
                 raise InputError(f"{other.name} is a part of {one.name}, which is gone from this model already; give --no-stay-gone")
-    return kept
+    return remaining
 
 
 # --- each knows of the others ---------------------------------------------------------------------------------------
@@ -131,8 +131,8 @@ def forget_prompts(concepts: Concepts, whole: Concepts, count: int, seed: int = 
     them gives way to an anchor of its own. Where another has whole prompts for anchors, no prompt names both.
     """
     if len(concepts) == 1:
-        found = prompts(concepts[0], "forget", count, seed)
-        return [replace(p, anchors=_chosen(concepts, concepts[0], p.text, p.anchors)) for p in found]
+        forget = prompts(concepts[0], "forget", count, seed)
+        return [replace(p, anchors=_chosen(concepts, concepts[0], p.text, p.anchors)) for p in forget]
     lists = []
     for i, concept in enumerate(concepts):
         closed = [o for o in concepts if o is not concept and not words_fit(o)]

@@ -23,13 +23,14 @@ from erase.errors import InputError
 from erase.task import generator
 
 NAMED = "named in the concept's vocabulary"
+CHOSEN = 3  # anchors at most
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A word that might replace the concept, and what a few pictures said of it.
+    """A word that might replace the concept, and what a few images of it show.
 
-    `shows` is the share of its pictures that the concept's prompt explains at least as well (0: never shows it);
+    `shows` is the share of its images that the concept's prompt explains at least as well (0: never shows it);
     `distance` is how far its predictions lie from the concept's on the same noise, in units of the noise.
     """
 
@@ -55,8 +56,8 @@ def neighbours(concept: Concept, model: StableDiffusion, count: int = 8) -> list
     near = torch.nn.functional.cosine_similarity(table[list(ids.values())], table[own].mean(0, keepdim=True))
     short = [list(ids)[i] for i in near.argsort(descending=True)[: 6 * count].tolist()]
     template = next((t for t in concept.forget if re.fullmatch(r"[^{}]*\{concept\}[^{}]*", t)), "a {concept}")
-    said = model.embed([template.replace("{concept}", word) for word in [concept.words[0], *short]])
-    closeness = torch.nn.functional.cosine_similarity(said[1:].flatten(1), said[:1].flatten(1))
+    embedded = model.embed([template.replace("{concept}", word) for word in [concept.words[0], *short]])
+    closeness = torch.nn.functional.cosine_similarity(embedded[1:].flatten(1), embedded[:1].flatten(1))
     return [short[i] for i in closeness.argsort(descending=True)[:count].tolist()]
 
 
@@ -71,15 +72,15 @@ def vocabulary_candidates(concept: Concept) -> list[str]:
 
 def propose(concept: Concept, model: StableDiffusion, limit: int = 10) -> dict[str, str]:
     """Candidate -> where it comes from, most specific first."""
-    found = dict.fromkeys(vocabulary_candidates(concept), NAMED)
-    if len(found) < 4:
-        found = {
-            **found,
-            **{word: "neighbour of the concept by text embedding" for word in neighbours(concept, model) if word not in found},
+    candidates = dict.fromkeys(vocabulary_candidates(concept), NAMED)
+    if len(candidates) < 4:
+        candidates = {
+            **candidates,
+            **{word: "neighbour of the concept by text embedding" for word in neighbours(concept, model) if word not in candidates},
         }
-    found = dict(list(found.items())[: limit - 2])
-    generic = [word for word in neutral_candidates(concept) if word not in found][:2]
-    return {**found, **dict.fromkeys(generic, "generic word")}
+    candidates = dict(list(candidates.items())[: limit - 2])
+    generic = [word for word in neutral_candidates(concept) if word not in candidates][:2]
+    return {**candidates, **dict.fromkeys(generic, "generic word")}
 
 
 def choose_anchors(
@@ -89,27 +90,27 @@ def choose_anchors(
     steps: int,
     guidance: float,
     seed: int = 0,
-    share: int = 3,
-    pictures: int = 4,
+    images: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Concept, list[Candidate]]:
-    """The concept with its anchors set, and the evidence: of the candidates that never show the concept, the nearest `share`.
+    """The concept with its anchors set, and the evidence: of the candidates that never show the concept, the nearest CHOSEN.
 
+    Each candidate is tested on `images` images.
     Members of its own domain go before words that merely lie near: "a covered circle" draws something, but nothing in particular.
     """
     sample = model.sampler(steps, guidance)
-    named = prompts(concept, "forget", pictures, seed)
+    named = prompts(concept, "forget", images, seed)
     proposed = propose(concept, model)
     tested = []
     for done, (word, source) in enumerate(proposed.items()):
-        swapped = prompts(with_anchors(concept, [word]), "forget", pictures, seed)
-        drawn = sample([p.anchors[0] for p in swapped], [generator(seed, "anchor", i) for i in range(pictures)])
+        swapped = prompts(with_anchors(concept, [word]), "forget", images, seed)
+        drawn = sample([p.anchors[0] for p in swapped], [generator(seed, "anchor", i) for i in range(images)])
         latents = model.encode(_pixels(drawn))
         shows, distance = _compare(unet, model, latents, [p.text for p in named], [p.anchors[0] for p in swapped], seed)
         tested.append(Candidate(word, source, shows, distance))
         if progress is not None:
             progress(done + 1, len(proposed))
-    clear = sorted((c for c in tested if c.shows == 0), key=lambda c: (c.source != NAMED, c.distance))[:share]
+    clear = sorted((c for c in tested if c.shows == 0), key=lambda c: (c.source != NAMED, c.distance))[:CHOSEN]
     if not clear:
         tried = ", ".join(proposed) or "none"
         raise InputError(
@@ -139,7 +140,7 @@ def _compare(
         # Timesteps spread over the middle, where prompts matter most.
         t = torch.full((len(latents),), int(scheduler.config.num_train_timesteps * (0.2 + 0.6 * (draw + 0.5) / draws)))
         noisy, target = scheduler.add_noise(latents, noise, t).to(device), denoising_target(scheduler, latents, noise, t).to(device)
-        seen = [predict(unet, noisy, t.to(device), conditioning, torch.float32) for conditioning in conditionings]
-        errors += torch.stack([(p - target).pow(2).mean((1, 2, 3)).cpu() for p in seen])
-        distance += float((seen[0] - seen[1]).pow(2).mean()) / draws
+        predicted = [predict(unet, noisy, t.to(device), conditioning, torch.float32) for conditioning in conditionings]
+        errors += torch.stack([(p - target).pow(2).mean((1, 2, 3)).cpu() for p in predicted])
+        distance += float((predicted[0] - predicted[1]).pow(2).mean()) / draws
     return float((errors[0] <= errors[1]).float().mean()), distance**0.5

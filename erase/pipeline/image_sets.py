@@ -20,11 +20,11 @@ def prompts_of(session: Session, role: str, count: int) -> list[Prompt]:
     """`count` prompts to keep, or to forget of each concept."""
     if role == "forget":
         return forget_prompts(session.concepts, session.resolved.whole, count, session.job.seed)
-    found = retain_prompts(session.concepts, count, session.job.seed)
+    retain = retain_prompts(session.concepts, count, session.job.seed)
     limit = session.requirements.retain_captions
     if limit is not None:
-        found = [replace(found[i % min(limit, len(found))], index=i) for i in range(count)]
-    return found
+        retain = [replace(retain[i % min(limit, len(retain))], index=i) for i in range(count)]
+    return retain
 
 
 def pictures_of(session: Session, role: str) -> list[Picture]:

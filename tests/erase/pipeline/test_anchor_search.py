@@ -15,6 +15,7 @@ from erase.concepts import Concept, load_concept, prompts
 from erase.demo.shapes import world
 from erase.diffusion import StableDiffusion
 from erase.errors import InputError
+from erase.pipeline import anchor_search
 from erase.pipeline.anchor_search import Candidate, _compare, choose_anchors, neighbours, propose, vocabulary_candidates
 from erase.task import generator
 
@@ -42,7 +43,7 @@ def circle(tiny_pipeline: Path) -> Concept:
 
 
 def choose(concept: Concept, model: StableDiffusion, **options: Any) -> Any:
-    return choose_anchors(concept, model, model.unet(), STEPS, GUIDANCE, **{"pictures": 2, **options})
+    return choose_anchors(concept, model, model.unet(), STEPS, GUIDANCE, **{"images": 2, **options})
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +75,11 @@ def test_the_anchors_chosen_take_the_concepts_place_in_the_prompts(chosen) -> No
         assert prompt.anchors == tuple(prompt.text.replace("circle", word) for word in found.anchors)
 
 
-def test_the_same_seed_measures_alike_and_fewer_anchors_are_the_first_of_more(tiny_pipeline: Path, circle: Concept, chosen) -> None:
-    found, tested = choose(circle, StableDiffusion(tiny_pipeline), share=1)
+def test_the_same_seed_measures_alike_and_fewer_anchors_are_the_first_of_more(
+    monkeypatch: pytest.MonkeyPatch, tiny_pipeline: Path, circle: Concept, chosen
+) -> None:
+    monkeypatch.setattr(anchor_search, "CHOSEN", 1)
+    found, tested = choose(circle, StableDiffusion(tiny_pipeline))
     assert [replace(c, chosen=False) for c in tested] == [replace(c, chosen=False) for c in chosen[1]]
     assert found.anchors == chosen[0].anchors[:1]
     assert [c.word for c in tested if c.chosen] == list(found.anchors)
