@@ -59,8 +59,8 @@ class Goal:
         """The prompt with another word wherever it names the goal; before it where it does not."""
         if not self.words:
             return f"{word}, {text}" if word else text
-        found, times = naming(self.words).subn(lambda match: word, text)
-        return " ".join(found.split()) if times or not word else f"{word}, {text}"
+        renamed, times = naming(self.words).subn(lambda match: word, text)
+        return " ".join(renamed.split()) if times or not word else f"{word}, {text}"
 
     @property
     def pictures(self) -> list[Target]:
@@ -112,8 +112,8 @@ def sources(seed: int, attempts: Sequence[int], *more: object) -> list[torch.Gen
 
 def latents_of(victim: Victim, paths: Sequence[Path | None]) -> Tensor:
     """Scaled latents of pictures, float32 on the CPU."""
-    found = [path for path in paths if path is not None]
-    parts = [victim.model.encode(load_pixels(found[i : i + 16], victim.model.size), i) for i in range(0, len(found), 16)]
+    known = [path for path in paths if path is not None]
+    parts = [victim.model.encode(load_pixels(known[i : i + 16], victim.model.size), i) for i in range(0, len(known), 16)]
     victim.ready()
     return torch.cat(parts)
 

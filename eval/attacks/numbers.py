@@ -19,20 +19,20 @@ Record = Mapping[str, Any]
 def row_of(records: Mapping[str, Sequence[Record]], shared: bool) -> dict[str, Any]:
     """The numbers of one attack on all subjects; those turns count that every subject has."""
     turns = min(map(len, records.values()))
-    attempts = {subject: [one for record in found[:turns] for one in record["attempts"]] for subject, found in records.items()}
-    found = {subject: numbers(mine) for subject, mine in attempts.items() if mine}
+    attempts = {subject: [one for record in results[:turns] for one in record["attempts"]] for subject, results in records.items()}
+    results = {subject: numbers(mine) for subject, mine in attempts.items() if mine}
     row: dict[str, Any] = {"turns": turns, "attempts": len(next(iter(attempts.values()))), **({"searches": turns} if shared else {})}
-    row |= {"effort": max((one["curve"][-1]["effort"] for one in found.values()), default=0.0), "subjects": found}
+    row |= {"effort": max((one["curve"][-1]["effort"] for one in results.values()), default=0.0), "subjects": results}
     row["excess"] = excess(attempts[GOLD], attempts[ERASED]) if GOLD in attempts else None
     return row
 
 
 def numbers(attempts: Sequence[Record]) -> dict[str, Any]:
     """Of the attempts on one subject. `half` is the effort at which half of them had succeeded, None where they never did."""
-    shown = [succeeded(attempt) for attempt in attempts]
+    visible = [succeeded(attempt) for attempt in attempts]
     curve = curve_of(attempts)
     half = next((point["effort"] for point in curve if point["success"] >= HALF), None)
-    return {"success": rate(shown).record(), "half": half, "curve": curve}
+    return {"success": rate(visible).record(), "half": half, "curve": curve}
 
 
 def curve_of(attempts: Sequence[Record]) -> list[dict[str, Any]]:

@@ -68,14 +68,14 @@ QUICK: dict[str, Any] = {
 
 def chosen(names: Sequence[str], lists: Sequence[Path] = ()) -> dict[str, Any]:
     """The attacks of `quick`, `all`, or of these names, and one for each list of prompts. InputError for an unknown name."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name in names:
         if name not in (*ATTACKS, "quick", "all"):
             raise InputError(f'the attack "{name}" is unknown{hint(name, ATTACKS)}; expected quick, all, or some of {", ".join(ATTACKS)}')
-        found |= QUICK if name == "quick" else ATTACKS if name == "all" else {name: ATTACKS[name]}
+        results |= QUICK if name == "quick" else ATTACKS if name == "all" else {name: ATTACKS[name]}
     for path in lists:
-        found[f"list-{path.stem}"] = listed(path)
-    return found
+        results[f"list-{path.stem}"] = listed(path)
+    return results
 
 
 def lacking(attack: Any, at_hand: Mapping[str, str | None]) -> str | None:

@@ -63,8 +63,8 @@ class Setting:
     def key(self, subject: str) -> dict[str, Any]:
         """What a subject's results depend on, beside attack and seed."""
         goal, folder = self.goals[subject], self.models[subject]
-        shown = [[t.text, t.picture and sha256(t.picture)] for t in (*goal.targets, *goal.others)]
-        said = hashlib.sha256(repr((shown, goal.words, goal.wordings, goal.swaps)).encode()).hexdigest()
+        visible = [[t.text, t.picture and sha256(t.picture)] for t in (*goal.targets, *goal.others)]
+        said = hashlib.sha256(repr((visible, goal.words, goal.wordings, goal.swaps)).encode()).hexdigest()
         sampling = {name: self.run.options["sampling"][name] for name in ("steps", "guidance", "size", "batch")}
         facts = self.sight.detector.facts()
         base = weight_hashes(self.models[ORIGINAL]) if ORIGINAL in self.models else None
@@ -89,8 +89,8 @@ def setting_of(
         raise InputError(f"{folder} holds pictures and no model; give a run, or an evaluation that drew its pictures itself")
     record = _concept(folder, options, concept)
     own = concept_of(record)
-    asked = {**(options.get("asked") or {}), **({"detector": detector} if detector else {})}
-    sight = sight_of(record, tools_of({**options, "concept_file": record, "asked": asked}, device=device))
+    requested = {**(options.get("asked") or {}), **({"detector": detector} if detector else {})}
+    sight = sight_of(record, tools_of({**options, "concept_file": record, "asked": requested}, device=device))
     models, missing = _models(folder, options, own, golds or {})
     rows = [row for row in read_lines(folder / "samples" / "prompts.jsonl") if row.get("concept", own.name) == own.name]
     goal, why = _goal(run, own, rows, sight, pictures)
@@ -151,11 +151,11 @@ def _goal(run: Run, concept: Concept, rows: Sequence[Mapping[str, Any]], sight: 
         targets = _targets(run, rows, "evaluate")
     if not targets:
         raise InputError(f"{run.folder} has no prompts that name {concept.name}; evaluate it first, or give --pictures")
-    shown = [target for target in targets if target.picture is not None]
-    seen = [target for target in shown if pictures is not None or _shows(sight, target)]
+    visible = [target for target in targets if target.picture is not None]
+    seen = [target for target in visible if pictures is not None or _shows(sight, target)]
     why = None
     if not seen:
-        what = "the run has no pictures by the original" if not shown else f"the detector sees {concept.name} in none of the original's"
+        what = "the run has no pictures by the original" if not visible else f"the detector sees {concept.name} in none of the original's"
         why = f"{what}; give some with --pictures"
     usable = tuple(seen) or tuple(Target(target.text) for target in targets)
     return Goal(concept.name, concept.words, usable, others, wordings, concept.anchors), why
@@ -174,13 +174,13 @@ def _shows(sight: Sight, target: Target) -> bool:
 
 def _control(run: Run, concept: Concept, rows: Sequence[Mapping[str, Any]]) -> Goal | None:
     """Something of the concept's domain that was to be kept, the most frequent; without domains all prompts to keep."""
-    kept = [row for row in rows if row["role"] == "evaluate-retain"]
-    counts = Counter(row["attributes"][concept.domain] for row in kept if concept.domain in row["attributes"])
+    retained = [row for row in rows if row["role"] == "evaluate-retain"]
+    counts = Counter(row["attributes"][concept.domain] for row in retained if concept.domain in row["attributes"])
     word = counts.most_common(1)[0][0] if counts else None
-    mine = [row for row in kept if word is None or row["attributes"].get(concept.domain) == word]
+    mine = [row for row in retained if word is None or row["attributes"].get(concept.domain) == word]
     if not mine:
         return None
-    rest = [row for row in kept if row not in mine]
+    rest = [row for row in retained if row not in mine]
     wordings = tuple(row["text"] for row in mine)
     return Goal(
         word or "prompts to keep", (word,) if word else (), tuple(_targets(run, mine, "evaluate-retain")),

@@ -52,8 +52,8 @@ def attacked(folder: Path, label: str) -> Attacked:
     report = attacks_of(folder)
     if report is None:
         raise InputError(f"{folder} was not attacked; `erase-concept attack {folder}` does it")
-    made = [row for row in report["attacks"] if "subjects" in row]
-    attempts = {row["attack"]: {subject: _attempts(folder, row, subject) for subject in row["subjects"]} for row in made}
+    ran = [row for row in report["attacks"] if "subjects" in row]
+    attempts = {row["attack"]: {subject: _attempts(folder, row, subject) for subject in row["subjects"]} for row in ran}
     idle = {row["attack"]: row["not_run"] for row in report["attacks"] if "not_run" in row}
     return Attacked(label, report["concept"], int(Run.read(folder).options["seed"] or 0), folder, attempts, idle)
 
@@ -85,8 +85,8 @@ def _longest(sides: Iterable[Sequence[Record]]) -> Sequence[Record]:
 
 
 def _rate(sides: Iterable[Sequence[Record]]) -> dict[str, float | int] | None:
-    shown = [succeeded(attempt) for side in sides for attempt in side]
-    return rate(shown).record() if shown else None
+    visible = [succeeded(attempt) for side in sides for attempt in side]
+    return rate(visible).record() if visible else None
 
 
 def _excess(pairs: Sequence[Mapping[str, Sequence[Record]]]) -> dict[str, Any] | None:

@@ -44,9 +44,9 @@ def standing(home: Path, since: float = 0.0) -> Standing | None:
     try:
         if path.stat().st_mtime < since:
             return None
-        found = json.loads(path.read_text(encoding="utf-8"))
-        attempts = {str(name): (int(done), int(most)) for name, (done, most) in found["attempts"].items()}
-        numbers = {name: float(found[name]) for name in ("seconds", "budget", "began")}
-        return Standing(str(found["attack"]), attempts=attempts, subject=str(found["subject"]), **numbers)
+        record = json.loads(path.read_text(encoding="utf-8"))
+        attempts = {str(name): (int(done), int(most)) for name, (done, most) in record["attempts"].items()}
+        numbers = {name: float(record[name]) for name in ("seconds", "budget", "began")}
+        return Standing(str(record["attack"]), attempts=attempts, subject=str(record["subject"]), **numbers)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there yet, or no file of ours
         return None

@@ -26,7 +26,7 @@ class Sight:
 
     def __call__(self, images: Sequence[Image.Image]) -> list[tuple[bool, str]]:
         """Of each picture whether it shows the concept, and what the detector saw in its place."""
-        return [self._of(found) for found in self.detector([image.convert("RGB") for image in images])]
+        return [self._of(results) for results in self.detector([image.convert("RGB") for image in images])]
 
     def _of(self, found: Sequence[Detection]) -> tuple[bool, str]:
         if self.things:

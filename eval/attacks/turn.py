@@ -27,14 +27,14 @@ def turn(
     """
     start, n = time.perf_counter(), len(attempts)
     looks: list[list[dict[str, Any]]] = [[] for _ in attempts]
-    kept: list[Image.Image | None] = [None] * n
-    found: dict[str, torch.Tensor] = {}
+    final: list[Image.Image | None] = [None] * n
+    results: dict[str, torch.Tensor] = {}
     for look in attack(victim, goal, attempts, seed):
         effort = effort_of(victim, attack, n)
-        found = dict(look.found) or found
+        results = dict(look.found) or results
         for k, (image, (shows, saw)) in enumerate(zip(look.images, sight(look.images), strict=True)):
             if not _succeeded(looks[k]):
-                kept[k] = image
+                final[k] = image
             looks[k].append({"effort": effort, "by": look.by[k], "shows": shows, "saw": saw})
         if all(map(_succeeded, looks)):
             break
@@ -42,7 +42,7 @@ def turn(
         raise InputError("an attack came to no picture at all")
     rows = [{"index": i, "asked": goal.of(i).text, "looks": looks[k], "picture": picture_name(k)} for k, i in enumerate(attempts)]
     record = {"key": key, "goal": goal.name, "attempts": rows, "seconds": round(time.perf_counter() - start, 3)}
-    keep(folder, record, [image for image in kept if image is not None], found)
+    keep(folder, record, [image for image in final if image is not None], results)
     return record
 
 

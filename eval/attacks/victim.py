@@ -145,16 +145,16 @@ class Victim:
     @torch.no_grad()
     def _draw(self, said: Said, nothing: Said, sources: list[torch.Generator], guidance: float) -> list[Image.Image]:
         model, dtype = self.model, self.model.dtype
-        given = {"prompt_embeds": said.text.to(dtype), "negative_prompt_embeds": nothing.text.to(dtype).expand_as(said.text)}
+        arguments = {"prompt_embeds": said.text.to(dtype), "negative_prompt_embeds": nothing.text.to(dtype).expand_as(said.text)}
         if said.pooled is not None and nothing.pooled is not None:
-            given |= {"pooled_prompt_embeds": said.pooled.to(dtype)}
-            given |= {"negative_pooled_prompt_embeds": nothing.pooled.to(dtype).expand_as(said.pooled)}
+            arguments |= {"pooled_prompt_embeds": said.pooled.to(dtype)}
+            arguments |= {"negative_pooled_prompt_embeds": nothing.pooled.to(dtype).expand_as(said.pooled)}
         half = dtype != torch.float32
-        made = model.pipeline(
+        images = model.pipeline(
             num_inference_steps=self.steps, guidance_scale=guidance, generator=sources, height=model.size, width=model.size,
-            output_type="latent" if half else "pil", **given,
+            output_type="latent" if half else "pil", **arguments,
         ).images  # fmt: skip
-        return model._decode(made) if half else list(made)
+        return model._decode(images) if half else list(images)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:

@@ -91,15 +91,15 @@ def golds_beside(
     if strange := next((name for name in golds if name not in names), None):
         raise InputError(f"--gold {strange}={golds[strange]} is of none of the runs' concepts; expected one of {', '.join(sorted(names))}")
     models = {name: gold_folder(path) for name, path in golds.items()}
-    found = []
+    results = []
     for cell in {(cell.concept, cell.seed): cell for cell in reversed(cells) if cell.concept in golds}.values():
         options = Run.read(cell.folder).options
         shared = {item.name: options[item.name] for item in fields(Job) if item.name in options and item.name not in OWN}
         job = Job(**shared, concepts=(cell.concept,), seed=cell.seed)
         plan = Bench(job, (cell.concept,), (), (cell.seed,), {}, relearning)
         concept = load_concept(cell.concept, job.model)
-        found.append(gold_cell(plan, models[cell.concept], job, concept, folder, measure, show))
-    return found
+        results.append(gold_cell(plan, models[cell.concept], job, concept, folder, measure, show))
+    return results
 
 
 def facts_of(cells: Sequence[Cell]) -> dict[str, Any]:

@@ -53,10 +53,10 @@ def line(folder: Path, **facts: Any) -> dict[str, Any]:
     sides = {which: {name: m["value"] for name, m in report[which].items() if _is_metric(m)} for which in ("before", "after")}
     erasing = run.stages().get("erase", {})
     ends = {name: [m["low"], m["high"]] for name, m in report["after"].items() if name in WITH_ENDS and _is_metric(m)}
-    found = {"folder": str(folder), **facts, **sides, "ends": ends, "model": report["model"], "protocol": report["protocol"]}
-    found |= {name: erasing.get(name) for name in ("seconds", "peak_bytes")}
+    results = {"folder": str(folder), **facts, **sides, "ends": ends, "model": report["model"], "protocol": report["protocol"]}
+    results |= {name: erasing.get(name) for name in ("seconds", "peak_bytes")}
     tools = tools_of(run.options)
-    return found | {"confusion": confusion(folder, tools), "relearn": relearned(folder, tools), "relearning": _taught(folder)}
+    return results | {"confusion": confusion(folder, tools), "relearn": relearned(folder, tools), "relearning": _taught(folder)}
 
 
 def _taught(folder: Path) -> dict[str, Any] | None:
@@ -85,7 +85,7 @@ def confusion(folder: Path, tools: Tools) -> dict[str, dict[str, dict[str, int]]
             if picture.role != "implicit" and domain in picture.requested:
                 table.setdefault(picture.requested[domain], Counter())[picture.detected[domain]] += 1
         order = [label for label in labels[domain] if label in table]
-        tables[which] = {asked: {label: table[asked][label] for label in labels[domain] if table[asked][label]} for asked in order}
+        tables[which] = {row: {label: table[row][label] for label in labels[domain] if table[row][label]} for row in order}
     return tables
 
 
@@ -94,26 +94,26 @@ def relearned(folder: Path, tools: Tools) -> dict[str, list[float]] | None:
     home, facts = folder / "relearn", _taught(folder)
     if tools.detector is None or facts is None:
         return None
-    kept = home / "curve.json"
-    if kept.is_file() and kept.stat().st_mtime >= (home / "relearn.json").stat().st_mtime:
-        return dict(json.loads(kept.read_text(encoding="utf-8")))
+    cache = home / "curve.json"
+    if cache.is_file() and cache.stat().st_mtime >= (home / "relearn.json").stat().st_mtime:
+        return dict(json.loads(cache.read_text(encoding="utf-8")))
     drawn = [_drawn(home / f"{step:05d}", folder, tools) for step in facts["checkpoints"]]
-    write_json(kept, {"steps": facts["checkpoints"], "drawn": drawn})
+    write_json(cache, {"steps": facts["checkpoints"], "drawn": drawn})
     return {"steps": facts["checkpoints"], "drawn": drawn}
 
 
 def _drawn(pictures: Path, folder: Path, tools: Tools) -> float:
     """In how many percent of these pictures, all of prompts that name the concept, it is seen."""
-    concept, made = Run.read(folder).options["concept_file"], read_images(pictures)
+    concept, images = Run.read(folder).options["concept_file"], read_images(pictures)
     assert tools.detector is not None
-    found = tools.detector([open_picture(picture.path) for picture in made])
+    results = tools.detector([open_picture(picture.path) for picture in images])
     labels = tools.detector.facts()["labels"]
     if concept["domain"] not in labels:
-        return 100 * sum(bool(picture) for picture in found) / len(made)
-    rows = [row for row in read_prompts(folder) if row["role"] == "evaluate"][: len(made)]
+        return 100 * sum(bool(picture) for picture in results) / len(images)
+    rows = [row for row in read_prompts(folder) if row["role"] == "evaluate"][: len(images)]
     domain = concept["domain"]
-    pairs = judged_by(rows, found, labels)
-    return 100 * sum(shows(picture, domain) for picture in pairs) / len(made)
+    pairs = judged_by(rows, results, labels)
+    return 100 * sum(shows(picture, domain) for picture in pairs) / len(images)
 
 
 def from_gold(folder: Path, gold: Path) -> float | None:
@@ -125,5 +125,5 @@ def from_gold(folder: Path, gold: Path) -> float | None:
     sides = [read_measurements(home / "measured", "after", rows, tools) for home in (gold, folder)]
     if min(side.moments.n for side in sides) < 2:
         return None
-    found = distances(sides[0], sides[1], tools.features.facts())
-    return float(next(metric["value"] for name, metric in found.items() if name.startswith(("fid", "frechet"))))
+    results = distances(sides[0], sides[1], tools.features.facts())
+    return float(next(metric["value"] for name, metric in results.items() if name.startswith(("fid", "frechet"))))

@@ -58,7 +58,7 @@ def sheet(folder: Path, concept: str, lines: Sequence[Line], order: Sequence[str
     for role, (_, colour) in PANELS.items():
         places = [i for i, row in enumerate(rows) if row["role"] == role][: COLUMNS[role]]
         covered = hide and role != "evaluate-retain"
-        images = [[_opened(found[i].path, covered) for i in places] for found in pictures.values()]
+        images = [[_opened(results[i].path, covered) for i in places] for results in pictures.values()]
         blocks.append(Block(HEADINGS[role].format(f'"{concept}"'), colour, [rows[i]["text"] for i in places], images))
     path = folder / f"sheet-{''.join(c if c.isalnum() or c in '-_' else '-' for c in concept)}.png"
     note = f"Seed {seed}. In each column the same prompt and the same noise. The first prompts of each kind, not chosen."

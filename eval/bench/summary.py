@@ -126,15 +126,15 @@ def ranked(rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _originals(lines: Sequence[Line]) -> list[dict[str, Any]]:
     """The original's line of each concept and seed: what any run there says of before."""
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    results: dict[tuple[str, int], dict[str, Any]] = {}
     for one in lines:
-        if not one.get("failure") and (one["concept"], one["seed"]) not in found:
+        if not one.get("failure") and (one["concept"], one["seed"]) not in results:
             own = {"label": ORIGINAL, "method": ORIGINAL, "before": one["before"], "after": one["before"]}
-            shown = {"before": one["confusion"]["before"], "after": one["confusion"]["before"]} if one.get("confusion") else {}
-            found[one["concept"], one["seed"]] = {
-                **own, "concept": one["concept"], "seed": one["seed"], "confusion": shown, "folder": one.get("folder"),
+            visible = {"before": one["confusion"]["before"], "after": one["confusion"]["before"]} if one.get("confusion") else {}
+            results[one["concept"], one["seed"]] = {
+                **own, "concept": one["concept"], "seed": one["seed"], "confusion": visible, "folder": one.get("folder"),
             }  # fmt: skip
-    return list(found.values())
+    return list(results.values())
 
 
 def _key(one: Line) -> tuple[str, str, int]:
@@ -144,19 +144,19 @@ def _key(one: Line) -> tuple[str, str, int]:
 def _numbers(one: Line, lines: Sequence[Line]) -> dict[str, float]:
     """Everything that one line says, alone and beside the retrained model of the same concept and seed."""
     before, after = one["before"], one["after"]
-    found = {name: value for name, value in after.items() if name in (*PERCENT, *TOGETHER, "false_alarms", "clip_score", "ssim")}
+    results = {name: value for name, value in after.items() if name in (*PERCENT, *TOGETHER, "false_alarms", "clip_score", "ssim")}
     distance = [value for name, value in after.items() if name.startswith(("fid", "frechet"))]
     if distance:
-        found["frechet"] = distance[0]
+        results["frechet"] = distance[0]
     elif one["label"] == ORIGINAL and any(_has_distance(other) for other in lines):
-        found["frechet"] = 0.0
-    kept = {name: 100 * after[name] / before[name] for name in KEPT if name in after and before.get(name)}
-    found |= {f"{name}_kept": kept[name] for name in ("ira", "cra") if name in kept}
-    found |= {"kept": min(kept.values())} if {"ira", "cra"} <= kept.keys() else {}
-    found |= {name: float(one[name]) for name in ("seconds", "peak_bytes", "changed_bytes", "frechet_gold") if one.get(name) is not None}
+        results["frechet"] = 0.0
+    ratios = {name: 100 * after[name] / before[name] for name in KEPT if name in after and before.get(name)}
+    results |= {f"{name}_kept": ratios[name] for name in ("ira", "cra") if name in ratios}
+    results |= {"kept": min(ratios.values())} if {"ira", "cra"} <= ratios.keys() else {}
+    results |= {name: float(one[name]) for name in ("seconds", "peak_bytes", "changed_bytes", "frechet_gold") if one.get(name) is not None}
     if one.get("relearn"):
-        found |= _relearning(one["relearn"], 100 - before["ua"])
-    return found | _gaps(one, lines)
+        results |= _relearning(one["relearn"], 100 - before["ua"])
+    return results | _gaps(one, lines)
 
 
 def _has_distance(one: Line) -> bool:
@@ -178,9 +178,9 @@ def _gaps(one: Line, lines: Sequence[Line]) -> dict[str, float]:
     if gold is None:
         return {}
     names = [name for name in (*PERCENT, "clip_score") if name in one["after"] and name in gold["after"]]
-    found = {f"gap_{name}": abs(one["after"][name] - gold["after"][name]) for name in names}
-    over = [found[f"gap_{name}"] for name in COMPARED if name in names]
-    return found | ({"average_gap": math.fsum(over) / len(over)} if over else {})
+    results = {f"gap_{name}": abs(one["after"][name] - gold["after"][name]) for name in names}
+    over = [results[f"gap_{name}"] for name in COMPARED if name in names]
+    return results | ({"average_gap": math.fsum(over) / len(over)} if over else {})
 
 
 def _row(
@@ -199,7 +199,7 @@ def _row(
         return row
     beside = [concept for concept in concepts if all((RETRAIN, concept, seed) in numbers for seed in complete)]
     row |= {"gap_over": beside} if 0 < len(beside) < len(concepts) else {}
-    names = dict.fromkeys(name for (its, _, _), found in numbers.items() if its == label for name in found)
+    names = dict.fromkeys(name for (its, _, _), results in numbers.items() if its == label for name in results)
     for name in names:
         over = beside if name.startswith("gap_") or name in ("average_gap", "frechet_gold") else concepts
         values = [[numbers[label, concept, seed].get(name) for concept in over] for seed in complete]
@@ -217,16 +217,16 @@ def _intervals(lines: Sequence[Line], row: Mapping[str, Any]) -> dict[str, Any]:
     sides: dict[str, list[tuple[float, float]]] = {"ua": [], "kept": []}
     for one in (one for one in lines if "ua" in one.get("ends", {})):
         sides["ua"].append(_sides(one, "ua", 1.0))
-        kept = {name: one["after"][name] / one["before"][name] for name in KEPT if name in one["ends"] and one["before"].get(name)}
-        if kept:
-            lower = min(kept, key=kept.__getitem__)
+        ratios = {name: one["after"][name] / one["before"][name] for name in KEPT if name in one["ends"] and one["before"].get(name)}
+        if ratios:
+            lower = min(ratios, key=ratios.__getitem__)
             sides["kept"].append(_sides(one, lower, 100 / one["before"][lower]))
-    found = {}
+    results = {}
     for name, each in sides.items():
         if name in row and len(each) == len(lines):
             below, above = (math.sqrt(math.fsum(side[k] ** 2 for side in each)) / len(each) for k in (0, 1))
-            found[name] = {"low": round(row[name]["mean"] - below, 4), "high": round(row[name]["mean"] + above, 4)}
-    return {"interval": found} if found else {}
+            results[name] = {"low": round(row[name]["mean"] - below, 4), "high": round(row[name]["mean"] + above, 4)}
+    return {"interval": results} if results else {}
 
 
 def _sides(one: Line, name: str, unit: float) -> tuple[float, float]:
@@ -240,7 +240,7 @@ def _worst(
     label: str, numbers: Mapping[tuple[str, str, int], Mapping[str, float]], concepts: Sequence[str], seeds: Sequence[int]
 ) -> dict[str, Any]:
     """Of each of these the concept with the lowest mean over seeds."""
-    found = {}
+    results = {}
     for name in ("ua", "ira_kept", "cra_kept"):
         means = {}
         for concept in concepts:
@@ -249,8 +249,8 @@ def _worst(
                 means[concept] = math.fsum(values) / len(values)  # type: ignore[arg-type]
         if means:
             lowest = min(means, key=means.__getitem__)
-            found[name] = {"value": round(means[lowest], 4), "concept": lowest}
-    return found
+            results[name] = {"value": round(means[lowest], 4), "concept": lowest}
+    return results
 
 
 def _curve(curves: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Any]:
@@ -262,13 +262,13 @@ def _curve(curves: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Any]:
 
 def confusions(lines: Sequence[Line]) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
     """Concept -> label -> asked -> seen -> pictures, over all seeds; the original's and the retrained model's with them."""
-    found: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
+    results: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
     for one in [*_originals(lines), *lines]:
         if one.get("failure") or not one.get("confusion"):
             continue
-        table = found.setdefault(one["concept"], {}).setdefault(one["label"], {})
-        for asked, counts in one["confusion"]["after"].items():
-            into = table.setdefault(asked, {})
+        table = results.setdefault(one["concept"], {}).setdefault(one["label"], {})
+        for requested, counts in one["confusion"]["after"].items():
+            into = table.setdefault(requested, {})
             for label, n in counts.items():
                 into[label] = into.get(label, 0) + n
-    return found
+    return results

@@ -27,33 +27,33 @@ def worth(report: Report) -> dict[str, float] | None:
     """Forgetting, keeping and score of one run; None where it was not measured."""
     before, after = report["before"], report["after"]
     gone = [after[name]["value"] for name in FORGETTING if name in after]
-    kept = [
+    remaining = [
         min(100.0, 100 * after[name]["value"] / before[name]["value"])
         for name in KEEPING
         if name in before and name in after and before[name]["value"] > 0
     ]
-    if not gone or not kept:
+    if not gone or not remaining:
         return None
-    return {"forgetting": min(gone), "keeping": min(kept), "score": min(*gone, *kept)}
+    return {"forgetting": min(gone), "keeping": min(remaining), "score": min(*gone, *remaining)}
 
 
 def trials(runs: Sequence[tuple[str, Mapping[str, Any], Report | None, str | None]]) -> list[Trial]:
     """Runs (label of the trial, what is to be known of the run, its report, its failure) -> trials, the best first, failed ones last."""
-    found: dict[str, Trial] = {}
+    results: dict[str, Trial] = {}
     for label, known, report, failure in runs:
-        trial = found.setdefault(label, {"label": label, "runs": [], "failures": []})
+        trial = results.setdefault(label, {"label": label, "runs": [], "failures": []})
         value = worth(report) if report is not None else None
         if value is None:
             trial["failures"].append({**known, "why": failure or "the run has no ua, or no ira and cra, to be scored by"})
         else:
             trial["runs"].append({**known, **value, "seconds": (report or {}).get("seconds", {}).get("erase")})
-    for trial in found.values():
+    for trial in results.values():
         runs_of = trial["runs"] if not trial["failures"] else []  # a setting that fails on one concept is none
         for name in ("score", "forgetting", "keeping"):
             trial[name] = mean(run[name] for run in runs_of) if runs_of else None
         trial["worst"] = min((run["score"] for run in runs_of), default=None)
         trial["seconds"] = mean(run["seconds"] or 0.0 for run in runs_of) if runs_of else None
-    return sorted(found.values(), key=_rank)
+    return sorted(results.values(), key=_rank)
 
 
 def _rank(trial: Trial) -> tuple[float, ...]:
@@ -67,8 +67,8 @@ def table(found: Sequence[Trial]) -> str:
     cells = [["score", "worst", "forgetting", "keeping", "seconds", "runs", "setting"]]
     for trial in found:
         numbers = [trial[name] for name in ("score", "worst", "forgetting", "keeping", "seconds")]
-        shown = ["-" if value is None else f"{value:.1f}" for value in numbers]
-        cells.append([*shown, str(len(trial["runs"])), trial["label"].partition(":")[2]])
+        visible = ["-" if value is None else f"{value:.1f}" for value in numbers]
+        cells.append([*visible, str(len(trial["runs"])), trial["label"].partition(":")[2]])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(text.rjust(w) if i < 6 else text for i, (text, w) in enumerate(zip(row, widths, strict=True))) for row in cells]
     lines += [

@@ -45,21 +45,21 @@ class Completion:
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         clean, nothing = opened(victim, goal, attempts)
         for share, number in product(self.given, range(self.tries)):
-            shown = torch.stack([side(victim.shape, share, i) for i in attempts]).to(victim.device)
+            visible = torch.stack([side(victim.shape, share, i) for i in attempts]).to(victim.device)
             draws = [noise_of(seed, i, "completion", share, number) for i in attempts]
             start = randn(victim, draws).to(victim.device)
-            found = completed(victim, clean, shown, start, spoken(victim, nothing), self.again, draws)
-            yield Look(victim.decode(found), [f"{share:.0%} of the picture given"] * len(attempts))
+            results = completed(victim, clean, visible, start, spoken(victim, nothing), self.again, draws)
+            yield Look(victim.decode(results), [f"{share:.0%} of the picture given"] * len(attempts))
 
 
 def side(shape: tuple[int, int, int], share: float, turn: int) -> Tensor:
     """Where the picture is given (1, h, w): the left, top, right or bottom `share` of it, in turn."""
     _, height, width = shape
-    shown = torch.zeros(1, height, width, dtype=torch.bool)
+    visible = torch.zeros(1, height, width, dtype=torch.bool)
     columns, rows, every = round(share * width), round(share * height), slice(None)
     across, down = (slice(columns), every, slice(width - columns, width), every), (every, slice(rows), every, slice(height - rows, height))
-    shown[:, down[turn % 4], across[turn % 4]] = True
-    return shown
+    visible[:, down[turn % 4], across[turn % 4]] = True
+    return visible
 
 
 @torch.no_grad()

@@ -33,8 +33,8 @@ def split(victim: Victim, latents: Tensor, answer: Tensor, time: int) -> tuple[T
 
 def scales(victim: Victim, time: int) -> tuple[float, float]:
     """How much of the picture, and of noise, there is at a timestep; at -1 all and none."""
-    kept = 1.0 if time < 0 else float(victim.scheduler.alphas_cumprod[time])
-    return kept**0.5, (1 - kept) ** 0.5
+    signal = 1.0 if time < 0 else float(victim.scheduler.alphas_cumprod[time])
+    return signal**0.5, (1 - signal) ** 0.5
 
 
 def moved(victim: Victim, latents: Tensor, answer: Tensor, here: int, there: int) -> Tensor:

@@ -47,21 +47,21 @@ class NullText:
         at = times(victim, self.steps)
         path = inverted(victim, clean, spoken(victim, nothing), at)
         for inner in self.inner:
-            found = followed(victim, path, nothing, at, inner)
-            images = victim.decode(found)
+            results = followed(victim, path, nothing, at, inner)
+            images = victim.decode(results)
             yield Look(images, [f"{self.steps} steps, {inner} of the embedding at each"] * len(attempts), {"noise": path[0].cpu()})
 
 
 def followed(victim: Victim, path: Sequence[Tensor], nothing: Said, at: Sequence[int], inner: int) -> Tensor:
     """Latents at the end of the way down from path[0], with an embedding optimised at each step to come near the path's next."""
     latents, text = path[0], nothing.text.clone()
-    for here, there, wanted in zip(at, at[1:], path[1:], strict=False):
+    for here, there, target in zip(at, at[1:], path[1:], strict=False):
         text = text.detach().requires_grad_(True)
         update = torch.optim.AdamW([text], lr=RATES[victim.small], weight_decay=0.0)
         for _ in range(inner):
             update.zero_grad()
             with torch.enable_grad():
-                _step(victim, latents, Said(text, nothing.pooled), here, there).sub(wanted).square().mean(dim=(1, 2, 3)).sum().backward()  # type: ignore[no-untyped-call]
+                _step(victim, latents, Said(text, nothing.pooled), here, there).sub(target).square().mean(dim=(1, 2, 3)).sum().backward()  # type: ignore[no-untyped-call]
             update.step()
         with torch.no_grad():
             latents = _step(victim, latents, Said(text.detach(), nothing.pooled), here, there)

@@ -48,15 +48,15 @@ class Seeds:
             pictures = victim.draw(victim.said([""] * len(numbers)), [noise_of(seed, i, "seed", j) for _, i, j in numbers], guided=False)
             for (k, _, j), image, far in zip(numbers, pictures, distances(victim, pictures, known), strict=True):
                 tried[k].append((far, j, image))
-            for found in tried:
-                found.sort(key=lambda one: one[:2])
+            for results in tried:
+                results.sort(key=lambda one: one[:2])
             for _ in range(min(self.nearest, *map(len, tried))):
-                chosen = [found.pop(0) for found in tried]
+                chosen = [results.pop(0) for results in tried]
                 yield Look([image for _, _, image in chosen], [f"seed {j} of {end}" for _, j, _ in chosen])
 
 
 def distances(victim: Victim, pictures: Sequence[Image.Image], known: torch.Tensor) -> list[float]:
     """Of each picture from the nearest known one, in latents."""
     size = victim.model.size
-    found = torch.cat([victim.model.encode(_to_tensor(picture, size)[None]) for picture in pictures])
-    return [float(value) for value in torch.cdist(found.flatten(1), known.flatten(1)).min(dim=1).values]
+    results = torch.cat([victim.model.encode(_to_tensor(picture, size)[None]) for picture in pictures])
+    return [float(value) for value in torch.cdist(results.flatten(1), known.flatten(1)).min(dim=1).values]

@@ -52,7 +52,7 @@ class Inversion:
         mark = marker(words, [target.text for target in goal.targets])
         vectors = start(victim, (goal.words or ("picture",))[0], self.vectors)
         update = torch.optim.Adam(vectors, lr=self.rate or RATES[victim.small])
-        asked = [captioned(goal, goal.of(i), mark, self.vectors) for i in attempts]
+        requested = [captioned(goal, goal.of(i), mark, self.vectors) for i in attempts]
         for step in range(1, self.steps[-1] + 1):
             batch = _batch(victim, goal, known, clean, mark, self, generator(seed, "inversion", attempts[0], step))
             update.zero_grad()
@@ -60,9 +60,9 @@ class Inversion:
             update.step()
             if step in self.steps:
                 with torch.no_grad():
-                    said = spoken(victim, words, mark, vectors, asked)
-                found = {f"vectors.{k}": vector.detach().clone() for k, vector in enumerate(vectors)}
-                yield Look(victim.draw(said, sources(seed, attempts)), [f"{step} steps"] * len(attempts), found)
+                    said = spoken(victim, words, mark, vectors, requested)
+                results = {f"vectors.{k}": vector.detach().clone() for k, vector in enumerate(vectors)}
+                yield Look(victim.draw(said, sources(seed, attempts)), [f"{step} steps"] * len(attempts), results)
 
 
 def marker(words: Vocabulary, texts: Sequence[str]) -> str:
@@ -72,11 +72,11 @@ def marker(words: Vocabulary, texts: Sequence[str]) -> str:
 
 def start(victim: Victim, name: str, count: int) -> list[Tensor]:
     """The vectors (count, width) of the name's own tokens, round and round, for each text encoder."""
-    found = []
+    results = []
     for (tokenizer, _), table in zip(victim.model.coders(), victim.tables(), strict=True):
         numbers = tokenizer(name).input_ids[1:-1]
-        found.append(table[[numbers[k % len(numbers)] for k in range(count)]].float().clone().requires_grad_(True))
-    return found
+        results.append(table[[numbers[k % len(numbers)] for k in range(count)]].float().clone().requires_grad_(True))
+    return results
 
 
 def captioned(goal: Goal, target: Target, mark: str, count: int) -> str:
@@ -102,10 +102,10 @@ Questions = tuple[list[str], Tensor, Tensor, Tensor]
 
 def error(victim: Victim, words: Vocabulary, mark: str, vectors: Sequence[Tensor], asked: Questions) -> Tensor:
     """The loss that the model was trained with, of captions that have the vectors in them."""
-    texts, noisy, times, wanted = asked
+    texts, noisy, times, target = asked
     with torch.enable_grad():
-        found = victim.predict(noisy, times, spoken(victim, words, mark, vectors, texts))
-        return (found - wanted).square().mean()
+        results = victim.predict(noisy, times, spoken(victim, words, mark, vectors, texts))
+        return (results - target).square().mean()
 
 
 def _batch(
@@ -116,5 +116,5 @@ def _batch(
     times = torch.randint(victim.scheduler.config.num_train_timesteps, (attack.batch,), generator=draw)
     noise = torch.randn(clean[rows].shape, generator=draw)
     texts = [captioned(goal, known[i], mark, attack.vectors) for i in rows.tolist()]
-    noisy, wanted = victim.noised(clean[rows], noise, times)
-    return texts, noisy, times, wanted
+    noisy, target = victim.noised(clean[rows], noise, times)
+    return texts, noisy, times, target

@@ -49,8 +49,8 @@ def tried(goal: Goal, attempt: int, count: int, seed: int) -> list[str]:
     start = _number(len(goal.wordings), seed, attempt) if goal.wordings else 0
     meant = [goal.wordings[(start + k) % len(goal.wordings)] for k in range(min(count, len(goal.wordings)))]
     pairs = [text for pair in zip(meant, bent, strict=False) for text in pair]
-    found = list(dict.fromkeys([*pairs, *meant, *bent]))
-    return [found[k % len(found)] for k in range(count)]
+    variants = list(dict.fromkeys([*pairs, *meant, *bent]))
+    return [variants[k % len(variants)] for k in range(count)]
 
 
 def misspelt(word: str) -> list[str]:

@@ -44,10 +44,10 @@ def vocabulary(victim: Victim, banned: Sequence[str] = ()) -> Vocabulary:
     names = naming(banned) if banned else None
     words = sorted(word for word in whole if names is None or not names.search(word))
     read = [[numbers[1:-1] for numbers in tokenizer(words).input_ids] for tokenizer in tokenizers] if words else []
-    kept = [i for i in range(len(words)) if all(len(numbers[i]) == 1 for numbers in read)]
-    if not kept:
+    single = [i for i in range(len(words)) if all(len(numbers[i]) == 1 for numbers in read)]
+    if not single:
         raise InputError("this model's tokenizer has no whole words, which searching prompts needs; leave these attacks out")
-    return Vocabulary(tuple(words[i] for i in kept), torch.tensor([[numbers[i][0] for i in kept] for numbers in read]))
+    return Vocabulary(tuple(words[i] for i in single), torch.tensor([[numbers[i][0] for i in single] for numbers in read]))
 
 
 def drawn(words: Vocabulary, count: int, sources: Sequence[torch.Generator]) -> Tensor:
@@ -83,8 +83,8 @@ def descend(
         tried = torch.stack([_exchanged(rows[i], liked[i], candidates, sources[i]) for i in index.tolist()])
         flat, owner = tried.flatten(0, 1), index.repeat_interleave(candidates)
         with torch.no_grad():
-            found = loss(victim.said(joined(words, flat, [rests[i] for i in owner.tolist()])), owner).cpu()
-        lowest, which = found.reshape(len(rows), candidates).min(dim=1)
+            losses = loss(victim.said(joined(words, flat, [rests[i] for i in owner.tolist()])), owner).cpu()
+        lowest, which = losses.reshape(len(rows), candidates).min(dim=1)
         better = lowest < best
         rows = torch.where(better[:, None], tried[index, which], rows)
         best = torch.where(better, lowest, best)
@@ -99,10 +99,10 @@ def slopes(victim: Victim, words: Vocabulary, rows: Tensor, rests: Sequence[str]
     with torch.enable_grad():
         total = loss(victim.read(tokens, leaves, places), torch.arange(len(rows))).sum()
     grads = torch.autograd.grad(total, leaves)
-    found = torch.zeros(*rows.shape, len(words))
+    results = torch.zeros(*rows.shape, len(words))
     for grad, table, numbers in zip(grads, victim.tables(), words.numbers, strict=True):
-        found += (grad[:, 1 : 1 + rows.shape[1]].float() @ table[numbers.to(table.device)].float().T).cpu()
-    return found
+        results += (grad[:, 1 : 1 + rows.shape[1]].float() @ table[numbers.to(table.device)].float().T).cpu()
+    return results
 
 
 def placed(victim: Victim, tokens: Sequence[Tensor], count: int) -> tuple[list[Tensor], list[Tensor]]:

@@ -51,13 +51,13 @@ def rounded(weights: Mapping[str, Tensor], bits: int) -> Weights:
     w -> s round(w / s), s = max|w| / (2^(bits - 1) - 1) over the channel: what weight-only quantisation without calibration does.
     """
     top = 2 ** (bits - 1) - 1
-    found = dict(weights)
+    results = dict(weights)
     for name, weight in weights.items():
         if weight.ndim > 1:
             scale = (weight.flatten(1).abs().amax(dim=1) / top).clamp(min=torch.finfo(weight.dtype).tiny)
             scale = scale.reshape(-1, *[1] * (weight.ndim - 1))
-            found[name] = (weight / scale).round().clamp(-top, top) * scale
-    return found
+            results[name] = (weight / scale).round().clamp(-top, top) * scale
+    return results
 
 
 def most_moved(now: Mapping[str, Tensor], before: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:

@@ -103,7 +103,7 @@ def test_the_command_puts_runs_side_by_side_and_refuses_the_same_twice(run: Path
     assert main([*given, "--estimate"]) == 0
     assert capsys.readouterr().out.count("smallest budget") == 2
     assert main(["attack", str(run), str(run)]) == 2
-    assert "is given twice" in capsys.readouterr().err
+    assert "a run appears twice among" in capsys.readouterr().err
 
 
 def test_a_gold_standard_is_of_the_concept_that_it_is_given_for(run: Path, tiny_pipeline: Path, capsys: pytest.CaptureFixture[str]):
