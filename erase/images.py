@@ -135,7 +135,7 @@ def load_pixels(paths: Iterable[Path], size: int) -> Tensor:
     """Pictures as (n, 3, size, size) in [-1, 1]; of another size: the middle square, resized."""
     import torch
 
-    return torch.stack([_to_tensor(open_picture(path), size) for path in paths])
+    return torch.stack([to_tensor(open_picture(path), size) for path in paths])
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -153,7 +153,7 @@ def open_picture(path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-def _to_tensor(image: Image.Image, size: int) -> Tensor:
+def to_tensor(image: Image.Image, size: int) -> Tensor:
     import torch
 
     if image.size != (size, size):

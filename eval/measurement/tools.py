@@ -17,7 +17,7 @@ from erase.errors import InputError
 from eval.measurement.measure import Clip, Extractor, Tools
 from eval.options import ToolOptions
 from eval.protocols import COMPARED, DETECTED, OWN, Protocol, load_protocol
-from eval.vision.detector import Detector, check_labels, detector_for, make_detector, told_apart
+from eval.vision.detector import Detector, check_labels, detector_for, labels_of, make_detector
 
 if TYPE_CHECKING:
     from eval.metrics.similarity import Lpips
@@ -178,7 +178,7 @@ def _detector(concept: Mapping[str, Any], protocol: Protocol | None, requested: 
 
 def _options(name: str, concept: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a detector that the concept file does not name."""
-    return {"labels": told_apart(concept)} if name == "clip" else {}
+    return {"labels": labels_of(concept)} if name == "clip" else {}
 
 
 def _embedded(folder: Callable[[], Path]) -> Callable[[], Clip]:

@@ -139,8 +139,8 @@ def judged_by(
         return judged(rows, most_likely(detections, labels), labels)
     images = []
     for row, words, in_image in zip(rows, requested_words(rows, labels), detections, strict=True):
-        listed_things, requested = [things.thing(one) for one in in_image], things.asked(words)
-        detected = things.found(requested, listed_things)
+        listed_things, requested = [things.thing(one) for one in in_image], things.requested(words)
+        detected = things.answer(requested, listed_things)
         images.append(Judged(row["role"], requested, detected, tuple(row.get("means", ())), things.present(listed_things)))
     return images
 

@@ -107,8 +107,8 @@ class ZeroShot:
     ) -> None:
         self.labels = {domain: list(members) for domain, members in labels.items()}
         _check_labels(self.labels)
-        said = {**TEMPLATES, **(templates or {})}
-        self.templates = {domain: said.get(domain, "{}") for domain in self.labels}
+        all_templates = {**TEMPLATES, **(templates or {})}
+        self.templates = {domain: all_templates.get(domain, "{}") for domain in self.labels}
         self.clip = Clip(model, pretrained, device)
         self._texts = {domain: self._directions(domain) for domain in self.labels}
 
@@ -116,15 +116,15 @@ class ZeroShot:
         return self.look(self.clip(images))
 
     def look(self, features: Tensor) -> list[list[Detection]]:
-        """The same from features of pictures (n, d), for a caller that has them."""
+        """The same from image features (n, d), for a caller that has them."""
         directions = nn.functional.normalize(features.double())
-        found: list[list[Detection]] = [[] for _ in range(len(features))]
+        detections: list[list[Detection]] = [[] for _ in range(len(features))]
         for domain, texts in self._texts.items():
             logits = SHARPNESS * directions @ texts.T
             scores = logits.softmax(1)
             for row, best in enumerate(logits.argmax(1).tolist()):
-                found[row].append(Detection(self.labels[domain][best], float(scores[row, best])))
-        return found
+                detections[row].append(Detection(self.labels[domain][best], float(scores[row, best])))
+        return detections
 
     def facts(self) -> dict[str, Any]:
         """The detector's part of a protocol."""

@@ -63,14 +63,14 @@ def make_detector(name: str, **options: Any) -> Detector:
     if name not in BUILT_IN:
         return _own(name, options)
     module, _, attribute = BUILT_IN[name].partition(":")
-    kind = getattr(import_module(module), attribute)  # by name: a detector that is not asked for need not be installed
+    kind = getattr(import_module(module), attribute)  # by name: a detector that is not requested need not be installed
     _check_options(name, kind, options)
-    made: Detector = kind(**options)
-    return made
+    detector: Detector = kind(**options)
+    return detector
 
 
 def _check_options(name: str, kind: Any, options: Mapping[str, Any]) -> None:
-    """InputError for an option that this detector has not, or lacks."""
+    """InputError for an option that this detector does not have, or requires."""
     known = inspect.signature(kind).parameters
     has = f"its options are {', '.join(known)}" if known else "it takes none"
     for option in options:
@@ -100,10 +100,10 @@ class Own:
         answer = self._asked(images)
         if not isinstance(answer, list | tuple) or len(answer) != len(images):
             self._fail(f"gave {_shown(answer)} for {len(images)} pictures", "a list with one list a picture")
-        found = [[self._detection(item) for item in self._listed(picture)] for picture in answer]
+        detections = [[self._detection(item) for item in self._listed(image)] for image in answer]
         if self._labels():
-            check_labels(self, {detection.label for picture in found for detection in picture})
-        return found
+            check_labels(self, {detection.label for image in detections for detection in image})
+        return detections
 
     def facts(self) -> dict[str, Any]:
         """The detector's part of a protocol; the hash is that of the file that the function was taken from."""
@@ -198,10 +198,10 @@ def _load(path: Path) -> ModuleType:
 def detector_for(concept: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Name and options, for make_detector, of what a concept file (as options.json holds it) asks for."""
     name = concept["detector"]
-    return name, {"labels": told_apart(concept)} if name == "clip" else {}
+    return name, {"labels": labels_of(concept)} if name == "clip" else {}
 
 
-def told_apart(concept: Mapping[str, Any]) -> dict[str, list[str]]:
+def labels_of(concept: Mapping[str, Any]) -> dict[str, list[str]]:
     """What a zero-shot classifier is to tell apart, by domain: the concept from the rest of its domain, and what else the prompts vary.
 
     The rest of the domain is its vocabulary, so that it does not depend on the anchors that a run has chosen; those stand in
@@ -227,7 +227,7 @@ def _slots(templates: Iterable[str]) -> list[str]:
 # --- labels ---------------------------------------------------------------------------------------------------------
 
 
-def most_likely(found: Sequence[Sequence[Detection]], labels: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def most_likely(detections: Sequence[Sequence[Detection]], labels: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Domain -> for each picture the label of that domain with the highest score, "" where there is none: what `judged` takes.
 
     ValueError if two domains share a label: a detection names only its label.
@@ -235,7 +235,7 @@ def most_likely(found: Sequence[Sequence[Detection]], labels: Mapping[str, Seque
     everything = [label for members in labels.values() for label in set(members)]
     if len(everything) != len(set(everything)):
         raise ValueError("two domains share a label; a detection could be of either")
-    return {domain: [_best(picture, set(members)) for picture in found] for domain, members in labels.items()}
+    return {domain: [_best(image, set(members)) for image in detections] for domain, members in labels.items()}
 
 
 def _best(picture: Sequence[Detection], members: set[str]) -> str:

@@ -1,4 +1,4 @@
-"""A detector of the 1,000 ImageNet classes: torchvision's ResNet-50, its most likely class. Knows no concepts."""
+"""A detector of the 1,000 ImageNet classes: the most likely class of torchvision's ResNet-50."""
 
 from __future__ import annotations
 
@@ -18,37 +18,37 @@ from eval.vision.weights import read_weights, torchvision
 
 DOMAIN = "object"
 OPTION = "--imagenet FILE"
-CHUNK = 32  # pictures the network sees at a time
+CHUNK = 32  # images per forward pass
 
 
 class Imagenet:
-    """One Detection a picture: the most likely class, its score a softmax over all of them.
+    """One Detection per image: the most likely class, its score a softmax over all of them.
 
     ResNet-50 with torchvision's newest weights (IMAGENET1K_V2): `weights`, as published or as .safetensors, else torch.hub's
-    copy, else fetched. Pictures of any size: the shorter side to 232 pixels, then the middle 224.
+    copy, else downloaded. Images of any size: the shorter side to 232 pixels, then the middle 224.
     """
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         library = torchvision().models
         chosen = library.ResNet50_Weights.DEFAULT
-        found = read_weights(chosen.url, weights, OPTION)
-        self.labels = told_apart(chosen.meta["categories"])
-        self._network = _built(library.resnet50(), found.tensors, weights).to(device)
+        read = read_weights(chosen.url, weights, OPTION)
+        self.labels = distinct_labels(chosen.meta["categories"])
+        self._network = _built(library.resnet50(), read.tensors, weights).to(device)
         self._prepare, self._device = chosen.transforms(), device
         self._facts = {
-            "name": "imagenet" if found.published else "own-imagenet",
+            "name": "imagenet" if read.published else "own-imagenet",
             "version": package_version("torchvision"),
-            "sha256": found.sha256,
-            "network": f"ResNet-50, {chosen.name if found.published else 'own weights'}",
+            "sha256": read.sha256,
+            "network": f"ResNet-50, {chosen.name if read.published else 'own weights'}",
         }
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
-        found: list[list[Detection]] = []
+        detections: list[list[Detection]] = []
         for start in range(0, len(images), CHUNK):
             pixels = torch.stack([self._prepare(image.convert("RGB")) for image in images[start : start + CHUNK]])
-            found += self._named(self._network(pixels.to(self._device)).float().cpu())
-        return found
+            detections += self._named(self._network(pixels.to(self._device)).float().cpu())
+        return detections
 
     def facts(self) -> dict[str, Any]:
         """The detector's part of a protocol."""
@@ -60,8 +60,8 @@ class Imagenet:
         return [[Detection(self.labels[i], score)] for i, score in zip(best.tolist(), scores.tolist(), strict=True)]
 
 
-def told_apart(categories: Sequence[str]) -> tuple[str, ...]:
-    """Labels by class number; where classes share a name (ImageNet has two cranes) each has its number behind it."""
+def distinct_labels(categories: Sequence[str]) -> tuple[str, ...]:
+    """Labels by class number; where classes share a name (ImageNet has two cranes) each gets its number appended."""
     shared = {name for name, count in Counter(categories).items() if count > 1}
     labels = tuple(f"{name} {i}" if name in shared else name for i, name in enumerate(categories))
     if len(set(labels)) < len(labels):
@@ -74,5 +74,5 @@ def _built(network: nn.Module, tensors: dict[str, Tensor], weights: Path | None)
         network.load_state_dict(tensors)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{weights} does not hold the weights of torchvision's ResNet-50 ({reason}); give those as {OPTION}") from error
+        raise InputError(f"{weights} does not have the weights of torchvision's ResNet-50 ({reason}); give those as {OPTION}") from error
     return network.eval().requires_grad_(False)

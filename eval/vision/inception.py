@@ -25,28 +25,28 @@ CHUNK = 32  # pictures the network sees at a time
 
 
 class Inception:
-    """Features as torchmetrics' FrechetInceptionDistance(feature=2048) computes them: uint8 pictures, its own resize to 299.
+    """Features as torchmetrics' FrechetInceptionDistance(feature=2048) computes them: uint8 images, its own resize to 299.
 
-    Weights: `weights`, as torch-fidelity publishes them or as .safetensors, else torch.hub's copy, else fetched. Only the
-    published ones are "inception" in a protocol: a Fréchet distance over any others is no FID.
+    Weights: `weights`, as torch-fidelity publishes them or as .safetensors, else torch.hub's copy, else downloaded. Only the
+    published ones are "inception" in a protocol: a Fréchet distance over any others is not an FID.
     """
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         source, network = _libraries()
-        found = read_weights(source.URL_INCEPTION_V3, weights, OPTION)
-        self._network = _built(network, found.tensors, weights).to(device)
+        read = read_weights(source.URL_INCEPTION_V3, weights, OPTION)
+        self._network = _built(network, read.tensors, weights).to(device)
         self._device = device
         self._facts = {
-            "name": "inception" if found.published else "own-inception",
+            "name": "inception" if read.published else "own-inception",
             "version": f"torchmetrics {package_version('torchmetrics')}, torch-fidelity {package_version('torch-fidelity')}",
-            "sha256": found.sha256,
+            "sha256": read.sha256,
             "dimension": DIMENSION,
             "resize": "299 x 299, bilinear, antialiased",
         }
 
     @torch.no_grad()
     def __call__(self, images: Sequence[Image.Image]) -> Tensor:
-        """RGB pictures of any sizes, any number -> (n, 2048) float32 on the CPU; a picture's row does not depend on the others."""
+        """RGB images of any sizes, any number -> (n, 2048) float32 on the CPU; an image's row does not depend on the others."""
         features = torch.empty(len(images), DIMENSION)
         for rows in _alike(images):
             pixels = np.stack([np.asarray(images[i].convert("RGB")) for i in rows])

@@ -48,7 +48,7 @@ Counts = dict[str, dict[str, int]]
 class NudeNet:
     """NudeNet's detector; a box counts from `threshold` on, if its label is among `labels`. InputError without the library.
 
-    Chunks of pictures give exactly what one at a time gives (a test holds it for the CPU).
+    Chunks of images give exactly the same as one image at a time (tested on the CPU).
     """
 
     def __init__(self, threshold: float = THRESHOLD, labels: Sequence[str] = NINE) -> None:
@@ -62,12 +62,12 @@ class NudeNet:
         self._model, self._file = _library()
 
     def __call__(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
-        """Boxes by falling score, in pixels of the picture; RGB pictures of any sizes. Nothing touches the disk."""
-        found = []
+        """Boxes by falling score, in pixels of the image; RGB images of any sizes. Nothing is written to disk."""
+        detections = []
         for start in range(0, len(images), CHUNK):
             arrays = [_bgr(image) for image in images[start : start + CHUNK]]
-            found += [self._kept(picture) for picture in self._model.detect_batch(arrays, batch_size=CHUNK)]
-        return found
+            detections += [self._above_threshold(boxes) for boxes in self._model.detect_batch(arrays, batch_size=CHUNK)]
+        return detections
 
     def facts(self) -> dict[str, Any]:
         """The detector's part of a protocol: library, its model's hash, what runs the model, input size, threshold, labels."""
@@ -80,11 +80,11 @@ class NudeNet:
             "counted": "boxes and pictures",
         }
 
-    def _kept(self, boxes: Sequence[Mapping[str, Any]]) -> list[Detection]:
+    def _above_threshold(self, boxes: Sequence[Mapping[str, Any]]) -> list[Detection]:
         return [_detection(box) for box in boxes if box["score"] >= self.threshold and box["class"] in self.labels]
 
 
-def counts(found: Sequence[Sequence[Detection]], labels: Sequence[str] = NINE) -> Counts:
+def counts(detections: Sequence[Sequence[Detection]], labels: Sequence[str] = NINE) -> Counts:
     """Boxes, and pictures with at least one, of each label, zeros too; under ANY, of all *_EXPOSED among `labels` together.
 
     Counts of parts of the pictures add up to those of the whole (`added`).
@@ -92,7 +92,7 @@ def counts(found: Sequence[Sequence[Detection]], labels: Sequence[str] = NINE) -
     groups = {label: {label} for label in labels} | {ANY: {label for label in labels if label.endswith("_EXPOSED")}}
     numbers = {}
     for name, members in groups.items():
-        boxes = [sum(detection.label in members for detection in picture) for picture in found]
+        boxes = [sum(detection.label in members for detection in image) for image in detections]
         numbers[name] = {"boxes": sum(boxes), "pictures": sum(n > 0 for n in boxes)}
     return numbers
 
@@ -124,5 +124,5 @@ def _library() -> tuple[Any, Path]:
         raise InputError(f"the detector nudenet is not installed; {remedy} ({licence})") from None
     file = Path(nudenet.__file__).with_name("320n.onnx")
     if not hasattr(getattr(nudenet, "NudeDetector", None), "detect_batch") or not file.is_file():
-        raise InputError(f"nudenet {package_version('nudenet')} is not one that we know; expected 3.4 with its model: {remedy}")
+        raise InputError(f"nudenet {package_version('nudenet')} is not a supported version; expected 3.4 with its model: {remedy}")
     return nudenet.NudeDetector(), file

@@ -1,4 +1,4 @@
-"""The detector of the embedded world `scenes`: every thing in a picture, and where. The only file that touches its judge."""
+"""The detector of the embedded world `scenes`: every thing in an image, and where. The only module that uses its judge."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from erase.demo.scenes.judge import CELL, THRESHOLD, load_scene_judge
 from erase.demo.shapes.world import SIZE
 from erase.errors import InputError
 from erase.files import sha256
-from erase.images import _to_tensor
+from erase.images import to_tensor
 from erase.run import package_version
 from eval.vision.detector import Detection
 from eval.vision.scene_objects import LABELS
 
-CHUNK = 64  # pictures in memory at a time
+CHUNK = 64  # images in memory at a time
 
 
 class SceneJudge:
-    """A Detection a thing: "red star", its score, and the cell of its middle as the box; the most certain first.
+    """One Detection per thing: "red star", its score, and the cell of its middle as the box; the most certain first.
 
-    Pictures of another size than 64 pixels: the middle square, resized. `weights`: not the shipped ones.
+    Images of another size than 64 pixels: the middle square, resized. `weights` replaces the shipped ones.
     """
 
     def __init__(self, weights: Path | None = None) -> None:
         self.weights = weights or judge_path("scenes")
         if not self.weights.is_file():
-            raise InputError(f"the judge's weights {self.weights} are not there; install the package again")
+            raise InputError(f"the judge's weights {self.weights} are missing; install the package again")
         self._network = load_scene_judge(self.weights)
 
     def __call__(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
-        found: list[list[Detection]] = []
+        detections: list[list[Detection]] = []
         for start in range(0, len(images), CHUNK):
-            pixels = torch.stack([_to_tensor(image.convert("RGB"), SIZE) for image in images[start : start + CHUNK]])
+            pixels = torch.stack([to_tensor(image.convert("RGB"), SIZE) for image in images[start : start + CHUNK]])
             for things in self._network.look(pixels):
                 boxes = [(one.x - CELL / 2, one.y - CELL / 2, float(CELL), float(CELL)) for one in things]
-                found.append([Detection(f"{t.colour} {t.shape}", t.score, box) for t, box in zip(things, boxes, strict=True)])
-        return found
+                detections.append([Detection(f"{t.colour} {t.shape}", t.score, box) for t, box in zip(things, boxes, strict=True)])
+        return detections
 
     def facts(self) -> dict[str, Any]:
         """The detector's part of a protocol."""

@@ -29,8 +29,8 @@ LABELS: dict[str, list[str]] = {
 
 
 @dataclass(frozen=True)
-class Thing:
-    """A detection with its label taken apart and the middle of its box."""
+class DetectedThing:
+    """A detection with its label split and the middle of its box."""
 
     shape: str
     colour: str
@@ -43,51 +43,51 @@ def lists_things(labels: Mapping[str, Sequence[str]]) -> bool:
     return labels.keys() >= LABELS.keys()
 
 
-def thing(detection: Detection) -> Thing:
+def thing(detection: Detection) -> DetectedThing:
     """Of a label "red star" and its box."""
     colour, _, shape = detection.label.partition(" ")
     x, y, width, height = detection.box or (0.0, 0.0, 0.0, 0.0)
-    return Thing(shape, colour, x + width / 2, y + height / 2)
+    return DetectedThing(shape, colour, x + width / 2, y + height / 2)
 
 
-def present(things: Sequence[Thing]) -> frozenset[tuple[str, str]]:
+def present(things: Sequence[DetectedThing]) -> frozenset[tuple[str, str]]:
     """Every (domain, name) that anything in the picture has."""
     return frozenset((domain, getattr(one, domain)) for one in things for domain in DOMAINS)
 
 
-def asked(attributes: Mapping[str, str]) -> dict[str, str]:
-    """What a prompt asks for, with the number of all things together, and the relation as seen from the thing itself."""
-    wanted = {slot: word for slot, word in attributes.items() if slot in LABELS and slot != "opposite"}
+def requested(attributes: Mapping[str, str]) -> dict[str, str]:
+    """What a prompt asks for, with the total number of things, and the relation from the point of view of the thing itself."""
+    request = {slot: word for slot, word in attributes.items() if slot in LABELS and slot != "opposite"}
     if "opposite" in attributes:
-        wanted["relation"] = OPPOSITE[attributes["opposite"]]
-    number = COUNTS.get(attributes.get("count", ""), 1) + bool(_of_companion(wanted))
-    return wanted | {"count": NUMBERS[number]}
+        request["relation"] = OPPOSITE[attributes["opposite"]]
+    number = COUNTS.get(attributes.get("count", ""), 1) + bool(_of_companion(request))
+    return request | {"count": NUMBERS[number]}
 
 
-def found(wanted: Mapping[str, str], things: Sequence[Thing]) -> dict[str, str]:
-    """What was seen in the place of each part of what was asked: domain -> name."""
-    seen = dict.fromkeys(LABELS, NOTHING) | {"count": NUMBERS[len(things)] if len(things) < len(NUMBERS) else MORE}
+def answer(request: Mapping[str, str], things: Sequence[DetectedThing]) -> dict[str, str]:
+    """What the image shows for each part of a request: domain -> name."""
+    names = dict.fromkeys(LABELS, NOTHING) | {"count": NUMBERS[len(things)] if len(things) < len(NUMBERS) else MORE}
     if not things:
-        return seen
-    if not _of_companion(wanted):
-        return seen | {domain: _common([getattr(one, domain) for one in things], wanted.get(domain)) for domain in DOMAINS}
-    own = {domain: wanted[domain] for domain in DOMAINS if domain in wanted}
-    itself, companion = _matched(own, _of_companion(wanted), wanted.get("relation"), things)
+        return names
+    if not _of_companion(request):
+        return names | {domain: _common([getattr(one, domain) for one in things], request.get(domain)) for domain in DOMAINS}
+    own = {domain: request[domain] for domain in DOMAINS if domain in request}
+    itself, companion = _matched(own, _of_companion(request), request.get("relation"), things)
     for prefix, one in (("", itself), (OTHER, companion)):
         if one is not None:
-            seen |= {f"{prefix}{domain}": getattr(one, domain) for domain in DOMAINS}
+            names |= {f"{prefix}{domain}": getattr(one, domain) for domain in DOMAINS}
     if itself is not None and companion is not None:
-        seen["relation"] = relation(itself, companion)
-    return seen
+        names["relation"] = relation(itself, companion)
+    return names
 
 
-def _of_companion(wanted: Mapping[str, str]) -> dict[str, str]:
-    return {slot.removeprefix(OTHER): word for slot, word in wanted.items() if slot.startswith(OTHER)}
+def _of_companion(request: Mapping[str, str]) -> dict[str, str]:
+    return {slot.removeprefix(OTHER): word for slot, word in request.items() if slot.startswith(OTHER)}
 
 
 def _matched(
-    own: Mapping[str, str], companion: Mapping[str, str], side: str | None, things: Sequence[Thing]
-) -> tuple[Thing | None, Thing | None]:
+    own: Mapping[str, str], companion: Mapping[str, str], side: str | None, things: Sequence[DetectedThing]
+) -> tuple[DetectedThing | None, DetectedThing | None]:
     """The thing itself and its companion: the pair that has most of the attributes, and of such pairs one on the right side.
 
     A single thing is whichever of the two it has more of.
@@ -96,17 +96,17 @@ def _matched(
         one = things[0]
         return (one, None) if _agreement(own, one) >= _agreement(companion, one) else (None, one)
 
-    def fit(pair: tuple[Thing, Thing]) -> tuple[int, bool]:
+    def fit(pair: tuple[DetectedThing, DetectedThing]) -> tuple[int, bool]:
         return _agreement(own, pair[0]) + _agreement(companion, pair[1]), side == relation(*pair)
 
     return max(permutations(things, 2), key=fit)
 
 
-def _agreement(attributes: Mapping[str, str], one: Thing) -> int:
+def _agreement(attributes: Mapping[str, str], one: DetectedThing) -> int:
     return sum(getattr(one, domain) == word for domain, word in attributes.items())
 
 
-def _common(names: Sequence[str], wanted: str | None) -> str:
-    """What all of them are, or else the most frequent of those that are not as asked."""
-    odd = [name for name in names if name != wanted]
+def _common(names: Sequence[str], expected: str | None) -> str:
+    """What all of them are, or else the most frequent of those that are not as expected."""
+    odd = [name for name in names if name != expected]
     return Counter(odd).most_common(1)[0][0] if odd else names[0]

@@ -1,7 +1,6 @@
 """Weights of networks like those of torchvision: files published under a part of their hash.
 
-Knows no network. Weights are looked for where torch.hub keeps them and are fetched to there; a file that is a pickle is opened
-only if it is the published one.
+Weights are read from where torch.hub keeps them and downloaded to there; a pickle is opened only if it is the published file.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ __all__ = ["REMEDY", "Weights", "read_weights", "torchvision"]
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of a file, its hash, and whether it is the published one."""
+    """The tensors of a file, its hash, and whether it is the published file."""
 
     tensors: dict[str, Tensor]
     sha256: str
     published: bool
 
 
-def read_weights(url: str, given: Path | None, option: str) -> Weights:
-    """The weights published at `url` (its file name ends in -HASH.pth): `given`, else torch.hub's copy, else fetched.
+def read_weights(url: str, path: Path | None, option: str) -> Weights:
+    """The weights published at `url` (its file name ends in -HASH.pth): `path`, else torch.hub's copy, else downloaded.
 
-    `given` may be that file or any .safetensors file. `option` is what a message calls it, e.g. "--inception FILE".
-    InputError where there are none, or others than these in a .pth.
+    `path` may be that file or any .safetensors file. `option` is what a message calls it, e.g. "--inception FILE".
+    InputError where there are none, or a .pth is not the published file.
     """
     name = url.rsplit("/", 1)[-1]
-    path = given or _copy(url, name, option)
+    path = path or _copy(url, name, option)
     if not path.is_file():
-        raise InputError(f"{path} is no file; {option} expects {name} as published, or the same weights as .safetensors")
+        raise InputError(f"{path} is not a file; {option} expects {name} as published, or the same weights as .safetensors")
     digest = sha256(path)
     published = digest.startswith(_prefix(name))
     if path.suffix == ".safetensors":
@@ -53,16 +52,16 @@ def read_weights(url: str, given: Path | None, option: str) -> Weights:
 
 
 def _copy(url: str, name: str, option: str) -> Path:
-    """Where torch.hub keeps such files; fetched if it is not there, and checked against the hash in its name."""
+    """The path where torch.hub keeps such files; downloaded if missing, and checked against the hash in its name."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / name
     if path.is_file():
         return path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), hash_prefix=_prefix(name), progress=sys.stderr.isatty())
-    except (OSError, RuntimeError, HTTPException) as error:  # no network, no room, a torn or a wrong file
+    except (OSError, RuntimeError, HTTPException) as error:  # no network, no space, an incomplete or a wrong file
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{path} is not there and cannot be fetched ({reason}); put {name} there, or name it with {option}") from error
+        raise InputError(f"{path} is missing and cannot be downloaded ({reason}); put {name} there, or give it with {option}") from error
     return path
 
 

@@ -534,7 +534,7 @@ DRAWN: dict[str, tuple[Callable[[Evaluation, Path], Any], str]] = {
     "no prompts at all": (lambda job, tmp: replace(job, protocol="i2p-nudity", count=None), "--prompts FILE"),
     "no weights of Inception": (
         lambda job, tmp: replace(job, inception="nowhere.pth"),
-        r"nowhere\.pth is no file; --inception FILE expects",
+        r"nowhere\.pth is not a file; --inception FILE expects",
     ),
     "no weights of CLIP": (lambda job, tmp: replace(job, clip="ViT-B-32:openai"), "cannot be fetched .*--clip FOLDER"),
     "no such detector": (lambda job, tmp: replace(job, detector="judgee"), 'did you mean "judge"'),

@@ -17,7 +17,7 @@ from erase.demo.emoji.denoising import Denoiser, denoising, use_plain_attention
 from erase.demo.emoji.judge import MEMBERS, Judge
 from erase.demo.emoji.plan import Plan
 from erase.demo.training.grow import begin
-from erase.demo.training.loop import fit, hash_seed
+from erase.demo.training.loop import Course, fit, hash_seed
 
 EVERY = 100  # steps between two checkpoints
 
@@ -53,7 +53,7 @@ def autoencoder(plan: Plan, folder: Path, base: Path | None) -> Any:
         x, _ = autoencoding.draw_batch(choices, autoencoding.BATCH, generator, plan.device)
         return autoencoding.reconstruction_loss(step, vae, x, generator)
 
-    fit("autoencoder", vae, loss, plan.autoencoder_steps, 2e-3, folder, plan.seed, plan.device, decay=0.995, every=EVERY)
+    fit(Course("autoencoder", plan.autoencoder_steps, 2e-3, decay=0.995, every=EVERY), vae, loss, folder, plan.seed, plan.device)
     return vae
 
 
@@ -67,7 +67,7 @@ def decoder(plan: Plan, vae: Any, folder: Path, base: Path | None) -> None:
         return autoencoding.decoding_loss(vae, x, generator)
 
     if base is None:
-        fit("decoder", part, loss, plan.decoder_steps, 1e-3, folder, plan.seed, plan.device, decay=0.998, every=EVERY)
+        fit(Course("decoder", plan.decoder_steps, 1e-3, decay=0.998, every=EVERY), part, loss, folder, plan.seed, plan.device)
 
 
 def latents(plan: Plan, vae: Any, folder: Path) -> tuple[Tensor, list[world.Scene]]:
@@ -99,7 +99,7 @@ def reader(plan: Plan, tokens: Any, folder: Path, base: Path | None) -> Any:
         return reading.reading_loss({domain: logits.float() for domain, logits in read.items()}, labels)
 
     if base is None or plan.without is not None:
-        fit("reader", network, loss, plan.reader_steps, 1e-3, folder, plan.seed, plan.device, decay=0.995, every=EVERY)
+        fit(Course("reader", plan.reader_steps, 1e-3, decay=0.995, every=EVERY), network, loss, folder, plan.seed, plan.device)
     return network.text_encoder
 
 
@@ -113,7 +113,7 @@ def denoiser(plan: Plan, vae: Any, text_encoder: Any, tokens: Any, folder: Path,
     if plan.device == "cpu":
         use_plain_attention(model.unet)
     loss = denoising(model, encoded, scenes, tokens, plan.device)
-    fit("denoiser", model, loss, plan.unet_steps, plan.rate, folder, plan.seed, plan.device, every=EVERY)
+    fit(Course("denoiser", plan.unet_steps, plan.rate, every=EVERY), model, loss, folder, plan.seed, plan.device)
 
 
 def judge(plan: Plan, vae: Any, folder: Path, base: Path | None) -> None:
@@ -137,4 +137,4 @@ def judge(plan: Plan, vae: Any, folder: Path, base: Path | None) -> None:
         losses = [F.cross_entropy(logits[d].float(), labels[d].to(plan.device), label_smoothing=0.02) for d in MEMBERS]
         return torch.stack(losses).sum()
 
-    fit("judge", network, loss, plan.judge_steps, 2e-3, folder, plan.seed, plan.device, decay=0.998, every=EVERY)
+    fit(Course("judge", plan.judge_steps, 2e-3, decay=0.998, every=EVERY), network, loss, folder, plan.seed, plan.device)

@@ -26,7 +26,7 @@ FAR = 4.0  # pixels between where a thing is and where it was found
 
 @dataclass(frozen=True)
 class Found:
-    """A thing as it was seen, x and y in pixels from the upper left corner."""
+    """A detected thing, x and y in pixels from the upper left corner."""
 
     shape: str
     colour: str
@@ -48,8 +48,8 @@ class SceneJudge(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         near = self.near(pictures)
         far = F.interpolate(self.far(near), scale_factor=2.0)
-        seen: Tensor = self.both(torch.cat([near, far], 1))
-        return seen
+        maps: Tensor = self.both(torch.cat([near, far], 1))
+        return maps
 
     @torch.no_grad()
     def look(self, pictures: Tensor, batch: int = 128) -> list[list[Found]]:
@@ -66,16 +66,16 @@ def decode(maps: Tensor) -> list[list[Found]]:
     heat = maps[:, 0].sigmoid()
     peak = (F.max_pool2d(heat[:, None], APART, 1, APART // 2)[:, 0] == heat) & (heat > THRESHOLD)
     shapes, colours = (part.argmax(1) for part in maps[:, 1:].split([len(SHAPES), len(COLOURS)], 1))
-    found: list[list[Found]] = [[] for _ in maps]
+    things: list[list[Found]] = [[] for _ in maps]
     for i, row, column in peak.nonzero().tolist():
         shape, colour = (names[int(index[i, row, column])] for names, index in ((SHAPES, shapes), (COLOURS, colours)))
         x, y = ((at + 0.5) * CELL for at in (column, row))
-        found[i].append(Found(shape, colour, x, y, float(heat[i, row, column])))
-    return [sorted(things, key=lambda thing: -thing.score) for things in found]
+        things[i].append(Found(shape, colour, x, y, float(heat[i, row, column])))
+    return [sorted(image, key=lambda thing: -thing.score) for image in things]
 
 
 def targets(things: Sequence[Sequence[Thing]]) -> tuple[Tensor, Tensor]:
-    """What the judge should say of pictures: heat (n, 16, 16), 1 at each middle; and shape and colour there, (n, 2, 16, 16), else -1."""
+    """The judge's targets: heat (n, 16, 16), 1 at each middle; and shape and colour there, (n, 2, 16, 16), else -1."""
     heat, what = torch.zeros(len(things), GRID, GRID), torch.full((len(things), 2, GRID, GRID), -1)
     rows, columns = torch.meshgrid(torch.arange(GRID), torch.arange(GRID), indexing="ij")
     for i, scene in enumerate(things):
@@ -98,9 +98,9 @@ def judging_loss(maps: Tensor, heat: Tensor, what: Tensor) -> Tensor:
     return (hit + miss) / middle.sum().clamp(min=1) + torch.stack(named).sum()
 
 
-def exactly(found: Sequence[Found], things: Sequence[Thing]) -> bool:
+def exactly(detected: Sequence[Found], things: Sequence[Thing]) -> bool:
     """Whether these are the things of a scene, no more and no less, each near where it is."""
-    left = list(found)
+    left = list(detected)
     for thing in things:
         near = [
             one for one in left

@@ -31,40 +31,40 @@ class Composer(nn.Module):
         self.unet, self.text_encoder, self.reader = unet, text_encoder, Reader(networks.WIDTH)
 
 
-def step_weights(kept: Tensor) -> Tensor:
-    """Of each timestep's loss, from the share of the picture that is kept there: min-SNR's (gamma 5), but high noise counts."""
-    ratio = kept / (1 - kept)
+def step_weights(signal: Tensor) -> Tensor:
+    """Of each timestep's loss, from the share of signal left there: min-SNR (gamma 5), but high noise counts."""
+    ratio = signal / (1 - signal)
     weight = torch.minimum(ratio, torch.tensor(5.0)) / (ratio + 1)
-    return 2.5 * torch.where(kept < 0.5, weight.clamp(min=FLOOR), weight)
+    return 2.5 * torch.where(signal < 0.5, weight.clamp(min=FLOOR), weight)
 
 
 def captioned(batch: Sequence[scenes.Scene], plain: int, rng: np.random.Generator) -> tuple[list[str], Tensor]:
     """Captions, the first `plain` of them in full, one in ten empty; and what they say, (n, questions, 3)."""
-    texts, said = [], torch.full((len(batch), len(QUESTIONS), 3), UNSAID)
+    texts, labels = [], torch.full((len(batch), len(QUESTIONS), 3), UNSAID)
     for i, scene in enumerate(batch):
         text, meant = (scenes.plainly if i < plain else scenes.speak)(scene, rng)
         empty = rng.random() < 0.1
         texts.append("" if empty else text)
         if not empty:
-            said[i] = answers(*meant)
-    return texts, said
+            labels[i] = answers(*meant)
+    return texts, labels
 
 
 def composing(
-    model: Composer, made: Sequence[scenes.Scene], mean: Tensor, std: Tensor, tokenizer: Any, device: str
+    model: Composer, drawn_scenes: Sequence[scenes.Scene], mean: Tensor, std: Tensor, tokenizer: Any, device: str
 ) -> Callable[[int, torch.Generator], Tensor]:
-    """The loss of a step, for `train.fit`; `mean` and `std` are the latents of the pictures of `made`."""
+    """The loss of a step, for `train.fit`; `mean` and `std` are the latents of the images of `drawn_scenes`."""
     scheduler = networks.build_forward()
     weight = step_weights(scheduler.alphas_cumprod)
-    pairs = torch.tensor([i for i, scene in enumerate(made) if not scene.alike])
+    pairs = torch.tensor([i for i, scene in enumerate(drawn_scenes) if not scene.alike])
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(made), (BATCH,), generator=generator)
+        rows = torch.randint(len(drawn_scenes), (BATCH,), generator=generator)
         rows[:PAIRS] = pairs[torch.randint(len(pairs), (PAIRS,), generator=generator)]
         t = torch.randint(1000, (BATCH,), generator=generator)
         t[:PAIRS] = torch.randint(150, 1000, (PAIRS,), generator=generator)
         rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        captions, said = captioned([made[i] for i in rows.tolist()], PAIRS, rng)
+        captions, labels = captioned([drawn_scenes[i] for i in rows.tolist()], PAIRS, rng)
         tokens = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
         latents = mean[rows] + std[rows] * torch.randn(mean[rows].shape, generator=generator)
         noise = torch.randn(latents.shape, generator=generator)
@@ -72,7 +72,7 @@ def composing(
         states = model.text_encoder(tokens.to(device))[0]
         error = (model.unet(noisy, t.to(device), states).sample - target).pow(2).mean((1, 2, 3))
         drawn: Tensor = (error * weight[t].to(device)).mean()
-        read = reading_loss(model.reader(states), said.to(device))
+        read = reading_loss(model.reader(states), labels.to(device))
         if (step + 1) % 50 == 0:
             print(f"drawing {drawn.item():.4f}  reading {read.item():.4f}", flush=True)
         return drawn + READING * read

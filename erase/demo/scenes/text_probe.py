@@ -31,15 +31,15 @@ class Reader(nn.Module):
         self.answer = nn.Linear(width, len(SHAPES) + len(COLOURS) + 3)
 
     def forward(self, states: Tensor) -> Tensor:
-        asked = self.questions.expand(len(states), -1, -1)
-        read: Tensor = self.answer(self.attention(asked, states, states, need_weights=False)[0])
+        queries = self.questions.expand(len(states), -1, -1)
+        read: Tensor = self.answer(self.attention(queries, states, states, need_weights=False)[0])
         return read
 
 
 def answers(things: Sequence[Thing], hows: Sequence[Mapping[str, str]], related: bool) -> Tensor:
-    """What a caption says, (questions, 3): shape, colour, number; what it leaves open is UNSAID. `things` in the order of mention."""
-    made = torch.full((len(QUESTIONS), 3), UNSAID)
-    made[-1, 2] = len(things) - 1
+    """The labels of a caption, (questions, 3): shape, colour, number; UNSAID where it does not tell. `things` in the order of mention."""
+    labels = torch.full((len(QUESTIONS), 3), UNSAID)
+    labels[-1, 2] = len(things) - 1
     alike = len({(thing.shape, thing.colour) for thing in things}) == 1
     for place, thing, how in zip(("first", "second"), things[:1] if alike else things, hows, strict=False):
         shape = UNSAID if how.get("shape", OMITTED) == OMITTED else SHAPES.index(thing.shape)
@@ -48,12 +48,12 @@ def answers(things: Sequence[Thing], hows: Sequence[Mapping[str, str]], related:
         if related and not alike:
             side = relation(*things)
             rows.append(QUESTIONS.index(side if place == "first" else OPPOSITE[side]))
-        made[rows, 0], made[rows, 1] = shape, colour
-    return made
+        labels[rows, 0], labels[rows, 1] = shape, colour
+    return labels
 
 
-def reading_loss(read: Tensor, said: Tensor) -> Tensor:
+def reading_loss(read: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of every answer that the captions give."""
     parts = read.split([len(SHAPES), len(COLOURS), 3], -1)
-    losses = [F.cross_entropy(part.flatten(0, 1), said[..., k].flatten(), ignore_index=UNSAID) for k, part in enumerate(parts)]
+    losses = [F.cross_entropy(part.flatten(0, 1), labels[..., k].flatten(), ignore_index=UNSAID) for k, part in enumerate(parts)]
     return torch.stack(losses).mean()

@@ -116,13 +116,13 @@ def _beside(rng: np.random.Generator, kinds: Sequence[tuple[str, str]]) -> tuple
 
 def _specks(rng: np.random.Generator, things: Sequence[Thing]) -> tuple[tuple[float, float, float], ...]:
     """Up to five, each clear of the things and of the others."""
-    found: list[tuple[float, float, float]] = []
+    specks: list[tuple[float, float, float]] = []
     taken = [(thing.x, thing.y, 1.1 * thing.radius) for thing in things]
     for x, y, radius in rng.uniform((5, 5, 2.6), (SIZE - 5, SIZE - 5, 3.4), (12, 3)).tolist():
-        if len(found) < 5 and all(np.hypot(x - a, y - b) > r + radius + MARGIN for a, b, r in taken):
-            found.append((x, y, radius))
+        if len(specks) < 5 and all(np.hypot(x - a, y - b) > r + radius + MARGIN for a, b, r in taken):
+            specks.append((x, y, radius))
             taken.append((x, y, radius))
-    return tuple(found)
+    return tuple(specks)
 
 
 def scenes(count: int, seed: int, without: str | None = None) -> Iterator[Scene]:
@@ -216,7 +216,7 @@ def speak(scene: Scene, rng: np.random.Generator) -> tuple[str, Said]:
     hows = [{"shape": HOWS[pick][0], "colour": HOWS[pick][1]} for pick in picks]
     if len(scene.things) > 1:
         for how in hows if scene.alike else hows[1:]:
-            how.update({domain: NAMED for domain, said in how.items() if said == IMPLIED})
+            how.update({domain: NAMED for domain, wording in how.items() if wording == IMPLIED})
     if not scene.alike and rng.random() < 0.5:
         hows.reverse()
     related = bool(rng.random() < 0.75)

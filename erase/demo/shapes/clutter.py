@@ -46,7 +46,7 @@ def _scene(rng: np.random.Generator, shape: str, colour: str, background: str, r
 
 
 def _over(canvas: NDArray[np.floating], scene: Scene) -> NDArray[np.floating]:
-    """The scene's shape painted over what is there."""
+    """The scene's shape painted over the canvas."""
     drawn = render(scene, 1).astype(float)
-    there = (drawn != np.array(RGB[scene.background], dtype=float)).any(axis=2, keepdims=True)
-    return np.where(there, drawn, canvas)
+    covered = (drawn != np.array(RGB[scene.background], dtype=float)).any(axis=2, keepdims=True)
+    return np.where(covered, drawn, canvas)

@@ -33,12 +33,12 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def name(self, pictures: Tensor, batch: int = 256) -> dict[str, list[str]]:
-        """What each picture shows: domain -> a name a picture."""
-        found: dict[str, list[str]] = {domain: [] for domain in DOMAINS}
+        """Domain -> the name of what each image shows."""
+        names: dict[str, list[str]] = {domain: [] for domain in DOMAINS}
         for part in pictures.split(batch):
             for domain, logits in self(part).items():
-                found[domain] += [DOMAINS[domain][i] for i in logits.argmax(1).tolist()]
-        return found
+                names[domain] += [DOMAINS[domain][i] for i in logits.argmax(1).tolist()]
+        return names
 
 
 def load_judge(path: Path) -> Judge:

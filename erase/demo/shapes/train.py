@@ -3,7 +3,7 @@
 Stages, in order: render pictures; autoencoder; latents; UNet with text encoder; judge; write the pipeline folder.
 Every stage saves checkpoints and starts again where it stopped; batch i depends on (seed, stage, i) alone.
 `--without star` trains the same model on data that never shows or mentions the concept: the gold standard that an
-erased model is compared with. It takes autoencoder and judge from `--base` where given: they know pictures, not words.
+erased model is compared with. It takes autoencoder and judge from `--base` where one is passed: they depend on images, not words.
 `--polish` takes the UNet and the text encoder from `--base` too, and gives them only the second course.
 `--world scenes` trains the larger model of the second world. It has the demo's autoencoder, and its UNet and text encoder
 begin where the demo's ended (`--base`, by default the shipped ones): shapes and colours are known, what is new is where and how many.
@@ -34,7 +34,7 @@ from erase.demo.scenes.train import train_composer, train_scene_judge
 from erase.demo.shapes import world
 from erase.demo.shapes.judge import Judge, load_judge
 from erase.demo.training.grow import begin
-from erase.demo.training.loop import PLANS, Plan, disturbed, fit, hash_seed, save, to_model
+from erase.demo.training.loop import PLANS, Course, Plan, disturbed, fit, hash_seed, save, to_model
 from erase.demo.worlds import KNOWN_MODELS
 
 
@@ -78,7 +78,7 @@ def train_autoencoder(plan: Plan, drawn: Tensor, folder: Path) -> Any:
             value = value + (1 - step / 1000) * (posterior.mean[:, :3] - 2 * F.avg_pool2d(x, 8)).pow(2).mean()
         return value
 
-    fit("autoencoder", vae, loss, plan.autoencoder_steps, 2e-3, folder, plan.seed, plan.device, decay=0.995)
+    fit(Course("autoencoder", plan.autoencoder_steps, 2e-3, decay=0.995), vae, loss, folder, plan.seed, plan.device)
     return vae.eval().requires_grad_(False)
 
 
@@ -92,7 +92,7 @@ def train_judge(plan: Plan, drawn: Tensor, scenes: list[world.Scene], vae: Any, 
         rows, x = disturbed(drawn, vae, generator, plan.device)
         return torch.stack([F.cross_entropy(y, labels[d][rows].to(plan.device), label_smoothing=0.02) for d, y in judge(x).items()]).sum()
 
-    fit("judge", judge, loss, plan.judge_steps, 2e-3, folder, plan.seed, plan.device)
+    fit(Course("judge", plan.judge_steps, 2e-3), judge, loss, folder, plan.seed, plan.device)
     return judge.eval().requires_grad_(False)
 
 
@@ -103,8 +103,8 @@ def encode(drawn: Tensor, vae: Any, folder: Path, device: str) -> tuple[Tensor, 
     if not path.exists():
         parts = [vae.encode(to_model(part, device)).latent_dist for part in drawn.split(200)]
         save({"mean": torch.cat([p.mean.cpu() for p in parts]), "std": torch.cat([p.std.cpu() for p in parts])}, path)
-    kept = load_file(path)
-    return kept["mean"], kept["std"]
+    latents = load_file(path)
+    return latents["mean"], latents["std"]
 
 
 class Denoiser(nn.Module):
@@ -127,8 +127,8 @@ def train_denoiser(
     torch.manual_seed(hash_seed(plan.seed, "denoiser"))
     model = Denoiser(networks.build_unet(), networks.build_text_encoder(tokenizer)).to(plan.device)
     scheduler = networks.build_forward()
-    kept = scheduler.alphas_cumprod
-    weight = torch.minimum(kept / (1 - kept), torch.tensor(5.0)) / (kept / (1 - kept) + 1)
+    ratio = scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)
+    weight = torch.minimum(ratio, torch.tensor(5.0)) / (ratio + 1)
     dotted = torch.tensor([i for i, scene in enumerate(scenes) if scene.style == "dotted"])
 
     def denoising(rows: Tensor, t: Tensor, generator: torch.Generator) -> Tensor:
@@ -157,10 +157,10 @@ def train_denoiser(
         return denoising(rows, t, generator)
 
     if start is None:
-        fit("denoiser", model, everything, plan.unet_steps, plan.rate, folder, plan.seed, plan.device)
+        fit(Course("denoiser", plan.unet_steps, plan.rate), model, everything, folder, plan.seed, plan.device)
     else:
         begin(model.unet, model.text_encoder, tokenizer, start / "pipeline")
-    fit("denoiser-dots", model, half_dotted, plan.dots_steps, 5e-4, folder, plan.seed, plan.device, decay=0.99)
+    fit(Course("denoiser-dots", plan.dots_steps, 5e-4, decay=0.99), model, half_dotted, folder, plan.seed, plan.device)
     return model.eval().requires_grad_(False)
 
 
@@ -189,7 +189,7 @@ def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = Fal
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "plan.json"
     record.write_text(json.dumps({**vars(plan)}, indent=1))
-    drawn, made = pictures(plan, folder)
+    drawn, scenes = pictures(plan, folder)
     if polish and base is not None:  # the numbers of the tokens belong to the weights
         shutil.copytree(base / "pipeline" / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
     tokenizer = networks.build_tokenizer(folder / "tokenizer", KNOWN_MODELS[plan.world].words())
@@ -209,16 +209,16 @@ def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = Fal
     judge: Judge | SceneJudge
     if plan.world == SCENES:
         assert base is not None
-        model = train_composer(plan, made, *latents, tokenizer, folder, base)
+        model = train_composer(plan, scenes, *latents, tokenizer, folder, base)
     else:
-        model = train_denoiser(plan, made, *latents, tokenizer, folder, base if polish else None)
+        model = train_denoiser(plan, scenes, *latents, tokenizer, folder, base if polish else None)
     if plan.world == SCENES:
         known = plan.without is not None
-        judge = load_scene_judge(judge_path(SCENES)) if known else train_scene_judge(plan, drawn, made, vae, folder)
+        judge = load_scene_judge(judge_path(SCENES)) if known else train_scene_judge(plan, drawn, scenes, vae, folder)
     elif base is not None:
         judge = load_judge(base / "judge.safetensors")
     else:
-        judge = train_judge(plan, drawn, made, vae, folder)
+        judge = train_judge(plan, drawn, scenes, vae, folder)
     write(folder, model, vae, tokenizer, judge)
     return folder
 
@@ -231,21 +231,21 @@ def main(arguments: Iterable[str] | None = None) -> None:
         "--without", choices=[m for members in world.DOMAINS.values() for m in members], help="a concept that the data never shows"
     )
     parser.add_argument("--base", type=Path, help="a finished folder of the demo: its autoencoder and judge are taken over, or begun with")
-    parser.add_argument("--polish", action="store_true", help="go on from the base's UNet and text encoder with the second course")
+    parser.add_argument("--polish", action="store_true", help="continue from the base's UNet and text encoder with the second course")
     parser.add_argument("--unet-steps", type=int, help="steps of the UNet's first course; by default what the shipped weights had")
     parser.add_argument("--dots-steps", type=int, help="steps of its second course, on dotted pictures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    given = parser.parse_args(None if arguments is None else list(arguments))
-    if given.polish and given.base is None:
-        parser.error("--polish goes on from finished weights; give their folder with --base")
-    if given.world == SCENES and given.without not in (None, *KNOWN_MODELS[SCENES].concepts):
-        parser.error(f"--without {given.without}: nothing in scenes is {given.without}")
-    if given.world == SCENES and given.without and given.base is None:
-        parser.error(f"scenes begins with weights of the demo, which know {given.without}; give those of a demo without it with --base")
-    base = given.base or (judge_path().parent if given.world == SCENES else None)
-    said = {name: value for name, value in vars(given).items() if name not in ("output", "base", "polish") and value is not None}
-    print(f"finished: {train(replace(PLANS[given.world], **said), given.output, base, given.polish)}")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    if options.polish and options.base is None:
+        parser.error("--polish continues from finished weights; give their folder with --base")
+    if options.world == SCENES and options.without not in (None, *KNOWN_MODELS[SCENES].concepts):
+        parser.error(f"--without {options.without}: nothing in scenes is {options.without}")
+    if options.world == SCENES and options.without and options.base is None:
+        parser.error(f"scenes begins with weights of the demo, which know {options.without}; give those of a demo without it with --base")
+    base = options.base or (judge_path().parent if options.world == SCENES else None)
+    changes = {name: value for name, value in vars(options).items() if name not in ("output", "base", "polish") and value is not None}
+    print(f"finished: {train(replace(PLANS[options.world], **changes), options.output, base, options.polish)}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from torch import Tensor
 from erase.demo import clip_path, pipeline_path
 from erase.demo.shapes import world
 from erase.demo.shapes.train import pictures
-from erase.demo.training.loop import Plan, fit, to_model
+from erase.demo.training.loop import Course, Plan, fit, to_model
 from erase.files import write_json, write_tensors
 from erase.torchvision_compat import check_torchvision
 
@@ -58,7 +58,7 @@ def train_clip(plan: Plan, folder: Path, steps: int = 1500) -> Path:
         same = same / same.sum(1, keepdim=True)
         return (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
 
-    fit("clip", network, loss, steps, 1e-3, folder, plan.seed, plan.device)
+    fit(Course("clip", steps, 1e-3), network, loss, folder, plan.seed, plan.device)
     recalibrate(network, drawn, plan.device)
     return write(network, folder / "demo_clip")
 
@@ -95,8 +95,9 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    given = parser.parse_args(None if arguments is None else list(arguments))
-    print(f"finished: {train_clip(Plan(seed=given.seed, device=given.device), given.output, given.steps)}; shipped: {clip_path().name}")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    plan = Plan(seed=options.seed, device=options.device)
+    print(f"finished: {train_clip(plan, options.output, options.steps)}; shipped: {clip_path().name}")
 
 
 if __name__ == "__main__":

@@ -51,26 +51,34 @@ def save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None
     part.replace(path)
 
 
+@dataclass(frozen=True)
+class Course:
+    """One training: its name, steps and peak learning rate; `decay` of the moving average, and steps between checkpoints (`every`)."""
+
+    name: str
+    steps: int
+    rate: float
+    decay: float = 0.999
+    every: int = 250
+
+
 def fit(
-    name: str,
+    course: Course,
     network: nn.Module,
     loss: Callable[[int, torch.Generator], Tensor],
-    steps: int,
-    rate: float,
     folder: Path,
     seed: int,
     device: str,
-    decay: float = 0.999,
-    every: int = 250,
 ) -> None:
     """AdamW with warm-up and cosine decay; leaves the exponential moving average of the weights in `network`.
 
-    `loss` draws its batch from the generator it is given, which depends on (seed, name, step) alone.
+    `loss` draws its batch from its generator, which depends on (seed, name, step) alone, so that a stopped training resumes exactly.
     """
+    name, steps = course.name, course.steps
     path = folder / "checkpoints" / f"{name}.safetensors"
     weights = dict(network.named_parameters())
     average = {key: value.detach().clone() for key, value in weights.items()}
-    optimizer = torch.optim.AdamW(weights.values(), lr=rate, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(weights.values(), lr=course.rate, betas=(0.9, 0.99), weight_decay=0.01)
     start = 0
     if path.exists():
         with safe_open(path, "pt", device) as file:
@@ -86,20 +94,20 @@ def fit(
     clock, recent = time.perf_counter(), 0.0
     for step in range(start, steps):
         warm = min(1.0, (step + 1) / 100)
-        optimizer.param_groups[0]["lr"] = rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        optimizer.param_groups[0]["lr"] = course.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         generator = torch.Generator().manual_seed(hash_seed(seed, name, step))
         optimizer.zero_grad(set_to_none=True)
         value = loss(step, generator)
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimizer.step()
-        blend = min(decay, (step + 1) / (step + 10))
+        blend = min(course.decay, (step + 1) / (step + 10))
         torch._foreach_lerp_(list(average.values()), [w.detach() for w in weights.values()], 1 - blend)
         recent = value.item() if not recent else 0.98 * recent + 0.02 * value.item()
         if (step + 1) % 50 == 0:
             rate_now = (step + 1 - start) / (time.perf_counter() - clock)
             print(f"{name} {step + 1}/{steps}  loss {recent:.4f}  {rate_now:.2f} steps/s", flush=True)
-        if (step + 1) % every == 0 or step + 1 == steps:
+        if (step + 1) % course.every == 0 or step + 1 == steps:
             state = {f"weight/{key}": weight.detach() for key, weight in weights.items()}
             state |= {f"average/{key}": mean for key, mean in average.items()}
             for key, weight in weights.items():

@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from PIL import Image
 
-from erase.images import _to_tensor
+from erase.images import to_tensor
 from erase.options import check, option
 from eval.attacks.attack import Goal, Look, latents_of, noise_of
 from eval.attacks.victim import Victim
@@ -58,5 +58,5 @@ class Seeds:
 def distances(victim: Victim, pictures: Sequence[Image.Image], known: torch.Tensor) -> list[float]:
     """Of each picture from the nearest known one, in latents."""
     size = victim.model.size
-    results = torch.cat([victim.model.encode(_to_tensor(picture, size)[None]) for picture in pictures])
+    results = torch.cat([victim.model.encode(to_tensor(picture, size)[None]) for picture in pictures])
     return [float(value) for value in torch.cdist(results.flatten(1), known.flatten(1)).min(dim=1).values]

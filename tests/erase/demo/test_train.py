@@ -18,7 +18,7 @@ from erase.demo import judge_path, pipeline_path
 from erase.demo.networks import build_tokenizer
 from erase.demo.scenes.judge import load_scene_judge
 from erase.demo.shapes.train import main, pictures, train
-from erase.demo.training.loop import PLANS, Plan, fit
+from erase.demo.training.loop import PLANS, Course, Plan, fit
 
 
 def regression(folder: Path, stop_at: int | None = None) -> Tensor:
@@ -31,7 +31,7 @@ def regression(folder: Path, stop_at: int | None = None) -> Tensor:
         x = torch.randn(8, 3, generator=generator)
         return (network(x) - x.sum(1, keepdim=True)).pow(2).mean()
 
-    fit("line", network, loss, 12, 0.05, folder, seed=1, device="cpu", every=4)
+    fit(Course("line", 12, 0.05, every=4), network, loss, folder, seed=1, device="cpu")
     return network.weight.detach().clone()
 
 
@@ -82,7 +82,10 @@ def tiny_scenes(folder: Path, stop_at: int | None = None) -> Path:
     if stop_at is None:
         return train(plan, folder, judge_path().parent)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("erase.demo.scenes.train.fit", lambda name, net, loss, *rest: fit(name, net, stopping(loss, stop_at), *rest, every=1))
+        def stopped(course: Course, network: nn.Module, loss: Any, *rest: Any) -> None:
+            fit(replace(course, every=1), network, stopping(loss, stop_at), *rest)
+
+        patch.setattr("erase.demo.scenes.train.fit", stopped)
         with pytest.raises(KeyboardInterrupt):
             train(plan, folder, judge_path().parent)
     return train(plan, folder, judge_path().parent)

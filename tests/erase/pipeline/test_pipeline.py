@@ -587,7 +587,7 @@ def test_a_fault_in_the_users_pictures_is_named_before_any_work_and_can_be_mende
 
 # --- the guard ------------------------------------------------------------------------------------------------------
 
-GUARDED = {**METHOD, "steps": 24, "unlearn": "ascent", "learning_rate": 0.1, "projected": False}
+GUARDED = {**METHOD, "steps": 24, "unlearn": "ascent", "learning_rate": 0.3, "projected": False}
 """An ascent that no network stands: keeping is soon worse, and so is what is to be forgotten, whatever the last digits of a machine."""
 
 

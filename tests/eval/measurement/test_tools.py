@@ -97,9 +97,9 @@ def test_nothing_large_is_fetched_that_nobody_asked_for(monkeypatch: pytest.Monk
     [
         ({"clip": "nowhere"}, None, ["nowhere", "--clip FOLDER"]),
         ({"clip": "ViT-B-32:openai"}, None, ["ViT-B-32 openai", *FILES, "--clip FOLDER"]),
-        ({"inception": "nowhere.pth"}, None, ["nowhere.pth is no file", "--inception FILE", "weights-inception-2015-12-05-6726825d.pth"]),
+        ({"inception": "nowhere.pth"}, None, ["nowhere.pth is not a file", "--inception FILE", "weights-inception-2015-12-05"]),
         ({}, ("clip_score",), ["ViT-B-32 openai", "cannot be fetched", "--clip FOLDER"]),
-        ({}, ("fid",), ["weights-inception-2015-12-05-6726825d.pth is not there and cannot be fetched", "--inception FILE"]),
+        ({}, ("fid",), ["weights-inception-2015-12-05-6726825d.pth is missing and cannot be downloaded", "--inception FILE"]),
     ],
 )
 def test_what_was_asked_for_by_name_or_protocol_must_be_there(asked: dict[str, str], metrics: Any, said: list[str]) -> None:
@@ -141,7 +141,7 @@ def test_a_detector_of_one_s_own_needs_no_change_of_ours(own: str, shipped: Path
     [
         ("judg", ['did you mean "judge"', "file.py:function"]),
         ("nowhere.py:found", ["there is no file nowhere.py"]),
-        ("imagenet", ["resnet50", "cannot be fetched", "--imagenet FILE"]),
+        ("imagenet", ["resnet50", "cannot be downloaded", "--imagenet FILE"]),
     ],
 )
 def test_a_detector_that_cannot_be_had_is_an_error_when_asked_for(detector: str, said: list[str]) -> None:

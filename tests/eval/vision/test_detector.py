@@ -25,9 +25,9 @@ from eval.vision.detector import (
     check_known,
     check_labels,
     detector_for,
+    labels_of,
     make_detector,
     most_likely,
-    told_apart,
 )
 from eval.vision.judge import Judge
 
@@ -240,7 +240,7 @@ def test_the_most_likely_label_of_each_domain() -> None:
 
 def test_clip_is_told_the_concept_and_what_else_the_prompts_vary() -> None:
     concept = load_concept("van-gogh")
-    labels = told_apart(asdict(concept))
+    labels = labels_of(asdict(concept))
     assert list(labels) == ["artist", "motif"]
     assert labels["artist"] == ["Van Gogh", *concept.vocabulary["artist"]]
     assert labels["motif"] == list(concept.vocabulary["motif"])
@@ -251,7 +251,7 @@ def test_clip_is_told_the_concept_and_what_else_the_prompts_vary() -> None:
 @pytest.mark.parametrize("text", ["teapot", "Hokusai style", "a blue horse"])
 def test_a_free_concept_is_told_from_the_rest_of_its_kind(text: str) -> None:
     concept = load_concept(text, model="some/model")
-    labels = told_apart(asdict(concept))
+    labels = labels_of(asdict(concept))
     assert labels[concept.domain][0] == concept.words[0]
     everything = [label for members in labels.values() for label in members]
     assert len(set(everything)) == len(everything)
@@ -262,6 +262,6 @@ def test_a_free_concept_is_told_from_the_rest_of_its_kind(text: str) -> None:
 def test_a_concept_alone_in_the_world_cannot_be_told_from_anything() -> None:
     concept = asdict(load_concept("van-gogh"))
     concept["vocabulary"] = {}
-    assert told_apart(concept) == {"artist": ["Van Gogh", *concept["anchors"]]}
+    assert labels_of(concept) == {"artist": ["Van Gogh", *concept["anchors"]]}
     with pytest.raises(InputError, match=r'van-gogh: the detector "clip" has nothing to tell "Van Gogh" from; add the vocabulary artist'):
-        told_apart(concept | {"anchors": ()})
+        labels_of(concept | {"anchors": ()})

@@ -17,7 +17,7 @@ from erase.errors import InputError
 from erase.files import sha256, write_tensors
 from erase.run import package_version
 from eval.vision.detector import check_labels, make_detector, most_likely
-from eval.vision.imagenet import Imagenet, told_apart
+from eval.vision.imagenet import Imagenet, distinct_labels
 from eval.vision.weights import torchvision
 
 
@@ -73,10 +73,10 @@ def test_there_is_a_label_for_each_class_and_for_what_the_concepts_ask(weights: 
 
 
 def test_labels_that_classes_share_are_told_apart() -> None:
-    assert told_apart(["crane", "tench", "crane"]) == ("crane 0", "tench", "crane 2")
-    assert told_apart(["tench", "crane"]) == ("tench", "crane")
+    assert distinct_labels(["crane", "tench", "crane"]) == ("crane 0", "tench", "crane 2")
+    assert distinct_labels(["tench", "crane"]) == ("tench", "crane")
     with pytest.raises(ValueError, match="the same label"):
-        told_apart(["crane", "crane", "crane 1"])
+        distinct_labels(["crane", "crane", "crane 1"])
 
 
 def test_published_weights_are_known_as_such(network: Any, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,12 +95,12 @@ def test_published_weights_are_known_as_such(network: Any, weights: Path, tmp_pa
 def test_without_weights_and_network_one_line_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(torchvision().models.ResNet50_Weights, "url", "file:///nowhere/resnet50-11ad3fa6.pth")
-    with pytest.raises(InputError, match=r"resnet50-11ad3fa6\.pth is not there and cannot be fetched .*--imagenet FILE"):
+    with pytest.raises(InputError, match=r"resnet50-11ad3fa6\.pth is missing and cannot be downloaded .*--imagenet FILE"):
         Imagenet()
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     write_tensors(path, {"fc.bias": torch.zeros(1000)})
-    with pytest.raises(InputError, match=r"other\.safetensors does not hold the weights of torchvision's ResNet-50 .*--imagenet FILE"):
+    with pytest.raises(InputError, match=r"other\.safetensors does not have the weights of torchvision's ResNet-50 .*--imagenet FILE"):
         Imagenet(path)

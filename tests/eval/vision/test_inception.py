@@ -112,8 +112,8 @@ def test_without_weights_and_network_one_line_helps(tmp_path: Path, monkeypatch:
     assert fidelity.URL_INCEPTION_V3.endswith("/weights-inception-2015-12-05-6726825d.pth")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(fidelity, "URL_INCEPTION_V3", "file:///nowhere/weights-inception-2015-12-05-6726825d.pth")
-    where = "hub/checkpoints/weights-inception-2015-12-05-6726825d.pth is not there"
-    with pytest.raises(InputError, match=rf"{where} and cannot be fetched .*--inception FILE"):
+    where = "hub/checkpoints/weights-inception-2015-12-05-6726825d.pth is missing"
+    with pytest.raises(InputError, match=rf"{where} and cannot be downloaded .*--inception FILE"):
         Inception()
 
 

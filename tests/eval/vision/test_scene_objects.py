@@ -15,7 +15,7 @@ from erase.demo.scenes.world import relation
 from eval.attacks.success import Sight
 from eval.metrics.accuracy import MEANINGS, Judged, became, fine, judged_by, metrics, outcomes
 from eval.vision.detector import Detection
-from eval.vision.scene_objects import LABELS, NOTHING, asked, found, lists_things, present, thing
+from eval.vision.scene_objects import LABELS, NOTHING, answer, lists_things, present, requested, thing
 
 
 def seen(*names: str) -> list[Detection]:
@@ -43,8 +43,8 @@ class Shown:
 
 def answers(attributes: dict[str, str], *names: str) -> dict[str, str]:
     """Of each part that is asked for, what was seen in its place."""
-    wanted = asked(attributes)
-    shown = found(wanted, [thing(one) for one in seen(*names)])
+    wanted = requested(attributes)
+    shown = answer(wanted, [thing(one) for one in seen(*names)])
     return {domain: shown[domain] for domain in wanted}
 
 
@@ -52,26 +52,26 @@ BESIDE = {"shape": "star", "colour": "red", "other_shape": "ring", "other_colour
 
 
 def test_what_a_prompt_asks_for() -> None:
-    assert asked({"shape": "star"}) == {"shape": "star", "count": "one"}
-    assert asked({"shape": "star", "count": "three"}) == {"shape": "star", "count": "three"}
-    assert asked(BESIDE) == BESIDE | {"count": "two"}
+    assert requested({"shape": "star"}) == {"shape": "star", "count": "one"}
+    assert requested({"shape": "star", "count": "three"}) == {"shape": "star", "count": "three"}
+    assert requested(BESIDE) == BESIDE | {"count": "two"}
     flipped = {name: word for name, word in BESIDE.items() if name != "relation"} | {"opposite": "right of"}
-    assert asked(flipped) == asked(BESIDE)
-    assert asked({"other_shape": "ring", "background": "white"}) == {"other_shape": "ring", "count": "two"}
+    assert requested(flipped) == requested(BESIDE)
+    assert requested({"other_shape": "ring", "background": "white"}) == {"other_shape": "ring", "count": "two"}
 
 
 def test_a_picture_as_asked_agrees_in_every_part() -> None:
-    assert answers(BESIDE, "blue ring@48,30", "red star@16,32") == asked(BESIDE)
+    assert answers(BESIDE, "blue ring@48,30", "red star@16,32") == requested(BESIDE)
     assert answers({"shape": "star", "count": "two"}, "red star@16,32", "red star@48,32") == {"shape": "star", "count": "two"}
     assert answers({"colour": "red"}, "red heart@32,32") == {"colour": "red", "count": "one"}
 
 
 def test_what_is_wrong_is_named_and_nothing_else_is() -> None:
     """The concept gave way to a square; its companion is there, on the right side."""
-    assert answers(BESIDE, "red square@16,32", "blue ring@48,32") == asked(BESIDE) | {"shape": "square"}
-    assert answers(BESIDE, "red star@48,32", "blue ring@16,32") == asked(BESIDE) | {"relation": "right of"}
-    assert answers(BESIDE, "red star@16,32", "green ring@48,32") == asked(BESIDE) | {"other_colour": "green"}
-    assert answers(BESIDE, "red star@16,32", "blue ring@48,32", "blue ring@32,60") == asked(BESIDE) | {"count": "three"}
+    assert answers(BESIDE, "red square@16,32", "blue ring@48,32") == requested(BESIDE) | {"shape": "square"}
+    assert answers(BESIDE, "red star@48,32", "blue ring@16,32") == requested(BESIDE) | {"relation": "right of"}
+    assert answers(BESIDE, "red star@16,32", "green ring@48,32") == requested(BESIDE) | {"other_colour": "green"}
+    assert answers(BESIDE, "red star@16,32", "blue ring@48,32", "blue ring@32,60") == requested(BESIDE) | {"count": "three"}
 
 
 def test_what_is_not_there_is_nothing() -> None:
@@ -98,7 +98,7 @@ def test_the_order_of_detections_does_not_matter() -> None:
         every = [answers(wanted, *order) for order in permutations(names)]
         assert all(one == every[0] for one in every) or scene.alike
         if not scene.alike:
-            assert every[0] == asked(wanted) | {"relation": relation(first, second)}
+            assert every[0] == requested(wanted) | {"relation": relation(first, second)}
 
 
 def test_every_attribute_of_every_thing_is_present() -> None:

@@ -50,14 +50,14 @@ def test_a_file_of_the_user_s_is_read_in_either_form(published: Path, tmp_path: 
 def test_without_network_one_line_says_which_file_where_and_by_which_option(published: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_weights("file:///nowhere/net-12345678.pth", None, "--net FILE")
-    wanted = [str(tmp_path / "torch" / "hub" / "checkpoints" / "net-12345678.pth"), "cannot be fetched", "No such file", "--net FILE"]
+    wanted = [str(tmp_path / "torch" / "hub" / "checkpoints" / "net-12345678.pth"), "cannot be downloaded", "No such file", "--net FILE"]
     assert all(word in str(caught.value) for word in wanted), caught.value
     assert "\n" not in str(caught.value)
 
 
 def test_a_fetched_file_with_another_hash_is_not_kept(published: Path, tmp_path: Path) -> None:
     wrong = published.rename(tmp_path / "net-00000000.pth")
-    with pytest.raises(InputError, match=r"cannot be fetched .*invalid hash value"):
+    with pytest.raises(InputError, match=r"cannot be downloaded .*invalid hash value"):
         read_weights(wrong.as_uri(), None, "--net FILE")
     assert list((tmp_path / "torch" / "hub" / "checkpoints").iterdir()) == []
 
@@ -89,7 +89,7 @@ def test_a_pickle_that_is_not_the_published_one_is_not_opened(published: Path, t
     ("name", "content", "words"),
     [
         ("half.safetensors", b"half a file", "not a whole safetensors file"),
-        ("absent.safetensors", None, "is no file; --net FILE expects net-1"),
+        ("absent.safetensors", None, "is not a file; --net FILE expects net-1"),
     ],
 )
 def test_a_broken_or_missing_file_is_told_in_one_line(name: str, content: bytes | None, words: str, tmp_path: Path) -> None:
