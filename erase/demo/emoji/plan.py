@@ -15,6 +15,7 @@ class Plan:
     reader_steps: int = 800
     unet_steps: int = 16_000
     judge_steps: int = 2_500
+    clip_steps: int = 2_500
     rate: float = 1e-3  # learning rate of UNet and text encoder
     seed: int = 0
     without: str | None = None

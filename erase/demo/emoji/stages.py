@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
@@ -16,6 +18,7 @@ from erase.demo.emoji import autoencoding, captions, networks, reading, world
 from erase.demo.emoji.denoising import Denoiser, denoising, use_plain_attention
 from erase.demo.emoji.judge import MEMBERS, Judge
 from erase.demo.emoji.plan import Plan
+from erase.demo.training import clip as contrastive
 from erase.demo.training.grow import begin
 from erase.demo.training.loop import Course, fit, hash_seed
 
@@ -118,7 +121,7 @@ def denoiser(plan: Plan, vae: Any, text_encoder: Any, tokens: Any, folder: Path,
 
 def judge(plan: Plan, vae: Any, folder: Path, base: Path | None) -> None:
     """Cross-entropy of object, style and background over renders of every pair, a quarter of them reconstructed, with a little noise."""
-    if base is not None:
+    if base is not None and (base / "judge.safetensors").exists():
         shutil.copy(base / "judge.safetensors", folder)
         return
     torch.manual_seed(hash_seed(plan.seed, "judge"))
@@ -138,3 +141,28 @@ def judge(plan: Plan, vae: Any, folder: Path, base: Path | None) -> None:
         return torch.stack(losses).sum()
 
     fit(Course("judge", plan.judge_steps, 2e-3, decay=0.998, every=EVERY), network, loss, folder, plan.seed, plan.device)
+
+
+CLIP: dict[str, Any] = {
+    "embed_dim": 96,
+    "vision_cfg": {"image_size": networks.SIZE, "layers": [1, 1, 1, 1], "width": 12, "head_width": 64, "patch_size": None},
+    "text_cfg": {"context_length": small.TOKENS, "width": 96, "heads": 4, "layers": 3, "hf_tokenizer_name": "tokenizer"},
+}
+
+
+def clip(plan: Plan, folder: Path, base: Path | None) -> None:
+    """A small CLIP in open_clip's format, on renders of every pair and their captions: `folder`/emoji_clip."""
+    if base is not None and (base / "emoji_clip").is_dir():
+        shutil.copytree(base / "emoji_clip", folder / "emoji_clip", dirs_exist_ok=True)
+        return
+    choices = world.pairs() + world.pairs(unseen=True)
+
+    def batches(generator: torch.Generator) -> tuple[Tensor, list[str]]:
+        x, scenes = autoencoding.draw_batch(choices, contrastive.BATCH, generator, plan.device)
+        rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
+        return x, [captions.caption(scene, rng) for scene in scenes]
+
+    tokenizer(folder, base)
+    config = copy.deepcopy(CLIP)
+    network = contrastive.fit_clip(config, batches, folder / "tokenizer", folder, plan.clip_steps, plan.seed, plan.device)
+    contrastive.write(network, config, folder / "tokenizer", folder / "emoji_clip")

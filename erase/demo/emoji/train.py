@@ -23,7 +23,7 @@ from erase.demo.emoji.finished import write
 from erase.demo.emoji.plan import Plan
 from erase.errors import InputError
 
-STAGES = ("autoencoder", "decoder", "latents", "reader", "denoiser", "judge", "pipeline")
+STAGES = ("autoencoder", "decoder", "latents", "reader", "denoiser", "judge", "clip", "pipeline")
 
 
 def train(plan: Plan, folder: Path, base: Path | None = None, stage: str | None = None) -> Path:
@@ -32,8 +32,11 @@ def train(plan: Plan, folder: Path, base: Path | None = None, stage: str | None 
         raise InputError(f"--base {base} holds no pipeline/; expected the folder of a finished training")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(vars(plan), indent=1) + "\n", encoding="utf-8")
-    if stage == "reader":  # all the others need the autoencoder
-        stages.reader(plan, stages.tokenizer(folder, base), folder, base)
+    if stage in ("clip", "reader"):  # all the others need the autoencoder
+        if stage == "reader":
+            stages.reader(plan, stages.tokenizer(folder, base), folder, base)
+        else:
+            stages.clip(plan, folder, base)
         return folder
     vae = stages.autoencoder(plan, folder, base)
     if stage in (None, "decoder"):
@@ -45,6 +48,8 @@ def train(plan: Plan, folder: Path, base: Path | None = None, stage: str | None 
         stages.denoiser(plan, vae, stages.reader(plan, tokens, folder, base), tokens, folder, base)
     if stage in (None, "judge"):
         stages.judge(plan, vae, folder, base)
+    if stage is None:
+        stages.clip(plan, folder, base)
     if stage in (None, "pipeline"):
         write(plan, folder, base)
     return folder

@@ -1,14 +1,15 @@
-"""Train the small CLIP of the embedded world: `python -m erase.demo.training.clip --output DIR`, a folder in open_clip's format.
+"""Train a small CLIP of an embedded world, a folder in open_clip's format.
 
-Renders and captions of the world, the tokens of the embedded model, and the loss of CLIP (Radford et al. 2021). It measures
-how well a picture fits its prompt, and its features how far two sets of pictures lie apart.
+`python -m erase.demo.training.clip --output DIR` trains that of the shapes, `erase.demo.emoji.train` that of the emoji: renders and
+captions of the world, the tokens of its model, and the loss of CLIP (Radford et al. 2021). It measures how well a picture fits its
+prompt, and its features how far two sets of pictures lie apart.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,55 +34,71 @@ PREPROCESSING = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
 BATCH = 128
 
 
+Batches = Callable[[torch.Generator], tuple[Tensor, list[str]]]
+"""Pictures (n, 3, size, size) in [-1, 1] and their captions; everything random comes from the generator."""
+
+
 def train_clip(plan: Plan, folder: Path, steps: int = 1500) -> Path:
-    """Train, or go on training, and write `folder`/demo_clip."""
+    """Train that of the shapes, or go on training, and write `folder`/demo_clip."""
+    drawn, scenes = pictures(plan, folder)
+
+    def batches(generator: torch.Generator) -> tuple[Tensor, list[str]]:
+        rows = torch.randint(len(drawn), (BATCH,), generator=generator)
+        rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
+        return to_model(drawn[rows], plan.device), [world.caption(scenes[i], rng) for i in rows.tolist()]
+
+    tokenizer = pipeline_path() / "tokenizer"
+    network = fit_clip(CONFIG, batches, tokenizer, folder, steps, plan.seed, plan.device)
+    return write(network, CONFIG, tokenizer, folder / "demo_clip")
+
+
+def fit_clip(config: dict[str, Any], batches: Batches, tokenizer_folder: Path, folder: Path, steps: int, seed: int, device: str) -> Any:
+    """A CLIP of this configuration, trained on `batches`; sets the size of the vocabulary in `config`."""
     check_torchvision()
     import open_clip
     from transformers import CLIPTokenizer
 
-    drawn, scenes = pictures(plan, folder)
-    tokenizer = CLIPTokenizer.from_pretrained(pipeline_path() / "tokenizer")
-    CONFIG["text_cfg"]["vocab_size"] = len(tokenizer)
-    torch.manual_seed(plan.seed)
-    network = open_clip.CLIP(**CONFIG).to(plan.device)
+    tokenizer = CLIPTokenizer.from_pretrained(tokenizer_folder)
+    config["text_cfg"]["vocab_size"] = len(tokenizer)
+    length = config["text_cfg"]["context_length"]
+    torch.manual_seed(seed)
+    network = open_clip.CLIP(**config).to(device)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(drawn), (BATCH,), generator=generator)
-        speak = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator)))
-        texts = [world.caption(scenes[i], speak) for i in rows.tolist()]
-        tokens = tokenizer(texts, padding="max_length", max_length=32, truncation=True, return_tensors="pt").input_ids
-        image = F.normalize(network.encode_image(to_model(drawn[rows], plan.device)))
-        text = F.normalize(network.encode_text(tokens.to(plan.device)))
+        x, texts = batches(generator)
+        tokens = tokenizer(texts, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+        image = F.normalize(network.encode_image(x))
+        text = F.normalize(network.encode_text(tokens.to(device)))
         logits = network.logit_scale.exp().clamp(max=100) * image @ text.T
         # A caption that leaves much out fits several pictures of a batch: equal captions are equally right.
         same = torch.tensor([[a == b for b in texts] for a in texts], dtype=torch.float32, device=logits.device)
         same = same / same.sum(1, keepdim=True)
         return (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
 
-    fit(Course("clip", steps, 1e-3), network, loss, folder, plan.seed, plan.device)
-    recalibrate(network, drawn, plan.device)
-    return write(network, folder / "demo_clip")
+    fit(Course("clip", steps, 1e-3), network, loss, folder, seed, device)
+    recalibrate(network, batches)
+    return network
 
 
 @torch.no_grad()
-def recalibrate(network: Any, drawn: Tensor, device: str) -> None:
-    """Batch norms have seen the weights of the last steps, not their average: measure again, over 50 batches."""
+def recalibrate(network: Any, batches: Batches, count: int = 50) -> None:
+    """Batch norms have seen the weights of the last steps, not their average: measure again, over `count` batches."""
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean of all batches
     network.train()
-    for rows in torch.arange(50 * BATCH).remainder(len(drawn)).split(BATCH):
-        network.encode_image(to_model(drawn[rows], device))
+    for number in range(count):
+        network.encode_image(batches(torch.Generator().manual_seed(number))[0])
     network.eval()
 
 
-def write(network: torch.nn.Module, folder: Path) -> Path:
+def write(network: torch.nn.Module, config: dict[str, Any], tokenizer_folder: Path, folder: Path) -> Path:
     """Configuration, weights in float16 and tokenizer: all that open_clip needs."""
-    write_json(folder / "open_clip_config.json", {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESSING})
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": PREPROCESSING})
     write_tensors(folder / "open_clip_model.safetensors", {name: half(t) for name, t in network.state_dict().items()})
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(pipeline_path() / "tokenizer" / name, folder)
+        shutil.copy(tokenizer_folder / name, folder)
     return folder
 
 

@@ -12,9 +12,10 @@ from safetensors import safe_open
 
 from erase.demo.emoji import autoencoding, denoising, judge, networks, pictures, reading, train, world
 from erase.demo.emoji.plan import Plan
+from erase.demo.training import clip
 from erase.errors import InputError
 
-PLAN = Plan(autoencoder_steps=2, decoder_steps=2, variants=1, reader_steps=2, unet_steps=2, judge_steps=2)
+PLAN = Plan(autoencoder_steps=2, decoder_steps=2, variants=1, reader_steps=2, unet_steps=2, judge_steps=2, clip_steps=2)
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +27,7 @@ def a_few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world, "pairs", lambda without=None, unseen=False: [pair for pair in few if without not in pair])
     monkeypatch.setattr(autoencoding, "BATCH", 2)
     monkeypatch.setattr(denoising, "BATCH", 4)
+    monkeypatch.setattr(clip, "BATCH", 4)
 
 
 def steps(folder: Path, name: str) -> int:
@@ -50,6 +52,8 @@ def test_a_training_ends_with_a_pipeline_that_draws_and_goes_on_where_it_stopped
     assert image.shape == (1, 3, 64, 64)
     assert judge.load_judge(tmp_path / "judge.safetensors").name(image * 2 - 1)["object"][0] in world.OBJECTS
     assert json.loads((tmp_path / "training.json").read_text())["steps"] == {"denoiser": 2, "decoder": 2, "judge": 2}
+
+    assert (tmp_path / "emoji_clip" / "open_clip_model.safetensors").stat().st_size < 3.5 * 2**20
 
     train.train(replace(PLAN, unet_steps=3), tmp_path, stage="denoiser")
     assert steps(tmp_path, "denoiser") == 3
