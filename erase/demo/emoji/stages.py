@@ -36,6 +36,10 @@ def average(name: str, network: nn.Module, folder: Path) -> int:
         return int(file.metadata()["step"])
 
 
+def _has(base: Path, part: str) -> bool:
+    return (base / "pipeline" / part).is_dir()
+
+
 def decoder_of(vae: Any) -> nn.Module:
     return nn.ModuleList([vae.post_quant_conv, vae.decoder])
 
@@ -101,7 +105,7 @@ def reader(plan: Plan, tokens: Any, folder: Path, base: Path | None) -> Any:
             read = network(numbers.to(plan.device))
         return reading.reading_loss({domain: logits.float() for domain, logits in read.items()}, labels)
 
-    if base is None or plan.without is not None:
+    if base is None or plan.without is not None or not _has(base, "text_encoder"):
         fit(Course("reader", plan.reader_steps, 1e-3, decay=0.995, every=EVERY), network, loss, folder, plan.seed, plan.device)
     return network.text_encoder
 
@@ -111,7 +115,7 @@ def denoiser(plan: Plan, vae: Any, text_encoder: Any, tokens: Any, folder: Path,
     torch.manual_seed(hash_seed(plan.seed, "denoiser"))
     encoded, scenes = latents(plan, vae, folder)
     model = Denoiser(networks.build_unet(), text_encoder).to(plan.device)
-    if base is not None and plan.without is None:
+    if base is not None and plan.without is None and _has(base, "unet"):
         begin(model.unet, model.text_encoder, tokens, base / "pipeline")
     if plan.device == "cpu":
         use_plain_attention(model.unet)

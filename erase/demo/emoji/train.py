@@ -3,7 +3,7 @@
 Needs the pictures of `python -m erase.demo.emoji.data`. Stages, in order: autoencoder; its decoder alone; latents; text encoder;
 UNet with text encoder; judge; the pipeline folder. Every stage saves checkpoints and starts again where it stopped; batch i depends
 on (seed, stage, i) alone. `--stage` runs one of them, so that two can share a machine: `decoder` and `judge` may run beside `denoiser`.
-`--base` takes autoencoder, judge and tokenizer from a finished folder, and begins the UNet and the text encoder with its own.
+`--base` takes autoencoder and tokenizer from such a folder, judge and CLIP if it has them, and begins text encoder and UNet with its own.
 `--without cat` trains on data that never shows or mentions the concept; from `--base` it then takes no UNet and no text encoder.
 """
 
@@ -28,8 +28,8 @@ STAGES = ("autoencoder", "decoder", "latents", "reader", "denoiser", "judge", "c
 
 def train(plan: Plan, folder: Path, base: Path | None = None, stage: str | None = None) -> Path:
     """Run every stage that is not done yet, or `stage` alone; the folder then holds `pipeline/` and `judge.safetensors`."""
-    if base is not None and not (base / "pipeline").is_dir():
-        raise InputError(f"--base {base} holds no pipeline/; expected the folder of a finished training")
+    if base is not None and not (base / "pipeline" / "vae").is_dir():
+        raise InputError(f"--base {base} holds no pipeline/vae; expected the folder of a finished training")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(vars(plan), indent=1) + "\n", encoding="utf-8")
     if stage in ("clip", "reader"):  # all the others need the autoencoder

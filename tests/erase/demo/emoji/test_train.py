@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,7 +64,13 @@ def test_a_training_ends_with_a_pipeline_that_draws_and_goes_on_where_it_stopped
     train.train(PLAN, other, base=tmp_path)
     assert steps(other, "denoiser") == 2
     assert not (other / "checkpoints" / "autoencoder.safetensors").exists()
+    assert not (other / "checkpoints" / "reader.safetensors").exists()
     assert (other / "judge.safetensors").exists()
+
+    shutil.rmtree(tmp_path / "pipeline" / "unet")
+    shutil.rmtree(tmp_path / "pipeline" / "text_encoder")
+    train.train(PLAN, tmp_path / "third", base=tmp_path, stage="denoiser")  # with the autoencoder alone
+    assert steps(tmp_path / "third", "reader") == 2
 
 
 def test_without_a_concept_no_picture_shows_it_and_no_caption_names_it() -> None:
@@ -81,7 +88,7 @@ def test_what_a_caption_leaves_open_has_no_label() -> None:
 
 
 def test_a_base_that_is_no_finished_folder_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no pipeline/"):
+    with pytest.raises(InputError, match="holds no pipeline/vae"):
         train.train(PLAN, tmp_path / "new", base=tmp_path)
 
 
