@@ -64,7 +64,7 @@ def autoencoder(plan: Plan, folder: Path, base: Path | None) -> Any:
     return vae
 
 
-def decoder(plan: Plan, vae: Any, folder: Path, base: Path | None) -> None:
+def decoder(plan: Plan, vae: Any, folder: Path) -> None:
     """The decoder alone: the latents stay what they are, so the UNet may be trained meanwhile."""
     choices = world.pairs(plan.without)
     part = decoder_of(vae.requires_grad_(True))
@@ -73,8 +73,7 @@ def decoder(plan: Plan, vae: Any, folder: Path, base: Path | None) -> None:
         x, _ = autoencoding.draw_batch(choices, autoencoding.BATCH, generator, plan.device)
         return autoencoding.decoding_loss(vae, x, generator)
 
-    if base is None:
-        fit(Course("decoder", plan.decoder_steps, 1e-3, decay=0.998, every=EVERY), part, loss, folder, plan.seed, plan.device)
+    fit(Course("decoder", plan.decoder_steps, 1e-3, decay=0.998, every=EVERY), part, loss, folder, plan.seed, plan.device)
 
 
 def latents(plan: Plan, vae: Any, folder: Path) -> tuple[Tensor, list[world.Scene]]:

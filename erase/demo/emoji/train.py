@@ -39,8 +39,8 @@ def train(plan: Plan, folder: Path, base: Path | None = None, stage: str | None 
             stages.clip(plan, folder, base)
         return folder
     vae = stages.autoencoder(plan, folder, base)
-    if stage in (None, "decoder"):
-        stages.decoder(plan, vae, folder, base)
+    if stage == "decoder" or (stage is None and base is None):  # a base's decoder goes on only where that is asked for
+        stages.decoder(plan, vae, folder)
     if stage in (None, "latents"):
         stages.latents(plan, vae, folder)
     if stage in (None, "denoiser"):
