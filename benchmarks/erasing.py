@@ -43,8 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     shutil.rmtree(given.output, ignore_errors=True)
     spent: dict[str, float] = {}
     for module, name in (
-        ("erase.methods.diffusion.scissorhands", "trim"),
-        ("erase.methods.diffusion.scissorhands", "connection_sensitivity"),
+        ("erase.methods.diffusion.trimming", "trim"),
+        ("erase.methods.diffusion.trimming", "connection_sensitivity"),
         ("erase.repair", "project"),
     ):
         timed(module, name, spent)

@@ -1,6 +1,6 @@
-"""Prompts -> image set (PNG + manifest.jsonl); and any folder of pictures -> the same list of Pictures.
+"""Prompts -> image set (PNG + manifest.jsonl); and any folder of images -> the same list of Pictures.
 
-Knows no model: `sample` turns prompts and generators into pictures. Noise depends on (seed, index) alone.
+Depends on no model: `sample` turns prompts and generators into images. Noise depends on (seed, index) alone.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _noise(seed: int, index: int) -> torch.Generator:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture on disk, what it shows, and the hash of its bytes; `seed` is None where somebody else made it."""
+    """An image on disk, its prompt or caption, and the hash of its bytes; `seed` is None for images from elsewhere."""
 
     path: Path
     prompt: str
@@ -51,24 +51,32 @@ class Picture:
         return {"file": self.path.name, "prompt": self.prompt, "seed": self.seed, "sha256": self.sha256}
 
 
+@dataclass(frozen=True)
+class Callbacks:
+    """Functions that `make_images` calls as it works: `progress` with the images done and all, `chunk` with indexes and images."""
+
+    progress: Callable[[int, int], None] | None = None
+    chunk: Callable[[Sequence[int], Sequence[Picture]], None] | None = None
+
+
 def make_images(
     folder: Path,
     prompts: Sequence[str],
     seed: int | Sequence[int],
     sample: Sample,
     batch: int,
-    progress: Callable[[int, int], None] | None = None,
-    each: Callable[[Sequence[int], Sequence[Picture]], None] | None = None,
+    callbacks: Callbacks = Callbacks(),
     share: tuple[int, int] = (0, 1),
     noise: Callable[[int, int], torch.Generator] = _noise,
 ) -> list[Picture]:
-    """Make what is missing of an image set; picture i shows prompts[i] and starts from noise of (its seed, i).
+    """Generate the missing images of a set; image i has the prompt prompts[i] and starts from `noise` of (its seed, i).
 
-    Work goes in aligned chunks of `batch`, and a chunk with one bad picture is made again whole: the rounding of a
-    network depends on its batch size, so only whole chunks come out as they would have without the interruption.
+    Images are generated in aligned chunks of `batch`, and a chunk with one broken image is generated again as a whole: the rounding
+    of a network depends on its batch size, so only whole chunks have the bytes that they would have without the interruption.
 
-    `each` is given every chunk when it is there, its indexes and pictures. With `share` = (r, n) only the r-th of n parts of
-    the chunks is made and returned, under a manifest of its own: n processes fill one folder. A call without it joins the parts.
+    `callbacks.chunk` gets every chunk once it is on disk, also one from an earlier call. With `share` = (r, n) only the r-th of n
+    parts of the chunks is generated and returned, with a manifest of its own: n processes fill one folder. A call without it joins
+    the parts.
     """
     if not prompts:
         raise InputError(f"no prompts were given for the image set {folder}; expected at least one")
@@ -80,73 +88,73 @@ def make_images(
     manifest = folder / (MANIFEST if parts == 1 else f"manifest.{rank}.jsonl")
     total = sum(map(len, chunks))
     with disk_errors(folder):
-        known = _made_before(folder, prompts, seeds, alone=parts == 1)
+        known = _earlier_images(folder, prompts, seeds, alone=parts == 1)
         done = {i: known[i] for chunk in chunks if all(i in known for i in chunk) for i in chunk}
-        others = {} if parts == 1 else known  # a part may have listed what now is another's, who may not have read it yet
+        others = {} if parts == 1 else known  # a part may list images that now belong to another, which may not have read them yet
         _write_manifest(manifest, others | done)
     for chunk in chunks:
-        if progress is not None:
-            progress(len(done), total)
+        if callbacks.progress is not None:
+            callbacks.progress(len(done), total)
         if chunk[0] in done:
-            if each is not None:
-                each(chunk, [done[i] for i in chunk])
+            if callbacks.chunk is not None:
+                callbacks.chunk(chunk, [done[i] for i in chunk])
             continue
         generators = [noise(seeds[i], i) for i in chunk]
         images = sample([prompts[i] for i in chunk], generators)
         if len(images) != len(chunk):
-            raise ValueError(f"sample gave {len(images)} pictures for {len(chunk)} prompts")
+            raise ValueError(f"sample returned {len(images)} images for {len(chunk)} prompts")
         with disk_errors(folder):
-            made = {i: _save(folder / _name(i), image, prompts[i], seeds[i]) for i, image in zip(chunk, images, strict=True)}
-            append_lines(manifest, (picture.record() for picture in made.values()), sync=True)
-        done |= made
-        if each is not None:
-            each(chunk, list(made.values()))
+            new = {i: _save(folder / _name(i), image, prompts[i], seeds[i]) for i, image in zip(chunk, images, strict=True)}
+            append_lines(manifest, (picture.record() for picture in new.values()), sync=True)
+        done |= new
+        if callbacks.chunk is not None:
+            callbacks.chunk(chunk, list(new.values()))
     with disk_errors(folder):
-        _write_manifest(manifest, others | done)  # chunks mended in the middle were appended at the end
+        _write_manifest(manifest, others | done)  # chunks that were generated again were appended at the end
         if parts == 1:
             for part in folder.glob("manifest.*.jsonl"):
                 part.unlink()
-    if progress is not None:
-        progress(len(done), total)
+    if callbacks.progress is not None:
+        callbacks.progress(len(done), total)
     return [done[i] for i in sorted(done)]
 
 
 def read_images(
     folder: Path, captions: Path | None = None, default_caption: str | None = None, leave_out: Collection[int] = ()
 ) -> list[Picture]:
-    """A set of ours (every hash is checked) or any folder of pictures (every picture is opened), by name.
+    """The images of a set with a manifest (every hash is checked) or of any folder (every image is opened), by name.
 
     Captions come from `captions`, else from manifest.jsonl, captions.csv, metadata.jsonl or a .txt file beside each
-    picture; `default_caption` counts only where there is none of these, so that it never hides a mismatch. Pictures whose
-    places are in `leave_out` are not opened.
+    image; `default_caption` counts only without any of these, so that it never hides a mismatch. Images whose positions are in
+    `leave_out` are not opened.
     """
     paths = picture_paths(folder)
     source, table = _captions(folder, paths, captions)
     if not table and default_caption is None:
-        expected = "manifest.jsonl, captions.csv (file,prompt), metadata.jsonl (file_name, text) or a .txt file beside each picture"
+        expected = "manifest.jsonl, captions.csv (file,prompt), metadata.jsonl (file_name, text) or a .txt file beside each image"
         raise InputError(f"{folder} has no captions; expected {expected}, a captions file, or one caption for all")
     if table:
         _match(source, folder, [path.name for path in paths], table)
-    wanted = [path for i, path in enumerate(paths) if i not in leave_out]
-    return [_read(path, table.get(path.name, {"prompt": default_caption}), source) for path in wanted]
+    selected = [path for i, path in enumerate(paths) if i not in leave_out]
+    return [_read(path, table.get(path.name, {"prompt": default_caption}), source) for path in selected]
 
 
 def load_pixels(paths: Iterable[Path], size: int) -> Tensor:
-    """Pictures as (n, 3, size, size) in [-1, 1]; of another size: the middle square, resized."""
+    """Images as (n, 3, size, size) in [-1, 1]; of another size: the middle square, resized."""
     import torch
 
     return torch.stack([to_tensor(open_picture(path), size) for path in paths])
 
 
 def open_picture(path: Path) -> Image.Image:
-    """A picture in RGB, upright, transparent parts white; whatever Pillow meets in a broken one is an InputError."""
+    """An image in RGB, upright, transparent parts white; InputError if it cannot be decoded."""
     try:
         with Image.open(path) as file:
             file.load()
             image = ImageOps.exif_transpose(file)
     except Exception as error:  # its decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         reason = str(error).replace(str(path), path.name)
-        raise InputError(f"{path} is not a whole picture ({reason}); replace or remove it") from error
+        raise InputError(f"{path} is not a complete image ({reason}); replace or remove it") from error
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -177,32 +185,32 @@ def _save(path: Path, image: Image.Image, prompt: str, seed: int) -> Picture:
 
 
 def _write_manifest(path: Path, pictures: Mapping[int, Picture]) -> None:
-    """The manifest in order, whole; it is there before the first picture and so marks the folder as ours."""
+    """Write the whole manifest in order; it is written before the first image, so that it marks the folder as an image set."""
     text = lines_of(pictures[i].record() for i in sorted(pictures))
     if not path.exists() or path.read_bytes() != text.encode():
         with written(path) as part:
             part.write_bytes(text.encode())
 
 
-def _made_before(folder: Path, prompts: Sequence[str], seeds: Sequence[int], alone: bool = True) -> dict[int, Picture]:
-    """Pictures that a manifest lists and whose bytes are as listed; InputError if they are of other prompts."""
+def _earlier_images(folder: Path, prompts: Sequence[str], seeds: Sequence[int], alone: bool = True) -> dict[int, Picture]:
+    """Images that a manifest lists and whose hashes match; InputError if they have other prompts or seeds."""
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".*.part") if alone else ():  # another process may be writing it
         left.unlink(missing_ok=True)
     manifests = [path for path in (folder / MANIFEST, *sorted(folder.glob("manifest.*.jsonl"))) if path.exists()]
     names = {_name(i): i for i in range(len(prompts))}
-    found = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    strange = [name for name in found if name not in names] if manifests or not alone else found
+    present = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    strange = [name for name in present if name not in names] if manifests or not alone else present
     if strange:
-        raise InputError(f"{folder} already holds other pictures ({_few(strange)}); give another folder")
+        raise InputError(f"{folder} already contains other images ({_few(strange)}); give another folder")
     known = {}
     for record in (record for path in manifests for record in read_lines(path)):
         i = names.get(str(record.get("file")), -1)
-        there, now = (record.get("prompt"), record.get("seed")), (prompts[i], seeds[i]) if i >= 0 else (None, None)
-        if there != now:
-            wanted = f'"{now[0]}" (seed {now[1]})' if i >= 0 else "not among the prompts"
-            was = f'{folder / str(record.get("file"))} was made of "{there[0]}" (seed {there[1]})'
-            raise InputError(f"{was} and is {wanted} now; give another folder")
+        earlier, now = (record.get("prompt"), record.get("seed")), (prompts[i], seeds[i]) if i >= 0 else (None, None)
+        if earlier != now:
+            requested = f'"{now[0]}" (seed {now[1]})' if i >= 0 else "not among the prompts"
+            was = f'{folder / str(record.get("file"))} was made of "{earlier[0]}" (seed {earlier[1]})'
+            raise InputError(f"{was} and is {requested} now; give another folder")
         path = folder / _name(i)
         if path.exists() and sha256(path) == record.get("sha256"):
             known[i] = Picture(path, prompts[i], seeds[i], str(record["sha256"]))
@@ -210,19 +218,19 @@ def _made_before(folder: Path, prompts: Sequence[str], seeds: Sequence[int], alo
 
 
 def picture_paths(folder: Path) -> list[Path]:
-    """The pictures of a folder by name; InputError where there are none."""
+    """The image files of a folder by name; InputError if there are none."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is {'a file' if folder.exists() else 'not there'}; expected a folder of pictures")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    if not found:
+        raise InputError(f"{folder} is {'a file' if folder.exists() else 'not there'}; expected a folder of images")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    if not paths:
         deeper = sorted({path.parent.name for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES})
-        remedy = f"its sub-folders have some, give one of them ({_few(deeper)})" if deeper else "put some there"
-        raise InputError(f"{folder} holds no pictures; expected {', '.join(sorted(SUFFIXES))}: {remedy}")
-    return found
+        remedy = f"its subfolders contain some, give one of them ({_few(deeper)})" if deeper else "add some"
+        raise InputError(f"{folder} contains no images; expected {', '.join(sorted(SUFFIXES))}: {remedy}")
+    return paths
 
 
 def _captions(folder: Path, paths: Sequence[Path], captions: Path | None) -> tuple[Path, dict[str, dict[str, Any]]]:
-    """Where captions come from, and by file name what is said of each picture."""
+    """The source of the captions, and file name -> row with the caption."""
     if captions is not None and not captions.is_file():
         raise InputError(f"captions file {captions} is not there; expected a .csv (file,prompt) or .jsonl file")
     for source in [captions] if captions is not None else [folder / name for name in (MANIFEST, "captions.csv", "metadata.jsonl")]:
@@ -250,7 +258,7 @@ def _table(path: Path) -> dict[str, dict[str, Any]]:
     for row in rows:
         name = Path(str(row[names[0]])).as_posix()
         if name in table:
-            raise InputError(f"{path} names {name} twice; expected one caption a picture")
+            raise InputError(f"{path} names {name} twice; expected one caption per image")
         table[name] = {**row, "prompt": str(row[names[1]] or "").strip()}
     return table
 
@@ -263,27 +271,27 @@ def _text(path: Path) -> str:
 
 
 def _match(source: Path, folder: Path, names: Sequence[str], table: Mapping[str, Mapping[str, Any]]) -> None:
-    """Captions and pictures must pair up without a rest."""
+    """InputError unless every caption has its image and every image its caption."""
     absent = [name for name in table if name not in set(names)]
     if absent:
-        raise InputError(f"{source} names pictures that are not in {folder}: {_few(absent)}; add them or remove their lines")
+        raise InputError(f"{source} names images that are not in {folder}: {_few(absent)}; add them or remove their lines")
     bare = [name for name in names if name not in table or not (table[name]["prompt"] or "sha256" in table[name])]
     if bare:
-        raise InputError(f"{source} has no caption for {len(bare)} of {len(names)} pictures: {_few(bare)}; add them")
+        raise InputError(f"{source} has no caption for {len(bare)} of {len(names)} images: {_few(bare)}; add them")
 
 
-def _read(path: Path, said: Mapping[str, Any], source: Path) -> Picture:
+def _read(path: Path, row: Mapping[str, Any], source: Path) -> Picture:
     try:
         digest = sha256(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}); replace or remove it") from error
-    listed = said.get("sha256")
+    listed = row.get("sha256")
     if listed is None:
         open_picture(path)
     elif digest != listed:
-        raise InputError(f"{path} is not the picture that {source.name} lists (its hash differs); restore it or make the set again")
-    seed = str(said.get("seed"))
-    return Picture(path, str(said["prompt"]), int(seed) if seed.removeprefix("-").isdecimal() else None, digest)
+        raise InputError(f"{path} is not the image that {source.name} lists (its hash differs); restore it or make the set again")
+    seed = str(row.get("seed"))
+    return Picture(path, str(row["prompt"]), int(seed) if seed.removeprefix("-").isdecimal() else None, digest)
 
 
 def _few(names: Sequence[str]) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from erase.errors import Diverged, InputError
-from erase.task import B, Loss
-from erase.training.micro_batches import count, pieces
+from erase.task import B, Batches, Loss, Task
+from erase.training.micro_batches import count, fitting, pieces
 from erase.training.modes import evaluated
 
+T = TypeVar("T")
 Average = Callable[[Sequence[Tensor]], None]
 
 
@@ -55,6 +57,25 @@ def mean_gradients(
 ) -> dict[str, Tensor]:
     """E[dL/dw] over batches, computed as in `connection_sensitivity`."""
     return _swept(network, batches, loss, weights, True, micro_batch, average)[0]
+
+
+def over_batches(
+    task: Task[B], number: int, sweep: Callable[..., T], batches: Batches[B], scored: Mapping[str, Tensor], **options: Any
+) -> T:
+    """The result of one of these sweeps over the first `number` batches, with as many examples at once as fit into memory.
+
+    Where fewer fit than a batch has, `task.micro_batch` is lowered, so that later sweeps and repair start from there.
+    """
+
+    def fit_in(size: int) -> T:
+        most = task.micro_batch if size == whole else size  # batches may differ in size
+        numbered = (batches(i) for i in range(number))
+        return sweep(task.network, numbered, task.loss, scored, micro_batch=most, average=task.average, **options)
+
+    whole = task.micro_batch or count(batches(0))
+    result, fit = fitting(fit_in, whole, task.average, str(next(iter(scored.values())).device))
+    task.micro_batch = fit if fit < whole else task.micro_batch
+    return result
 
 
 def _swept(

@@ -22,7 +22,7 @@ from erase.concepts.several import JOINT, Concepts, all_apart, evaluation_rows, 
 from erase.diffusion import StableDiffusion, locate, open_model, pick_device
 from erase.errors import InputError
 from erase.files import written
-from erase.images import make_images, picture_paths
+from erase.images import Callbacks, make_images, picture_paths
 from erase.processes import join, processes, wait
 from erase.run import Run, lines_of, read_lines
 from erase.task import generator
@@ -259,7 +259,7 @@ def _make(
     sample = _sampler(model, sampling) if model is not None else _nothing
     make_images(
         folder / "samples" / which, [r["text"] for r in rows], [r["seed"] for r in rows], sample, sampling["batch"],
-        lambda done, total: show(which, done, total), each, share, NOISE[sampling["noise"]],
+        Callbacks(lambda done, total: show(which, done, total), each), share, NOISE[sampling["noise"]],
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Anchors in words: how they enter prompts, which takes whose place, and generic ones to be tested."""
+"""Anchors as words: how they enter prompts, which anchor replaces which concept, and generic candidates to test."""
 
 from __future__ import annotations
 
@@ -53,15 +53,15 @@ def with_anchors(concept: Concept, anchors: Sequence[str]) -> Concept:
 def chosen_anchor(concept: Concept, text: str, anchors: Sequence[str]) -> str:
     """Which of several anchors takes the place of a prompt: it follows from a word of the prompt, so that a network can learn it.
 
-    Sent to all of them in turn, a prompt would learn their mean, and the mean of three colours is none. The word is that from
+    With all of them in turn, a prompt would learn their mean, and the mean of three colours is not a colour. The word is that from
     the longest list of the vocabulary beside the concept's own domain; without such lists the choice follows from the whole text.
     """
     others = [words for slot, words in concept.vocabulary.items() if slot != concept.domain]
     if not others:
         return anchors[crc32(text.encode()) % len(anchors)]
     words = max(others, key=len)
-    said = next((i for i, word in enumerate(words) if naming([word]).search(text)), 0)
-    return anchors[said % len(anchors)]
+    position = next((i for i, word in enumerate(words) if naming([word]).search(text)), 0)
+    return anchors[position % len(anchors)]
 
 
 def anchors_for(concept: Concept, caption: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""English: slots of templates with the right article, plurals, whether a text names a concept, what a slip may have meant, durations."""
+"""English: slots of templates with the right article, plurals, whether a text names a concept, corrections of misspelt words, durations."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _UNCOUNTED = re.compile(r"blood|fire|fog|food|gore|grass|hair|ice|money|nudity|r
 
 
 def slots_of(template: str) -> set[str]:
-    return {found[2] for found in SLOT.finditer(template)}
+    return {match[2] for match in SLOT.finditer(template)}
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    def put(found: re.Match[str]) -> str:
-        word = values[found[2]]
-        return f"{found[1]}n {word}" if found[1] and _VOWEL.match(word) else f"{found[1]} {word}" if found[1] else word
+    def replacement(match: re.Match[str]) -> str:
+        word = values[match[2]]
+        return f"{match[1]}n {word}" if match[1] and _VOWEL.match(word) else f"{match[1]} {word}" if match[1] else word
 
-    return SLOT.sub(put, template)
+    return SLOT.sub(replacement, template)
 
 
 def naming(words: Sequence[str]) -> re.Pattern[str]:
@@ -44,7 +44,7 @@ def hint(word: str, known: Sequence[str], likeness: float = 0.6) -> str:
 
 
 def spoken_duration(seconds: float) -> str:
-    """Seconds as people say them: "45 s", "12 min", "2 h 05 min"."""
+    """Seconds in words: "45 s", "12 min", "2 h 05 min"."""
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)

@@ -46,7 +46,7 @@ def prompts_folder() -> Path:
 
 
 def list_concepts(model: str | None = None) -> list[Concept]:
-    """Every shipped concept, by name; those of an embedded model that has files of its own only where it is asked for."""
+    """Every shipped concept, by name; those of an embedded model that has files of its own only on request."""
     folder = prompts_folder() / (KNOWN_MODELS[model].prompts if model in KNOWN_MODELS else "")
     return [read_concept(path) for path in sorted(folder.glob("*.toml"))]
 

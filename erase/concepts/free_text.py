@@ -39,7 +39,7 @@ def embedded_concept(word: str, world: KnownModel) -> Concept:
     swap |= {old.removeprefix("a "): new.removeprefix("a ") for old, new in zip(implicit[example], implicit[word], strict=True)}
     pattern = re.compile(rf"\b(?:{'|'.join(map(re.escape, swap))})(?=s?\b)")
     raw = _each(
-        read_raw(prompts_folder() / world.prompts / f"{example}.toml"), lambda text: pattern.sub(lambda found: swap[found[0]], text)
+        read_raw(prompts_folder() / world.prompts / f"{example}.toml"), lambda text: pattern.sub(lambda match: swap[match[0]], text)
     )
     del raw["anchor"]
     own = prompts_folder() / f"{word}.toml"
@@ -71,5 +71,5 @@ def _leave_out(raw: dict[str, Any], word: str) -> None:
         if not raw[section][key]:
             raise InputError(f'the concept "{word}" is a word of every prompt; say more precisely what should go, or write a concept file')
     used = slots_of(" ".join(t for section in ("forget", "retain", "evaluate") for templates in raw[section].values() for t in templates))
-    kept = {slot: [w for w in words if not names.search(w)] for slot, words in raw["vocabulary"].items()}
-    raw["vocabulary"] = {slot: words for slot, words in kept.items() if slot in used}
+    vocabulary = {slot: [w for w in words if not names.search(w)] for slot, words in raw["vocabulary"].items()}
+    raw["vocabulary"] = {slot: words for slot, words in vocabulary.items() if slot in used}

@@ -1,4 +1,4 @@
-"""A concept by whatever a user types: the name of a file, its path, or a few words."""
+"""A concept from what a user types: the name of a file, its path, or a few words."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from erase.errors import InputError
 def load_concept(text: str | Path, model: str | None = None) -> Concept:
     """A concept by the name of its file, by the path of a .toml file, or from any other text.
 
-    `model` is where it is to be removed (None: not said). Concepts of an embedded world answer only to its model, by name or as
-    a folder with its vocabulary, since their captions mean little to another; there the word is free text. Unsaid, it is the demo.
+    `model` is where it is to be removed (None: not specified). Concepts of an embedded world answer only to its model, by name or as
+    a folder with its vocabulary, since their captions mean little to another; there the word is free text. Without a model, it is the demo.
     """
     text = " ".join(str(text).split())
     if not text:

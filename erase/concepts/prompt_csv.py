@@ -21,19 +21,19 @@ def read_prompt_csv(path: Path) -> list[Prompt]:
             for column in ("prompt", "role", "seed"):
                 if column not in columns:
                     raise InputError(f'{path}: the column "{column}" is missing; the first line must name prompt, role and seed')
-            found = [_csv_prompt(row, index, f"{path}, line {reader.line_num}") for index, row in enumerate(reader)]
+            rows = [_csv_prompt(row, index, f"{path}, line {reader.line_num}") for index, row in enumerate(reader)]
     except FileNotFoundError:
         raise InputError(f"{path}: no such prompt set; give a CSV file with the columns prompt, role and seed") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read as CSV in UTF-8 ({error})") from None
-    if not found:
+    if not rows:
         raise InputError(f"{path}: has no prompts, only the line with the columns")
-    return found
+    return rows
 
 
 def _csv_prompt(row: dict[str | Any, Any], index: int, where: str) -> Prompt:
     if None in row or None in row.values():
-        raise InputError(f"{where}: has not as many cells as there are columns; a prompt with a comma in it stands in double quotes")
+        raise InputError(f"{where}: the number of cells differs from the number of columns; put a prompt with a comma in double quotes")
     text, role, seed = row.pop("prompt").strip(), row.pop("role").strip(), row.pop("seed").strip()
     if not text:
         raise InputError(f"{where}: the prompt is empty")

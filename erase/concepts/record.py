@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from erase.concepts import (
-    Concept,
-)
+from erase.concepts import Concept
 
 
 def names_of(options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""Several concepts in one job, at once or one after another: each made to know of the others, and one list of prompts for all.
+"""Several concepts in one job, at once or one after another: each without the others in what is retained, and one list of prompts for all.
 
-A job of one concept goes through here too, and comes out as if this file were not there. Nothing here knows a network.
+With one concept, the functions return what those of a single concept return. Depends on no network.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def load_concepts(names: Sequence[str], model: str | None = None) -> Concepts:
             what = f"{one.name} is meant for {one.model} and {other.name} for {other.model}"
             raise InputError(f"{what}; say with --model where both are to be removed from")
         if one.detector != other.detector:
-            what = f"{one.name} is seen by the detector {one.detector} and {other.name} by {other.detector}"
+            what = f"{one.name} has the detector {one.detector} and {other.name} has {other.detector}"
             raise InputError(f"{what}; erase them one after another: the second from the first run's folder, with --model RUN")
     return concepts
 
@@ -96,7 +96,7 @@ def apart(concept: Concept, others: Sequence[Concept]) -> Concept:
     vocabulary = {slot: tuple(w for w in words if not names.search(w)) for slot, words in concept.vocabulary.items()}
     open_to = {other.domain for other in others if other.domain in vocabulary} if concept.detector in JUDGES else set()
 
-    def kept(templates: Sequence[str], closed: set[str]) -> tuple[str, ...]:
+    def remaining(templates: Sequence[str], closed: set[str]) -> tuple[str, ...]:
         fit = [t for t in templates if not names.search(t) and closed <= slots_of(t) and all(vocabulary.get(s, True) for s in slots_of(t))]
         return tuple(fit)
 
@@ -105,10 +105,10 @@ def apart(concept: Concept, others: Sequence[Concept]) -> Concept:
         vocabulary=vocabulary,
         anchors=tuple(a for a in concept.anchors if not names.search(a)),
         anchor_prompts=tuple(a for a in concept.anchor_prompts if not names.search(a)),
-        retain=kept(concept.retain, open_to),
-        evaluate=kept(concept.evaluate, set()),
-        implicit=kept(concept.implicit, set()),
-        evaluate_retain=kept(concept.evaluate_retain, open_to),
+        retain=remaining(concept.retain, open_to),
+        evaluate=remaining(concept.evaluate, set()),
+        implicit=remaining(concept.implicit, set()),
+        evaluate_retain=remaining(concept.evaluate_retain, open_to),
     )
     for role in ("retain", "evaluate", "evaluate_retain"):
         if not getattr(changed, role):
@@ -125,10 +125,10 @@ def all_apart(concepts: Concepts) -> Concepts:
 
 
 def forget_prompts(concepts: Concepts, whole: Concepts, count: int, seed: int = 0) -> list[Prompt]:
-    """`count` prompts of each concept, taking turns, each with the one prompt that takes its place, if there are anchors.
+    """`count` prompts of each concept, in turn, each with the one prompt that replaces it, if there are anchors.
 
-    `whole` are the concepts as their files have them. A prompt of one concept may name another ("a red star"): then each of
-    them gives way to an anchor of its own. Where another has whole prompts for anchors, no prompt names both.
+    `whole` are the concepts as in their files. A prompt of one concept may name another ("a red star"): then each of
+    them is replaced by an anchor of its own. Where another has whole prompts for anchors, no prompt names both.
     """
     if len(concepts) == 1:
         forget = prompts(concepts[0], "forget", count, seed)
@@ -171,7 +171,7 @@ def retain_prompts(concepts: Concepts, count: int, seed: int = 0) -> list[Prompt
 def evaluation_rows(concepts: Concepts, whole: Concepts, count: int, seed: int = 0) -> list[Row]:
     """The evaluation prompts: `count` that name each concept, half as many that mean it, and `count` that are to survive.
 
-    Of several concepts each row says whose it is (`concept`) and in which domains the concept is to be missed (`means`); half
+    With several concepts each row records its concept (`concept`) and the domains in which the concept should be missing (`means`); half
     of `count` more name two at once, where one concept's vocabulary has the other.
     """
     if len(concepts) == 1:
@@ -184,8 +184,8 @@ def evaluation_rows(concepts: Concepts, whole: Concepts, count: int, seed: int =
     for one, other in _meeting(concepts, whole):
         domains = [one.domain, other.domain]
         rows += [_row(p) | {"concept": together((one, other)), "means": domains} for p in prompts(one, "evaluate", count // 2, seed)]
-    kept = _in_turn([prompts(c, "evaluate-retain", -(-count // len(concepts)), seed) for c in concepts])[:count]
-    return rows + [_row(p) for p in kept]
+    retained = _in_turn([prompts(c, "evaluate-retain", -(-count // len(concepts)), seed) for c in concepts])[:count]
+    return rows + [_row(p) for p in retained]
 
 
 def _meeting(concepts: Concepts, whole: Concepts) -> Iterator[tuple[Concept, Concept]]:

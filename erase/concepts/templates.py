@@ -1,4 +1,4 @@
-"""Templates into prompts: the same for the same seed, balanced, each text once before any comes again."""
+"""Prompts from templates: the same for the same seed, balanced, every text once before any is repeated."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from erase.concepts.english import fill, slots_of
 def prompts(concept: Concept, role: str, count: int, seed: int = 0) -> list[Prompt]:
     """`count` prompts of a role, the same for the same seed, and the first of a longer list.
 
-    Templates take turns, values of a slot come equally often, and no text comes twice before all have come. The list is
+    Templates take turns, values of a slot come equally often, and no text is repeated before all were used. The list is
     empty only for "implicit" where the concept has no such prompts.
     """
     if role not in ROLES:
@@ -32,8 +32,8 @@ def captions(concept: Concept, role: str) -> list[str]:
 
 
 def _of_role(concept: Concept, role: str) -> tuple[str, ...]:
-    found: tuple[str, ...] = getattr(concept, role.replace("-", "_"))
-    return found
+    templates: tuple[str, ...] = getattr(concept, role.replace("-", "_"))
+    return templates
 
 
 def _round(concept: Concept, role: str, salt: str) -> Iterator[tuple[str, str, dict[str, str]]]:
@@ -51,15 +51,15 @@ def _round(concept: Concept, role: str, salt: str) -> Iterator[tuple[str, str, d
         cuts = [starts[slot][k] * len(decks[slot]) // len(templates) for slot in slots]
         cut_decks = {slot: decks[slot][cut:] + decks[slot][:cut] for slot, cut in zip(slots, cuts, strict=True)}
         turns.append(_texts(template, cut_decks))
-    seen: set[str] = set()
+    used: set[str] = set()
     while turns:
         for turn in list(turns):
-            found = next((item for item in turn if item[0] not in seen), None)
-            if found is None:
+            item = next((item for item in turn if item[0] not in used), None)
+            if item is None:
                 turns.remove(turn)
             else:
-                seen.add(found[0])
-                yield found
+                used.add(item[0])
+                yield item
 
 
 def _texts(template: str, decks: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, dict[str, str]]]:

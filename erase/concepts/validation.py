@@ -1,4 +1,4 @@
-"""What must hold between the keys of a concept, whoever wrote it."""
+"""Checks of a concept that involve several of its keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from erase.errors import InputError
 
 
 def check(concept: Concept) -> None:
-    """What must hold between the keys of a concept: InputError otherwise."""
+    """InputError, with the key, unless the keys of a concept are consistent."""
     fail = partial(_fail, concept)
     if not re.fullmatch(r"[^\W_]+(-[^\W_]+)*", concept.name) or concept.name != concept.name.lower():
         fail("name", f'"{concept.name}" is not a name; use small letters, digits and "-", it becomes part of a folder\'s name')
@@ -46,13 +46,13 @@ def _check_slots(concept: Concept) -> None:
 
 
 def check_meaning(concept: Concept) -> None:
-    """Prompts that name the concept have a place for it and no other member there; prompts to keep do not name it."""
+    """Prompts that name the concept have a slot for it and none for other members of its domain; retain prompts do not name it."""
     names, templates = naming(concept.words), templates_of(concept)
     for key in ("forget.prompts", "evaluate.prompts", "evaluate.implicit"):
         for template in templates[key]:
             if concept.domain in slots_of(template):
-                wanted = "{concept}" if key != "evaluate.implicit" else "a description"
-                _fail(concept, key, f'"{template}" means other members of its domain; write {wanted} instead of {{{concept.domain}}}')
+                replacement = "{concept}" if key != "evaluate.implicit" else "a description"
+                _fail(concept, key, f'"{template}" means other members of its domain; write {replacement} instead of {{{concept.domain}}}')
     for key in ("anchor.prompts", "retain.prompts", "evaluate.implicit", "evaluate.retain"):
         for template in templates[key]:
             slots = slots_of(template)

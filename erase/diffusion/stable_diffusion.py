@@ -91,7 +91,7 @@ class StableDiffusion:
         """Move these parts to the device and the others to the host: only sampling needs all of them together."""
         pipeline = self.pipeline
         if parts != self._placed:
-            for part in sorted(self._own_parts(), key=lambda part: part in parts):  # moving to the host first makes room
+            for part in sorted(self._own_parts(), key=lambda part: part in parts):  # moving to the host first frees memory
                 getattr(pipeline, part).to(self.device if part in parts else "cpu")
             self._placed = parts
             self._give_back()
@@ -105,7 +105,7 @@ class StableDiffusion:
             torch.cuda.empty_cache()
 
     def free(self) -> None:
-        """Unload all parts, so that repair has the whole memory."""
+        """Unload all parts, so that repair has all the memory."""
         self._pipeline, self._placed = None, ()
         self._give_back()
 
@@ -127,7 +127,9 @@ class StableDiffusion:
 
             kind = getattr(diffusers, scheduler, None)
             if kind is None or not hasattr(kind, "from_config"):
-                raise InputError(f"the sampler {scheduler!r} is unknown to diffusers; expected a scheduler's name, as LMSDiscreteScheduler")
+                raise InputError(
+                    f"the sampler {scheduler!r} is unknown to diffusers; expected the name of one, e.g. LMSDiscreteScheduler"
+                )
             self.pipeline.scheduler = kind.from_config(self.pipeline.scheduler.config)
 
         def sample(prompts: list[str], generators: list[torch.Generator]) -> list[Image.Image]:
@@ -149,17 +151,17 @@ class StableDiffusion:
     def _draw(self, prompts: list[str], generators: list[torch.Generator], steps: int, guidance: float) -> list[Image.Image]:
         self.place(*self.PARTS)
         half = self.dtype != torch.float32
-        made = self.pipeline(
+        output = self.pipeline(
             prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators, height=self.size, width=self.size,
             output_type="latent" if half else "pil",
         ).images  # fmt: skip
-        images: list[Image.Image] = self._decode(made) if half else made
+        images: list[Image.Image] = self._decode(output) if half else output
         return images
 
     def _decode(self, latents: Tensor) -> list[Image.Image]:
         """The pipeline's latents -> images; in float32 once the autoencoder has overflowed in half precision."""
         if not latents.isfinite().all():
-            raise InputError(f"the UNet overflows in {self.dtype} and draws nothing; give --dtype bfloat16 or float32")
+            raise InputError(f"the UNet overflows in {self.dtype} and generates no image; give --dtype bfloat16 or float32")
         vae = self.pipeline.vae
         latents = latents / vae.config.scaling_factor
         pixels = self._finite(lambda: vae.decode(latents.to(vae.dtype), return_dict=False)[0])
@@ -168,12 +170,12 @@ class StableDiffusion:
 
     def _finite(self, work: Callable[[], Tensor]) -> Tensor:
         """The autoencoder's output; from the first output that is not finite in half precision on, it runs in float32."""
-        made = work()
-        if not made.isfinite().all() and self.pipeline.vae.dtype != torch.float32:
-            warnings.warn(f"the autoencoder overflows in {self.dtype}: it runs in float32 from here on", stacklevel=2)
+        output = work()
+        if not output.isfinite().all() and self.pipeline.vae.dtype != torch.float32:
+            warnings.warn(f"the autoencoder overflows in {self.dtype}: it runs in float32 from now on", stacklevel=2)
             self.pipeline.vae.to(torch.float32)
-            made = work()
-        return made
+            output = work()
+        return output
 
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> Tensor:
@@ -230,7 +232,7 @@ class StableDiffusion:
         return latents
 
     def unet(self) -> nn.Module:
-        """The UNet alone, in float32, whatever the file holds: repair needs the small updates. Evaluation mode."""
+        """The UNet alone, in evaluation mode and in float32 whatever the dtype of the file: repair needs the small updates."""
         from diffusers import UNet2DConditionModel
 
         where: dict[str, Any] = {"variant": variant_of(self.folder), "use_safetensors": True, "local_files_only": True}

@@ -1,4 +1,4 @@
-"""What takes the concept's place where nobody said: found once, and written down with the reasons."""
+"""The anchor of a concept that has none: chosen once, and recorded with the reasons in anchor.json."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from erase.processes import wait
 
 
 def settle_anchor(session: Session) -> None:
-    """Find an anchor where none is given, once; the choice and its reasons stay in anchor.json."""
+    """Choose an anchor for each concept without one, once; the choice and its reasons are in anchor.json."""
     if session.rank == 0:
-        _find_anchor(session)
+        _settle(session)
     wait()
-    _find_anchor(session)
+    _settle(session)
     wait()
 
 
-def _find_anchor(session: Session) -> None:
-    """For each concept without one; of several concepts the file has a record each, by name."""
+def _settle(session: Session) -> None:
+    """The anchors of all concepts, from the file or chosen now; for several concepts the file has one record per name."""
     path, several = session.run.folder / "anchor.json", len(session.concepts) > 1
     pooled = (
         session.pool / f"{set_name(drawn_with(session), [c.name for c in session.concepts], session.job.seed)}.json"
@@ -34,14 +34,14 @@ def _find_anchor(session: Session) -> None:
     )
     if pooled.exists() and not path.exists():
         path.write_bytes(pooled.read_bytes())
-    there = read_json(path) if path.exists() else {}
-    known = there if several else {session.concepts[0].name: there} if there else {}
+    recorded = read_json(path) if path.exists() else {}
+    known = recorded if several else {session.concepts[0].name: recorded} if recorded else {}
     settled = []
     for concept in session.concepts:
         if concept.name in known:
             concept = with_anchors(concept, known[concept.name]["anchors"])
         elif not (concept.anchors or concept.anchor_prompts) and session.requirements.anchor:
-            concept, record = _found_anchor(session, concept)
+            concept, record = _choose(session, concept)
             known = {**known, concept.name: record}
             for file in dict.fromkeys((pooled, path)):
                 write_json(file, known if several else record)
@@ -49,12 +49,12 @@ def _find_anchor(session: Session) -> None:
     session.concepts = tuple(settled)
 
 
-def _found_anchor(session: Session, concept: Concept) -> tuple[Concept, dict[str, Any]]:
+def _choose(session: Session, concept: Concept) -> tuple[Concept, dict[str, Any]]:
     job, unet = session.job, session.model.unet()
     steps, guidance = int(job.sampling_steps or 1), float(job.guidance or 0)
-    told = session.progress("choosing an anchor")
-    found, tested = choose_anchors(concept, session.model, unet, steps, guidance, job.seed, progress=told)
-    words = [*found.anchors, *found.anchor_prompts]
+    progress = session.progress("choosing an anchor")
+    anchored, tested = choose_anchors(concept, session.model, unet, steps, guidance, job.seed, progress=progress)
+    words = [*anchored.anchors, *anchored.anchor_prompts]
     reason = "never shows the concept in its test pictures, and nearest to it among those that do not"
     session.show(Event("images", 0, 0, note=f"anchor: {', '.join(words)} ({reason})"))
-    return found, {"anchors": words, "reason": reason, "candidates": [c.record() for c in tested]}
+    return anchored, {"anchors": words, "reason": reason, "candidates": [c.record() for c in tested]}

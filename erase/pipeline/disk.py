@@ -1,4 +1,4 @@
-"""How much room on the disk a run will take, asked before it starts. Knows what the stages write; writes nothing."""
+"""Estimate of the disk space that a run takes, checked before it starts."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from erase.training.optimizers import STATE_BYTES
 
 
 def enough_disk(run: Path, model: Path, job: Job, wants: Requirements, checkpoint_every: int = 20) -> str:
-    """A sentence that says what the run will take and what is free; InputError where that is not enough.
+    """A phrase with the disk space that the run takes and what is free; InputError if that is not enough.
 
-    Pictures are reckoned at half of their raw size, which photographs seldom exceed as PNG.
+    Images count as half of their raw size, which photographs seldom exceed as PNG.
     """
-    wanted = disk_need(model, job, wants, checkpoint_every)
-    there = sum(path.stat().st_size for path in run.rglob("*") if path.is_file()) if run.exists() else 0
+    need = disk_need(model, job, wants, checkpoint_every)
+    present = sum(path.stat().st_size for path in run.rglob("*") if path.is_file()) if run.exists() else 0
     free = shutil.disk_usage(next(folder for folder in (run, *run.absolute().parents) if folder.exists())).free
-    missing = max(sum(wanted.values()) - there, 0)
+    missing = max(sum(need.values()) - present, 0)
     if missing > free:
-        most = ", ".join(f"{what} {gigabytes(count)}" for what, count in sorted(wanted.items(), key=lambda item: -item[1])[:3])
+        most = ", ".join(f"{what} {gigabytes(count)}" for what, count in sorted(need.items(), key=lambda item: -item[1])[:3])
         raise InputError(
-            f"the run needs about {gigabytes(missing)} more on the disk ({most}), and {gigabytes(free)} are free at {run}; "
+            f"the run needs about {gigabytes(missing)} more disk space ({most}), and {gigabytes(free)} are free at {run}; "
             "free some space, or give an --output on another disk"
         )
-    return f"about {gigabytes(sum(wanted.values()))}, {gigabytes(free)} free"
+    return f"about {gigabytes(sum(need.values()))}, {gigabytes(free)} free"
 
 
 def disk_need(model: Path, job: Job, wants: Requirements, checkpoint_every: int = 20) -> dict[str, int]:
-    """What a run writes -> bytes at most."""
+    """Kind of file that a run writes -> bytes at most."""
     side, config = job.size or size_of(model), config_of(model, "unet", "config.json")
     drawn = pictures_drawn(job, wants)
     sampled = 2 * (5 * (job.evaluate_count or 0) // 2)
@@ -41,26 +41,26 @@ def disk_need(model: Path, job: Job, wants: Requirements, checkpoint_every: int 
     latents = 4 * config["in_channels"] * (side // factor) ** 2
     text = 4 * 77 * config["cross_attention_dim"]
     scoped = _scoped(model, wants.scope) if wants.steps else 0
-    kept = 4 + (STATE_BYTES[wants.optimizer][0] if wants.optimizer else 0)
+    state = 4 + (STATE_BYTES[wants.optimizer][0] if wants.optimizer else 0)
     weights = [path for part in components(model) for path in weight_files(model / part).values()]
     return {
         "pictures": (drawn + sampled) * side * side * 3 // 2,
         "latents": drawn * (latents + text),
         "changed weights": 4 * scoped,
-        "checkpoint": 2 * kept * scoped if wants.steps > checkpoint_every else 0,  # a new one is written beside the old
+        "checkpoint": 2 * state * scoped if wants.steps > checkpoint_every else 0,  # a new one is written beside the old
         "model": sum(path.stat().st_size for path in weights),
     }
 
 
 def pictures_drawn(job: Job, wants: Requirements) -> int:
-    """How many pictures a job draws to learn from."""
+    """Number of training images that a job generates."""
     counts = {"forget": job.forget_count or 0, "retain": job.retain_count or 0}
     own = sum(count for role, count in counts.items() if role in wants.images)
     return own + counts["forget"] * (wants.anchor and wants.anchor_images)
 
 
 def _scoped(model: Path, scope: str) -> int:
-    """How many weights are in scope."""
+    """Number of weights in scope."""
     import diffusers
     import torch
 

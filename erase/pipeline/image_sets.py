@@ -1,4 +1,4 @@
-"""Image sets of a run: which prompts they have, whether they are drawn or the user's own, and the drawing of one."""
+"""Image sets of a run: which prompts they have, whether they are generated or the user's own, and the generation of one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 from erase.concepts import Prompt, prompts
 from erase.concepts.several import forget_prompts, own_anchors, retain_prompts
 from erase.diffusion import StableDiffusion
-from erase.images import Picture, make_images, read_images
+from erase.images import Callbacks, Picture, make_images, read_images
 from erase.pipeline.session import Session
 from erase.pipeline.shared_images import link_images, set_name
 from erase.processes import wait
 
 
 def prompts_of(session: Session, role: str, count: int) -> list[Prompt]:
-    """`count` prompts to keep, or to forget of each concept."""
+    """`count` retain prompts, or `count` forget prompts of each concept."""
     if role == "forget":
         return forget_prompts(session.concepts, session.resolved.whole, count, session.job.seed)
     retain = retain_prompts(session.concepts, count, session.job.seed)
@@ -28,7 +28,7 @@ def prompts_of(session: Session, role: str, count: int) -> list[Prompt]:
 
 
 def pictures_of(session: Session, role: str) -> list[Picture]:
-    """The forget or the retain set: the user's own pictures, or those of the run; of a set that nobody looks at the prompts alone."""
+    """The forget or the retain set: the user's own images, or those of the run; only the prompts of a set that is not generated."""
     if getattr(session.job, f"{role}_images"):
         return user_images(session, role)
     if not session.resolved.generates(role):
@@ -46,18 +46,18 @@ def user_images(session: Session, role: str) -> list[Picture]:
 
 
 def anchors_of(session: Session, forget: list[Picture]) -> list[list[str]]:
-    """The prompt that takes the place of each forget picture's, if there is an anchor at all."""
+    """The prompt that replaces that of each forget image, if there is an anchor."""
     if session.job.forget_images:
         return [list(own_anchors(session.concepts, picture.prompt)) for picture in forget]
     return [list(p.anchors) for p in prompts_of(session, "forget", int(session.job.forget_count or 0))]
 
 
 def make(session: Session, folder: Path, texts: list[str], seeds: int | Sequence[int], model: StableDiffusion, stage: str) -> None:
-    """An image set, every process its part; the first one joins them."""
+    """Generate an image set: every process its share, which the first process joins."""
     job, share = session.job, (session.rank, session.world)
     sample = model.sampler(int(job.sampling_steps or 1), float(job.guidance or 0.0))
     place = session.pool / set_name(drawn_with(session), texts, seeds) if session.pool and model is session.model else folder
-    make_images(place, texts, seeds, sample, int(job.sampling_batch or 1), session.progress(stage), share=share)
+    make_images(place, texts, seeds, sample, int(job.sampling_batch or 1), Callbacks(session.progress(stage)), share)
     wait()
     if session.world > 1 and session.rank == 0:
         make_images(place, texts, seeds, sample, int(job.sampling_batch or 1))
@@ -67,6 +67,6 @@ def make(session: Session, folder: Path, texts: list[str], seeds: int | Sequence
 
 
 def drawn_with(session: Session) -> dict[str, Any]:
-    """What decides the original's pictures beside prompts and seeds."""
+    """What determines the images of the original besides prompts and seeds."""
     chosen = session.run.options
     return {name: chosen[name] for name in ("weights", "sampling", "device", "dtype")}

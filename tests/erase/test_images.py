@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from erase.errors import InputError
-from erase.images import Picture, load_pixels, make_images, open_picture, read_images
+from erase.images import Callbacks, Picture, load_pixels, make_images, open_picture, read_images
 
 PROMPTS = [f"a red shape, number {i}" for i in range(10)]
 
@@ -128,7 +128,7 @@ def test_a_line_separator_in_a_prompt_is_no_line_end(tmp_path: Path) -> None:
 def test_tampered_picture_is_named_when_read_and_mended_when_made(tmp_path: Path) -> None:
     made = make_images(tmp_path, PROMPTS, 7, drawn, 4)
     save(made[6].path)
-    with pytest.raises(InputError, match=r"00006\.png is not the picture that manifest\.jsonl lists"):
+    with pytest.raises(InputError, match=r"00006\.png is not the image that manifest\.jsonl lists"):
         read_images(tmp_path)
     assert make_images(tmp_path, PROMPTS, 7, drawn, 4) == made == read_images(tmp_path)
 
@@ -144,7 +144,7 @@ def test_other_prompts_in_the_same_folder_are_refused(tmp_path: Path, prompts: l
 
 def test_somebody_elses_pictures_are_never_overwritten(tmp_path: Path) -> None:
     save(tmp_path / "00000.png")
-    with pytest.raises(InputError, match=r"already holds other pictures \(00000\.png\)"):
+    with pytest.raises(InputError, match=r"already contains other images \(00000\.png\)"):
         make_images(tmp_path, PROMPTS, 7, drawn, 4)
 
 
@@ -158,7 +158,7 @@ def test_every_chunk_is_handed_on_when_it_is_there(tmp_path: Path) -> None:
             assert all(picture.path.exists() for picture in pictures)
             given.append((list(indexes), list(pictures)))
 
-        made = make_images(tmp_path, PROMPTS, 7, drawn, 4, each=each)
+        made = make_images(tmp_path, PROMPTS, 7, drawn, 4, Callbacks(chunk=each))
         assert [picture for _, pictures in given for picture in pictures] == made
         return given
 
@@ -224,7 +224,7 @@ def test_no_prompts_is_an_error(tmp_path: Path) -> None:
 
 def test_progress_counts_pictures(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
-    make_images(tmp_path, PROMPTS, 7, drawn, 4, lambda done, total: seen.append((done, total)))
+    make_images(tmp_path, PROMPTS, 7, drawn, 4, Callbacks(lambda done, total: seen.append((done, total))))
     assert seen == [(0, 10), (4, 10), (8, 10), (10, 10)]
 
 
@@ -291,7 +291,7 @@ def test_captions_in_text_files(photos: Path) -> None:
         (photos / name).with_suffix(".txt").write_text(text + "\n")
     assert prompts_of(read_images(photos)) == WANTED
     (photos / "b.txt").unlink()
-    with pytest.raises(InputError, match=r"no caption for 1 of 3 pictures: b\.jpg"):
+    with pytest.raises(InputError, match=r"no caption for 1 of 3 images: b\.jpg"):
         read_images(photos, default_caption="never hides a mismatch")
 
 
@@ -306,9 +306,9 @@ def test_one_caption_for_all(photos: Path) -> None:
     [
         ("picture,words\na.png,a cat\n", "has the columns picture, words; expected file,prompt"),
         ("", "has the columns .none.; expected"),
-        ("file,prompt\na.png,a cat\nb.jpg,\nc.webp,a bird\n", r"no caption for 1 of 3 pictures: b\.jpg"),
-        ("file,prompt\na.png,a cat\n", r"no caption for 2 of 3 pictures: b\.jpg, c\.webp"),
-        ("file,prompt\na.png,x\nb.jpg,x\nc.webp,x\n../d.png,x\n", r"names pictures that are not in .*: \.\./d\.png"),
+        ("file,prompt\na.png,a cat\nb.jpg,\nc.webp,a bird\n", r"no caption for 1 of 3 images: b\.jpg"),
+        ("file,prompt\na.png,a cat\n", r"no caption for 2 of 3 images: b\.jpg, c\.webp"),
+        ("file,prompt\na.png,x\nb.jpg,x\nc.webp,x\n../d.png,x\n", r"names images that are not in .*: \.\./d\.png"),
         ("file,prompt\na.png,x\na.png,y\n", r"names a\.png twice"),
     ],
 )
@@ -332,14 +332,14 @@ def test_captions_file_missing_or_of_another_kind(photos: Path, tmp_path: Path) 
 
 
 def test_folder_missing_empty_or_one_too_high(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not there; expected a folder of pictures"):
+    with pytest.raises(InputError, match="is not there; expected a folder of images"):
         read_images(tmp_path / "none")
     with pytest.raises(InputError, match="is a file"):
         read_images(save(tmp_path / "deep" / "a.png"))
-    with pytest.raises(InputError, match=r"holds no pictures.*give one of them \(deep\)"):
+    with pytest.raises(InputError, match=r"contains no images.*give one of them \(deep\)"):
         read_images(tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no pictures"):
+    with pytest.raises(InputError, match="contains no images"):
         read_images(tmp_path / "empty", default_caption="x")
 
 
@@ -349,9 +349,9 @@ def test_broken_picture_is_named(photos: Path, name: str, damage: Callable[[byte
     pixels = torch.randint(0, 255, (64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     Image.fromarray(pixels.numpy()).save(photos / name)
     (photos / name).write_bytes(damage((photos / name).read_bytes()))
-    with pytest.raises(InputError, match=rf"{name} is not a whole picture"):
+    with pytest.raises(InputError, match=rf"{name} is not a complete image"):
         read_images(photos, default_caption="x")
-    with pytest.raises(InputError, match=rf"{name} is not a whole picture"):
+    with pytest.raises(InputError, match=rf"{name} is not a complete image"):
         load_pixels([photos / "a.png", photos / name], 16)
 
 

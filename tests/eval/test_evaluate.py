@@ -430,7 +430,7 @@ def test_our_own_sets_bring_their_seeds(tmp_path: Path) -> None:
 def test_broken_pictures_are_named_or_left_out_of_both_and_reported(given: Evaluation, tmp_path: Path) -> None:
     whole = report_of(evaluate(given))
     (Path(str(given.after)) / "4.png").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"after/4\.png is not a whole picture.*--skip-broken"):
+    with pytest.raises(InputError, match=r"after/4\.png is not a complete image.*--skip-broken"):
         evaluate(replace(given, output=str(tmp_path / "again")))
     report = report_of(evaluate(replace(given, output=str(tmp_path / "again"), skip_broken=True)))
     assert report["protocol"]["pictures"]["left_out"] == [4]
@@ -484,7 +484,7 @@ def other_captions(job: Evaluation) -> Evaluation:
 PAIRS: dict[str, tuple[Callable[[Evaluation], Any], str]] = {
     "the same folder": (lambda job: replace(job, after=f"{job.before}/../before"), "are the same folder"),
     "only one folder": (lambda job: replace(job, after=None), "belong together"),
-    "no such folder": (lambda job: replace(job, after="nowhere"), "nowhere is not there; expected a folder of pictures"),
+    "no such folder": (lambda job: replace(job, after="nowhere"), "nowhere is not there; expected a folder of images"),
     "different counts": (one_less, "--before has 6 images and --after 5; expected pairs"),
     "different sizes": (other_size, r"before/2\.png has 64 x 64 pixels and .*after/2\.png 32 x 48"),
     "different captions": (other_captions, r'2\.txt|2\.png has the caption .* "a green heart"; expected pairs'),

@@ -198,7 +198,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a picture is missing": (lambda f: drop_picture(f, True), "00023.png"),
     "a picture was never made": (lambda f: drop_picture(f, False), "23 images for 24 prompts"),
     "no pictures after": (lambda f: shutil.rmtree(f / "samples" / "after"), "is not there"),
-    "a changed picture": (lambda f: Image.new("RGB", (9, 9)).save(f / "samples" / "before" / "00004.png"), "00004.png is not the picture"),
+    "a changed picture": (lambda f: Image.new("RGB", (9, 9)).save(f / "samples" / "before" / "00004.png"), "00004.png is not the image"),
     "no prompts": (lambda f: (f / "samples" / "prompts.jsonl").unlink(), "nothing to evaluate"),
     "other prompts": (swap_prompts, "another text"),
     "a line without a role": (lambda f: (f / "samples" / "prompts.jsonl").write_text('{"text": "t"}\n'), "line 1: role"),

@@ -36,7 +36,7 @@ def generate(arguments: list[str]) -> int:
         raise InputError(f"--guidance is {options.guidance}; expected a number of at least 0")
     from erase.demo import GUIDANCE, STEPS
     from erase.diffusion import locate, open_model, pick_device
-    from erase.images import make_images
+    from erase.images import Callbacks, make_images
     from erase.pipeline.job import Event
 
     quiet_libraries()
@@ -47,6 +47,7 @@ def generate(arguments: list[str]) -> int:
     )
     texts = [text for text in options.prompt for _ in range(options.count)]
     with Display() as display:
-        images = make_images(options.output, texts, options.seed, sample, 16 if small else 4, lambda d, n: display(Event("generate", d, n)))
+        callbacks = Callbacks(lambda done, total: display(Event("generate", done, total)))
+        images = make_images(options.output, texts, options.seed, sample, 16 if small else 4, callbacks)
     print(f"{len(images)} images in {options.output}")
     return 0

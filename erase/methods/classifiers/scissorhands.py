@@ -1,4 +1,4 @@
-"""Scissorhands on a classifier: the primitives and the trimming of `erase.methods.diffusion.scissorhands`, with a classifier's options."""
+"""Scissorhands on a classifier: the primitives and `erase.methods.diffusion.trimming`, with a classifier's options."""
 
 from __future__ import annotations
 
@@ -128,9 +128,9 @@ class ClassifierScissorhands(ClassifierMethod):
 
     def trim(self, task: ClassifierTask) -> dict[str, Tensor]:
         """Sensitivity over forget batches, then reinitialise the top share (Eq. 2), as for diffusion."""
-        from erase.methods.diffusion.scissorhands import Scissorhands
+        from erase.methods.diffusion.trimming import Trimming
 
-        trimming = Scissorhands(
+        trimming = Trimming(
             scope=self.scope,
             trim_scope=late(task.network) if self.trim_scope == "late" else self.trim_scope,
             rank_over=self.rank_over,
@@ -139,7 +139,7 @@ class ClassifierScissorhands(ClassifierMethod):
             signed=self.signed,
             sensitivity_batches=self.sensitivity_batches or task.epoch_forget,
         )
-        return trimming.trim(task)
+        return trimming(task)
 
 
 def late(network: nn.Module) -> str:

@@ -36,9 +36,7 @@ def adversarial_batches(batches: Batches[DiffusionBatch], every: int) -> Batches
     return marked
 
 
-def adversarial_loss(
-    unlearn: Loss[DiffusionBatch], loss: Loss[DiffusionBatch], steps: int, radius: float = RADIUS
-) -> Loss[DiffusionBatch]:
+def adversarial_loss(unlearn: Loss[DiffusionBatch], loss: Loss[DiffusionBatch], steps: int, radius: float = RADIUS) -> Loss[DiffusionBatch]:
     """An unlearning loss that, in marked batches, is evaluated under the text embedding that an attacker would find.
 
     The search is the inner maximisation of adversarial training (Madry et al. 2018); for concept erasure Zhang et al. 2024 (AdvUnlearn).

@@ -65,7 +65,6 @@ class ConceptAblation(DiffusionMethod):
         from erase.training.optimizers import OptimizerConfig
         from erase.training.two_loss_loop import Side, tune, weighted
 
-
         def concept_loss(network: nn.Module, batch: DiffusionBatch) -> Tensor:
             return task.loss(network, batch.with_target(batch.unlearn_target, "anchor") if self.target == "model" else batch)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from erase.errors import InputError
+from erase.sensitivity import mean_gradients, over_batches
+from erase.task import B, Task
 
 Scores = dict[str, Tensor]
 
@@ -71,3 +74,20 @@ def best_layers(scores: Mapping[str, float], count: int) -> list[str]:
 def in_modules(names: list[str], modules: list[str]) -> list[str]:
     """The parameters that belong directly to these modules."""
     return [name for name in names if (name.rpartition(".")[0] or name) in modules]
+
+
+def with_layers(task: Task[B], count: int, batches: int, resume: Mapping[str, Tensor] | None) -> Task[B]:
+    """The task with only the `count` best layers in scope, by gradients over `batches` batches; on resume, those in the snapshot."""
+    names = list(task.weights)
+    if resume is None:
+        retain = task.retain_data or task.retain
+        g_f, g_r = (over_batches(task, batches, mean_gradients, source, task.weights) for source in (task.forget, retain))
+        scores = layer_scores(g_f, g_r, task.weights)
+        names = in_modules(names, best_layers(scores, count))
+        for name in task.weights:
+            task.layers[name] = {"layer_score": scores[name.rpartition(".")[0] or name]}
+    else:
+        names = [name for name in names if f"weight/{name}" in resume]
+    for name, weight in task.weights.items():
+        weight.requires_grad_(name in names)
+    return replace(task, weights={name: task.weights[name] for name in names})

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 from erase.errors import InputError
 from erase.methods.base import DiffusionMethod, Presets
 from erase.methods.requirements import Requirements, one_anchor_option, timestep_range
 from erase.options import option
-from erase.scope import SCOPES, in_scope, trimmable
+from erase.scope import SCOPES, in_scope
 from erase.training.learning_rates import rate_of, rate_option
 
 if TYPE_CHECKING:
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 
     from erase.diffusion.batches import DiffusionBatch
     from erase.project import Projection
-    from erase.task import B, Batches, Loss, Step, Task
+    from erase.task import Loss, Step, Task
     from erase.training.guard import Guard
-
-T = TypeVar("T")
 
 SEARCH_STEPS = 3
 """Steps of the search for an adversarial prompt embedding."""
@@ -219,11 +217,12 @@ class Scissorhands(DiffusionMethod):
     def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Score, trim and repair `task.network` in place; a Step after each repair step."""
         from erase.methods.diffusion.adversarial import adversarial_batches, adversarial_loss, relearned
+        from erase.methods.diffusion.layer_selection import with_layers
         from erase.repair import repair
         from erase.training.optimizers import OptimizerConfig
 
         if self.layers is not None:
-            task = self.narrowed(task, resume)
+            task = with_layers(task, self.layers, self.sensitivity_batches, resume)
         unlearn = ascent(task.loss) if self.unlearn == "ascent" else task.unlearn
         moved = relearned(task, self.relapse, RELEARNING_STEPS) if self.relapse else None
         guard = self.watch(task, unlearn)
@@ -270,75 +269,21 @@ class Scissorhands(DiffusionMethod):
             raise InputError("--guard and --gone evaluate held-out images, and this task holds none out")
         return Guard(held_out(task.probe, unlearn), self.guard, self.gone)
 
-    def narrowed(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None) -> Task[DiffusionBatch]:
-        """The task with only the selected layers in scope; on resume those in the snapshot."""
-        from erase.methods.diffusion.layer_selection import best_layers, in_modules, layer_scores
-        from erase.sensitivity import mean_gradients
+    def trim(self, task: Task[DiffusionBatch]) -> dict[str, Tensor]:
+        """The first half of the method: score, then reinitialise the top share. Returns the mask of trimmed weights."""
+        from erase.methods.diffusion.trimming import Trimming
 
-        names = list(task.weights)
-        if resume is None:
-            retain = task.retain_data or task.retain
-            g_f, g_r = (self.swept(task, mean_gradients, batches, task.weights) for batches in (task.forget, retain))
-            scores = layer_scores(g_f, g_r, task.weights)
-            names = in_modules(names, best_layers(scores, int(self.layers or 0)))
-            for name in task.weights:
-                task.layers[name] = {"layer_score": scores[name.rpartition(".")[0] or name]}
-        else:
-            names = [name for name in names if f"weight/{name}" in resume]
-        for name, weight in task.weights.items():
-            weight.requires_grad_(name in names)
-        return replace(task, weights={name: task.weights[name] for name in names})
-
-    def swept(self, task: Task[B], sweep: Callable[..., T], batches: Batches[B], scored: Mapping[str, Tensor], **options: Any) -> T:
-        """The result of a sweep over the first `sensitivity_batches` batches, with as many examples at once as fit into memory."""
-        from erase.training.micro_batches import count, fitting
-
-        def fit_in(size: int) -> T:
-            most = task.micro_batch if size == whole else size  # batches may differ in size
-            numbered = (batches(i) for i in range(self.sensitivity_batches))
-            return sweep(task.network, numbered, task.loss, scored, micro_batch=most, average=task.average, **options)
-
-        whole = task.micro_batch or count(batches(0))
-        result, fit = fitting(fit_in, whole, task.average, str(next(iter(scored.values())).device))
-        task.micro_batch = fit if fit < whole else task.micro_batch
-        return result
-
-    def trim(self, task: Task[B]) -> dict[str, Tensor]:
-        """The first half of the method: sensitivity over forget batches (Eq. 2), then reinitialise the top share. Returns the mask."""
-        from erase.methods.diffusion.layer_selection import candidates, spare
-        from erase.sensitivity import connection_sensitivity
-        from erase.task import generator
-        from erase.trim import trim
-
-        ranked = trimmable(task.weights)
-        inside = in_scope(task.network, self.trim_scope or self.scope)
-        trimmed = trimmable({name: w for name, w in inside.items() if name in task.weights})
-        if not trimmed:
-            where = self.trim_scope or self.scope
-            raise InputError(
-                f"--trim-scope {where} has no matrices to trim within --scope {self.scope}; give another, or --no-trimming",
-                option="trim_scope",
-            )
-        scored = ranked if self.rank_over == "scope" else trimmed
-
-        scores = self.swept(task, connection_sensitivity, task.forget, scored, signed=self.signed)
-        fraction, rank = self.fraction, scores
-        if self.spare != "none":
-            retained = self.swept(task, connection_sensitivity, task.retain_data or task.retain, scored, signed=self.signed)
-            rank = spare(scores, retained, self.spare)
-            left = candidates(rank)
-            if not left:
-                raise InputError(
-                    "--spare exclude leaves nothing to trim: every weight has a larger retain sensitivity than forget sensitivity; "
-                    "give --spare divide, or --no-trimming",
-                    option="spare",
-                )
-            fraction = min(fraction, left / sum(score.numel() for score in rank.values()))
-        mask = trim(trimmed, rank, fraction, self.initialisation, generator(task.seed, "trim"), rank_over=rank)
-        for name, score in scores.items():
-            share = float(mask[name].float().mean()) if name in mask else 0.0
-            task.layers[name] = task.layers.get(name, {}) | {"sensitivity": float(score.mean()), "trimmed": share}
-        return mask
+        trimming = Trimming(
+            scope=self.scope,
+            trim_scope=self.trim_scope,
+            rank_over=self.rank_over,
+            fraction=self.fraction,
+            initialisation=self.initialisation,
+            signed=self.signed,
+            sensitivity_batches=self.sensitivity_batches,
+            spare=self.spare,
+        )
+        return trimming(task)
 
 
 def ascent(loss: Loss[DiffusionBatch]) -> Loss[DiffusionBatch]:

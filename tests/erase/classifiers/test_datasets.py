@@ -90,7 +90,7 @@ def test_a_folder_with_train_and_test_keeps_them_apart(people: Path) -> None:
     [
         (lambda folder: (folder / "test" / "dora").mkdir(parents=True), "test but no train"),
         (lambda folder: [path.unlink() for path in (folder / "ben").iterdir()], "no images for ben"),
-        (lambda folder: (folder / "ben" / "0.png").write_bytes(b"torn"), "not a whole picture"),
+        (lambda folder: (folder / "ben" / "0.png").write_bytes(b"torn"), "not a complete image"),
     ],
 )
 def test_a_bad_folder_is_told_in_one_line(people: Path, spoil: object, words: str) -> None:

@@ -442,8 +442,8 @@ def test_a_prompt_set(tmp_path: Path):
         ("prompt,role,seed\na dog,forget,x\n", 'line 2: the seed is "x"'),
         ("prompt,role,seed\na dog,forget,1.5\n", "whole number"),
         ("prompt,role,seed\na dog,forgot,1\n", 'did you mean "forget"'),
-        ("prompt,role,seed\na dog, a cat,forget,1\n", "line 2: has not as many cells"),
-        ("prompt,role,seed\na dog,forget\n", "line 2: has not as many cells"),
+        ("prompt,role,seed\na dog, a cat,forget,1\n", "line 2: the number of cells differs"),
+        ("prompt,role,seed\na dog,forget\n", "line 2: the number of cells differs"),
     ],
 )
 def test_a_bad_prompt_set(tmp_path: Path, text: str, said: str):

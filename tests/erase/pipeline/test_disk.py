@@ -33,7 +33,7 @@ def test_a_full_disk_is_told_with_the_need_before_anything_is_made(tmp_path: Pat
         free = 20_000_000
 
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder: Little)
-    with pytest.raises(InputError, match=r"needs about .* MB more on the disk \(checkpoint .*\), and 20 MB are free at .*another disk"):
+    with pytest.raises(InputError, match=r"needs about .* MB more disk space \(checkpoint .*\), and 20 MB are free at .*another disk"):
         enough_disk(tmp_path / "new" / "run", pipeline_path(), job, wants)
     with pytest.raises(InputError, match="give an --output on another disk"):
         erase_concept(Job(concepts=("star",), output=str(tmp_path / "run"), device="cpu", **SMALL), {"scope": "full"})

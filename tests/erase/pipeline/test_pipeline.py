@@ -563,9 +563,9 @@ def no_captions(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (broken, "photo 2.png is not a whole picture"),
-        (emptied, "retain holds no pictures"),
-        (one_caption_less, "no caption for 1 of 5 pictures: photo 1.jpg"),
+        (broken, "photo 2.png is not a complete image"),
+        (emptied, "retain contains no images"),
+        (one_caption_less, "no caption for 1 of 5 images: photo 1.jpg"),
         (no_captions, "retain has no captions"),
     ],
 )

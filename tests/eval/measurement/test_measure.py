@@ -159,7 +159,7 @@ def test_an_error_of_a_tool_comes_out_and_nothing_is_noted(tmp_path: Path, sets:
 def test_a_broken_picture_is_named(tmp_path: Path, clip: Clip) -> None:
     pictures = drawn(tmp_path / "set", 3)
     pictures[5].path.write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"00005\.png is not a whole picture"):
+    with pytest.raises(InputError, match=r"00005\.png is not a complete image"):
         measure(tmp_path / "measured", pictures, Tools(Judge(), ssim=False))
 
 
