@@ -22,10 +22,12 @@ demo: $(READY)
 
 test: $(READY) browser
 	$(BIN)/ruff check
+	$(BIN)/mypy
 	$(TEST) -m "not slow"
 
 test-all: $(READY) browser
 	$(BIN)/ruff check
+	$(BIN)/mypy
 	$(TEST)
 
 # The product with the oldest versions that pyproject.toml allows, and with the newest that pip takes: from its wheel, each in an environment

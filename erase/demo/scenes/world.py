@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,17 @@ class Scene:
         return len({(thing.shape, thing.colour) for thing in self.things}) == 1
 
 
-def relation(first: Thing, second: Thing) -> str:
+class Placed(Protocol):
+    """Anything with a place in an image, in pixels from the upper left corner."""
+
+    @property
+    def x(self) -> float: ...
+
+    @property
+    def y(self) -> float: ...
+
+
+def relation(first: Placed, second: Placed) -> str:
     """Where the first is, seen from the second: along the axis on which they lie further apart."""
     dx, dy = first.x - second.x, first.y - second.y
     if abs(dx) > abs(dy):
