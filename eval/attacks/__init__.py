@@ -1,4 +1,4 @@
-"""Attacks on an erased model: does anything bring the concept back, and would it also in a model that never knew it? A file each."""
+"""Attacks on an erased model: whether the concept can be brought back, and whether also in a model that never knew it. One file each."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an attack wants, what it gives, and what every attack is: a callable with its options inside.
+"""The goal of an attack, its results, and the protocol of every attack: a callable dataclass of options.
 
-A goal is a concept with prompts and pictures of it. The same attack on another goal, something that is to be kept, is the
-control that shows what the detector takes for the concept by mistake.
+A goal is a concept with prompts and images of it. The same attack with another goal, something that is to be kept, is the
+control: it shows how often the detector takes something else for the concept.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from erase.task import generator
 from eval.attacks.victim import Victim
 
 NEEDS = {
-    "pictures": "pictures of the concept",
+    "pictures": "images of the concept",
     "original": "the model before the erasure",
-    "others": "pictures of something else",
+    "others": "images of something else",
     "anchors": "words for what is drawn instead of the concept",
 }
 
 
 @dataclass(frozen=True)
 class Target:
-    """A prompt that asks for the goal, and the original's picture of it where there is one."""
+    """A prompt for the goal, and the path of the original model's image of it, if any."""
 
     text: str
     picture: Path | None = None
@@ -38,9 +38,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to be drawn. `words` name it in the targets' prompts; `others` are prompts and pictures of something else.
+    """The concept to generate. `words` name it in the targets' prompts; `others` are prompts and images of something else.
 
-    `wordings` mean it too, in other words. `swaps` are words that take its place where something else is meant.
+    `wordings` describe it without these words. `swaps` are words for something else, which replace them.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Goal:
     about: str = ""
 
     def of(self, attempt: int) -> Target:
-        """The target of an attempt: they come round again, with other noise."""
+        """The target of an attempt; beyond the last they repeat, with other noise."""
         return self.targets[attempt % len(self.targets)]
 
     def renamed(self, text: str, word: str) -> str:
@@ -64,28 +64,28 @@ class Goal:
 
     @property
     def pictures(self) -> list[Target]:
-        """The targets that there are pictures of."""
+        """The targets that have an image."""
         return [target for target in self.targets if target.picture is not None]
 
 
 @dataclass(frozen=True)
 class Look:
-    """Pictures, one an attempt, and by what each was had: a prompt, a number of steps, a share of noise.
+    """Images, one per attempt, and what produced each: a prompt, a number of steps, a share of noise.
 
-    `found` are the vectors or latents behind them, by name; with the attempts as first dimension unless all share them.
+    `tensors`: the vectors or latents behind them, by name; with the attempts as first dimension unless all share them.
     """
 
     images: Sequence[Image.Image]
     by: Sequence[str]
-    found: Mapping[str, Tensor] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Attack(Protocol):
-    """A frozen dataclass of options. Calling it attacks a few attempts at once and yields looks, each at more expense than the
-    last; whoever judges the pictures may stop it after any. The same seed and attempts give the same looks.
+    """A frozen dataclass of options. Calling it runs a few attempts at once and yields looks, each after more effort than the
+    last; the caller, which judges the images, may stop after any. The same seed and attempts give the same looks.
 
-    `shared`: the attempts share one search, and each is a picture of what it found. `passes` is what all looks of n attempts
-    take at most, in passes through a UNet, where a picture takes `each`.
+    `shared`: the attempts share one search, and each is an image of its result. `passes`: maximum number of UNet passes of
+    all looks of n attempts, where an image takes `each`.
     """
 
     family: ClassVar[str]
@@ -101,17 +101,17 @@ class Attack(Protocol):
 
 
 def noise_of(seed: int, attempt: int, *more: object) -> torch.Generator:
-    """The source of an attempt's noise: the same for every model and attack, so that they are compared on the same."""
+    """The generator of an attempt's noise: the same for every model and attack, so that they are compared in pairs."""
     return generator(seed, "attack", attempt, *more)
 
 
 def sources(seed: int, attempts: Sequence[int], *more: object) -> list[torch.Generator]:
-    """Of each attempt."""
+    """The generator of each attempt."""
     return [noise_of(seed, attempt, *more) for attempt in attempts]
 
 
 def latents_of(victim: Victim, paths: Sequence[Path | None]) -> Tensor:
-    """Scaled latents of pictures, float32 on the CPU."""
+    """Scaled latents of image files, float32 on the CPU."""
     known = [path for path in paths if path is not None]
     parts = [victim.model.encode(load_pixels(known[i : i + 16], victim.model.size), i) for i in range(0, len(known), 16)]
     victim.ready()
@@ -119,13 +119,13 @@ def latents_of(victim: Victim, paths: Sequence[Path | None]) -> Tensor:
 
 
 def randn(victim: Victim, draws: Sequence[torch.Generator]) -> Tensor:
-    """Noise of a picture's latents from each source, on the CPU."""
+    """Noise in the shape of an image's latents from each generator, (n, c, h, w) on the CPU."""
     return torch.stack([torch.randn(victim.shape, generator=draw) for draw in draws])
 
 
 def facts(attack: Any) -> dict[str, Any]:
-    """An attack for the record."""
+    """An attack as a record; turns on disk are identified by it, so its texts and option names stay."""
     from dataclasses import asdict
 
-    said = {name: getattr(attack, name) for name in ("family", "about", "assumes", "paper")}
-    return {**said, "needs": list(attack.needs), "shared": attack.shared, "options": asdict(attack)}
+    texts = {name: getattr(attack, name) for name in ("family", "about", "assumes", "paper")}
+    return {**texts, "needs": list(attack.needs), "shared": attack.shared, "options": asdict(attack)}

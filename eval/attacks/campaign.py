@@ -1,7 +1,7 @@
-"""Attack a run: every chosen attack on every subject, turn by turn within a time budget, and a report of what broke through.
+"""Attack a run: every chosen attack on every subject, turn by turn within a time budget, and a report of the results.
 
-A turn is the same attempts on all subjects, so that they can be compared in pairs. What was done is not done again: the same
-command goes on where it stopped, with a larger budget or more attacks it goes further.
+A turn is the same attempts on all subjects, so that they can be compared in pairs. Finished turns are not repeated: the same
+command resumes where it stopped, and continues with a larger budget or more attacks.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from eval.attacks.status import Standing, forget, note
 from eval.attacks.store import borrowed, key_of, place, recall
 from eval.attacks.turn import turn
 
-SEED = 7_000_003  # added to the run's and the given one: not the noise of training or of the run's own pictures
+SEED = 7_000_003  # added to the seeds of run and campaign: differs from the noise of training and of the run's own images
 Show = Callable[[str, int, int], None]
 
 
 class Ledger:
-    """What has been done and what it took: seconds by attack, records by attack and subject. What runs `beside` have done on the
-    same models, the original's and the gold standard's turns above all, is copied from there.
+    """Finished turns and their time: seconds by attack, records by attack and subject. Turns that runs `beside` finished on the
+    same models, mainly the original's and the gold standard's, are copied from there.
     """
 
     def __init__(self, setting: Setting, attacks: Mapping[str, Attack], plan: Campaign, beside: Sequence[Path] = ()) -> None:
@@ -51,16 +51,16 @@ class Ledger:
             self._recall(name)
 
     def attempts(self, name: str, number: int) -> range:
-        """Of a turn; empty after the last."""
+        """The attempts of a turn; empty after the last."""
         most = self.most(name)
         return range(min(number * self.plan.at_once, most), min((number + 1) * self.plan.at_once, most))
 
     def most(self, name: str) -> int:
-        """Attempts of an attack, all turns together."""
+        """Number of attempts of an attack, all turns together."""
         return min(self.plan.attempts, getattr(self.attacks[name], "most", self.plan.attempts))
 
     def attempted(self) -> dict[str, tuple[int, int]]:
-        """Of each attack: attempts that are complete, and all."""
+        """Of each attack: the number of complete attempts, and of all."""
         return {name: (min(self.next(name) * self.plan.at_once, self.most(name)), self.most(name)) for name in self.attacks}
 
     def next(self, name: str) -> int:
@@ -75,7 +75,7 @@ class Ledger:
         return key_of(attack=facts(attack), seed=self.seed, attempts=list(self.attempts(name, number)), **self._keys[subject])
 
     def _recall(self, name: str) -> None:
-        """Every turn from the first on that is there; a gap ends it."""
+        """Read the stored turns, from the first up to the first that is missing."""
         for subject, records in self.records[name].items():
             while self.attempts(name, len(records)):
                 number = len(records)
@@ -95,21 +95,21 @@ def attack_run(
     beside: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Attack within `budget` seconds, those of earlier calls with the same options included; returns and writes the report. Stopped
-    by Ctrl-C it writes that of the turns that are complete. Turns on the same models that runs `beside` have are not made again.
+    by Ctrl-C it reports the complete turns. Turns that runs `beside` have on the same models are not repeated.
 
-    InputError where no attack can be made at all, or the budget is too small for one turn of any.
+    InputError where no attack can run, or the budget is too small for one turn of any.
     """
-    plan, told = plan or Campaign(), show or (lambda stage, done, total: None)
+    plan, progress = plan or Campaign(), show or (lambda stage, done, total: None)
     able, reasons = possible(attacks, setting.missing)
     home = setting.run.folder / HOME
-    if plan.overwrite:  # what is there is not to be lost to a budget in which nothing can be made
+    if plan.overwrite:  # keep the earlier attacks if the budget is too small to replace them
         check_budget(_estimates(Ledger(setting, able, plan)), budget)
     with Run.open(home, {"kind": "attacks", "device": setting.device}, plan.overwrite):
         ledger = Ledger(setting, able, plan, beside)
         estimates = _estimates(ledger)
         try:
-            left = _spend(ledger, estimates, budget, told)
-        except KeyboardInterrupt:  # what is complete is told
+            left = _spend(ledger, estimates, budget, progress)
+        except KeyboardInterrupt:  # report the complete turns
             idle = {name: "it was stopped before its first turn had ended" for name in able if not ledger.next(name)}
             if len(idle) < len(able):
                 write_json(home / REPORT, _report(ledger, attacks, reasons | idle, budget))
@@ -127,15 +127,15 @@ def attack_run(
 
 
 def estimate_run(setting: Setting, attacks: Mapping[str, Attack], plan: Campaign | None = None) -> dict[str, Any]:
-    """What these attacks would take, and the smallest budget; nothing is attacked and nothing written."""
+    """The time that these attacks would take, and the smallest budget; attacks and writes nothing."""
     able, reasons = possible(attacks, setting.missing)
     ledger = Ledger(setting, able, plan or Campaign())
     turns = {name: math.ceil(ledger.most(name) / ledger.plan.at_once) for name in able}
     return foreseen(_estimates(ledger), turns, {name: turns[name] - ledger.next(name) for name in able}, reasons)
 
 
-def _spend(ledger: Ledger, estimates: dict[str, float], budget: float, told: Show) -> float:
-    """Turns until the budget is spent or nothing is left to do; returns the seconds that are left."""
+def _spend(ledger: Ledger, estimates: dict[str, float], budget: float, progress: Show) -> float:
+    """Run turns until the budget is spent or all are complete; returns the seconds left."""
     total = sum(map(ledger.spent, ledger.attacks))
     if total == 0:
         check_budget(estimates, budget)
@@ -146,19 +146,19 @@ def _spend(ledger: Ledger, estimates: dict[str, float], budget: float, told: Sho
         name = whose({name: ledger.spent(name) for name in turns}, turns, left)
         if name is None:
             return max(0.0, left)
-        told(name, int(budget - left), int(budget))
+        progress(name, int(budget - left), int(budget))
         _turn(ledger, name, Standing(name, budget - left, budget, ledger.attempted()))
 
 
 def _takes(ledger: Ledger, name: str, estimates: Mapping[str, float]) -> float:
-    """What the next turn of an attack takes: as long as the longest of its turns, or what was estimated."""
+    """Seconds of the next turn of an attack: those of its longest turn so far, or the estimate."""
     number = ledger.next(name)
     done = [sum(records[k]["seconds"] for records in ledger.records[name].values()) for k in range(number)]
     return max(done) if done else estimates[name]
 
 
 def _turn(ledger: Ledger, name: str, standing: Standing) -> None:
-    """The next turn of an attack on every subject that lacks it; each subject's model is opened for it alone."""
+    """Run the next turn of an attack on every subject that lacks it, each on a freshly opened model."""
     setting, number = ledger.setting, ledger.next(name)
     for subject, records in ledger.records[name].items():
         if len(records) > number:
@@ -176,13 +176,13 @@ def _turn(ledger: Ledger, name: str, standing: Standing) -> None:
 
 
 def _estimates(ledger: Ledger) -> dict[str, float]:
-    """Seconds that the first turn of each attack will take at most."""
+    """Upper bound of the seconds of the first turn of each attack."""
     attempts = {name: len(ledger.attempts(name, 0)) for name in ledger.attacks}
     return first_turns(ledger.setting, ledger.attacks, attempts, {name: len(records) for name, records in ledger.records.items()})
 
 
 def _report(ledger: Ledger, attacks: Mapping[str, Attack], reasons: Mapping[str, str], budget: float) -> dict[str, Any]:
-    """All that is told of it, with what is needed to repeat it."""
+    """The report, with the protocol needed to repeat it."""
     setting, options = ledger.setting, ledger.setting.run.options
     rows = []
     for name, attack in attacks.items():
@@ -191,8 +191,8 @@ def _report(ledger: Ledger, attacks: Mapping[str, Attack], reasons: Mapping[str,
     missing = {subject: why for subject, why in setting.missing.items() if subject not in ("pictures", "others")}
     protocol = {
         "seed": ledger.plan.seed, "budget_seconds": budget, "attempts_at_once": ledger.plan.at_once, "noise": "seed and attempt",
-        "effort": "pictures: as many passes through the UNet as drawing so many takes; a backward pass counts as two",
-        "success": "a picture of the attempt, at any look, shows the concept to its detector",
+        "effort": "in images: passes through the UNet over those that one image takes; a backward pass counts as two",
+        "success": "the detector recognises the concept in an image of the attempt, at any look",
         "control": setting.goals[CONTROL].name if CONTROL in setting.goals else None,
         "sampling": {name: options["sampling"][name] for name in ("steps", "guidance", "size")},
         "environment": environment(setting.device), **setting.sight.detector.facts(),

@@ -1,4 +1,4 @@
-"""Names, families and assumptions of the attacks, for forms and help: the registry, which has the attacks themselves, imports torch."""
+"""Names, families and assumptions of the attacks, for forms and help, without torch, which the registry of the attacks imports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ FAMILIES = ("prompts", "embeddings", "latents", "weights")
 
 
 class Entry(NamedTuple):
-    """An attack: its family, what the attacker knows, and what it does; the same texts as those of its class."""
+    """An attack: its family, what the attacker knows, and what it does; the same texts as in its class."""
 
     family: str
     assumes: str

@@ -1,4 +1,4 @@
-"""What attacks will take: the first turn of each, from the passes that it says it needs and what a pass takes here and now."""
+"""Estimates of the time of attacks: the first turn of each, from its number of UNet passes and the measured time of a pass."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from erase.errors import InputError
 from eval.attacks import ERASED
 from eval.attacks.attack import Attack
 from eval.attacks.setting import Setting
-from eval.attacks.turn import each_picture
-from eval.attacks.victim import Said, Victim
+from eval.attacks.turn import passes_per_image
+from eval.attacks.victim import PromptEmbeddings, Victim
 
 
 def first_turns(
     setting: Setting, attacks: Mapping[str, Attack], attempts: Mapping[str, int], subjects: Mapping[str, int]
 ) -> dict[str, float]:
-    """Seconds of a turn of so many attempts on so many subjects, at most, by attack."""
+    """Upper bound of the seconds of a turn by attack, for a number of attempts and of subjects each."""
     victim = setting.victim(ERASED)
-    n, each = max(attempts.values()), each_picture(victim)
-    empty, noise = victim.said([""] * n), torch.randn(n, *victim.shape).to(victim.device)
+    n, each = max(attempts.values()), passes_per_image(victim)
+    empty, noise = victim.embed([""] * n), torch.randn(n, *victim.shape).to(victim.device)
     second = min(_timed(victim, empty, noise) for _ in range(3)) / n
     return {name: attack.passes(attempts[name], each) * second * subjects[name] for name, attack in attacks.items()}
 
 
 @torch.no_grad()
-def _timed(victim: Victim, said: Said, noise: torch.Tensor) -> float:
+def _timed(victim: Victim, embeddings: PromptEmbeddings, noise: torch.Tensor) -> float:
     start = time.perf_counter()
-    victim.predict(noise, torch.full((len(noise),), 500), said).sum().item()
+    victim.predict(noise, torch.full((len(noise),), 500), embeddings).sum().item()
     return time.perf_counter() - start
 
 
 def check_budget(estimates: Mapping[str, float], budget: float) -> None:
-    """InputError where no attack could make one turn."""
+    """InputError where the budget is too small for one turn of any attack."""
     quickest = min(estimates, key=estimates.__getitem__)
     if estimates[quickest] > budget:
         raise InputError(
@@ -48,7 +48,7 @@ def check_budget(estimates: Mapping[str, float], budget: float) -> None:
 def foreseen(
     estimates: Mapping[str, float], turns: Mapping[str, int], left: Mapping[str, int], reasons: Mapping[str, str]
 ) -> dict[str, Any]:
-    """An estimate for the record: seconds of a turn and of all that is left, by attack; the smallest budget; what cannot be made."""
+    """The estimate as a record: seconds of a turn and of all turns left, by attack; the smallest budget; attacks that cannot run."""
     rows = {name: {"turn_seconds": round(s, 3), "turns": turns[name], "turns_left": left[name]} for name, s in estimates.items()}
     whole = sum(seconds * left[name] for name, seconds in estimates.items())
     return {

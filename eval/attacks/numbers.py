@@ -1,6 +1,6 @@
-"""From judged attempts to numbers: success with its interval, how much effort half of the attempts need, and the excess.
+"""Numbers from judged attempts: success with its interval, the effort that half of the attempts need, and the excess.
 
-Pure functions of records as `eval.attacks.turn` makes them.
+Pure functions of the records of `eval.attacks.turn`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Record = Mapping[str, Any]
 
 
 def row_of(records: Mapping[str, Sequence[Record]], shared: bool) -> dict[str, Any]:
-    """The numbers of one attack on all subjects; those turns count that every subject has."""
+    """The numbers of one attack on all subjects, from the turns that every subject has."""
     turns = min(map(len, records.values()))
-    attempts = {subject: [one for record in results[:turns] for one in record["attempts"]] for subject, results in records.items()}
+    attempts = {subject: [one for record in mine[:turns] for one in record["attempts"]] for subject, mine in records.items()}
     results = {subject: numbers(mine) for subject, mine in attempts.items() if mine}
     row: dict[str, Any] = {"turns": turns, "attempts": len(next(iter(attempts.values()))), **({"searches": turns} if shared else {})}
     row |= {"effort": max((one["curve"][-1]["effort"] for one in results.values()), default=0.0), "subjects": results}
@@ -28,11 +28,11 @@ def row_of(records: Mapping[str, Sequence[Record]], shared: bool) -> dict[str, A
 
 
 def numbers(attempts: Sequence[Record]) -> dict[str, Any]:
-    """Of the attempts on one subject. `half` is the effort at which half of them had succeeded, None where they never did."""
-    visible = [succeeded(attempt) for attempt in attempts]
+    """The numbers of one subject. `half`: the effort at which half of the attempts had succeeded, None where they never did."""
+    successes = [succeeded(attempt) for attempt in attempts]
     curve = curve_of(attempts)
     half = next((point["effort"] for point in curve if point["success"] >= HALF), None)
-    return {"success": rate(visible).record(), "half": half, "curve": curve}
+    return {"success": rate(successes).record(), "half": half, "curve": curve}
 
 
 def curve_of(attempts: Sequence[Record]) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ def succeeded(attempt: Record) -> bool:
 
 
 def summary(rows: Sequence[Mapping[str, Any]], concept: str) -> str:
-    """What it comes to, in a sentence or two."""
+    """The result in a sentence or two."""
     ran = [row for row in rows if "subjects" in row]
     if not ran:
         return "No attack was made."

@@ -9,11 +9,11 @@ from erase.options import check, option
 
 @dataclass(frozen=True)
 class Campaign:
-    """How a run is attacked, whatever the attacks."""
+    """The options of a campaign that all attacks share."""
 
     seed: int = option(0, "seed of searches and noise", low=0)
     attempts: int = option(64, "maximum number of attempts of each attack", low=1)
-    at_once: int = option(8, "attempts per turn, made together", low=1, high=99)
+    at_once: int = option(8, "attempts per turn, in one batch", low=1, high=99)
     overwrite: bool = option(False, "forget all attacks on this run and start again")
 
     def __post_init__(self) -> None:

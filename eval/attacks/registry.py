@@ -1,4 +1,4 @@
-"""Every attack by its name, those of the quick round, and what one needs that is not at hand."""
+"""Every attack by its name, the quick round, and the reason why an attack cannot run."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def chosen(names: Sequence[str], lists: Sequence[Path] = ()) -> dict[str, Any]:
 
 
 def lacking(attack: Any, at_hand: Mapping[str, str | None]) -> str | None:
-    """Why an attack cannot be made, in a line; `at_hand` says of each of NEEDS why it is not there, or None."""
+    """The reason why an attack cannot run, None where it can; `at_hand`: for each of NEEDS why it is missing, or None."""
     missing = [(need, why) for need in attack.needs if (why := at_hand.get(need))]
     return f"needs {NEEDS[missing[0][0]]}: {missing[0][1]}" if missing else None
 
 
 def possible(attacks: Mapping[str, Any], at_hand: Mapping[str, str | None]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The attacks that can be made, and why the others cannot; InputError where none can."""
+    """The attacks that can run, and why the others cannot; InputError where none can."""
     reasons = {name: why for name, attack in attacks.items() if (why := lacking(attack, at_hand))}
     if len(reasons) == len(attacks):
         raise InputError(f"no attack can be made: {'; '.join(f'{name} {why}' for name, why in reasons.items())}"[:600])

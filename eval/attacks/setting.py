@@ -1,7 +1,7 @@
-"""What a run gives an attacker: models, prompts, pictures, a detector. Says of what is not there why not.
+"""What an attack takes from a run: models, prompts, images, a detector; and why any of these is missing.
 
-Four subjects are attacked: the original (what the attack can reach at all), the erased model, the model that was trained without the
-concept, where there is one, and as a control the erased model again with another goal, something that was to be kept.
+Four subjects are attacked: the original (the most that an attack can reach), the erased model, a model trained without the concept
+if available, and as a control the erased model with another goal, something that was to be kept.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from eval.measurement.tools import tools_of
 
 @dataclass(frozen=True)
 class Setting:
-    """A run, opened to be attacked. `missing` says by need (`eval.attacks.attack.NEEDS`) and by subject why there is none."""
+    """A run, opened to be attacked. `missing`: by need (`eval.attacks.attack.NEEDS`) and by subject, why it is not available."""
 
     run: Run
     goals: Mapping[str, Goal]
@@ -43,12 +43,12 @@ class Setting:
 
     @property
     def concept(self) -> str:
-        """Its name."""
+        """The concept's name."""
         return self.goals[ERASED].name
 
     @property
     def subjects(self) -> list[str]:
-        """Those that there are, in their order."""
+        """The available subjects, in their order."""
         return [subject for subject in SUBJECTS if subject in self.models and subject in self.goals]
 
     def victim(self, subject: str) -> Victim:
@@ -61,14 +61,14 @@ class Setting:
         return open_model(folder, self.device, "float32", self.run.options["sampling"]["size"])
 
     def key(self, subject: str) -> dict[str, Any]:
-        """What a subject's results depend on, beside attack and seed."""
+        """Everything that a subject's results depend on besides attack and seed."""
         goal, folder = self.goals[subject], self.models[subject]
-        visible = [[t.text, t.picture and sha256(t.picture)] for t in (*goal.targets, *goal.others)]
-        said = hashlib.sha256(repr((visible, goal.words, goal.wordings, goal.swaps)).encode()).hexdigest()
+        targets = [[t.text, t.picture and sha256(t.picture)] for t in (*goal.targets, *goal.others)]
+        goal_hash = hashlib.sha256(repr((targets, goal.words, goal.wordings, goal.swaps)).encode()).hexdigest()
         sampling = {name: self.run.options["sampling"][name] for name in ("steps", "guidance", "size", "batch")}
         facts = self.sight.detector.facts()
         base = weight_hashes(self.models[ORIGINAL]) if ORIGINAL in self.models else None
-        return {"weights": weight_hashes(folder), "base": base, "goal": said, "sampling": sampling, "detector": facts["detector"]}
+        return {"weights": weight_hashes(folder), "base": base, "goal": goal_hash, "sampling": sampling, "detector": facts["detector"]}
 
 
 def setting_of(
@@ -79,14 +79,14 @@ def setting_of(
     pictures: Path | None = None,
     detector: str | None = None,
 ) -> Setting:
-    """A finished run, or an evaluation of somebody else's model; `golds` by concept, under "" of whichever it is.
+    """Of a finished run, or of an evaluation of another model; `golds` by concept, under "" for any.
 
-    InputError for an unfinished one or an unknown concept.
+    InputError for an unfinished run or an unknown concept.
     """
     run = Run.read(folder)
     options = run.options
     if "sampling" not in options or options.get("folders"):
-        raise InputError(f"{folder} holds pictures and no model; give a run, or an evaluation that drew its pictures itself")
+        raise InputError(f"{folder} holds images and no model; give a run, or an evaluation that drew its images itself")
     record = _concept(folder, options, concept)
     own = concept_of(record)
     requested = {**(options.get("asked") or {}), **({"detector": detector} if detector else {})}
@@ -101,12 +101,12 @@ def setting_of(
     else:
         missing[CONTROL] = "the run has no prompts to keep"
     if not goal.others:
-        missing["others"] = "the run has no pictures of prompts to keep"
+        missing["others"] = "the run has no images of prompts to keep"
     return Setting(run, goals, models, sight, device, missing | ({"pictures": why} if why else {}))
 
 
 def _concept(folder: Path, options: Mapping[str, Any], name: str | None) -> dict[str, Any]:
-    """The run's concept; one of them where it has several."""
+    """The record of the run's concept; where it has several, of the one named."""
     several = {record["name"]: record for record in options.get("concepts") or [options["concept_file"]]}
     if name is None and len(several) > 1:
         raise InputError(f"{folder} erased {len(several)} concepts, and one is attacked; say which with --concept: {', '.join(several)}")
@@ -118,15 +118,15 @@ def _concept(folder: Path, options: Mapping[str, Any], name: str | None) -> dict
 def _models(
     folder: Path, options: Mapping[str, Any], concept: Concept, golds: Mapping[str, Path]
 ) -> tuple[dict[str, Path], dict[str, str]]:
-    """Folders of the subjects' models, and why one is not there."""
+    """Folders of the subjects' models, and the reasons for those that are missing."""
     models, missing = {}, {}
     try:
         models[ORIGINAL] = locate(str(options["model"]), options.get("tokenizer"), options.get("prediction_type"))
     except InputError as error:
-        missing[ORIGINAL] = f"{options['model']}, which the run was made from, is not at hand ({error})"
+        missing[ORIGINAL] = f"{options['model']}, from which the run started, is not available ({error})"
     erased = folder / "model" if "method_options" in options else options.get("erased")
     if erased is None or not (Path(erased) / "model_index.json").is_file():
-        raise InputError(f"{folder} has no model to attack; give the run's command again, it goes on where it stopped")
+        raise InputError(f"{folder} has no model to attack; give the run's command again, and it resumes where it stopped")
     models[ERASED] = Path(erased)
     known = KNOWN_MODELS.get(str(options["model"]))
     shipped = known.gold(concept.name) if known else None
@@ -136,12 +136,12 @@ def _models(
     elif shipped is not None and shipped.is_dir():
         models[GOLD] = gold_folder(shipped)
     else:
-        missing[GOLD] = "no model that was trained without the concept is at hand; one is given with --gold"
+        missing[GOLD] = "no model that was trained without the concept is available; give one with --gold"
     return models, missing
 
 
 def _goal(run: Run, concept: Concept, rows: Sequence[Mapping[str, Any]], sight: Sight, pictures: Path | None) -> tuple[Goal, str | None]:
-    """The concept as a goal, and why there are no pictures of it."""
+    """The concept as a goal, and the reason where there are no images of it."""
     wordings = tuple(row["text"] for row in rows if row["role"] == "implicit")
     others = tuple(_targets(run, rows, "evaluate-retain"))
     if pictures is not None:
@@ -151,18 +151,18 @@ def _goal(run: Run, concept: Concept, rows: Sequence[Mapping[str, Any]], sight: 
         targets = _targets(run, rows, "evaluate")
     if not targets:
         raise InputError(f"{run.folder} has no prompts that name {concept.name}; evaluate it first, or give --pictures")
-    visible = [target for target in targets if target.picture is not None]
-    seen = [target for target in visible if pictures is not None or _shows(sight, target)]
+    drawn = [target for target in targets if target.picture is not None]
+    recognised = [target for target in drawn if pictures is not None or _shows(sight, target)]
     why = None
-    if not seen:
-        what = "the run has no pictures by the original" if not visible else f"the detector sees {concept.name} in none of the original's"
+    if not recognised:
+        what = "the run has no images by the original" if not drawn else f"the detector sees {concept.name} in none of the original's"
         why = f"{what}; give some with --pictures"
-    usable = tuple(seen) or tuple(Target(target.text) for target in targets)
+    usable = tuple(recognised) or tuple(Target(target.text) for target in targets)
     return Goal(concept.name, concept.words, usable, others, wordings, concept.anchors), why
 
 
 def _targets(run: Run, rows: Sequence[Mapping[str, Any]], role: str) -> list[Target]:
-    """Prompts of a role with the original's pictures of them, as far as these are there."""
+    """Prompts of a role, with the original's images of them where they exist."""
     places = [(row["text"], run.samples("before") / f"{int(row['index']):05d}.png") for row in rows if row["role"] == role]
     return [Target(text, path if path.is_file() else None) for text, path in places]
 
@@ -173,7 +173,7 @@ def _shows(sight: Sight, target: Target) -> bool:
 
 
 def _control(run: Run, concept: Concept, rows: Sequence[Mapping[str, Any]]) -> Goal | None:
-    """Something of the concept's domain that was to be kept, the most frequent; without domains all prompts to keep."""
+    """The most frequent other concept of the domain among the prompts to keep; without domains all of these prompts."""
     retained = [row for row in rows if row["role"] == "evaluate-retain"]
     counts = Counter(row["attributes"][concept.domain] for row in retained if concept.domain in row["attributes"])
     word = counts.most_common(1)[0][0] if counts else None

@@ -19,14 +19,12 @@ from eval.attacks.store import place, recorded
 from eval.metrics.intervals import rate
 
 Attempts = Mapping[str, Mapping[str, Sequence[Record]]]
-"""By attack and subject."""
+"""The records of attempts by attack and subject."""
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """A run that was attacked: its label, which says what made it, its concept and seed, what each attempt came to, and why attacks were
-    not made.
-    """
+    """A run that was attacked: its label (the method), concept and seed, the record of each attempt, and why attacks were not run."""
 
     label: str
     concept: str
@@ -37,7 +35,7 @@ class Attacked:
 
 
 def together(labels: Mapping[Path, str]) -> dict[str, Any]:
-    """The table over all these runs, each under its label, and that of each concept. InputError for a run that was not attacked."""
+    """The table over all runs, each under its label, and the table of each concept. InputError for a run that was not attacked."""
     runs = [attacked(folder, label) for folder, label in labels.items()]
     concepts = {name: rows([run for run in runs if run.concept == name]) for name in dict.fromkeys(run.concept for run in runs)}
     about = [
@@ -64,7 +62,7 @@ def _attempts(folder: Path, row: Mapping[str, Any], subject: str) -> list[Record
 
 
 def rows(runs: Sequence[Attacked]) -> list[dict[str, Any]]:
-    """Attack by attack: success on the original, on the gold standard and of each label, and how far each is over the gold standard."""
+    """One row per attack: success on the original, on the gold standard and of each label, and the excess over the gold standard."""
     names = dict.fromkeys(name for run in runs for name in run.attempts)
     return [_row(name, [run for run in runs if name in run.attempts]) for name in names]
 
@@ -80,13 +78,13 @@ def _row(name: str, runs: Sequence[Attacked]) -> dict[str, Any]:
 
 
 def _longest(sides: Iterable[Sequence[Record]]) -> Sequence[Record]:
-    """Of runs that went different ways into the same attempts the one that went furthest."""
+    """Of runs with different numbers of the same attempts, the one with the most."""
     return max(sides, key=len)
 
 
 def _rate(sides: Iterable[Sequence[Record]]) -> dict[str, float | int] | None:
-    visible = [succeeded(attempt) for side in sides for attempt in side]
-    return rate(visible).record() if visible else None
+    successes = [succeeded(attempt) for side in sides for attempt in side]
+    return rate(successes).record() if successes else None
 
 
 def _excess(pairs: Sequence[Mapping[str, Sequence[Record]]]) -> dict[str, Any] | None:
@@ -95,14 +93,14 @@ def _excess(pairs: Sequence[Mapping[str, Sequence[Record]]]) -> dict[str, Any] |
     return excess(*sides) if sides[0] and sides[1] else None
 
 
-def tables(found: Mapping[str, Any]) -> str:
-    """As Markdown: of each concept, and of all where there are several."""
-    parts = [f"{name}:\n\n{_table(mine)}" for name, mine in found["concepts"].items()]
+def tables(comparison: Mapping[str, Any]) -> str:
+    """As Markdown: a table for each concept, and one over all where there are several."""
+    parts = [f"{name}:\n\n{_table(mine)}" for name, mine in comparison["concepts"].items()]
     if len(parts) > 1:
-        parts.append(f"all {len(parts)} concepts:\n\n{_table(found['attacks'])}")
-    said = ["success in % of attempts [95 % interval] (points over the model that never knew it)"]
-    said += [f"{run['run']}: {name} was not made: {why}" for run in found["runs"] for name, why in run["not_made"].items()]
-    return "\n\n".join([*parts, "\n".join(said)])
+        parts.append(f"all {len(parts)} concepts:\n\n{_table(comparison['attacks'])}")
+    footer = ["success in % of attempts [95 % interval] (points over the model that never knew it)"]
+    footer += [f"{run['run']}: {name} was not made: {why}" for run in comparison["runs"] for name, why in run["not_made"].items()]
+    return "\n\n".join([*parts, "\n".join(footer)])
 
 
 def _table(mine: Sequence[Mapping[str, Any]]) -> str:
@@ -127,5 +125,5 @@ def _cell(row: Mapping[str, Any], subject: str) -> str:
     if subject not in row["success"]:
         return "–"
     value, over = row["success"][subject], row["excess"].get(subject)
-    said = f"{value['value']:.0f} [{value['low']:.0f}, {value['high']:.0f}]"
-    return f"{said} ({over['difference']:+.0f})" if over else said
+    text = f"{value['value']:.0f} [{value['low']:.0f}, {value['high']:.0f}]"
+    return f"{text} ({over['difference']:+.0f})" if over else text

@@ -1,4 +1,4 @@
-"""How far a campaign is, for whoever watches it from another process: a small file, written before each model is attacked."""
+"""The progress of a campaign for other processes: a small file, written before each model is attacked."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Standing:
 
 
 def note(home: Path, standing: Standing, subject: str) -> None:
-    """Write it down."""
+    """Write the progress file."""
     with disk_errors(home):
         write_json(home / STANDING, {**asdict(standing), "subject": subject})
 
 
 def forget(home: Path) -> None:
-    """The campaign has ended."""
+    """Delete the progress file: the campaign has ended."""
     (home / STANDING).unlink(missing_ok=True)
 
 
 def standing(home: Path, since: float = 0.0) -> Standing | None:
-    """How far it is; None where nobody has written it down `since` then (seconds since 1970)."""
+    """The progress; None where the file is missing or older than `since` (seconds since 1970)."""
     path = home / STANDING
     try:
         if path.stat().st_mtime < since:
@@ -48,5 +48,5 @@ def standing(home: Path, since: float = 0.0) -> Standing | None:
         attempts = {str(name): (int(done), int(most)) for name, (done, most) in record["attempts"].items()}
         numbers = {name: float(record[name]) for name in ("seconds", "budget", "began")}
         return Standing(str(record["attack"]), attempts=attempts, subject=str(record["subject"]), **numbers)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not there yet, or no file of ours
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not written yet, or not a progress file
         return None

@@ -1,6 +1,6 @@
-"""What was tried, on disk: a folder for each attack, subject and turn, complete or not there at all.
+"""Turns on disk: a folder for each attack, subject and turn, either complete or absent.
 
-record.json is written last and names what it depends on; with anything else it counts as not done.
+record.json is written last and holds the key of everything that it depends on; with another key the turn counts as not done.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from erase.run import disk_errors
 if TYPE_CHECKING:
     from torch import Tensor
 
-RECORD, FOUND = "record.json", "found.safetensors"
+RECORD, TENSORS = "record.json", "found.safetensors"
 
 
 def place(home: Path, attack: str, subject: str, turn: int) -> Path:
-    """Where a turn of an attack on a subject is."""
+    """The folder of a turn of an attack on a subject."""
     return home / attack / subject / f"{turn:04d}"
 
 
 def key_of(**facts: Any) -> str:
-    """A short name for everything that a result depends on."""
+    """A hash of everything that a result depends on."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def recall(folder: Path, key: str) -> dict[str, Any] | None:
-    """What was found in a turn, if it was ended and depends on the same."""
+    """The record of a turn, None where it is incomplete or has another key."""
     path = folder / RECORD
     if not path.is_file():
         return None
@@ -43,7 +43,7 @@ def recall(folder: Path, key: str) -> dict[str, Any] | None:
 
 
 def borrowed(folder: Path, others: Iterable[Path], key: str) -> dict[str, Any] | None:
-    """A turn that one of the other places has is copied here; None where none of them has it."""
+    """Copy a turn from the first of the other folders that has it; None where none has."""
     for other in others:
         record = recall(other, key)
         if record is not None:
@@ -58,23 +58,23 @@ def borrowed(folder: Path, others: Iterable[Path], key: str) -> dict[str, Any] |
 
 
 def recorded(folder: Path) -> dict[str, Any]:
-    """What was found in a turn that is there."""
+    """The record of a complete turn."""
     return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
 
 
-def keep(folder: Path, record: Mapping[str, Any], images: Sequence[Image.Image], found: Mapping[str, Tensor]) -> None:
-    """Write a turn: a picture an attempt, the vectors or latents behind them, and then the record."""
+def keep(folder: Path, record: Mapping[str, Any], images: Sequence[Image.Image], tensors: Mapping[str, Tensor]) -> None:
+    """Write a turn: one image per attempt, the vectors or latents behind them, and then the record."""
     with disk_errors(folder):
         if folder.exists():
             shutil.rmtree(folder)
         for number, image in enumerate(images):
             with written(folder / picture_name(number)) as part:
                 image.save(part, "PNG")
-        if found:
-            write_tensors(folder / FOUND, {name: tensor.cpu() for name, tensor in found.items()})
+        if tensors:
+            write_tensors(folder / TENSORS, {name: tensor.cpu() for name, tensor in tensors.items()})
         write_json(folder / RECORD, dict(record))
 
 
 def picture_name(number: int) -> str:
-    """Of an attempt, by its place in the turn."""
+    """The file name of an attempt's image, by its place in the turn."""
     return f"{number:02d}.png"

@@ -1,4 +1,4 @@
-"""Whether a picture shows the concept: the concept's own detector, asked one question."""
+"""Whether an image shows the concept, according to the concept's own detector."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eval.vision.scene_objects import lists_things, thing
 
 @dataclass(frozen=True)
 class Sight:
-    """`label` of `domain` is looked for; where the detector does not know the domain, anything that it finds counts."""
+    """Looks for `label` of `domain`; where the detector does not know the domain, any detection counts."""
 
     detector: Detector
     domain: str
@@ -25,16 +25,16 @@ class Sight:
     things: bool = False  # whether the detector lists things, "red star" each, of which any may be the concept
 
     def __call__(self, images: Sequence[Image.Image]) -> list[tuple[bool, str]]:
-        """Of each picture whether it shows the concept, and what the detector saw in its place."""
-        return [self._of(results) for results in self.detector([image.convert("RGB") for image in images])]
+        """For each image whether it shows the concept, and the label with the highest score."""
+        return [self._of(detections) for detections in self.detector([image.convert("RGB") for image in images])]
 
-    def _of(self, found: Sequence[Detection]) -> tuple[bool, str]:
+    def _of(self, detections: Sequence[Detection]) -> tuple[bool, str]:
         if self.things:
-            parts = [getattr(thing(one), self.domain) for one in sorted(found, key=lambda one: -one.score)]
+            parts = [getattr(thing(one), self.domain) for one in sorted(detections, key=lambda one: -one.score)]
             return self.label in parts, self.label if self.label in parts else next(iter(parts), "")
-        seen = [one for one in found if not self.labels or one.label in self.labels]
-        best = max(seen, key=lambda one: one.score, default=Detection("", 0.0)).label
-        return (best == self.label if self.labels else bool(seen)), best
+        counted = [one for one in detections if not self.labels or one.label in self.labels]
+        best = max(counted, key=lambda one: one.score, default=Detection("", 0.0)).label
+        return (best == self.label if self.labels else bool(counted)), best
 
 
 def sight_of(concept: Mapping[str, Any], tools: Tools) -> Sight:

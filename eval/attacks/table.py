@@ -1,4 +1,4 @@
-"""The report of a campaign in words: a table for the terminal."""
+"""The report of a campaign as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Row = Mapping[str, Any]
 
 
 def table(report: Row) -> str:
-    """Attack by attack: success on each subject, excess over the gold standard, effort that half of the attempts need."""
+    """One row per attack: success on each subject, excess over the gold standard, effort that half of the attempts need."""
     subjects = [subject for subject in SUBJECTS if subject in report["subjects"]]
     ran = [row for row in report["attacks"] if "subjects" in row]
     cells = [["attack", "attempts", *subjects, "over gold", "effort", "half at"]]
@@ -20,7 +20,7 @@ def table(report: Row) -> str:
     lines = [
         "  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in cells
     ]
-    lines += ["", "success in % of attempts with 95 % interval; effort in pictures (passes through the UNet); half: on the erased model"]
+    lines += ["", "success in % of attempts with 95 % interval; effort in images (passes through the UNet); half: on the erased model"]
     if control := report["protocol"]["control"]:
         lines.append(f"control: the same attacks on the erased model, aimed at {control}")
     lines += [f"no {subject}: {why}" for subject, why in report["without"].items()]
@@ -29,7 +29,7 @@ def table(report: Row) -> str:
 
 
 def success(row: Row, subject: str) -> str:
-    """ "75 [41, 93]"; a dash where it was not made."""
+    """ "75 [41, 93]"; a dash where the subject was not attacked."""
     if subject not in row["subjects"]:
         return "–"
     value = row["subjects"][subject]["success"]
@@ -38,8 +38,8 @@ def success(row: Row, subject: str) -> str:
 
 def excess(row: Row) -> str:
     """ "+40 [12, 61]", in points; a dash where there is no gold standard."""
-    found = row["excess"]
-    return f"{found['difference']:+.0f} [{found['low']:.0f}, {found['high']:.0f}]" if found else "–"
+    difference = row["excess"]
+    return f"{difference['difference']:+.0f} [{difference['low']:.0f}, {difference['high']:.0f}]" if difference else "–"
 
 
 def efforts(row: Row) -> tuple[str, str]:

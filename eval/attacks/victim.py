@@ -1,7 +1,7 @@
-"""A pipeline under attack: what it is told, what it predicts, what it draws. Counts every pass through a UNet.
+"""A pipeline under attack: prompt embeddings, predictions and images. Counts every pass through a UNet.
 
-The same for every family: text is token numbers with vectors put in, a prompt's embeddings go where the family wants them,
-and pictures come from the pipeline itself, with its own sampler. One victim is attacked by one attack and then dropped, so an
+The same for every model family: text is token ids with vectors in place of some embeddings, prompt embeddings go where the family
+reads them, and images come from the pipeline with its own sampler. One victim is attacked by one attack and then dropped, so an
 attack on the weights changes them in place.
 """
 
@@ -22,8 +22,8 @@ BACKWARD = 2  # a backward pass takes about as long as two forward ones
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the UNet is told: text embeddings (n, tokens, width) and, where it reads them, pooled ones (n, width)."""
+class PromptEmbeddings:
+    """Text embeddings (n, tokens, width) and, where the UNet reads them, pooled ones (n, width)."""
 
     text: Tensor
     pooled: Tensor | None = None
@@ -31,23 +31,23 @@ class Said:
     def __len__(self) -> int:
         return len(self.text)
 
-    def __getitem__(self, rows: Any) -> Said:
-        return Said(self.text[rows], None if self.pooled is None else self.pooled[rows])
+    def __getitem__(self, rows: Any) -> PromptEmbeddings:
+        return PromptEmbeddings(self.text[rows], None if self.pooled is None else self.pooled[rows])
 
-    def detach(self) -> Said:
-        return Said(self.text.detach(), None if self.pooled is None else self.pooled.detach())
+    def detach(self) -> PromptEmbeddings:
+        return PromptEmbeddings(self.text.detach(), None if self.pooled is None else self.pooled.detach())
 
 
 @dataclass
 class Passes:
-    """Pictures that went through a UNet once: to be drawn, and for anything else. A backward pass counts as two."""
+    """UNet passes of one image each: for drawing, and for anything else. A backward pass counts as two."""
 
     drawing: int = 0
     other: int = 0
 
 
 class Victim:
-    """A model opened to be attacked. `original` opens the model before the erasure: None where it is not at hand."""
+    """A model opened to be attacked. `original` opens the model before the erasure; None where it is not available."""
 
     def __init__(
         self, model: StableDiffusion, steps: int, guidance: float, batch: int, original: Callable[[], StableDiffusion] | None = None
@@ -60,7 +60,7 @@ class Victim:
 
     @property
     def small(self) -> bool:
-        """The embedded model or one like it: it learns at other rates."""
+        """Whether it is the embedded model or one of its size, which needs other learning rates."""
         return self.model.size <= 128
 
     @property
@@ -69,86 +69,89 @@ class Victim:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a picture's latents."""
+        """Shape (c, h, w) of an image's latents."""
         side = self.model.size // int(self.model.pipeline.vae_scale_factor)
         return int(self.unet.config.in_channels), side, side  # type: ignore[union-attr, arg-type]
 
     def count(self, unet: nn.Module) -> None:
-        """Passes through this network count as the attack's from here on."""
+        """From now on count the passes through this network."""
 
-        def note(module: nn.Module, given: Any, named: Any, made: Any) -> None:
-            size = len(given[0] if given else named["sample"])
-            first = made[0] if isinstance(made, tuple) else made.sample
+        def note(module: nn.Module, arguments: Any, keywords: Any, output: Any) -> None:
+            size = len(arguments[0] if arguments else keywords["sample"])
+            first = output[0] if isinstance(output, tuple) else output.sample
             size *= 1 + BACKWARD * bool(first.requires_grad)
             self.passes.drawing += size * self._drawing
             self.passes.other += size * (not self._drawing)
 
         unet.register_forward_hook(note, with_kwargs=True)
 
-    # --- what it is told -------------------------------------------------------------------------------------------
+    # --- prompt embeddings -----------------------------------------------------------------------------------------
 
-    def said(self, texts: Sequence[str]) -> Said:
-        """Prompts as the UNet reads them; the empty one as guidance has it."""
+    def embed(self, texts: Sequence[str]) -> PromptEmbeddings:
+        """The embeddings of prompts; of the empty one as guidance uses it."""
         unique = list(dict.fromkeys(texts))
         rows = torch.tensor([unique.index(text) for text in texts])
         pooled = self.model.pool(unique)
-        said = Said(self.model.embed(unique).to(self.device), None if pooled is None else pooled.to(self.device))
+        embeddings = PromptEmbeddings(self.model.embed(unique).to(self.device), None if pooled is None else pooled.to(self.device))
         self.ready()
-        return said[rows]
+        return embeddings[rows]
 
-    def read(self, tokens: Sequence[Tensor], vectors: Sequence[Tensor], places: Sequence[Tensor]) -> Said:
-        """Token numbers (n, tokens) a text encoder, with vectors (n, tokens, width) instead wherever `places` (n, tokens) is true."""
+    def read(self, tokens: Sequence[Tensor], vectors: Sequence[Tensor], places: Sequence[Tensor]) -> PromptEmbeddings:
+        """Embeddings of token ids (n, tokens) per text encoder, with vectors (n, tokens, width) wherever `places` (n, tokens) is true."""
         with ExitStack() as stack:
             for (_, encoder), put, where in zip(self.model.coders(), vectors, places, strict=True):
                 stack.enter_context(_instead(encoder, put, where.to(self.device)))
-            return Said(*self.model.read(tokens))
+            return PromptEmbeddings(*self.model.read(tokens))
 
     def tables(self) -> list[Tensor]:
         """The token embeddings (vocabulary, width) of each text encoder."""
         return [encoder.get_input_embeddings().weight.detach() for _, encoder in self.model.coders()]
 
-    # --- what it predicts ------------------------------------------------------------------------------------------
+    # --- predictions -----------------------------------------------------------------------------------------------
 
     def ready(self) -> None:
-        """Everything on the device."""
+        """Move all parts of the pipeline to the device."""
         self.model.place(*self.model.PARTS)
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, said: Said, unet: nn.Module | None = None) -> Tensor:
-        """The network's answer to noisy latents under a text; of another network where one is given."""
+    def predict(self, noisy: Tensor, timesteps: Tensor, embeddings: PromptEmbeddings, unet: nn.Module | None = None) -> Tensor:
+        """The prediction for noisy latents under prompt embeddings; by another network if given."""
         sizes = self.model.time_ids()
         time_ids = None if sizes is None else sizes.to(self.device).expand(len(noisy), -1)
-        conditioning = Conditioning(said.text, said.pooled, time_ids)
+        conditioning = Conditioning(embeddings.text, embeddings.pooled, time_ids)
         return predict(unet or self.unet, noisy, timesteps.to(self.device), conditioning, self.model.dtype).float()
 
     def noised(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """Noisy latents, and what a network should answer to them."""
+        """Noisy latents and the prediction target."""
         noisy = self.scheduler.add_noise(clean, noise, timesteps)
         target = denoising_target(self.scheduler, clean, noise, timesteps)
         return noisy.to(self.device), target.to(self.device)
 
-    # --- what it draws ---------------------------------------------------------------------------------------------
+    # --- images ---------------------------------------------------------------------------------------------------
 
-    def draw(self, said: Said, sources: Sequence[torch.Generator], guided: bool = True) -> list[Image.Image]:
-        """A picture for each text from its source of noise, with the pipeline's own sampler; `guided` away from nothing."""
+    def draw(self, embeddings: PromptEmbeddings, sources: Sequence[torch.Generator], guided: bool = True) -> list[Image.Image]:
+        """One image per prompt from its generator, with the pipeline's own sampler; `guided`: with classifier-free guidance."""
         self.ready()
-        nothing = self.said([""])
+        nothing = self.embed([""])
         images: list[Image.Image] = []
         self._drawing = True
         try:
-            for start in range(0, len(said), self.batch):
+            for start in range(0, len(embeddings), self.batch):
                 rows = slice(start, start + self.batch)
-                images += self._draw(said[rows].detach(), nothing, list(sources[rows]), self.guidance if guided else 1.0)
+                images += self._draw(embeddings[rows].detach(), nothing, list(sources[rows]), self.guidance if guided else 1.0)
         finally:
             self._drawing = False
         return images
 
     @torch.no_grad()
-    def _draw(self, said: Said, nothing: Said, sources: list[torch.Generator], guidance: float) -> list[Image.Image]:
+    def _draw(
+        self, embeddings: PromptEmbeddings, nothing: PromptEmbeddings, sources: list[torch.Generator], guidance: float
+    ) -> list[Image.Image]:
         model, dtype = self.model, self.model.dtype
-        arguments = {"prompt_embeds": said.text.to(dtype), "negative_prompt_embeds": nothing.text.to(dtype).expand_as(said.text)}
-        if said.pooled is not None and nothing.pooled is not None:
-            arguments |= {"pooled_prompt_embeds": said.pooled.to(dtype)}
-            arguments |= {"negative_pooled_prompt_embeds": nothing.pooled.to(dtype).expand_as(said.pooled)}
+        arguments = {"prompt_embeds": embeddings.text.to(dtype)}
+        arguments |= {"negative_prompt_embeds": nothing.text.to(dtype).expand_as(embeddings.text)}
+        if embeddings.pooled is not None and nothing.pooled is not None:
+            arguments |= {"pooled_prompt_embeds": embeddings.pooled.to(dtype)}
+            arguments |= {"negative_pooled_prompt_embeds": nothing.pooled.to(dtype).expand_as(embeddings.pooled)}
         half = dtype != torch.float32
         images = model.pipeline(
             num_inference_steps=self.steps, guidance_scale=guidance, generator=sources, height=model.size, width=model.size,
@@ -158,17 +161,17 @@ class Victim:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> list[Image.Image]:
-        """Pictures of scaled latents."""
+        """The images of scaled latents."""
         self.ready()
         return [image for part in latents.split(self.batch) for image in self.model._decode(part.to(self.device))]
 
 
 @contextmanager
 def _instead(encoder: Any, vectors: Tensor, places: Tensor) -> Iterator[None]:
-    """While it lasts, the encoder's token embeddings are these vectors wherever `places` is true."""
+    """Within the context, the encoder's token embeddings are these vectors wherever `places` is true."""
 
-    def put(module: nn.Module, given: Any, found: Tensor) -> Tensor:
-        return torch.where(places[..., None], vectors.to(found), found)
+    def put(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
+        return torch.where(places[..., None], vectors.to(output), output)
 
     handle = encoder.get_input_embeddings().register_forward_hook(put)
     try:

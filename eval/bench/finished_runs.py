@@ -1,4 +1,4 @@
-"""Run folders that are there already, as the cells of a bench: each says itself what it is."""
+"""Finished run folders as the cells of a bench: label, concept and seed come from each run's own options."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def cells_of(folders: Sequence[Path]) -> list[Cell]:
     """A cell for each finished run.
 
     InputError for an unfinished one, for two of one name, concept and seed, and for runs of one concept and seed whose
-    pictures are of different prompts or models: they cannot stand in one table.
+    images are of different prompts or models: they cannot be compared in one table.
     """
-    found: dict[tuple[str, str, int], Cell] = {}
+    by_key: dict[tuple[str, str, int], Cell] = {}
     for folder in folders:
         cell = _cell(Path(folder))
         key = (cell.label, cell.concept, cell.seed)
-        if key in found:
+        if key in by_key:
             raise InputError(
-                f"two rows are named {cell.label} ({cell.concept}, seed {cell.seed}): {found[key].folder} and {folder}; give one"
+                f"two rows are named {cell.label} ({cell.concept}, seed {cell.seed}): {by_key[key].folder} and {folder}; give one"
             )
-        found[key] = cell
-    cells = list(found.values())
+        by_key[key] = cell
+    cells = list(by_key.values())
     for cell in cells:
         first = next(other for other in cells if (other.concept, other.seed) == (cell.concept, cell.seed))
         _same(first.folder, cell.folder)
@@ -47,28 +47,28 @@ def cells_of(folders: Sequence[Path]) -> list[Cell]:
 def _cell(folder: Path) -> Cell:
     options = Run.read(folder).options
     if "method_options" not in options:
-        raise InputError(f"{folder} is no erasure of one concept; give run folders of `erase-concept --concept`")
+        raise InputError(f"{folder} is not an erasure of one concept; give run folders of `erase-concept --concept`")
     if stage := unfinished(folder):
-        raise InputError(f"{folder} is not finished (its stage {stage!r} is not done); give its command again, it goes on where it stopped")
+        raise InputError(f"{folder} is not finished (its stage {stage!r} is not done); give its command again, and it resumes there")
     source = locate(str(options["model"]), options.get("tokenizer"), options.get("prediction_type"))
     return Cell(label_of(options), options["concept"], int(options["seed"]), folder, changed_bytes=changed_bytes(source, folder / "model"))
 
 
 def label_of(options: Mapping[str, Any]) -> str:
-    """The row that would make this run: its method, its preset if it is not balanced, and what differs from that preset."""
+    """The row of a bench that gives this run: its method, its preset if not balanced, and the options that differ from that preset."""
     method, preset = str(options["method"]), str(options["preset"])
-    said = {} if preset == "balanced" else {"preset": preset}
+    changed = {} if preset == "balanced" else {"preset": preset}
     if method in METHODS and preset in METHODS[method].presets:
         usual = {item.name: item.default for item in fields(METHODS[method])} | dict(METHODS[method].presets[preset])
         own = options["concept_file"].get("settings") or {} if preset == "balanced" else {}
         usual |= {name: value for name, value in own.items() if name in usual}
-        said |= {name: value for name, value in options["method_options"].items() if usual.get(name) != value}
-    text = ",".join(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in said.items())
+        changed |= {name: value for name, value in options["method_options"].items() if usual.get(name) != value}
+    text = ",".join(f"{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in changed.items())
     return f"{method}:{text}" if text else method
 
 
 def _same(first: Path, second: Path) -> None:
-    """InputError where two runs' pictures before erasing are not the same."""
+    """InputError where the images of two runs before erasing differ in prompts, model or sampling."""
     prompts = [sha256(folder / "samples" / "prompts.jsonl") for folder in (first, second)]
     if prompts[0] != prompts[1]:
         raise InputError(
@@ -83,13 +83,14 @@ def _same(first: Path, second: Path) -> None:
 def golds_beside(
     cells: Sequence[Cell], golds: Mapping[str, Path], folder: Path, relearning: Relearning, measure: Measure, show: Show
 ) -> list[Cell]:
-    """What models that were trained without a concept draw for the prompts of these runs, under `folder`/runs; measured.
+    """Images of models that were trained without a concept, for the prompts of these runs, under `folder`/runs; measured.
 
-    InputError for a concept that none of the runs has, and for a folder that is no model.
+    InputError for a concept that none of the runs has, and for a folder that is not a model.
     """
     names = {cell.concept for cell in cells}
     if strange := next((name for name in golds if name not in names), None):
-        raise InputError(f"--gold {strange}={golds[strange]} is of none of the runs' concepts; expected one of {', '.join(sorted(names))}")
+        expected = ", ".join(sorted(names))
+        raise InputError(f"--gold {strange}={golds[strange]} names a concept that no run erased; expected one of {expected}")
     models = {name: gold_folder(path) for name, path in golds.items()}
     results = []
     for cell in {(cell.concept, cell.seed): cell for cell in reversed(cells) if cell.concept in golds}.values():
@@ -103,7 +104,7 @@ def golds_beside(
 
 
 def facts_of(cells: Sequence[Cell]) -> dict[str, Any]:
-    """What the protocol says of the rows: method, preset and every option, from the first run of each."""
+    """For the protocol: method, preset and every option of each row, from its first run."""
     rows: dict[str, Any] = {}
     for cell in cells:
         options = Run.read(cell.folder).options

@@ -19,7 +19,7 @@ BASELINES = (ORIGINAL, RETRAIN)
 PERCENT = ("ua", "ua_implicit", "ira", "cra", "attributes_kept")
 COMPARED = PERCENT  # what the average gap to the retrained model is over
 KEPT = ("ira", "cra", "companion_kept")  # of these, in percent of before, the smallest is what a method keeps
-BACK = 50.0  # percent of the original's pictures of the concept that make it back
+BACK = 50.0  # percent of the original's images of the concept at which it counts as back
 MEANINGS = {
     "ua": "the concept, named, is not drawn, %",
     "ua_implicit": "the concept, described, is not drawn, %",
@@ -34,14 +34,14 @@ MEANINGS = {
     "things_kept": "all things asked for are there with their attributes, in other prompts, %",
     "count_kept": "there are as many things as asked for, in other prompts, %",
     "relation_kept": "they stand as asked for, in other prompts, %",
-    "false_alarms": "the concept is seen in pictures of other prompts, %",
-    "clip_score": "how well pictures of other prompts fit them, by CLIP",
-    "frechet": "Fréchet distance of pictures of other prompts from the original's",
+    "false_alarms": "the concept is detected in images of other prompts, %",
+    "clip_score": "how well images of other prompts fit them, by CLIP",
+    "frechet": "Fréchet distance of images of other prompts from the original's",
     "frechet_gold": "the same from the retrained model's",
     "average_gap": "mean distance to the retrained model over ua, ua_implicit, ira, cra and attributes_kept, run by run, in points",
-    "relearn_steps": f"steps of fine-tuning until {BACK:g} % of the original's pictures of the concept are back; never: twice the last",
-    "relearned": "pictures that show the concept after the last of these steps, in percent of the original's",
-    "seconds": "seconds of erasing, without the pictures, which all share",
+    "relearn_steps": f"steps of fine-tuning until {BACK:g} % of the original's images of the concept are back; never: twice the last",
+    "relearned": "images that show the concept after the last of these steps, in percent of the original's",
+    "seconds": "seconds of erasing, without drawing the images, which all rows share",
     "peak_bytes": "most memory held while erasing",
     "changed_bytes": "size of the tensors that are not the original's",
 }
@@ -63,7 +63,7 @@ def report(lines: Sequence[Line], protocol: Mapping[str, Any]) -> dict[str, Any]
     numbers = {_key(one): _numbers(one, lines) for one in lines if not one.get("failure")}
     rows = [_row(label, lines, numbers, concepts) for label in labels]
     each = [_row(label, lines, numbers, [concept]) | {"concept": concept} for concept in concepts for label in labels]
-    said = {
+    meanings = {
         "concepts": concepts,
         "seeds": sorted({one["seed"] for one in lines}),
         "mean": "over concepts, then over seeds; std over seeds; seeds on which a row failed for a concept are left out of it",
@@ -75,21 +75,21 @@ def report(lines: Sequence[Line], protocol: Mapping[str, Any]) -> dict[str, Any]
     front = [row["label"] for row in front_of(rows)]
     for row in rows:
         row["front"] = row["label"] in front
-    return {"protocol": {**protocol, **said}, "methods": rows, "concepts": [row for row in each if row["runs"] or row["failures"]]}
+    return {"protocol": {**protocol, **meanings}, "methods": rows, "concepts": [row for row in each if row["runs"] or row["failures"]]}
 
 
 def protocol_of(lines: Sequence[Line]) -> dict[str, Any]:
-    """What all runs were measured with, as the first says it, and each concept's and seed's prompts by their hash."""
+    """The protocol that all runs share, from the first of them, and each concept's and seed's prompts by their hash."""
     fine = [one for one in lines if not one.get("failure")]
     if not fine:
         return {"model": "unknown"}
     first = fine[0]["protocol"]
     aside = ("prompts", "seeds", "reference")
     prompts = {f"{one['concept']}, seed {one['seed']}": one["protocol"]["prompts"]["sha256"] for one in fine}
-    said = {name: value for name, value in first.items() if name not in aside}
+    shared = {name: value for name, value in first.items() if name not in aside}
     return {
         "model": fine[0]["model"],
-        **said,
+        **shared,
         "pictures": first["prompts"]["roles"],
         "prompts": prompts,
         "reference": "the original's pictures",
@@ -213,7 +213,7 @@ def _row(
 
 
 def _intervals(lines: Sequence[Line], row: Mapping[str, Any]) -> dict[str, Any]:
-    """95 % intervals of ua and kept, from the pictures of these runs alone: what chance there is where there is one seed."""
+    """95 % intervals of ua and kept, from the images of these runs alone: the uncertainty where there is one seed."""
     sides: dict[str, list[tuple[float, float]]] = {"ua": [], "kept": []}
     for one in (one for one in lines if "ua" in one.get("ends", {})):
         sides["ua"].append(_sides(one, "ua", 1.0))
@@ -261,7 +261,7 @@ def _curve(curves: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Any]:
 
 
 def confusions(lines: Sequence[Line]) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
-    """Concept -> label -> asked -> seen -> pictures, over all seeds; the original's and the retrained model's with them."""
+    """Concept -> label -> requested -> detected -> number of images, over all seeds; the original's and the retrained model's with them."""
     results: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
     for one in [*_originals(lines), *lines]:
         if one.get("failure") or not one.get("confusion"):

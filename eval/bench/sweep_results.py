@@ -1,4 +1,4 @@
-"""The reports of a sweep's runs -> what each setting is worth. Pure functions of reports; knows no files.
+"""From the reports of a sweep's runs to the score of each setting. Pure functions of reports; knows no files.
 
 A run's score is the smaller of forgetting and keeping, in %. Forgetting is the smaller of `ua` and `ua_implicit`; keeping is
 the smallest of `ira`, `cra` and `attributes_kept`, each in percent of before, at most 100. A setting's score is the mean over
@@ -62,23 +62,23 @@ def _rank(trial: Trial) -> tuple[float, ...]:
     return (0, -trial["score"], -trial["worst"], trial["seconds"])
 
 
-def table(found: Sequence[Trial]) -> str:
+def table(results: Sequence[Trial]) -> str:
     """For a terminal, the best first."""
     cells = [["score", "worst", "forgetting", "keeping", "seconds", "runs", "setting"]]
-    for trial in found:
+    for trial in results:
         numbers = [trial[name] for name in ("score", "worst", "forgetting", "keeping", "seconds")]
-        visible = ["-" if value is None else f"{value:.1f}" for value in numbers]
-        cells.append([*visible, str(len(trial["runs"])), trial["label"].partition(":")[2]])
+        texts = ["-" if value is None else f"{value:.1f}" for value in numbers]
+        cells.append([*texts, str(len(trial["runs"])), trial["label"].partition(":")[2]])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ["  ".join(text.rjust(w) if i < 6 else text for i, (text, w) in enumerate(zip(row, widths, strict=True))) for row in cells]
     lines += [
-        f"failed: {t['label'].partition(':')[2]} on {f['concept']}, seed {f['seed']}: {f['why']}" for t in found for f in t["failures"]
+        f"failed: {t['label'].partition(':')[2]} on {f['concept']}, seed {f['seed']}: {f['why']}" for t in results for f in t["failures"]
     ]
     return "\n".join(lines)
 
 
-def scatter_svg(found: Sequence[Trial]) -> str:
-    """Forgetting against keeping, a point a setting, with the range over its runs as thin crosses."""
+def scatter_svg(results: Sequence[Trial]) -> str:
+    """Forgetting against keeping, one point per setting, with the range over its runs as thin crosses."""
 
     def ends(trial: Trial, name: str) -> tuple[float, float]:
         values = [run[name] for run in trial["runs"]]
@@ -86,7 +86,7 @@ def scatter_svg(found: Sequence[Trial]) -> str:
 
     points = [
         Point(t["label"].partition(":")[2], t["keeping"], t["forgetting"], ends(t, "keeping"), ends(t, "forgetting"))
-        for t in found
+        for t in results
         if t["score"] is not None
     ]
     return scatter(points, "Settings: forgetting against keeping", "kept: smallest of ira, cra, attributes, % of before", "forgotten, %")

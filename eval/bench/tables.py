@@ -1,4 +1,4 @@
-"""A bench in words and numbers: the table for the terminal, Markdown, and the sentences that say what it comes to. Text only."""
+"""A bench as text: the table for the terminal and in Markdown, and sentences that summarise it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from eval.bench.summary import BASELINES, ranked
 
-COLUMNS = {  # metric -> heading, digits after the point (None: four in all), what one of its units is of the table's
+COLUMNS = {  # metric -> heading, digits after the point (None: four in all), divisor from the record's unit to the table's
     "ua": ("ua", 1, 1.0),
     "ua_implicit": ("ua described", 1, 1.0),
     "ira": ("ira", 1, 1.0),
@@ -32,13 +32,13 @@ COLUMNS = {  # metric -> heading, digits after the point (None: four in all), wh
 }
 QUALITY = tuple(COLUMNS)[:14]
 REST = tuple(COLUMNS)[14:]
-KEEPS = 90.0  # a broken model learns nothing again either: only rows that keep so much are said to be hard to teach
+KEEPS = 90.0  # a broken model relearns nothing either: only rows that keep this much count as slow to relearn
 
 Report = Mapping[str, Any]
 
 
 def table(report: Report) -> str:
-    """For a terminal: a line a method, below it what it says."""
+    """For a terminal: one line per method, and the sentences below."""
     cells = cells_of(report["methods"], tuple(COLUMNS))
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     text = [
@@ -51,7 +51,7 @@ def table(report: Report) -> str:
 def markdown(report: Report) -> str:
     """The same as Markdown, rows of the front in bold; then a table of each concept alone."""
     front = [row["label"] for row in report["methods"] if row.get("front")]
-    parts = [_markdown(cells_of(report["methods"], tuple(COLUMNS)), front), "\n".join(f"- {said}" for said in sentences(report))]
+    parts = [_markdown(cells_of(report["methods"], tuple(COLUMNS)), front), "\n".join(f"- {sentence}" for sentence in sentences(report))]
     if len(report["protocol"]["concepts"]) > 1:
         parts += [
             f"## {concept}\n\n{_markdown(cells_of(of_concept(report, concept), tuple(COLUMNS)), ())}"
@@ -69,41 +69,41 @@ def _markdown(cells: Sequence[Sequence[str]], bold: Sequence[str]) -> str:
 
 
 def sentences(report: Report) -> list[str]:
-    """What the table says in plain words: of what, who is on the front, who is nearest to the retrained model, who failed."""
+    """The table in sentences: what was compared, the front, the nearest to the retrained model, the slowest to relearn, failures."""
     protocol, rows = report["protocol"], report["methods"]
     seeds = len(protocol["seeds"])
-    said = [f"{protocol['model']}: {', '.join(protocol['concepts'])}; {seeds} seed{'s' * (seeds > 1)}; {_pictures(protocol)} a run."]
+    lines = [f"{protocol['model']}: {', '.join(protocol['concepts'])}; {seeds} seed{'s' * (seeds > 1)}; {_image_counts(protocol)} per run."]
     front = [row["label"] for row in ranked(rows) if row.get("front")]
     if front:
-        said.append(f"No other row is better in both forgetting (ua) and keeping: {', '.join(front)}.")
+        lines.append(f"No other row is better in both forgetting (ua) and keeping: {', '.join(front)}.")
     near = sorted((row for row in ranked(rows) if "average_gap" in row), key=lambda row: (-row["runs"], row["average_gap"]["mean"]))
     if near:
         only = f" (there is one for {', '.join(near[0]['gap_over'])})" if "gap_over" in near[0] else ""
-        said.append(f"Nearest to the retrained model{only}: {near[0]['label']}, {near[0]['average_gap']['mean']:.1f} points on average.")
+        lines.append(f"Nearest to the retrained model{only}: {near[0]['label']}, {near[0]['average_gap']['mean']:.1f} points on average.")
     able = [row for row in ranked(rows) if "relearned" in row and row.get("kept", {"mean": 0})["mean"] >= KEEPS]
     if slow := sorted(able, key=lambda row: row["relearned"]["mean"]):
         last = slow[0]["relearn"]["steps"][-1]
         share = f"{slow[0]['label']}, {slow[0]['relearned']['mean']:.0f} % of the original's"
-        said.append(f"Of rows that keep {KEEPS:g} % or more, least is back after {last} steps of relearning with {share}.")
-    said += [_worst(row) for row in ranked(rows) if row.get("front") and row.get("worst", {}).get("ua")]
+        lines.append(f"Of rows that keep {KEEPS:g} % or more, least is back after {last} steps of relearning with {share}.")
+    lines += [_worst(row) for row in ranked(rows) if row.get("front") and row.get("worst", {}).get("ua")]
     for row in rows:
         if row["failures"]:
             first, n = row["failures"][0], len(row["failures"])
             where = f"{first['concept']}, seed {first['seed']}: {first['failure']}"
-            said.append(f"{row['label']} failed in {n} run{'s' * (n > 1)} ({where}).")
-    return said
+            lines.append(f"{row['label']} failed in {n} run{'s' * (n > 1)} ({where}).")
+    return lines
 
 
 def _worst(row: Mapping[str, Any]) -> str:
     names = {"ua": "ua", "ira_kept": "ira, % of before,", "cra_kept": "cra, % of before,"}
-    parts = [f"{names[name]} {found['value']:.1f} ({found['concept']})" for name, found in row["worst"].items()]
+    parts = [f"{names[name]} {worst['value']:.1f} ({worst['concept']})" for name, worst in row["worst"].items()]
     return f"Worst concept of {row['label']}: {', '.join(parts)}."
 
 
-def _pictures(protocol: Mapping[str, Any]) -> str:
+def _image_counts(protocol: Mapping[str, Any]) -> str:
     roles = protocol.get("pictures") or {}
     words = {"evaluate": "that name it", "implicit": "that describe it", "evaluate-retain": "to keep"}
-    return ", ".join(f"{roles[role]} pictures {text}" for role, text in words.items() if roles.get(role)) or "no pictures"
+    return ", ".join(f"{roles[role]} images {text}" for role, text in words.items() if roles.get(role)) or "no images"
 
 
 def of_concept(report: Report, concept: str) -> list[Mapping[str, Any]]:
@@ -116,7 +116,7 @@ def ordered(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def cells_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str], headings: Mapping[str, str] | None = None) -> list[list[str]]:
-    """Heads and rows in order; columns that nobody has are left out."""
+    """Heads and rows in order; columns that no row has are left out."""
     rows = ordered(rows)
     names = [name for name in names if any(name in row for row in rows)]
     heads = ["method", *((headings or {}).get(name) or COLUMNS[name][0] for name in names)]
@@ -124,14 +124,14 @@ def cells_of(rows: Sequence[Mapping[str, Any]], names: Sequence[str], headings: 
 
 
 def _incomplete(row: Mapping[str, Any]) -> str:
-    """Says of a row with failures what its numbers are of."""
+    """Of a row with failures: the number of runs behind its numbers."""
     if not row["failures"]:
         return ""
     return " (failed)" if not row["runs"] else f" ({row['runs']} run{'s' * (row['runs'] > 1)})"
 
 
 def number(value: Mapping[str, float] | None, name: str) -> str:
-    """Mean and deviation, with the digits that mean something."""
+    """Mean and deviation, with as many digits as the column has."""
     if value is None:
         return "–"
     _, digits, unit = COLUMNS.get(name, ("", 1, 1.0))

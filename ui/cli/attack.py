@@ -91,7 +91,7 @@ def _check_concepts(settings: list[Setting], golds: Mapping[str, Path], pictures
     names = list(dict.fromkeys(setting.concept for setting in settings))
     if strange := next((name for name in golds if name and name not in names), None):
         raise InputError(
-            f"--gold {strange}={golds[strange]} is of none of the runs' concepts; expected {' or '.join(names)}", option="gold"
+            f"--gold {strange}={golds[strange]} names a concept that no run erased; expected {' or '.join(names)}", option="gold"
         )
     paths = {"gold": golds.get(""), "pictures": pictures}
     if len(names) > 1 and (name := next((name for name, path in paths.items() if path), None)):

@@ -1,4 +1,4 @@
-"""What the attacks on latents share: pictures of the concept as latents, and a text that says nothing."""
+"""What the attacks on latents share: known images of the concept as latents, and the empty prompt."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from eval.attacks.attack import Goal, latents_of
-from eval.attacks.victim import Said, Victim
+from eval.attacks.victim import PromptEmbeddings, Victim
 
 
-def opened(victim: Victim, goal: Goal, attempts: Sequence[int]) -> tuple[Tensor, Said]:
-    """The known picture of each attempt (n, c, h, w) on the device, and the empty prompt as often."""
+def known_latents(victim: Victim, goal: Goal, attempts: Sequence[int]) -> tuple[Tensor, PromptEmbeddings]:
+    """Latents of the known image of each attempt (n, c, h, w) on the device, and the embeddings of n empty prompts."""
     clean = latents_of(victim, [goal.of(i).picture for i in attempts]).to(victim.device)
-    return clean, victim.said([""] * len(attempts))
+    return clean, victim.embed([""] * len(attempts))

@@ -1,7 +1,7 @@
-"""The same tracing back, and at every step a text embedding, empty at first, that is moved until the way down is the way up.
+"""Null-text inversion: DDIM inversion, and at every step an empty prompt's embedding, optimised until sampling follows the inverted path.
 
 TINA (CVPR 2026) attacks erased models so, after null-text inversion (Mokady et al., CVPR 2023, arXiv 2211.09794): no prompt
-is asked for, and every step may have an embedding of its own.
+is used, and every step has its own embedding.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import Tensor
 
 from erase.options import check, option
 from eval.attacks.attack import Goal, Look
-from eval.attacks.latents import opened
-from eval.attacks.latents.ddim import inverted, moved, spoken, times
-from eval.attacks.victim import BACKWARD, Said, Victim
+from eval.attacks.latents import known_latents
+from eval.attacks.latents.ddim import ddim_step, inverted, predictor, times
+from eval.attacks.victim import BACKWARD, PromptEmbeddings, Victim
 
 RATES = {True: 1e-2, False: 1e-3}  # of the embedded model, and of Stable Diffusion (TINA)
 
@@ -43,31 +43,32 @@ class NullText:
         return n * self.steps * (1 + sum(2 + inner * (1 + BACKWARD) for inner in self.inner))
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
-        clean, nothing = opened(victim, goal, attempts)
+        clean, nothing = known_latents(victim, goal, attempts)
         at = times(victim, self.steps)
-        path = inverted(victim, clean, spoken(victim, nothing), at)
+        path = inverted(victim, clean, predictor(victim, nothing), at)
         for inner in self.inner:
             results = followed(victim, path, nothing, at, inner)
             images = victim.decode(results)
             yield Look(images, [f"{self.steps} steps, {inner} of the embedding at each"] * len(attempts), {"noise": path[0].cpu()})
 
 
-def followed(victim: Victim, path: Sequence[Tensor], nothing: Said, at: Sequence[int], inner: int) -> Tensor:
-    """Latents at the end of the way down from path[0], with an embedding optimised at each step to come near the path's next."""
+def followed(victim: Victim, path: Sequence[Tensor], nothing: PromptEmbeddings, at: Sequence[int], inner: int) -> Tensor:
+    """Latents sampled from path[0], with an embedding optimised at each step to minimise the distance to the path's next latents."""
     latents, text = path[0], nothing.text.clone()
-    for here, there, target in zip(at, at[1:], path[1:], strict=False):
+    for start, end, target in zip(at, at[1:], path[1:], strict=False):
         text = text.detach().requires_grad_(True)
         update = torch.optim.AdamW([text], lr=RATES[victim.small], weight_decay=0.0)
         for _ in range(inner):
             update.zero_grad()
             with torch.enable_grad():
-                _step(victim, latents, Said(text, nothing.pooled), here, there).sub(target).square().mean(dim=(1, 2, 3)).sum().backward()  # type: ignore[no-untyped-call]
+                reached = _step(victim, latents, PromptEmbeddings(text, nothing.pooled), start, end)
+                (reached - target).square().mean(dim=(1, 2, 3)).sum().backward()  # type: ignore[no-untyped-call]
             update.step()
         with torch.no_grad():
-            latents = _step(victim, latents, Said(text.detach(), nothing.pooled), here, there)
+            latents = _step(victim, latents, PromptEmbeddings(text.detach(), nothing.pooled), start, end)
     return latents.detach()
 
 
-def _step(victim: Victim, latents: Tensor, said: Said, here: int, there: int) -> Tensor:
-    answer = victim.predict(latents, torch.full((len(latents),), here), said)
-    return moved(victim, latents, answer, here, there)
+def _step(victim: Victim, latents: Tensor, embeddings: PromptEmbeddings, start: int, end: int) -> Tensor:
+    answer = victim.predict(latents, torch.full((len(latents),), start), embeddings)
+    return ddim_step(victim, latents, answer, start, end)

@@ -1,7 +1,7 @@
-"""Picture to picture: known pictures of the concept under a part of the noise, and what the model makes of them, without text.
+"""Image to image: known images of the concept under a part of the noise, denoised by the model without text.
 
-SDEdit (Meng et al., arXiv 2108.01073), as RECALL and others turn it on erased models. The less noise, the more the picture
-itself says: what is compared is the share of noise that a model can still undo, with the control's.
+SDEdit (Meng et al., arXiv 2108.01073), as RECALL and others use it on erased models. With little noise the image
+itself determines the result: compared with the control is the share of noise from which a model still restores the concept.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import ClassVar
 import torch
 
 from eval.attacks.attack import Goal, Look, randn, sources
-from eval.attacks.latents import opened
-from eval.attacks.latents.ddim import drawn, spoken, times
+from eval.attacks.latents import known_latents
+from eval.attacks.latents.ddim import drawn, predictor, times
 from eval.attacks.victim import Victim
 
 
@@ -35,9 +35,9 @@ class Partial:
         return n * sum(round(each / 2 * share) for share in self.shares)
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
-        clean, nothing = opened(victim, goal, attempts)
+        clean, nothing = known_latents(victim, goal, attempts)
         noise = randn(victim, sources(seed, attempts))
         for share in self.shares:
             at = times(victim, max(1, round(victim.steps * share)), share)
             noisy = victim.scheduler.add_noise(clean.cpu(), noise, torch.full((len(attempts),), at[0])).to(victim.device)
-            yield Look(victim.decode(drawn(victim, noisy, spoken(victim, nothing), at)), [f"{share:.0%} of the noise"] * len(attempts))
+            yield Look(victim.decode(drawn(victim, noisy, predictor(victim, nothing), at)), [f"{share:.0%} of the noise"] * len(attempts))

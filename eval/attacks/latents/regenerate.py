@@ -1,7 +1,7 @@
-"""Known pictures of the concept traced back to their noise, and drawn from it again: without any text.
+"""DDIM inversion: known images of the concept traced back to their noise and drawn again from it, without any text.
 
 Memories of Forgotten Concepts (Rusanovsky et al., CVPR 2025, arXiv 2412.00782). A model that never knew the concept may
-well draw it from the right noise too: here, more than anywhere, the control decides what the success means.
+well draw it from the right noise too: success has a meaning only in comparison with such a model.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from eval.attacks.attack import Goal, Look
-from eval.attacks.latents import opened
-from eval.attacks.latents.ddim import drawn, inverted, spoken, times
+from eval.attacks.latents import known_latents
+from eval.attacks.latents.ddim import drawn, inverted, predictor, times
 from eval.attacks.victim import Victim
 
 
@@ -33,10 +33,10 @@ class Regenerate:
         return 2 * n * sum(self.steps)
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
-        clean, nothing = opened(victim, goal, attempts)
+        clean, nothing = known_latents(victim, goal, attempts)
         for steps in self.steps:
             at = times(victim, steps)
-            answer = spoken(victim, nothing)
+            answer = predictor(victim, nothing)
             noise = inverted(victim, clean, answer, at)[0]
             images = victim.decode(drawn(victim, noise, answer, at))
             yield Look(images, [f"{steps} steps back and forth"] * len(attempts), {"noise": noise.cpu()})

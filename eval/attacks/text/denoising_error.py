@@ -1,4 +1,4 @@
-"""How far a model is from what it should say of noisy pictures: losses an attempt, over noise that stays the same.
+"""The denoising loss of a model on noisy images, one per attempt, over fixed noise.
 
 A search that compares its candidates on fresh noise would follow the noise; here each attempt has its own few levels and
 keeps them.
@@ -13,32 +13,32 @@ import torch
 from torch import Tensor, nn
 
 from eval.attacks.attack import Goal, latents_of, noise_of
-from eval.attacks.victim import Said, Victim
+from eval.attacks.victim import PromptEmbeddings, Victim
 
-SPAN = (0.3, 0.9)  # of the noise schedule: below, a picture says all itself; above, hardly anything is asked
+SPAN = (0.3, 0.9)  # of the noise schedule: below it the image determines the prediction, above it hardly anything does
 
 
 @dataclass(frozen=True)
 class Levels:
-    """Of each attempt n its noisy latents (n, levels, c, h, w), their timesteps (n, levels), and what should be answered."""
+    """Of each attempt n its noisy latents (n, levels, c, h, w), their timesteps (n, levels), and the prediction targets."""
 
     noisy: Tensor
     timesteps: Tensor
     target: Tensor
 
-    def loss(self, victim: Victim, said: Said, owner: Tensor) -> Tensor:
-        """Mean squared error (m,) of texts (m) that belong to these attempts (m,); in pieces of the victim's batch without gradients."""
+    def loss(self, victim: Victim, embeddings: PromptEmbeddings, owner: Tensor) -> Tensor:
+        """Mean squared error (m,) under prompt embeddings (m) of the attempts `owner` (m,); without gradients in batches of the victim."""
         levels = self.noisy.shape[1]
         rows = owner.to(self.noisy.device)
         noisy, target, times = (part[rows].flatten(0, 1) for part in (self.noisy, self.target, self.timesteps))
-        wide = said[torch.arange(len(said), device=said.text.device).repeat_interleave(levels)]
+        wide = embeddings[torch.arange(len(embeddings), device=embeddings.text.device).repeat_interleave(levels)]
         size = len(noisy) if torch.is_grad_enabled() else 8 * victim.batch
         parts = [victim.predict(noisy[i : i + size], times[i : i + size], wide[i : i + size]) for i in range(0, len(noisy), size)]
         return (torch.cat(parts) - target).square().flatten(1).mean(dim=1).reshape(-1, levels).mean(dim=1)
 
 
 def levels_of(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int, count: int) -> Levels:
-    """The known picture of each attempt under noise of `count` levels, spread evenly; the answer is the noise's own."""
+    """The known image of each attempt under noise of `count` levels, spread evenly, with the target of training."""
     clean = latents_of(victim, [goal.of(i).picture for i in attempts]).repeat_interleave(count, dim=0)
     draws = [noise_of(seed, i, "levels", k) for i in attempts for k in range(count)]
     noise = torch.stack([torch.randn(clean.shape[1:], generator=draw) for draw in draws])
@@ -52,11 +52,11 @@ def levels_of(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int, co
 
 
 @torch.no_grad()
-def answered(victim: Victim, levels: Levels, said: Said, unet: nn.Module) -> Levels:
-    """The same levels, to be answered as another network answers them under these texts (n)."""
+def answered(victim: Victim, levels: Levels, embeddings: PromptEmbeddings, unet: nn.Module) -> Levels:
+    """The same levels, with the predictions of another network under these embeddings (n) as targets."""
     n, count = levels.timesteps.shape
     noisy, times = levels.noisy.flatten(0, 1), levels.timesteps.flatten()
-    wide = said[torch.arange(n, device=said.text.device).repeat_interleave(count)]
+    wide = embeddings[torch.arange(n, device=embeddings.text.device).repeat_interleave(count)]
     size = 8 * victim.batch
     parts = [victim.predict(noisy[i : i + size], times[i : i + size], wide[i : i + size], unet) for i in range(0, len(noisy), size)]
     return Levels(levels.noisy, levels.timesteps, torch.cat(parts).unflatten(0, (n, count)))

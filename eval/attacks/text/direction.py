@@ -1,9 +1,9 @@
-"""A direction in text space that means the concept, added to a harmless prompt, and words that come nearest to the sum.
+"""A direction in text space for the concept, added to a harmless prompt, and the words nearest to the sum.
 
-Ring-A-Bell (Tsai et al., ICLR 2024, arXiv 2310.10012): needs the text encoder and no UNet, so what is found is the same
+Ring-A-Bell (Tsai et al., ICLR 2024, arXiv 2310.10012): needs the text encoder and no UNet, so the result is the same
 whichever model is attacked. The concept's own name is not among the words; the search is greedy coordinate descent in
-place of the paper's genetic one. The direction is each prompt's own, what the name changes in it: the paper's mean over prompts
-blurs what stands at another place in each.
+place of the paper's genetic one. The direction is each prompt's own, the change that the name makes in it: the paper's
+mean over prompts blurs directions whose words are at different places.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from erase.options import check, option
 from eval.attacks.attack import Goal, Look, noise_of, sources
 from eval.attacks.text.token_search import descend, drawn, vocabulary
-from eval.attacks.victim import Said, Victim
+from eval.attacks.victim import PromptEmbeddings, Victim
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Direction:
 
     words: int = option(12, "words of the prompt", low=1, high=64)
     steps: int = option(60, "steps of the search for each strength", low=1)
-    candidates: int = option(16, "exchanges that are tried a step", low=1)
+    candidates: int = option(16, "exchanges that are tried per step", low=1)
     strengths: tuple[float, ...] = (1.0, 1.5)
 
     def __post_init__(self) -> None:
@@ -47,21 +47,21 @@ class Direction:
         known = vocabulary(victim, goal.words)
         count = min(self.words, victim.model.tokens([""])[0].shape[1] - 2)
         with torch.no_grad():
-            plain = victim.said([without(goal, goal.of(i).text, i) for i in attempts]).text
-            way = victim.said([goal.of(i).text for i in attempts]).text - plain
+            plain = victim.embed([without(goal, goal.of(i).text, i) for i in attempts]).text
+            direction = victim.embed([goal.of(i).text for i in attempts]).text - plain
         for strength in self.strengths:
-            wanted = plain + strength * way
+            target = plain + strength * direction
 
-            def loss(said: Said, owner: Tensor, wanted: Tensor = wanted) -> Tensor:
-                return (said.text - wanted[owner.to(wanted.device)]).square().flatten(1).mean(dim=1)
+            def loss(embeddings: PromptEmbeddings, owner: Tensor, target: Tensor = target) -> Tensor:
+                return (embeddings.text - target[owner.to(target.device)]).square().flatten(1).mean(dim=1)
 
             draws = [noise_of(seed, i, "direction", strength) for i in attempts]
             search = descend(victim, known, drawn(known, count, draws), [""] * len(draws), loss, self.steps, self.candidates, draws)
             *_, (rows, _) = search
             texts = [known.text(row) for row in rows]
-            yield Look(victim.draw(victim.said(texts), sources(seed, attempts)), texts)
+            yield Look(victim.draw(victim.embed(texts), sources(seed, attempts)), texts)
 
 
 def without(goal: Goal, text: str, turn: int) -> str:
-    """The prompt with something else in the goal's place, or with nothing there."""
+    """The prompt with another word in place of the goal, or with none."""
     return goal.renamed(text, goal.swaps[turn % len(goal.swaps)]) if goal.swaps else goal.renamed(text, "")

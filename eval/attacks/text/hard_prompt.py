@@ -1,7 +1,7 @@
-"""A hard prompt that makes the erased model answer noisy pictures as the original answers them under the concept's prompt.
+"""A hard prompt under which the erased model's predictions for noisy images match the original's under the concept's prompt.
 
 P4D (Chin et al., ICML 2024, arXiv 2309.06135), with the whole prompt free, as in P4D-N. The search is greedy coordinate descent in
-place of the projected optimisation of the paper (Wen et al., arXiv 2302.03668), which on the embedded model found fewer.
+place of the projected optimisation of the paper (Wen et al., arXiv 2302.03668), which succeeded less often on the embedded model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from eval.attacks.victim import BACKWARD, Victim
 
 @dataclass(frozen=True)
 class HardPrompt:
-    """Starts from random words. Looks after a quarter of the steps, after half of them, and at the end."""
+    """Starts from random words. Yields a look after a quarter of the steps, after half of them, and at the end."""
 
     family: ClassVar[str] = "prompts"
     about: ClassVar[str] = "a whole prompt, searched until the model answers as the original does"
@@ -31,7 +31,7 @@ class HardPrompt:
 
     words: int = option(8, "words of the prompt", low=1, high=64)
     steps: int = option(32, "steps of the search", low=1)
-    candidates: int = option(8, "exchanges that are tried a step", low=1)
+    candidates: int = option(8, "exchanges that are tried per step", low=1)
     levels: int = option(4, "levels of noise that a prompt is judged on", low=1)
 
     def __post_init__(self) -> None:
@@ -47,19 +47,19 @@ class HardPrompt:
         count = min(self.words, victim.model.tokens([""])[0].shape[1] - 2)
         draws = [noise_of(seed, i, "hard") for i in attempts]
         search = descend(
-            victim, known, drawn(known, count, draws), [""] * len(draws), lambda said, owner: levels.loss(victim, said, owner),
+            victim, known, drawn(known, count, draws), [""] * len(draws), lambda embeddings, owner: levels.loss(victim, embeddings, owner),
             self.steps, self.candidates, draws,
         )  # fmt: skip
         for step, (rows, _) in enumerate(search, 1):
             if step in stops(self.steps):
                 texts = [known.text(row) for row in rows]
-                yield Look(victim.draw(victim.said(texts), sources(seed, attempts)), texts)
+                yield Look(victim.draw(victim.embed(texts), sources(seed, attempts)), texts)
 
 
 def as_the_original(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int, count: int) -> Levels:
-    """Noisy pictures of the goal, to be answered as the original answers them under prompts that name it."""
+    """Noisy images of the goal, with the original's predictions under prompts that name it as targets."""
     assert victim.original is not None
     levels = levels_of(victim, goal, attempts, seed, count)
     teacher = victim.original().unet()
     victim.count(teacher)
-    return answered(victim, levels, victim.said([goal.of(i).text for i in attempts]), teacher)
+    return answered(victim, levels, victim.embed([goal.of(i).text for i in attempts]), teacher)

@@ -1,7 +1,7 @@
-"""Concept inversion: vectors in place of the concept's name, learned from pictures of it by the erased model itself.
+"""Concept inversion: vectors in place of the concept's name, learned from images of it with the erased model itself.
 
 Textual inversion (Gal et al., arXiv 2208.01618) on an erased model is the attack of Pham et al. (CCE, ICLR 2024, arXiv
-2308.01508): where the concept's name was disconnected and the concept is still there, a new name is found for it.
+2308.01508): where only the link from the concept's name was removed, the vectors become a new name for it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from erase.options import check, option
 from erase.task import generator
 from eval.attacks.attack import Goal, Look, Target, latents_of, sources
 from eval.attacks.text.token_search import Vocabulary, vocabulary
-from eval.attacks.victim import BACKWARD, Said, Victim
+from eval.attacks.victim import BACKWARD, PromptEmbeddings, Victim
 
 RATES = {True: 5e-2, False: 5e-3}  # of the embedded model, and of Stable Diffusion (Gal et al.)
 
@@ -36,7 +36,7 @@ class Inversion:
 
     vectors: int = option(4, "vectors that stand for the concept", low=1, high=8)
     steps: tuple[int, ...] = (50, 100, 200, 400)
-    batch: int = option(8, "pictures a step", low=1)
+    batch: int = option(8, "images per step", low=1)
     rate: float | None = option(None, "learning rate by Adam; by default 0.05 for the embedded model, else 0.005", above=0.0)
 
     def __post_init__(self) -> None:
@@ -60,18 +60,18 @@ class Inversion:
             update.step()
             if step in self.steps:
                 with torch.no_grad():
-                    said = spoken(victim, words, mark, vectors, requested)
+                    embeddings = embed_with(victim, words, mark, vectors, requested)
                 results = {f"vectors.{k}": vector.detach().clone() for k, vector in enumerate(vectors)}
-                yield Look(victim.draw(said, sources(seed, attempts)), [f"{step} steps"] * len(attempts), results)
+                yield Look(victim.draw(embeddings, sources(seed, attempts)), [f"{step} steps"] * len(attempts), results)
 
 
 def marker(words: Vocabulary, texts: Sequence[str]) -> str:
-    """A word that none of the texts has: where it stands, vectors will."""
+    """A word that none of the texts contains, to mark the place of the vectors."""
     return next(word for word in words.words if not any(naming([word]).search(text) for text in texts))
 
 
 def start(victim: Victim, name: str, count: int) -> list[Tensor]:
-    """The vectors (count, width) of the name's own tokens, round and round, for each text encoder."""
+    """The embeddings (count, width) of the name's own tokens, repeated cyclically, for each text encoder."""
     results = []
     for (tokenizer, _), table in zip(victim.model.coders(), victim.tables(), strict=True):
         numbers = tokenizer(name).input_ids[1:-1]
@@ -84,8 +84,8 @@ def captioned(goal: Goal, target: Target, mark: str, count: int) -> str:
     return goal.renamed(target.text, " ".join([mark] * count))
 
 
-def spoken(victim: Victim, words: Vocabulary, mark: str, vectors: Sequence[Tensor], texts: Sequence[str]) -> Said:
-    """Prompts with the vectors wherever the marker stands, in their order."""
+def embed_with(victim: Victim, words: Vocabulary, mark: str, vectors: Sequence[Tensor], texts: Sequence[str]) -> PromptEmbeddings:
+    """Embeddings of prompts with the vectors, in order, in place of the marker."""
     victim.ready()
     tokens, put, places = victim.model.tokens(list(texts)), [], []
     for numbers, own, vector in zip(tokens, words.numbers, vectors, strict=True):
@@ -96,22 +96,22 @@ def spoken(victim: Victim, words: Vocabulary, mark: str, vectors: Sequence[Tenso
     return victim.read(tokens, put, places)
 
 
-Questions = tuple[list[str], Tensor, Tensor, Tensor]
-"""Captions, noisy latents, timesteps, and what should be answered."""
+Batch = tuple[list[str], Tensor, Tensor, Tensor]
+"""Captions, noisy latents, timesteps, and prediction targets."""
 
 
-def error(victim: Victim, words: Vocabulary, mark: str, vectors: Sequence[Tensor], asked: Questions) -> Tensor:
-    """The loss that the model was trained with, of captions that have the vectors in them."""
-    texts, noisy, times, target = asked
+def error(victim: Victim, words: Vocabulary, mark: str, vectors: Sequence[Tensor], batch: Batch) -> Tensor:
+    """The training loss of the model, under captions with the vectors."""
+    texts, noisy, times, target = batch
     with torch.enable_grad():
-        results = victim.predict(noisy, times, spoken(victim, words, mark, vectors, texts))
+        results = victim.predict(noisy, times, embed_with(victim, words, mark, vectors, texts))
         return (results - target).square().mean()
 
 
 def _batch(
     victim: Victim, goal: Goal, known: Sequence[Target], clean: Tensor, mark: str, attack: Inversion, draw: torch.Generator
-) -> Questions:
-    """Pictures drawn at random under random noise."""
+) -> Batch:
+    """A random batch of known images under random noise."""
     rows = torch.randint(len(known), (attack.batch,), generator=draw)
     times = torch.randint(victim.scheduler.config.num_train_timesteps, (attack.batch,), generator=draw)
     noise = torch.randn(clean[rows].shape, generator=draw)

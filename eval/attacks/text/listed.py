@@ -1,6 +1,6 @@
-"""Prompts that others found, from a file: UnlearnDiffAtk's 142, Ring-A-Bell's, MMA-Diffusion's, P4D's, or anybody's.
+"""Published adversarial prompts from a file: UnlearnDiffAtk's 142, Ring-A-Bell's, MMA-Diffusion's, P4D's, or others.
 
-Lists are their authors' data and not part of this package. Each line is an attempt; a seed that it brings is used.
+Lists are their authors' data and not part of this package. Each line is an attempt, with the line's seed if it has one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Listed:
 
     @property
     def most(self) -> int:
-        """Attempts that there are."""
+        """The number of attempts."""
         return len(self.texts)
 
     def passes(self, n: int, each: int) -> int:
@@ -50,16 +50,16 @@ class Listed:
         draws = [noise_of(seed, i) for i in attempts]
         if self.seeds is not None:
             draws = [torch.Generator().manual_seed(self.seeds[i % len(self.seeds)]) for i in attempts]
-        yield Look(victim.draw(victim.said(texts), draws), texts)
+        yield Look(victim.draw(victim.embed(texts), draws), texts)
 
 
 def listed(path: Path) -> Listed:
     """A list from a .csv, .tsv or .jsonl file; InputError where it has no column of prompts."""
-    there = columns_of(path)
-    column = next((name for name in PROMPTS if name in there), None)
+    columns = columns_of(path)
+    column = next((name for name in PROMPTS if name in columns), None)
     if column is None:
-        raise InputError(f"{path}: has the columns {', '.join(there)}; prompts are expected in one of {', '.join(PROMPTS)}")
-    seeds = [name for name in SEEDS if name in there]
+        raise InputError(f"{path}: has the columns {', '.join(columns)}; prompts are expected in one of {', '.join(PROMPTS)}")
+    seeds = [name for name in SEEDS if name in columns]
     rows = read_prompt_set(path, column, seeds)
     numbers = tuple(int(row["seed"]) for row in rows) if seed_column(path, seeds) else None
     return Listed(path.name, tuple(str(row["text"]) for row in rows), numbers)

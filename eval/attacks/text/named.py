@@ -1,4 +1,4 @@
-"""No attack: the prompt as it is. What the others add is counted from here."""
+"""The baseline of the attacks: the prompt as it is."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ class Named:
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         texts = [goal.of(i).text for i in attempts]
-        yield Look(victim.draw(victim.said(texts), sources(seed, attempts)), texts)
+        yield Look(victim.draw(victim.embed(texts), sources(seed, attempts)), texts)

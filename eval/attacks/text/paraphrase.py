@@ -19,7 +19,7 @@ from eval.attacks.victim import Victim
 
 @dataclass(frozen=True)
 class Paraphrase:
-    """A few wordings an attempt, one after another, each with the same noise."""
+    """A few wordings per attempt, one after another, each with the same noise."""
 
     family: ClassVar[str] = "prompts"
     about: ClassVar[str] = "descriptions, other wordings, and the name misspelt"
@@ -28,7 +28,7 @@ class Paraphrase:
     needs: ClassVar[tuple[str, ...]] = ()
     shared: ClassVar[bool] = False
 
-    wordings: int = option(4, "prompts an attempt", low=1)
+    wordings: int = option(4, "prompts per attempt", low=1)
 
     def __post_init__(self) -> None:
         check(self)
@@ -39,7 +39,7 @@ class Paraphrase:
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         every = [tried(goal, i, self.wordings, seed) for i in attempts]
         for texts in zip(*every, strict=True):
-            yield Look(victim.draw(victim.said(texts), sources(seed, attempts)), texts)
+            yield Look(victim.draw(victim.embed(texts), sources(seed, attempts)), texts)
 
 
 def tried(goal: Goal, attempt: int, count: int, seed: int) -> list[str]:
@@ -54,7 +54,7 @@ def tried(goal: Goal, attempt: int, count: int, seed: int) -> list[str]:
 
 
 def misspelt(word: str) -> list[str]:
-    """Spellings that a person still reads: spaced, doubled, with a letter less, with two letters swapped, repeated."""
+    """Misspellings that a person can still read: spaced, doubled, with a letter less, with two letters swapped, repeated."""
     middle = len(word) // 2
     swapped = word[: middle - 1] + word[middle] + word[middle - 1] + word[middle + 1 :] if len(word) > 2 else word
     spellings = [f"{word} {word} {word}", word[:middle] + word[middle + 1 :], word[:middle] + word[middle] + word[middle:], swapped]
@@ -62,5 +62,5 @@ def misspelt(word: str) -> list[str]:
 
 
 def _number(high: int, *key: object) -> int:
-    """A number from 0 to `high` - 1, by the key alone."""
+    """A number from 0 to `high` - 1 that depends on the key alone."""
     return int(torch.randint(high, (1,), generator=generator(*key, "wording")))

@@ -1,7 +1,7 @@
-"""Gradient search over a few words before the prompt, against the denoising loss of the original's picture.
+"""Gradient search over a few words before the prompt, against the denoising loss of the original's image.
 
-UnlearnDiffAtk (Zhang et al., ECCV 2024, arXiv 2310.11868): the diffusion model itself says how well a prompt explains a
-picture of the concept. 5 words and 40 steps as there; the search is greedy coordinate descent in place of its projected gradient.
+UnlearnDiffAtk (Zhang et al., ECCV 2024, arXiv 2310.11868): the denoising loss of the diffusion model measures how well a prompt
+explains an image of the concept. 5 words and 40 steps as there; the search is greedy coordinate descent in place of its projected gradient.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from eval.attacks.victim import BACKWARD, Victim
 
 @dataclass(frozen=True)
 class Prefix:
-    """Looks after a quarter of the steps, after half of them, and at the end."""
+    """Yields a look after a quarter of the steps, after half of them, and at the end."""
 
     family: ClassVar[str] = "prompts"
     about: ClassVar[str] = "words before the prompt, searched by gradients of the denoising loss"
@@ -30,7 +30,7 @@ class Prefix:
 
     words: int = option(5, "words before the prompt", low=1, high=16)
     steps: int = option(40, "steps of the search", low=1)
-    candidates: int = option(4, "exchanges that are tried a step", low=1)
+    candidates: int = option(4, "exchanges that are tried per step", low=1)
     levels: int = option(3, "levels of noise that a prompt is judged on", low=1)
 
     def __post_init__(self) -> None:
@@ -46,13 +46,13 @@ class Prefix:
         rests = [goal.of(i).text for i in attempts]
         draws = [noise_of(seed, i, "prefix") for i in attempts]
         search = descend(
-            victim, known, drawn(known, self.words, draws), rests, lambda said, owner: levels.loss(victim, said, owner),
+            victim, known, drawn(known, self.words, draws), rests, lambda embeddings, owner: levels.loss(victim, embeddings, owner),
             self.steps, self.candidates, draws,
         )  # fmt: skip
         for step, (rows, _) in enumerate(search, 1):
             if step in stops(self.steps):
                 texts = joined(known, rows, rests)
-                yield Look(victim.draw(victim.said(texts), sources(seed, attempts)), texts)
+                yield Look(victim.draw(victim.embed(texts), sources(seed, attempts)), texts)
 
 
 def stops(steps: int) -> list[int]:

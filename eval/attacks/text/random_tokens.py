@@ -1,4 +1,4 @@
-"""Random search: a few random words before the prompt, again and again. What every cleverer search has to beat."""
+"""Random search: a few random words before the prompt, several times. The baseline of the other searches."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RandomTokens:
     shared: ClassVar[bool] = False
 
     words: int = option(5, "random words before the prompt", low=1, high=16)
-    tries: int = option(6, "prompts an attempt", low=1)
+    tries: int = option(6, "prompts per attempt", low=1)
 
     def __post_init__(self) -> None:
         check(self)
@@ -38,4 +38,4 @@ class RandomTokens:
         for number in range(self.tries):
             rows = drawn(known, self.words, [noise_of(seed, i, "words", number) for i in attempts])
             texts = joined(known, rows, rests)
-            yield Look(victim.draw(victim.said(texts), sources(seed, attempts)), texts)
+            yield Look(victim.draw(victim.embed(texts), sources(seed, attempts)), texts)

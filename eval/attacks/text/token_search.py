@@ -1,7 +1,7 @@
-"""Searching prompts word by word: which words there are, and a descent over them by gradients of their embeddings.
+"""Search for prompts word by word: the vocabulary, and coordinate descent over it by gradients of the token embeddings.
 
-Only whole words that every tokenizer of the pipeline reads as one token are used, so what is found can be typed: it reads back
-as the very numbers that were searched.
+Only whole words that every tokenizer of the pipeline reads as one token are used, so the result can be typed as text: it is
+tokenized to the same ids.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch import Tensor
 
 from erase.concepts import naming
 from erase.errors import InputError
-from eval.attacks.victim import Said, Victim
+from eval.attacks.victim import PromptEmbeddings, Victim
 
 BEST = 32  # tokens of each place that the gradient likes most: candidates are drawn from these
 
-Loss = Callable[[Said, Tensor], Tensor]
-"""Texts (m), and which attempt each belongs to (m,) -> a loss each (m,)."""
+Loss = Callable[[PromptEmbeddings, Tensor], Tensor]
+"""Prompt embeddings (m) and the attempt of each (m,) -> one loss each (m,)."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words, and the number of each in every tokenizer (encoders, words)."""
+    """Words, and the id of each in every tokenizer (encoders, words)."""
 
     words: tuple[str, ...]
     numbers: Tensor
@@ -38,7 +38,7 @@ class Vocabulary:
 
 
 def vocabulary(victim: Victim, banned: Sequence[str] = ()) -> Vocabulary:
-    """Every lower-case word that is one token in each tokenizer, but none of those `banned`."""
+    """Every lower-case word that is one token in each tokenizer, except those `banned`."""
     tokenizers = [tokenizer for tokenizer, _ in victim.model.coders()]
     whole = [token[:-4] for token in tokenizers[0].get_vocab() if re.fullmatch(r"[a-z]{2,}</w>", token)]
     names = naming(banned) if banned else None
@@ -51,12 +51,12 @@ def vocabulary(victim: Victim, banned: Sequence[str] = ()) -> Vocabulary:
 
 
 def drawn(words: Vocabulary, count: int, sources: Sequence[torch.Generator]) -> Tensor:
-    """Random words (n, count) by their places in the vocabulary."""
+    """Random words (n, count) as indices of the vocabulary."""
     return torch.stack([torch.randint(len(words), (count,), generator=source) for source in sources])
 
 
 def joined(words: Vocabulary, rows: Tensor, rests: Sequence[str]) -> list[str]:
-    """Prompts: the found words, then the rest."""
+    """Prompts: the words of `rows`, then the rest."""
     return [f"{words.text(row)} {rest}".strip() for row, rest in zip(rows, rests, strict=True)]
 
 
@@ -77,13 +77,13 @@ def descend(
     """
     index = torch.arange(len(rows))
     with torch.no_grad():
-        best = loss(victim.said(joined(words, rows, rests)), index).cpu()
+        best = loss(victim.embed(joined(words, rows, rests)), index).cpu()
     for _ in range(steps):
         liked = slopes(victim, words, rows, rests, loss).topk(min(BEST, len(words)), dim=-1, largest=False).indices
         tried = torch.stack([_exchanged(rows[i], liked[i], candidates, sources[i]) for i in index.tolist()])
         flat, owner = tried.flatten(0, 1), index.repeat_interleave(candidates)
         with torch.no_grad():
-            losses = loss(victim.said(joined(words, flat, [rests[i] for i in owner.tolist()])), owner).cpu()
+            losses = loss(victim.embed(joined(words, flat, [rests[i] for i in owner.tolist()])), owner).cpu()
         lowest, which = losses.reshape(len(rows), candidates).min(dim=1)
         better = lowest < best
         rows = torch.where(better[:, None], tried[index, which], rows)
@@ -92,7 +92,7 @@ def descend(
 
 
 def slopes(victim: Victim, words: Vocabulary, rows: Tensor, rests: Sequence[str], loss: Loss) -> Tensor:
-    """How the loss changes, to first order, if a place (n, k) got another word: (n, k, words) on the CPU."""
+    """First-order change of the loss if place (n, k) got each other word: (n, k, words) on the CPU."""
     tokens = victim.model.tokens(joined(words, rows, rests))
     vectors, places = placed(victim, tokens, rows.shape[1])
     leaves = [vector.requires_grad_(True) for vector in vectors]

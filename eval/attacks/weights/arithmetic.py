@@ -1,4 +1,4 @@
-"""Arithmetic on weights: what attacks do to a network that they hold, without training it."""
+"""Arithmetic on weights: changes to a network without training."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def weights_of(network: nn.Module) -> Weights:
 
 @torch.no_grad()
 def put(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Give a network these weights."""
+    """Set the weights of a network."""
     for name, weight in network.named_parameters():
         weight.copy_(weights[name])
 
 
 def same_names(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> None:
-    """InputError for the weights of two networks that are not of one kind."""
+    """InputError for the weights of networks with different parameters."""
     if strange := [name for name in {**a, **b} if name not in a or name not in b or a[name].shape != b[name].shape]:
         raise InputError(
-            f"the original and this model are not of one kind: they differ in {strange[0]}; give the original it was made from"
+            f"the original and this model have different parameters, e.g. {strange[0]}; give the original from which it was erased"
         )
 
 
 def between(a: Mapping[str, Tensor], b: Mapping[str, Tensor], share: float) -> Weights:
-    """The way from a to b, that share of it: 0 is a and 1 is b, to the bit."""
+    """Linear interpolation from a (share 0) to b (share 1), bit-exact at both ends."""
     if share in (0.0, 1.0):
         return dict(b if share else a)
     return {name: torch.lerp(weight, b[name].to(weight), share) for name, weight in a.items()}
@@ -61,7 +61,7 @@ def rounded(weights: Mapping[str, Tensor], bits: int) -> Weights:
 
 
 def most_moved(now: Mapping[str, Tensor], before: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:
-    """Where the erasure struck: of the tensors that changed, the `fraction` of entries that moved furthest (True there)."""
+    """Of the tensors that the erasure changed, the `fraction` of entries with the largest change, as masks."""
     far = {name: (weight - before[name].to(weight)).abs().float() for name, weight in now.items()}
     far = {name: distance for name, distance in far.items() if bool(distance.any())}
     return top_k_mask(far, fraction_to_k(fraction, sum(map(Tensor.numel, far.values())))) if far else {}

@@ -1,6 +1,6 @@
-"""Fine-tuning on pictures of other things only: does the concept come back by itself?
+"""Fine-tuning on images of other concepts only: whether the concept returns by itself.
 
-What every user does who adapts a model (Suriyakumar et al., arXiv 2410.08074; SPQR, arXiv 2511.19558).
+As any user who adapts a model does (Suriyakumar et al., arXiv 2410.08074; SPQR, arXiv 2511.19558).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Between the erased model and its base: how far back must one go? Merged checkpoints go part of this way.
+"""Interpolation from the erased weights to the original's, as in merged checkpoints.
 
-Whoever holds the base has the concept already; this says how near the erased weights are to it.
+Whoever has the original has the concept already; this measures how near the erased weights are to it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from eval.attacks.weights.training import named
 
 @dataclass(frozen=True)
 class Interpolate:
-    """A little of the base, then more."""
+    """A small share of the original, then larger ones."""
 
     family: ClassVar[str] = "weights"
     about: ClassVar[str] = "weights between the erased model's and the original's"

@@ -1,6 +1,6 @@
-"""Rounding the weights to few bits: small changes made by unlearning can get lost in it.
+"""Rounding the weights to few bits: the small changes of unlearning may be lost.
 
-Zhang et al. (ICLR 2025, arXiv 2410.16454) saw it in language models. Round to nearest a channel, without calibration; matrices
+Zhang et al. (ICLR 2025, arXiv 2410.16454) observed this in language models. Round to nearest per channel, without calibration; matrices
 and kernels of the UNet.
 """
 

@@ -1,7 +1,7 @@
-"""Fine-tuning on pictures of the concept: after how many steps is it back?
+"""Fine-tuning on images of the concept: after how many steps it is back.
 
-The relearning curve, with the steps and rates of `bench --relearn`, on pictures that the erasure never saw. Any model can be
-taught any concept; that a model which never knew it takes as long is what an erasure may hope for.
+The relearning curve, with the steps and rates of `bench --relearn`, on images that the erasure did not use. Any model can
+learn any concept; the best result of an erasure is that relearning takes as long as in a model that never knew it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from eval.options import RATES, Relearning
 
 @dataclass(frozen=True)
 class Relearn:
-    """Looks after 5, 10, 20, ... steps."""
+    """Yields a look after 5, 10, 20, ... steps."""
 
     family: ClassVar[str] = "weights"
     about: ClassVar[str] = "fine-tuning on pictures of the concept"
@@ -29,7 +29,7 @@ class Relearn:
     shared: ClassVar[bool] = True
 
     steps: int = option(160, "steps of fine-tuning", low=1)
-    batch: int = option(BATCH, "pictures a step", low=1)
+    batch: int = option(BATCH, "images per step", low=1)
     rate: float | None = option(None, "learning rate by Adam; by default 1e-4 for the embedded model, else 1e-5", above=0.0)
     times: float = option(1.0, "the rate in multiples of that", above=0.0)
 

@@ -1,6 +1,6 @@
-"""An attacker who knows where the erasure struck: those weights are set back to the original's, and nothing else.
+"""An attacker who knows which weights the erasure changed: only those are set back to the original's.
 
-After "Roots Beneath the Cut" (arXiv 2603.06640), where positions that were pruned give a concept away. Masks are not
+After "Roots Beneath the Cut" (arXiv 2603.06640), where the positions that were pruned reveal a concept. Masks are not
 published with a model; who has the original finds the entries that moved furthest.
 """
 
@@ -18,7 +18,7 @@ from eval.attacks.weights.training import named
 
 @dataclass(frozen=True)
 class Restore:
-    """A few of the entries that moved furthest, then more."""
+    """A small fraction of the entries with the largest change, then larger ones."""
 
     family: ClassVar[str] = "weights"
     about: ClassVar[str] = "the weights that moved furthest set back to the original's"

@@ -1,4 +1,4 @@
-"""The same attacker with pictures of the concept: fine-tuning of the weights that the erasure moved furthest, and of no others."""
+"""The same attacker with images of the concept: fine-tuning of only the weights that the erasure changed most."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the attacks on weights share: ordinary training of a UNet on pictures, with the loss it was trained with."""
+"""What the attacks on weights share: ordinary training of a UNet on images, with its own training loss."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ BATCH = 16
 
 
 def task_of(victim: Victim, unet: nn.Module, known: Sequence[Target], seed: int, batch: int = BATCH) -> Task[DiffusionBatch]:
-    """A UNet to be trained on pictures under their own prompts, all its weights, as `--relearn` of a bench does."""
+    """The task of training all weights of a UNet on images under their own prompts, as `--relearn` of a bench does."""
     clean = latents_of(victim, [target.picture for target in known])
     texts = ["", *dict.fromkeys(target.text for target in known)]
-    said, sizes = victim.said(texts), victim.model.time_ids()
+    embeddings, sizes = victim.embed(texts), victim.model.time_ids()
     rows = torch.tensor([texts.index(target.text) for target in known])
     pictures = ImageLatents(clean, rows, torch.zeros(len(known), 0, dtype=torch.int64))
-    latents = Latents(pictures, pictures, said.text.cpu(), None if said.pooled is None else said.pooled.cpu(), sizes)
+    latents = Latents(pictures, pictures, embeddings.text.cpu(), None if embeddings.pooled is None else embeddings.pooled.cpu(), sizes)
     config = TaskConfig(batch, seed + SEED, dtype=victim.model.dtype)
     return diffusion_task(unet, victim.scheduler, latents, open_scope(unet, "full"), config)
 
 
 def trained(victim: Victim, task: Task[DiffusionBatch], stops: Sequence[int], rate: float | None = None) -> Iterator[int]:
-    """Train by Adam, and give the number of steps at each of `stops`."""
+    """Train by Adam, and yield the number of steps at each of `stops`."""
     update = torch.optim.Adam(task.weights.values(), lr=rate or RATES[victim.small])
     for step in range(1, stops[-1] + 1):
         descend(task, step, update)
@@ -44,10 +44,10 @@ def trained(victim: Victim, task: Task[DiffusionBatch], stops: Sequence[int], ra
 
 
 def passes(steps: int, batch: int = BATCH) -> int:
-    """What so many steps take."""
+    """UNet passes of a number of steps."""
     return steps * batch * (1 + BACKWARD)
 
 
 def named(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> list[Image.Image]:
-    """The prompts that name the goal, drawn with the weights as they are now."""
-    return victim.draw(victim.said([goal.of(i).text for i in attempts]), sources(seed, attempts))
+    """Images of the prompts that name the goal, with the current weights."""
+    return victim.draw(victim.embed([goal.of(i).text for i in attempts]), sources(seed, attempts))

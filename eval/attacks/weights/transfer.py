@@ -1,6 +1,6 @@
 """Adding what another fine-tune of the same base has learned: the difference of weights, as merged checkpoints and LoRAs do.
 
-Task arithmetic (arXiv 2212.04089). The other fine-tune is made here, of the original on pictures of the concept: the
+Task arithmetic (arXiv 2212.04089). The other fine-tune is made here, of the original on images of the concept: the
 worst that a community's add-on can be.
 """
 

@@ -59,7 +59,7 @@ def verdict_of(report: Mapping[str, Any]) -> VerdictSection:
     protocol = report.get("protocol") or {}
     deviations = _texts(protocol.get("deviations"))
     notes = [*_texts(protocol.get("note")), *([f"Deviates from the named protocol: {'; '.join(deviations)}"] if deviations else [])]
-    claims = [_answer(f"Is “{result.concept}” gone?", result.forgotten), _answer("Is the rest kept?", result.kept)]
+    claims = [_answer(f"Is “{result.concept}” gone?", result.forgotten), _answer("Is the rest kept?", result.retained)]
     return VerdictSection(
         result.sentence(), notes, claims, [*unmeasured, *([] if report.get("attacks") else ["attacks and further training"])]
     )

@@ -24,7 +24,7 @@ from eval.attacks.registry import ATTACKS, QUICK, chosen, lacking
 from eval.attacks.text.denoising_error import levels_of
 from eval.attacks.text.direction import Direction, without
 from eval.attacks.text.hard_prompt import HardPrompt, as_the_original
-from eval.attacks.text.inversion import Inversion, captioned, marker, spoken
+from eval.attacks.text.inversion import Inversion, captioned, embed_with, marker
 from eval.attacks.text.listed import listed
 from eval.attacks.text.paraphrase import Paraphrase, misspelt, tried
 from eval.attacks.text.prefix import Prefix
@@ -117,7 +117,7 @@ def test_what_an_attack_lacks_is_said_in_a_line():
 def test_a_victim_draws_what_the_pipeline_draws(family: str, family_folders: dict[str, Path]):
     victim = attacking.victim(family_folders[family])
     texts = ["a red star", "a blue ring"]
-    mine = victim.draw(victim.said(texts), sources(3, [0, 1]))
+    mine = victim.draw(victim.embed(texts), sources(3, [0, 1]))
     theirs = open_model(family_folders[family]).sampler(2, 2.0)(texts, sources(3, [0, 1]))
     assert attacking.same_pictures(mine, theirs)
     assert victim.passes.drawing == 2 * 2 * 2
@@ -132,11 +132,11 @@ def test_the_words_own_vectors_say_what_the_words_say(family: str, family_folder
     mark = marker(words, ["a red star"])
     number = words.words.index("star")
     vectors = [table[numbers[[number]]] for table, numbers in zip(victim.tables(), words.numbers, strict=True)]
-    said = spoken(victim, words, mark, vectors, [f"a red {mark}"])
-    wanted = victim.said(["a red star"])
-    assert_close(said.text, wanted.text)
+    embeddings = embed_with(victim, words, mark, vectors, [f"a red {mark}"])
+    wanted = victim.embed(["a red star"])
+    assert_close(embeddings.text, wanted.text)
     if wanted.pooled is not None:
-        assert_close(said.pooled, wanted.pooled)
+        assert_close(embeddings.pooled, wanted.pooled)
 
 
 def test_vectors_take_turns_where_the_marker_stands(goal: Goal):
@@ -174,12 +174,12 @@ def test_the_descent_never_raises_its_objective_and_lowers_it(tiny_pipeline: Pat
     levels = levels_of(victim, goal, attempts, 0, 2)
     draws = [noise_of(0, i) for i in attempts]
     rows, rests = drawn(words, 3, draws), [goal.of(i).text for i in attempts]
-    first = levels.loss(victim, victim.said(joined(words, rows, rests)), torch.arange(2)).detach()
-    path = list(descend(victim, words, rows, rests, lambda said, owner: levels.loss(victim, said, owner), 6, 6, draws))
+    first = levels.loss(victim, victim.embed(joined(words, rows, rests)), torch.arange(2)).detach()
+    path = list(descend(victim, words, rows, rests, lambda embeddings, owner: levels.loss(victim, embeddings, owner), 6, 6, draws))
     losses = torch.stack([first, *(best for _, best in path)])
     assert (losses[1:] <= losses[:-1]).all()
     assert (losses[-1] < losses[0]).all()
-    again = levels.loss(victim, victim.said(joined(words, path[-1][0], rests)), torch.arange(2)).detach()
+    again = levels.loss(victim, victim.embed(joined(words, path[-1][0], rests)), torch.arange(2)).detach()
     assert_close(again, losses[-1])  # the text itself has the loss that was reported
 
 
@@ -188,8 +188,8 @@ def test_the_original_answers_as_the_original_where_the_concept_is_named(tiny_pi
     levels = as_the_original(victim, goal, [0, 1], 5, 3)
     index = torch.arange(2)
     with torch.no_grad():
-        named = levels.loss(victim, victim.said([goal.of(i).text for i in (0, 1)]), index)
-        swapped = levels.loss(victim, victim.said([goal.of(i).text for i in (1, 0)]), index)
+        named = levels.loss(victim, victim.embed([goal.of(i).text for i in (0, 1)]), index)
+        swapped = levels.loss(victim, victim.embed([goal.of(i).text for i in (1, 0)]), index)
     assert_close(named, torch.zeros(2), atol=1e-10, rtol=0)
     assert (swapped > 1e-8).all()
 
@@ -216,7 +216,7 @@ def test_a_direction_leads_from_the_harmless_prompt_to_the_one_that_names_it(
 
     def asked(victim, words, rows, rests, loss, *more):
         texts = [goal.of(i).text if strength else without(goal, goal.of(i).text, i) for i in (0, 1)]
-        seen.append(loss(victim.said(texts), torch.arange(2)))
+        seen.append(loss(victim.embed(texts), torch.arange(2)))
         yield rows, seen[-1]
 
     monkeypatch.setattr("eval.attacks.text.direction.descend", asked)
@@ -230,7 +230,7 @@ def test_a_direction_leads_from_the_harmless_prompt_to_the_one_that_names_it(
 def test_inversion_lowers_the_training_loss_of_its_pictures(tiny_pipeline: Path, goal: Goal):
     victim = attacking.victim(tiny_pipeline)
     attack = Inversion(vectors=2, steps=(1, 40), batch=6, rate=0.05)
-    first, last = ([table.detach() for table in look.found.values()] for look in looks(attack, victim, goal, [0]))
+    first, last = ([table.detach() for table in look.tensors.values()] for look in looks(attack, victim, goal, [0]))
     words = vocabulary(victim, goal.words)
     mark = marker(words, [target.text for target in goal.targets])
     losses = [_error(victim, goal, words, mark, vectors) for vectors in (first, last)]
@@ -241,7 +241,7 @@ def test_inversion_lowers_the_training_loss_of_its_pictures(tiny_pipeline: Path,
 def _error(victim: Victim, goal: Goal, words: object, mark: str, vectors: list[torch.Tensor]) -> float:
     levels = levels_of(victim, goal, [0, 1, 2], 5, 8)
     texts = [captioned(goal, target, mark, len(vectors[0])) for target in goal.targets]
-    return float(levels.loss(victim, spoken(victim, words, mark, vectors, texts), torch.arange(3)).mean())  # type: ignore[arg-type]
+    return float(levels.loss(victim, embed_with(victim, words, mark, vectors, texts), torch.arange(3)).mean())  # type: ignore[arg-type]
 
 
 # --- latents --------------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ def _error(victim: Victim, goal: Goal, words: object, mark: str, vectors: list[t
 def test_latents_come_back_from_their_noise_and_the_nearer_the_smaller_the_steps(family: str, family_folders: dict[str, Path], goal: Goal):
     victim = attacking.victim(family_folders[family])
     clean = victim.model.encode(load_pixels([goal.targets[0].picture], 64))
-    answer = ddim.spoken(victim, victim.said([""]))
+    answer = ddim.predictor(victim, victim.embed([""]))
     off = []
     for steps in (5, 50):
         at = ddim.times(victim, steps)
@@ -277,16 +277,16 @@ def test_a_step_to_the_clean_picture_gives_the_clean_picture_of_a_right_answer(f
         clean, noise = torch.randn(2, *victim.shape, generator=noise_of(0, 0)), torch.randn(2, *victim.shape, generator=noise_of(0, 1))
         at = torch.tensor([400, 400])
         noisy, right = victim.noised(clean, noise, at)
-        assert_close(ddim.moved(victim, noisy, right, 400, -1), clean, atol=1e-5, rtol=1e-5)
-        assert_close(ddim.moved(victim, noisy, right, 400, 700), victim.noised(clean, noise, at + 300)[0], atol=1e-5, rtol=1e-5)
+        assert_close(ddim.ddim_step(victim, noisy, right, 400, -1), clean, atol=1e-5, rtol=1e-5)
+        assert_close(ddim.ddim_step(victim, noisy, right, 400, 700), victim.noised(clean, noise, at + 300)[0], atol=1e-5, rtol=1e-5)
 
 
 def test_an_embedding_at_every_step_follows_the_path_more_nearly(tiny_pipeline: Path, goal: Goal):
     victim = attacking.victim(tiny_pipeline)
     clean = victim.model.encode(load_pixels([goal.targets[0].picture], 64))
-    nothing = victim.said([""])
+    nothing = victim.embed([""])
     at = ddim.times(victim, 4)
-    path = ddim.inverted(victim, clean, ddim.spoken(victim, nothing), at)
+    path = ddim.inverted(victim, clean, ddim.predictor(victim, nothing), at)
     off = [float((followed(victim, path, nothing, at, inner) - clean).square().mean()) for inner in (0, 8)]
     assert off[1] < off[0]
 
@@ -380,10 +380,10 @@ def test_revival_changes_nothing_outside_the_mask_and_restoring_nothing_else(fam
 def test_relearning_lowers_the_loss_on_the_concept_and_what_is_named_changes(tiny_pipeline: Path, goal: Goal):
     victim = attacking.victim(tiny_pipeline)
     levels = levels_of(victim, goal, [0, 1, 2], 9, 4)
-    said = victim.said([target.text for target in goal.targets])
-    first, drawn_first = float(levels.loss(victim, said, torch.arange(3)).detach().mean()), named(victim, goal, [0], 0)
+    embeddings = victim.embed([target.text for target in goal.targets])
+    first, drawn_first = float(levels.loss(victim, embeddings, torch.arange(3)).detach().mean()), named(victim, goal, [0], 0)
     looks(Relearn(steps=20, batch=3, rate=1e-3), victim, goal, [0])
-    assert float(levels.loss(victim, said, torch.arange(3)).detach().mean()) < first
+    assert float(levels.loss(victim, embeddings, torch.arange(3)).detach().mean()) < first
     assert not attacking.same_pictures(named(victim, goal, [0], 0), drawn_first)
 
 

@@ -162,9 +162,9 @@ def test_a_budget_that_is_too_small_costs_nothing_that_is_there(run: Path):
 def test_attacks_without_pictures_or_original_are_left_out_and_said_and_none_left_is_a_mistake(run: Path, tiny_pipeline: Path):
     setting = replace(opened(run), missing={"pictures": "the run has none", "original": "gone is not at hand"})
     report = attack_run(setting, {"named": Named(), "inversion": ATTACKS_HERE["inversion"]}, 600, PLAN)
-    assert report["attacks"][1]["not_run"] == "needs pictures of the concept: the run has none"
-    assert "inversion was not made: needs pictures of the concept" in table(report)
-    with pytest.raises(InputError, match="no attack can be made: hard-prompt needs pictures of the concept: the run has none"):
+    assert report["attacks"][1]["not_run"] == "needs images of the concept: the run has none"
+    assert "inversion was not made: needs images of the concept" in table(report)
+    with pytest.raises(InputError, match="no attack can be made: hard-prompt needs images of the concept: the run has none"):
         attack_run(setting, {"hard-prompt": ATTACKS["hard-prompt"]}, 600, PLAN)
 
 
@@ -173,7 +173,7 @@ def test_a_run_without_its_original_says_so_and_is_attacked_all_the_same(run: Pa
     (run / "options.json").write_text(json.dumps({**options, "model": str(run / "moved")}))
     setting = setting_of(run, "cpu")
     assert setting.subjects == ["erased", "control"]
-    assert "is not at hand" in setting.missing["original"]
+    assert "is not available" in setting.missing["original"]
 
 
 def test_pictures_that_the_detector_does_not_know_are_not_known_pictures(run: Path):

@@ -115,4 +115,4 @@ def test_a_gold_standard_is_of_the_concept_that_it_is_given_for(run: Path, tiny_
     with pytest.raises(InputError, match="gives one concept two models"):
         golds_of(["star=a", "star=b"])
     assert main(["attack", str(run), "--gold", f"red={tiny_pipeline}"]) == 2
-    assert f"--gold red={tiny_pipeline} is of none of the runs' concepts; expected star" in capsys.readouterr().err
+    assert f"--gold red={tiny_pipeline} names a concept that no run erased; expected star" in capsys.readouterr().err

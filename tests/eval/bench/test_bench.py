@@ -344,7 +344,7 @@ def test_runs_that_are_there_stand_beside_a_retrained_model_too(copy: Path, tmp_
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda a, b: [a, b, "--gold", "heart=./gold"], "--gold heart=gold is of none of the runs' concepts; expected one of star"),
+        (lambda a, b: [a, b, "--gold", "heart=./gold"], "--gold heart=gold names a concept that no run erased; expected one of star"),
         (lambda a, b: [a, b, "--gold", "star=./gold"], "gold does not exist"),
         (lambda a, b: [a, a], "two rows are named scissorhands:"),
         (lambda a, b: [a, b, "--seeds", "2"], "--seeds is for a bench that makes its runs"),

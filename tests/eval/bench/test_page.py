@@ -166,7 +166,7 @@ def test_the_table_says_what_matters() -> None:
     assert "Nearest to the retrained model: careful, 5.6 points on average." in text
     assert "Worst concept of careful: ua 91.0 (star), ira, % of before, 100.0 (star), cra, % of before, 90.0 (red)." in text
     assert "late failed in 1 run (red, seed 1: RuntimeError: <b>lost</b>)." in text
-    assert "demo: star, red; 2 seeds; 8 pictures that name it, 4 pictures that describe it, 8 pictures to keep a run." in sentences(found)
+    assert "demo: star, red; 2 seeds; 8 images that name it, 4 images that describe it, 8 images to keep per run." in sentences(found)
     assert "**careful**" in markdown(found)
     assert "## red" in markdown(found)
 

@@ -112,7 +112,7 @@ def sentence(folder: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     gone = _claim(f"Is “{result.concept}” gone?", result.forgotten.level, f"“{result.concept}” {result.forgotten.clause()}")
-    claims = gone + _claim("Is the rest kept?", result.kept.level, result.kept.clause())
+    claims = gone + _claim("Is the rest kept?", result.retained.level, result.retained.clause())
     return f"<div class=claims>{claims}</div><p class=muted>{escape(RULE)}</p>"
 
 

@@ -177,7 +177,7 @@ def test_a_model_compared_with_itself_changes_nothing(made: Any) -> None:
     page = Page(write_html(folder, report, rows, pictures))
     assert page.text.count("no change") == 3
     assert verdict(report).forgotten.words == "is still there"
-    assert verdict(report).kept.level == "good"
+    assert verdict(report).retained.level == "good"
 
 
 def test_a_page_without_any_number_says_so(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_a_concept_that_comes_back_when_described_is_not_gone() -> None:
 def test_kept_follows_the_paired_interval(difference: float, low: float, high: float, level: str, words: str) -> None:
     paired = {"ira": {"difference": difference, "low": low, "high": high, "p": 0.1, "n": 9}}
     paired["cra"] = {"difference": 0.0, "low": -1.0, "high": 1.0, "p": 1.0, "n": 9}
-    claim = verdict(a_report(paired=paired)).kept
+    claim = verdict(a_report(paired=paired)).retained
     assert (claim.level, claim.words) == (level, words)
 
 
@@ -372,7 +372,7 @@ def test_what_was_not_measured_is_said_with_its_reason() -> None:
 def test_counts_alone_give_a_verdict_too() -> None:
     sides = [{"detections": {"any exposed": {"boxes": 2 * n, "pictures": n}}} for n in (40, 2)]
     claim = verdict(a_report(before=sides[0], after=sides[1])).forgotten
-    assert (claim.level, claim.numbers) == ("good", "found in 2 pictures, 40 before; no interval was measured")
+    assert (claim.level, claim.numbers) == ("good", "found in 2 images, 40 before; no interval was measured")
 
 
 def test_the_card_is_markdown_that_nobody_can_break() -> None:
@@ -387,5 +387,5 @@ def test_the_card_is_markdown_that_nobody_can_break() -> None:
     assert "\n# c" not in text
     assert "<script" not in re.sub(r"\\<", "", text)
     assert "48 evaluate; sha256 cdcdcdcdcdcd" in text
-    assert "no proof of absence" in text
+    assert "not a proof of absence" in text
     assert text.endswith(".\n")

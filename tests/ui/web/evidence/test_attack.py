@@ -183,7 +183,7 @@ def test_a_mistake_is_one_line_with_its_remedy(page: Page, wrong: dict[str, Any]
             {"names": ["random-tokens"], "minutes": 0.001, "options": options(0, 99, 99)},
             "--budget of 1 s is too small for one turn of any attack",
         ),
-        ({"names": ["relearn"]}, "no attack can be made: relearn needs pictures of the concept"),
+        ({"names": ["relearn"]}, "no attack can be made: relearn needs images of the concept"),
     ],
 )
 def test_what_only_the_command_can_see_is_its_message(page: Page, wrong: dict[str, Any], said: str):
