@@ -19,7 +19,7 @@ from erase.run import Run
 from eval.bench.plan import Bench
 from eval.bench.relearning import relearn_cell
 
-LONGEST = 300  # characters of a failure
+LONGEST = 300  # maximum number of characters of a failure
 
 Measure = Callable[[Path], None]
 
@@ -37,7 +37,7 @@ class Cell:
 
 
 def run_cell(plan: Bench, row: Entry, job: Job, concept: str, home: Path, measure: Measure, show: Show) -> Cell:
-    """One run from wherever it stands to its numbers; `concept` is its plain name, `home` the folder of the bench."""
+    """Run one cell, from the stage where it stopped to its numbers; `concept` is its plain name, `home` the folder of the bench."""
     folder = Path(str(job.output))
 
     def work() -> Path:
@@ -50,7 +50,7 @@ def run_cell(plan: Bench, row: Entry, job: Job, concept: str, home: Path, measur
 
 
 def finished(work: Callable[[], Path], job: Job, cell: Cell) -> Cell:
-    """The cell after `work`, which returns the model's folder, or with the line of what went wrong: a plug-in may raise anything."""
+    """The cell after `work`, which returns the model's folder, or with the failure in one line: a plug-in may raise anything."""
     try:
         model = work()
     except Exception as error:
@@ -63,13 +63,13 @@ def finished(work: Callable[[], Path], job: Job, cell: Cell) -> Cell:
 
 
 def one_line(error: BaseException) -> str:
-    """What went wrong, in one line of at most LONGEST characters, with the kind of error unless it is an InputError."""
+    """The failure in one line of at most LONGEST characters, with the type of the error unless it is an InputError."""
     message = " ".join(str(error).split()) or "no message"
     kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
     return f"{kind}{message}"[:LONGEST]
 
 
 def unfinished(folder: Path) -> str | None:
-    """The first stage that a run folder lacks."""
+    """The first stage that is not complete in a run folder, None where all are."""
     run = Run.read(folder)
     return next((stage for stage in STAGES if not run.done(stage)), None)

@@ -1,4 +1,4 @@
-"""Charts of a bench as SVG: forgetting against keeping, what the neighbours became, and relearning. Drawn with matplotlib."""
+"""Charts of a bench as SVG: forgetting against keeping, confusion of the neighbours, and relearning. Drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Table = Mapping[str, Mapping[str, int]]
 
-CELL, GUTTER = 26, 8  # of a confusion
+CELL, GUTTER = 26, 8  # pixels of a confusion table
 SEEDS, IMAGES = "one standard deviation over seeds", "95 % interval of the images, for one seed"
-ZOOM = 85.0  # where both are at least this, a second panel looks closer
-NEAR = 30  # pixels: of two points so near, the left one is named on the left
+ZOOM = 85.0  # where both are at least this, a second panel magnifies
+NEAR = 30  # pixels: of two points this near, the left one has its name on the left
 WHOLE, CLOSER = (74.0, 500.0, 44.0, 470.0), (600.0, 1006.0, 44.0, 470.0)
 
 
@@ -38,7 +38,7 @@ def scatter(rows: Sequence[Row], title: str) -> str:
         return ""
     near = [row for row in points if min(row["ua"]["mean"], row["kept"]["mean"]) >= ZOOM]
     near = near if 1 < len(near) < len(points) else []
-    width = 1160.0 if near else 530.0  # names of what is best stand right of it
+    width = 1160.0 if near else 530.0  # room for the names of the best, right of their points
     figure = new_figure(width, 556)
     axes = _axes(new_axes(figure, WHOLE), points, 90.0)
     _points(axes, points, near, WHOLE)
@@ -68,7 +68,7 @@ def _axes(axes: Axes, rows: Sequence[Row], most: float) -> Axes:
 
 
 def _points(axes: Axes, rows: Sequence[Row], unnamed: Sequence[Row], box: Box, margin: float = 28.0) -> None:
-    """Points with their bars and names; those that a closer look names are not named here."""
+    """Points with their bars and names; those named in the magnified panel are not named here."""
     taken: list[Rectangle] = []
     places = [(row["kept"]["mean"], row["ua"]["mean"]) for row in rows]
     for row, at in zip(rows, places, strict=True):
@@ -83,7 +83,7 @@ def _points(axes: Axes, rows: Sequence[Row], unnamed: Sequence[Row], box: Box, m
 
 
 def _frame(axes: Axes, closer: Axes) -> None:
-    """Around that part of the first panel which the second shows."""
+    """A frame around the part of the first panel that the second shows."""
     from matplotlib.patches import Rectangle as Frame
 
     (left, right), (low, high) = closer.get_xlim(), closer.get_ylim()
@@ -132,7 +132,7 @@ def confusion(table: Table, title: str, concept: str) -> str:
 
 
 def _cell(axes: Axes, x: float, y: float, share: float | None, same: bool, concept: bool) -> None:
-    """One share: the fuller, the darker."""
+    """The cell of one share: darker for larger shares."""
     from matplotlib.patches import Rectangle as Cell
 
     def draw(**style: Any) -> None:
@@ -152,7 +152,7 @@ def _cell(axes: Axes, x: float, y: float, share: float | None, same: bool, conce
 
 
 def curves(rows: Sequence[Row]) -> str:
-    """How much of the concept is drawn after each number of relearning steps, one line per method; empty where nobody relearned."""
+    """How much of the concept is drawn after each number of relearning steps, one line per method; empty where no method relearned."""
     series = {}
     for row in rows:
         if curve := row.get("relearn"):
@@ -162,7 +162,7 @@ def curves(rows: Sequence[Row]) -> str:
 
 
 def _order(table: Table) -> Callable[[str], tuple[int, str]]:
-    """As the rows of the table, then the rest by name."""
+    """Labels in the order of the rows, then the rest by name."""
     first = list(table)
     return lambda name: (first.index(name) if name in first else len(first), name)
 
@@ -176,7 +176,7 @@ def _range(row: Row, name: str) -> tuple[float, float]:
 
 
 def _ends(rows: Sequence[Row], name: str, most: float) -> tuple[float, float]:
-    """Of an axis that holds all of them with their bars, from `most` on downwards at least."""
+    """The limits of an axis that holds all rows with their bars, and at least goes down from `most`."""
     low, high = (end(_range(row, name)[k] for row in rows) for k, end in ((0, min), (1, max)))
     step = 10 if high - low > 20 else 2
     low = max(0.0, min(most, step * math.floor((low - 0.1 * step) / step)))

@@ -1,4 +1,4 @@
-"""The gold standard of a bench: what a model that was trained without the concept draws for the same prompts and seeds."""
+"""The gold standard of a bench: images of a model trained without the concept, for the same prompts and seeds."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _draw(gold: Path, job: Job, folder: Path, home: Path, show: Show) -> None:
 
 
 def _options(work: ResolvedJob, gold: Path) -> dict[str, Any]:
-    """Those of an evaluation: it reads like a run, but nothing was erased here."""
+    """The options of an evaluation: the folder reads like a run, but nothing was erased in it."""
     job = work.job
     named = {"kind": "evaluation", "concept": work.concept.name, "model": job.model, "method": RETRAIN, "preset": None, "seed": job.seed}
     sampling = {"scheduler": scheduler_of(work.folder), "steps": job.sampling_steps, "guidance": job.guidance}

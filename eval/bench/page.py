@@ -1,4 +1,4 @@
-"""A bench as files: one HTML page with everything in it, Markdown, JSON, charts and sheets of images."""
+"""The report of a bench as files: one HTML page with everything embedded, Markdown, JSON, charts and sheets of images."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def page(report: Report, charts: Mapping[str, str], confused: Mapping[str, Seque
 
 
 def _worst(report: Report) -> list[list[str]]:
-    """Headings and rows: the concept on which each method is worst, and how bad it is there."""
+    """Headings and rows: the concept on which each method is worst, with its number."""
     cells = [["method", "lowest ua", "lowest ira, % of before", "lowest cra, % of before"]]
     for row in ranked(report["methods"]):
         worst = [row.get("worst", {}).get(name) for name in ("ua", "ira_kept", "cra_kept")]
@@ -116,7 +116,7 @@ def confusion_charts(report: Report, tables: Mapping[str, Any]) -> dict[str, lis
 
 
 def _chart(svg: str) -> Chart | None:
-    """With the width it was drawn for; None for an empty chart."""
+    """The chart with the width it was drawn for; None for an empty chart."""
     width = re.search(r'width="([\d.]+)"', svg)
     return Chart(svg, width[1] if width else "920") if svg else None
 

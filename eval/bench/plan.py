@@ -1,4 +1,4 @@
-"""What a bench does: rows (methods with options) by concepts by seeds on one model, with every default filled in."""
+"""The plan of a bench: rows (methods with options) by concepts by seeds on one model, with every default filled in."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def filled(plan: Bench) -> Bench:
 
 
 def _shipped(plan: Bench, concepts: Sequence[Concept], model: str) -> dict[str, Path]:
-    """Gold models that come with the embedded models, unless a row retrains."""
+    """Gold models that are shipped with the embedded models, unless a row retrains."""
     from erase.demo.worlds import KNOWN_MODELS
 
     if model not in KNOWN_MODELS or any(row.method == RETRAIN for row in plan.rows):
@@ -79,7 +79,7 @@ def _shipped(plan: Bench, concepts: Sequence[Concept], model: str) -> dict[str, 
 
 
 def shared_options(plan: Bench) -> dict[str, Any]:
-    """What must stay the same in the folder of a bench; rows, concepts and seeds may be added."""
+    """The options that must stay the same in the folder of a bench; rows, concepts and seeds may be added."""
     from erase.checkpoints.folder import weight_hashes
     from erase.diffusion import locate
 
@@ -89,7 +89,7 @@ def shared_options(plan: Bench) -> dict[str, Any]:
 
 
 def facts(plan: Bench) -> dict[str, Any]:
-    """What the protocol records of the rows: method, preset and every option; and the hashes of the gold models."""
+    """For the protocol: the rows' method, preset and every option; and the hashes of the gold models."""
     from erase.checkpoints.folder import weight_hashes
 
     rows = {
@@ -99,7 +99,7 @@ def facts(plan: Bench) -> dict[str, Any]:
 
 
 def slug(*parts: object) -> str:
-    """A name for a folder."""
+    """A name in the form that is safe for a folder."""
     return "-".join(re.sub(r"[^\w.=,+-]+", "-", str(part)).strip("-.") or "x" for part in parts)
 
 

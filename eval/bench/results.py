@@ -1,6 +1,6 @@
-"""What one run of a bench says of itself: its numbers, what became of each neighbour, how fast it learned the concept again.
+"""The results of one run of a bench: its numbers, the confusion table of its neighbours, and its relearning curve.
 
-Reads what was measured; looks only at the pictures of relearning, which nobody else has looked at.
+Reads the stored measurements; runs the detector only on the images of relearning, which are not measured elsewhere.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from eval.metrics.accuracy import judged_by, shows
 from eval.samples import read_prompts
 
 RETRAIN = "retrain"
-WITH_ENDS = ("ua", "ira", "cra", "companion_kept")  # whose intervals a bench shows
+WITH_ENDS = ("ua", "ira", "cra", "companion_kept")  # metrics whose intervals a bench shows
 
 
 def lines_of_cells(cells: Iterable[Any]) -> list[dict[str, Any]]:
-    """A line for each cell of a bench (label, concept, seed, folder, failure, changed_bytes), in their order."""
+    """One line for each cell of a bench (label, concept, seed, folder, failure, changed_bytes), in their order."""
     cells = list(cells)
     golds = {(cell.concept, cell.seed): cell.folder for cell in cells if cell.label == RETRAIN and not cell.failure}
     lines = []
@@ -41,13 +41,13 @@ def lines_of_cells(cells: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def _taught_alike(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Curves of relearning in another way than the first are left out: they could not be compared."""
+    """Relearning curves with other settings than the first are left out: they are not comparable."""
     first = next((one["relearning"] for one in lines if one.get("relearning")), None)
     return [one if one.get("relearning") == first else {**one, "relearn": None, "relearning": None} for one in lines]
 
 
 def line(folder: Path, **facts: Any) -> dict[str, Any]:
-    """All that a measured run says of itself, before and after; `facts` (label, concept, seed, ...) are added."""
+    """The line of a measured run, before and after; `facts` (label, concept, seed, ...) are added."""
     run = Run.read(folder)
     report = json.loads(run.report.read_text(encoding="utf-8"))
     sides = {which: {name: m["value"] for name, m in report[which].items() if _is_metric(m)} for which in ("before", "after")}
@@ -60,7 +60,7 @@ def line(folder: Path, **facts: Any) -> dict[str, Any]:
 
 
 def _taught(folder: Path) -> dict[str, Any] | None:
-    """How a model was taught the concept again, once that is done."""
+    """The record of a model's relearning, None where it is not finished."""
     path = folder / "relearn" / "relearn.json"
     facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return {name: value for name, value in facts.items() if name != "done"} if facts.get("done") else None
@@ -71,7 +71,7 @@ def _is_metric(value: Any) -> bool:
 
 
 def confusion(folder: Path, tools: Tools) -> dict[str, dict[str, dict[str, int]]]:
-    """ "before" and "after": what prompts asked for in the concept's domain -> what was seen there -> pictures."""
+    """ "before" and "after": requested label of the concept's domain -> detected label -> number of images."""
     options, rows = Run.read(folder).options, read_prompts(folder)
     labels = tools.detector.facts()["labels"] if tools.detector else {}
     domain = options["concept_file"]["domain"]
@@ -79,45 +79,45 @@ def confusion(folder: Path, tools: Tools) -> dict[str, dict[str, dict[str, int]]
         return {}
     tables = {}
     for which in ("before", "after"):
-        pictures = judged_by(rows, read_measurements(folder / "measured", which, rows, tools).detections(), labels)
+        pairs = judged_by(rows, read_measurements(folder / "measured", which, rows, tools).detections(), labels)
         table: dict[str, Counter[str]] = {}
-        for picture in pictures:
-            if picture.role != "implicit" and domain in picture.requested:
-                table.setdefault(picture.requested[domain], Counter())[picture.detected[domain]] += 1
+        for pair in pairs:
+            if pair.role != "implicit" and domain in pair.requested:
+                table.setdefault(pair.requested[domain], Counter())[pair.detected[domain]] += 1
         order = [label for label in labels[domain] if label in table]
         tables[which] = {row: {label: table[row][label] for label in labels[domain] if table[row][label]} for row in order}
     return tables
 
 
 def relearned(folder: Path, tools: Tools) -> dict[str, list[float]] | None:
-    """{"steps", "drawn"}: after how many steps of relearning how many percent of the pictures show the concept."""
+    """{"steps", "drawn"}: numbers of relearning steps, and the percentage of images that show the concept after each."""
     home, facts = folder / "relearn", _taught(folder)
     if tools.detector is None or facts is None:
         return None
     cache = home / "curve.json"
     if cache.is_file() and cache.stat().st_mtime >= (home / "relearn.json").stat().st_mtime:
         return dict(json.loads(cache.read_text(encoding="utf-8")))
-    drawn = [_drawn(home / f"{step:05d}", folder, tools) for step in facts["checkpoints"]]
+    drawn = [_share_with_concept(home / f"{step:05d}", folder, tools) for step in facts["checkpoints"]]
     write_json(cache, {"steps": facts["checkpoints"], "drawn": drawn})
     return {"steps": facts["checkpoints"], "drawn": drawn}
 
 
-def _drawn(pictures: Path, folder: Path, tools: Tools) -> float:
-    """In how many percent of these pictures, all of prompts that name the concept, it is seen."""
-    concept, images = Run.read(folder).options["concept_file"], read_images(pictures)
+def _share_with_concept(image_folder: Path, folder: Path, tools: Tools) -> float:
+    """The percentage of these images, all for prompts that name the concept, in which it is detected."""
+    concept, images = Run.read(folder).options["concept_file"], read_images(image_folder)
     assert tools.detector is not None
-    results = tools.detector([open_picture(picture.path) for picture in images])
+    detections = tools.detector([open_picture(image.path) for image in images])
     labels = tools.detector.facts()["labels"]
     if concept["domain"] not in labels:
-        return 100 * sum(bool(picture) for picture in results) / len(images)
+        return 100 * sum(bool(boxes) for boxes in detections) / len(images)
     rows = [row for row in read_prompts(folder) if row["role"] == "evaluate"][: len(images)]
     domain = concept["domain"]
-    pairs = judged_by(rows, results, labels)
-    return 100 * sum(shows(picture, domain) for picture in pairs) / len(images)
+    pairs = judged_by(rows, detections, labels)
+    return 100 * sum(shows(pair, domain) for pair in pairs) / len(images)
 
 
 def from_gold(folder: Path, gold: Path) -> float | None:
-    """Fréchet distance of a run's pictures of prompts to keep from the retrained model's."""
+    """Fréchet distance of a run's images of prompts to keep from the retrained model's; None without a network of features."""
     tools = tools_of(Run.read(folder).options)
     rows = read_prompts(folder)
     if tools.features is None:
@@ -125,5 +125,5 @@ def from_gold(folder: Path, gold: Path) -> float | None:
     sides = [read_measurements(home / "measured", "after", rows, tools) for home in (gold, folder)]
     if min(side.moments.n for side in sides) < 2:
         return None
-    results = distances(sides[0], sides[1], tools.features.facts())
-    return float(next(metric["value"] for name, metric in results.items() if name.startswith(("fid", "frechet"))))
+    metrics = distances(sides[0], sides[1], tools.features.facts())
+    return float(next(metric["value"] for name, metric in metrics.items() if name.startswith(("fid", "frechet"))))

@@ -1,6 +1,6 @@
-"""Every method on every concept and seed of one model: an ordinary run folder each, images drawn once, and the gold standard.
+"""Every method on every concept and seed of one model: one ordinary run folder each, images drawn once, and the gold standard.
 
-What is done is not done again. A method that raises leaves a cell with the reason, and the others go on.
+Finished work is not repeated. A method that raises leaves a cell with the reason, and the others continue.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from eval.gold import gold_folder
 
 
 def bench(plan: Bench, folder: Path, measure: Measure, show: Show | None = None, overwrite: bool = False) -> list[Cell]:
-    """Do what is missing and return every cell. `measure` is called with each finished run folder.
+    """Run the missing cells and return all. `measure` is called with each finished run folder.
 
     InputError: unknown names, and a folder with a bench of other options.
     """

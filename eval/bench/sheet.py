@@ -53,12 +53,12 @@ def sheet(folder: Path, concept: str, lines: Sequence[Line], order: Sequence[str
     first = next(iter(runs.values()))
     sets = {ORIGINAL: Run.read(first).samples("before"), **{label: Run.read(run).samples("after") for label, run in runs.items()}}
     rows, hide = read_prompts(first), Run.read(first).options["concept_file"]["detector"] == "nudenet"
-    pictures = {label: read_images(place) for label, place in sets.items()}
+    samples = {label: read_images(place) for label, place in sets.items()}
     blocks = []
     for role, (_, colour) in PANELS.items():
         places = [i for i, row in enumerate(rows) if row["role"] == role][: COLUMNS[role]]
         covered = hide and role != "evaluate-retain"
-        images = [[_opened(results[i].path, covered) for i in places] for results in pictures.values()]
+        images = [[_opened(sample[i].path, covered) for i in places] for sample in samples.values()]
         blocks.append(Block(HEADINGS[role].format(f'"{concept}"'), colour, [rows[i]["text"] for i in places], images))
     path = folder / f"sheet-{''.join(c if c.isalnum() or c in '-_' else '-' for c in concept)}.png"
     note = f"Seed {seed}. In each column the same prompt and the same noise. The first prompts of each kind, not chosen."
@@ -72,8 +72,7 @@ def grid_of(names: Sequence[str], blocks: Sequence[Block]) -> Grid:
     rows = []
     for k, name in enumerate(names):
         images = [
-            [_embedded(picture, f"{name}: {prompt}") for picture, prompt in zip(block.rows[k], block.prompts, strict=True)]
-            for block in blocks
+            [_embedded(image, f"{name}: {prompt}") for image, prompt in zip(block.rows[k], block.prompts, strict=True)] for block in blocks
         ]
         rows.append(GridRow(name, images))
     return Grid(blocks, rows, " 6px ".join(f"repeat({len(block.prompts)},minmax(52px,1fr))" for block in blocks))
@@ -83,9 +82,9 @@ def _opened(path: Path, covered: bool) -> Pillow.Image:
     return blurred(open_picture(path)) if covered else open_picture(path)
 
 
-def _embedded(picture: Pillow.Image | None, alt: str) -> Image:
-    if picture is None:
+def _embedded(image: Pillow.Image | None, alt: str) -> Image:
+    if image is None:
         return Image("", alt, "")
     buffer = io.BytesIO()
-    scaled(picture).save(buffer, "JPEG", quality=88)
+    scaled(image).save(buffer, "JPEG", quality=88)
     return Image(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}", alt, "")

@@ -31,7 +31,7 @@ else:
     import tomli as tomllib
 
 Space = Mapping[str, tuple[str, ...]]
-"""Option of the method -> the values that it takes, as they are typed."""
+"""Option of the method -> its values, as typed."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Sweep:
 
     @property
     def grid(self) -> int:
-        """How many settings there are."""
+        """The number of settings."""
         return math.prod(len(values) for values in self.space.values())
 
 
 def space_of(over: Sequence[str] = (), file: Path | None = None) -> dict[str, tuple[str, ...]]:
-    """What is typed as NAME=V1,V2 and what a TOML file says as NAME = [V1, V2]; InputError for an empty space."""
+    """The space from NAME=V1,V2 as typed and NAME = [V1, V2] of a TOML file; InputError for an empty space."""
     space: dict[str, tuple[str, ...]] = {}
     listed = [*(_typed(text) for text in over), *(_filed(file) if file else [])]
     for name, values in listed:
@@ -120,9 +120,9 @@ def _settings(plan: Sweep) -> Iterator[list[tuple[str, str]]]:
 
 
 def sweep(plan: Sweep, folder: Path, measure: Measure, show: Show | None = None, overwrite: bool = False) -> list[Cell]:
-    """Do what is missing and return every cell, trial by trial. `measure` is called with each finished run folder.
+    """Run the missing cells and return all, trial by trial. `measure` is called with each finished run folder.
 
-    A trial that fails is a cell with its reason; the others go on. InputError: unknown names, and a folder with another sweep.
+    A trial that fails is a cell with its reason; the others continue. InputError: unknown names, and a folder with another sweep.
     """
     from eval.bench.cells import run_cell
 
@@ -132,7 +132,7 @@ def sweep(plan: Sweep, folder: Path, measure: Measure, show: Show | None = None,
     rows = tuple(plan.settings())
     whole = replace(filled(Bench(plan.job, plan.concepts, rows, plan.seeds)), gold={})
     names = [load_concept(name, plan.job.model).name for name in plan.concepts]
-    # Trials, concepts and seeds may be added; what they share must stay.
+    # Trials, concepts and seeds may be added; the shared options must not change.
     options = {**shared_options(whole), "kind": "sweep", "method": plan.job.method, "preset": plan.job.preset, "space": dict(plan.space)}
     cells: list[Cell] = []
     with Run.open(folder, options, overwrite):

@@ -52,14 +52,14 @@ Numbers = Mapping[str, Any]
 
 
 def title(name: str) -> str:
-    """What a measure is called in a sentence; a distance by the features of whatever network too."""
+    """The name of a metric in a sentence, also of distances by any network of features."""
     kinds = {"frechet": "Fréchet distance", "kernel": "Kernel distance"}
     kind, _, network = name.partition("_")
     return NAMES.get(name) or (f"{kinds[kind]} of features ({network})" if kind in kinds else name)
 
 
 def about(name: str) -> str:
-    """What a measure says."""
+    """The meaning of a metric, empty where it is not known."""
     distance = name.startswith(("frechet_", "kernel_"))
     return ABOUT.get(name) or ("of other prompts' images from the reference, lower is better" if distance else "")
 
@@ -86,18 +86,18 @@ class Verdict:
     unmeasured: Mapping[str, str]
 
     def sentence(self) -> str:
-        """All of it in one sentence of plain text."""
+        """The verdict in one sentence of plain text."""
         absent = f"; not measured: {', '.join(self.unmeasured)}" if self.unmeasured else ""
         return f"“{self.concept}” {self.forgotten.clause()}; {self.retained.clause()}{absent}."
 
 
 def verdict(report: Numbers) -> Verdict:
-    """From the numbers alone; RULE says where the words change."""
+    """The verdict from the numbers alone; RULE gives the thresholds."""
     return Verdict(str(report.get("concept", "the concept")), _forgotten(report), _retained(report), unmeasured(report))
 
 
 def measures(report: Numbers) -> dict[str, tuple[Numbers | None, Numbers | None]]:
-    """Metric -> its record before and after, None where it was not measured; the well known ones first."""
+    """Metric -> its record before and after, None where it was not measured; those of NAMES first, in its order."""
     before, after = report.get("before") or {}, report.get("after") or {}
     names = [name for name in {**before, **after} if any(_is_metric(side.get(name)) for side in (before, after))]
     order = list(NAMES)
@@ -146,7 +146,7 @@ def number(metric: Numbers | None, name: str = "ua") -> str:
 
 
 def notes(metric: Numbers | None) -> Iterator[str]:
-    """What a record says beside its numbers, e.g. why it is unreliable."""
+    """The remarks of a record besides its numbers, e.g. why it is unreliable."""
     for name, value in (metric or {}).items():
         if name not in ("value", "low", "high", "n") and value not in (None, True, ""):
             yield value if isinstance(value, str) else f"not {name}" if value is False else f"{name}: {value}"
@@ -169,7 +169,7 @@ def card(report: Numbers) -> str:
 
 
 def _forgotten(report: Numbers) -> Claim:
-    """Of prompts that name the concept; those that describe it can only make it worse."""
+    """The claim from prompts that name the concept; prompts that describe it can only lower its level."""
     named = _of_prompts(report, "ua", "named")
     if named is None:
         return _fewer_detections(report)
@@ -262,5 +262,5 @@ def _is_metric(value: object) -> bool:
 
 
 def _escaped(value: object) -> str:
-    """One line in which nothing is Markdown or HTML."""
+    """The text on one line, with Markdown and HTML escaped."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(str(value).split()))
