@@ -16,10 +16,10 @@ ROLES = ("forget", "retain", "evaluate", "implicit", "evaluate-retain")
 
 @dataclass(frozen=True)
 class Concept:
-    """What to remove and how to speak of it. Prompts are templates: {slot} stands for a word of `vocabulary`, {concept} for one of `words`.
+    """A concept to erase, and its prompts as templates: {slot} is replaced by a word of `vocabulary`, {concept} by one of `words`.
 
-    `anchors` are words that take the concept's place in the forget prompts, `anchor_prompts` whole prompts that do;
-    with neither, candidates are to be proposed and tested. `settings` recommends values for fields of a method.
+    `anchors` are words that replace the concept in the forget prompts, `anchor_prompts` whole prompts that replace a forget prompt;
+    with neither, candidates are proposed and tested. `settings` recommends values for fields of a method.
     """
 
     name: str

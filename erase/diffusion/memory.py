@@ -128,7 +128,7 @@ def _candidates(question: Question) -> Iterator[tuple[int, bool]]:
 
 def _how(need: Need, question: Question) -> str:
     whole = need.micro_batch >= question.batch
-    at_once = f"{question.batch} pictures at once" if whole else f"{need.micro_batch} of {question.batch} pictures at once"
+    at_once = f"{question.batch} images at once" if whole else f"{need.micro_batch} of {question.batch} images at once"
     return at_once + (" with gradient checkpointing" if need.checkpointing else "")
 
 

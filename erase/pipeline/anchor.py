@@ -55,6 +55,6 @@ def _choose(session: Session, concept: Concept) -> tuple[Concept, dict[str, Any]
     progress = session.progress("choosing an anchor")
     anchored, tested = choose_anchors(concept, session.model, unet, steps, guidance, job.seed, progress=progress)
     words = [*anchored.anchors, *anchored.anchor_prompts]
-    reason = "never shows the concept in its test pictures, and nearest to it among those that do not"
+    reason = "its test images never show the concept, and of such candidates it is the nearest to the concept"
     session.show(Event("images", 0, 0, note=f"anchor: {', '.join(words)} ({reason})"))
     return anchored, {"anchors": words, "reason": reason, "candidates": [c.record() for c in tested]}

@@ -1,9 +1,9 @@
-"""Which concept should take the erased one's place? Candidates are proposed, tested on a few pictures, and chosen.
+"""The search for an anchor: candidates are proposed, tested on a few images, and chosen.
 
-The anchor decides the result. It must not itself draw the concept (a generic word draws every member of its domain, the
-concept among them) and it should leave the rest of the picture alone. Both are asked of the model itself: the text
-encoder proposes neighbours, and the denoiser, used as a classifier (Li et al. 2023, arXiv 2303.16203), tells whether a
-picture is better explained by the concept's prompt than by the anchor's.
+The anchor decides the result. It must not produce the concept itself (a generic word produces every member of its domain, including
+the concept) and it should not change the rest of the image. The model itself decides both: the text
+encoder proposes neighbours, and the denoiser, used as a classifier (Li et al. 2023, arXiv 2303.16203), decides whether an
+image is better explained by the concept's prompt than by the anchor's.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _pixels(images: Sequence[Any]) -> Tensor:
 def _compare(
     unet: torch.nn.Module, model: StableDiffusion, latents: Tensor, named: list[str], anchored: list[str], seed: int, draws: int = 8
 ) -> tuple[float, float]:
-    """Share of the anchor's pictures that the concept explains at least as well, and the distance of the two predictions."""
+    """Share of the anchor's images that the concept explains at least as well, and the distance of the two predictions."""
     scheduler = model.noise_scheduler()
     device = next(unet.parameters()).device
     conditionings = [model.conditioning(prompts, device) for prompts in (named, anchored)]

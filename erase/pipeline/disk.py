@@ -35,7 +35,7 @@ def enough_disk(run: Path, model: Path, job: Job, wants: Requirements, checkpoin
 def disk_need(model: Path, job: Job, wants: Requirements, checkpoint_every: int = 20) -> dict[str, int]:
     """Kind of file that a run writes -> bytes at most."""
     side, config = job.size or size_of(model), config_of(model, "unet", "config.json")
-    drawn = pictures_drawn(job, wants)
+    drawn = generated_images(job, wants)
     sampled = 2 * (5 * (job.evaluate_count or 0) // 2)
     factor = size_of(model) // config["sample_size"]
     latents = 4 * config["in_channels"] * (side // factor) ** 2
@@ -44,7 +44,7 @@ def disk_need(model: Path, job: Job, wants: Requirements, checkpoint_every: int 
     state = 4 + (STATE_BYTES[wants.optimizer][0] if wants.optimizer else 0)
     weights = [path for part in components(model) for path in weight_files(model / part).values()]
     return {
-        "pictures": (drawn + sampled) * side * side * 3 // 2,
+        "images": (drawn + sampled) * side * side * 3 // 2,
         "latents": drawn * (latents + text),
         "changed weights": 4 * scoped,
         "checkpoint": 2 * state * scoped if wants.steps > checkpoint_every else 0,  # a new one is written beside the old
@@ -52,7 +52,7 @@ def disk_need(model: Path, job: Job, wants: Requirements, checkpoint_every: int 
     }
 
 
-def pictures_drawn(job: Job, wants: Requirements) -> int:
+def generated_images(job: Job, wants: Requirements) -> int:
     """Number of training images that a job generates."""
     counts = {"forget": job.forget_count or 0, "retain": job.retain_count or 0}
     own = sum(count for role, count in counts.items() if role in wants.images)

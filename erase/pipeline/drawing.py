@@ -1,4 +1,4 @@
-"""The stages that draw or look at pictures: `images`, `before`, `latents` and `after`."""
+"""The stages that generate or encode images: `images`, `before`, `latents` and `after`."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def images(session: Session) -> None:
 
 
 def before(session: Session) -> None:
-    """The evaluation prompts, written down, and what the original draws for them."""
+    """Record the evaluation prompts, and generate the original's images for them."""
     count = int(session.job.evaluate_count or 0)
     rows = evaluation_rows(session.concepts, session.resolved.whole, count, session.job.seed)
-    seed = session.job.seed + 1_000_003  # not the noise of the training pictures
+    seed = session.job.seed + 1_000_003  # not the noise of the training images
     records = [{"index": i, **row, "seed": seed} for i, row in enumerate(rows)]
     if session.rank == 0:
         with written(session.run.folder / "samples" / "prompts.jsonl") as part:

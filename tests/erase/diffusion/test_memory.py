@@ -77,16 +77,16 @@ def test_smaller_batches_first_then_checkpointing_then_a_refusal_with_the_need()
     plenty, said = plan(asked, 64 * GB)
     assert (plenty.micro_batch, plenty.checkpointing) == (16, False)
     assert "64.0 GB free" in said
-    assert "16 pictures at once" in said
+    assert "16 images at once" in said
     tight, said = plan(asked, plenty.repair - 1)
     assert (tight.micro_batch, tight.checkpointing) == (8, False)
-    assert "8 of 16 pictures at once" in said
+    assert "8 of 16 images at once" in said
     assert f"the quicker way needs {gigabytes(plenty.repair)}" in said
     smallest = plan(question(pipeline_path(), batch=16, side=32, micro_batch=1, checkpointing=True), 64 * GB)[0].repair
     least, _ = plan(asked, smallest)
     assert least.checkpointing
     assert least.repair <= smallest
-    with pytest.raises(InputError, match=r"repair needs about .* even at 1 of 16 pictures at once with gradient checkpointing.*--scope"):
+    with pytest.raises(InputError, match=r"repair needs about .* even at 1 of 16 images at once with gradient checkpointing.*--scope"):
         plan(asked, smallest // 2)
     forced, said = plan(question(pipeline_path(), batch=16, side=32, micro_batch=4, checkpointing=False), 1)
     assert (forced.micro_batch, forced.checkpointing) == (4, False)

@@ -142,7 +142,7 @@ def test_what_it_costs_is_known_before(name: str, tiny_pipeline: Path, tmp_path:
     pictures = {"esd": (4 + 10) / (4 + 6 + 4 + 10), "uce": 10 / (4 + 6 + 4 + 10), "erasediff": (4 + 6 + 10) / (4 + 6 + 4 + 10)}[name]
     wants = make_method(name, **short(name)).requirements
     mine = disk_need(tiny_pipeline, job(tiny_pipeline, tmp_path / "run"), wants)
-    assert 0.8 * pictures < mine["pictures"] / plain["pictures"] < 1.2 * pictures + 0.3
+    assert 0.8 * pictures < mine["images"] / plain["images"] < 1.2 * pictures + 0.3
     assert sum(mine.values()) == found["disk_bytes"]
     assert not (tmp_path / "run").exists()
 
@@ -156,7 +156,7 @@ def test_memory_counts_what_a_method_holds() -> None:
     assert copies - plain == pytest.approx(2 * weights, rel=1e-3)
     everything = 4 * sum(w.numel() for w in StableDiffusion(folder).unet().parameters())
     assert none == pytest.approx(everything + weights, rel=1e-3)
-    assert "pictures at once" not in plan(replace(base, optimizer=None), free)[1]
+    assert "images at once" not in plan(replace(base, optimizer=None), free)[1]
 
 
 def test_micro_batches_change_no_step_beyond_rounding(tiny_pipeline: Path) -> None:
