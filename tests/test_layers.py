@@ -56,6 +56,8 @@ DOORS: dict[str, set[str]] = {
     "open_clip": {"eval.vision.clip", "erase.demo.training.clip"},
     "torchmetrics": {"eval.metrics.similarity", "eval.vision.inception"},
     "torch_fidelity": {"eval.vision.inception"},
+    "matplotlib": {"eval.rendering", "eval.bench.charts"},
+    "scipy": {"eval.metrics"},
 }
 
 
