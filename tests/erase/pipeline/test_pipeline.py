@@ -316,9 +316,9 @@ def test_a_loss_that_stops_being_finite_leaves_a_run_that_goes_on(
 
     def faulty(*arguments: Any, **options: Any) -> Any:
         task = build(*arguments, **options)
-        third = task.retain(2)["noisy"]
+        third = task.retain(2).noisy
         loss = task.loss
-        return replace(task, loss=lambda network, b: loss(network, b) * (float("nan") if torch.equal(b["noisy"], third) else 1.0))
+        return replace(task, loss=lambda network, b: loss(network, b) * (float("nan") if torch.equal(b.noisy, third) else 1.0))
 
     this = job(tiny_pipeline, tmp_path / "run")
     with monkeypatch.context() as patch:

@@ -137,13 +137,13 @@ def test_no_option_has_the_name_of_one_of_the_jobs(name: str) -> None:
 @pytest.mark.parametrize("name", ["esd", "uce", "erasediff"])
 def test_what_it_costs_is_known_before(name: str, tiny_pipeline: Path, tmp_path: Path) -> None:
     found = estimate(job(tiny_pipeline, tmp_path / "run", method=name), short(name))
-    assert found["memory_bytes"] > 0
+    assert found.memory_bytes > 0
     plain = disk_need(tiny_pipeline, job(tiny_pipeline, tmp_path / "run"), make_method("scissorhands", steps=4).requirements)
     pictures = {"esd": (4 + 10) / (4 + 6 + 4 + 10), "uce": 10 / (4 + 6 + 4 + 10), "erasediff": (4 + 6 + 10) / (4 + 6 + 4 + 10)}[name]
     wants = make_method(name, **short(name)).requirements
     mine = disk_need(tiny_pipeline, job(tiny_pipeline, tmp_path / "run"), wants)
     assert 0.8 * pictures < mine["images"] / plain["images"] < 1.2 * pictures + 0.3
-    assert sum(mine.values()) == found["disk_bytes"]
+    assert sum(mine.values()) == found.disk_bytes
     assert not (tmp_path / "run").exists()
 
 
