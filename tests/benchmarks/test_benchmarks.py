@@ -329,7 +329,8 @@ def test_what_breaks_through_is_counted_over_all_runs_of_an_option(script, tmp_p
 def test_every_script_is_measured_here_or_by_hand(script):
     """A new script needs a line above; these are too long, or only share what others use."""
     by_hand = {
-        "ablation", "bench", "classify", "demo_quality", "emoji_quality", "erasing", "evaluation", "scenes_quality", "seen", "whole_job", "visitors",
+        "ablation", "bench", "classify", "demo_quality", "emoji_quality", "erasing",
+        "evaluation", "scenes_quality", "seen", "whole_job", "visitors",
     }  # fmt: skip
     shared = {"host", "models", "fresh", "published", "floor", "visiting"}
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == set(TIMED) | {"gpu_step", "cost"} | by_hand | shared
