@@ -24,6 +24,7 @@ from erase.checkpoints.folder import weight_files
 from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
 from erase.scope import in_scope
+from erase.torchvision_compat import check_torchvision
 from erase.training.optimizers import STATE_BYTES
 
 SLACK = 1.1
@@ -223,6 +224,7 @@ def _fake_tensors() -> Any:
 
 def _part(folder: Path, part: str) -> Any:
     """A part of the pipeline from its configuration, in evaluation mode."""
+    check_torchvision()
     import diffusers
 
     config = _config(folder, part)

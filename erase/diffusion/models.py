@@ -20,8 +20,6 @@ from erase.diffusion.stable_diffusion_xl import StableDiffusionXL
 from erase.errors import InputError
 from erase.torchvision_compat import check_torchvision
 
-check_torchvision()  # before diffusers is imported anywhere
-
 WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (StableDiffusion, StableDiffusionXL)}
 
 
@@ -70,6 +68,7 @@ def _verify(parts: Mapping[str, Any], configs: Mapping[str, Any]) -> dict[str, A
 
     Everything else in a single file is left out: position ids, the text projection, a loss.
     """
+    check_torchvision()
     import diffusers
     import transformers
 

@@ -25,8 +25,6 @@ from erase.task import generator
 from erase.torchvision_compat import check_torchvision
 from erase.training.micro_batches import out_of_memory
 
-check_torchvision()  # before diffusers is imported anywhere
-
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -60,6 +58,7 @@ class StableDiffusion:
     def pipeline(self) -> Any:
         """The whole pipeline on the host, loaded on first use, every part in the same dtype."""
         if self._pipeline is None:
+            check_torchvision()
             import diffusers
 
             with self._readable():
@@ -233,6 +232,7 @@ class StableDiffusion:
 
     def unet(self) -> nn.Module:
         """The UNet alone, in evaluation mode and in float32 whatever the dtype of the file: repair needs the small updates."""
+        check_torchvision()
         from diffusers import UNet2DConditionModel
 
         where: dict[str, Any] = {"variant": variant_of(self.folder), "use_safetensors": True, "local_files_only": True}
@@ -242,6 +242,7 @@ class StableDiffusion:
 
     def noise_scheduler(self) -> Any:
         """The forward process of training, with the folder's own betas and prediction type."""
+        check_torchvision()
         from diffusers import DDPMScheduler
 
         return DDPMScheduler.from_pretrained(self.folder, subfolder="scheduler", local_files_only=True)

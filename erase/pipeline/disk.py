@@ -11,6 +11,7 @@ from erase.errors import InputError
 from erase.methods import Requirements
 from erase.pipeline.job import Job
 from erase.scope import in_scope
+from erase.torchvision_compat import check_torchvision
 from erase.training.optimizers import STATE_BYTES
 
 
@@ -61,8 +62,10 @@ def generated_images(job: Job, wants: Requirements) -> int:
 
 def _scoped(model: Path, scope: str) -> int:
     """Number of weights in scope."""
-    import diffusers
     import torch
+
+    check_torchvision()
+    import diffusers
 
     with torch.device("meta"):
         unet = diffusers.UNet2DConditionModel.from_config(config_of(model, "unet", "config.json"))

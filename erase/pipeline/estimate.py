@@ -17,6 +17,7 @@ from erase.processes import processes
 from erase.run import RUNS
 
 TOKENS = 77  # of a prompt
+LONG = 0.3  # seconds of measuring from which two forward passes are enough: a long one varies little
 
 
 class Estimate(NamedTuple):
@@ -37,7 +38,11 @@ def estimate(job: Job, values: Mapping[str, Any] | None = None) -> Estimate:
 
     The time is that of one forward pass of the UNet, measured here and now, times the passes of the stages' plan.
     """
-    resolved = resolve_job(job, values)
+    return estimate_resolved(resolve_job(job, values))
+
+
+def estimate_resolved(resolved: ResolvedJob) -> Estimate:
+    """The cost of a resolved job."""
     plan = resolved.plan()
     passes = sum(plan.stage(name).passes for name in ("images", "before", "erase", "after"))
     seconds = _forward_pass(resolved) * passes / processes()[1]
@@ -82,9 +87,9 @@ def _forward_pass(resolved: ResolvedJob) -> float:
     if config.addition_embed_type == "text_time":
         width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
         inputs["added_cond_kwargs"] = {"text_embeds": torch.zeros(batch, width, **here), "time_ids": torch.zeros(batch, 6, **here)}
-    spent = []
+    spent: list[float] = []
     with torch.no_grad():
-        for _ in range(3):  # the first one warms up
+        while len(spent) < 2 or (len(spent) < 3 and sum(spent) < LONG):  # the first one warms up
             start = time.perf_counter()
             unet(**inputs, return_dict=False)[0].float().sum().item()
             spent.append(time.perf_counter() - start)

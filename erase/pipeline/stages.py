@@ -24,10 +24,12 @@ from erase.pipeline.job import STAGES, Event, Job, Show
 from erase.pipeline.resolve import resolve_job
 from erase.pipeline.session import Session, memory_need
 from erase.processes import agree
+from erase.torchvision_compat import check_torchvision
 
 
 def run_stages(job: Job, values: Mapping[str, Any] | None = None, show: Show | None = None, pool: Path | None = None) -> Path:
     """Do the stages that are not complete yet; returns the run folder. See `erase.pipeline.erase_concept`."""
+    check_torchvision()  # before anything is written
     with Session.open(resolve_job(job, values), show, pool) as session:
         need = _settled(session)
         do: dict[str, Callable[[Session], None]] = {

@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ui.cli.imports import quick_imports
+
 
 @cache
 def quiet_libraries() -> None:
@@ -18,9 +20,10 @@ def quiet_libraries() -> None:
     from erase.torchvision_compat import check_torchvision
 
     check_torchvision()
-    import diffusers
-    import huggingface_hub
-    import transformers
+    with quick_imports():
+        import diffusers
+        import huggingface_hub
+        import transformers
 
     huggingface_hub.utils.logging.set_verbosity_error()  # its five attempts without a network
     diffusers.utils.logging.set_verbosity_error()

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 
-from ui.cli.display import quiet_libraries
 from ui.cli.flags import PROGRAM
+from ui.cli.imports import quick_imports
 from ui.cli.job_flags import main_job
+
+OPTIONAL = ("peft", "scipy", "torchvision", "transformers")
 
 
 def estimate(arguments: list[str]) -> int:
     """Say what a job would take in time, memory and disk, without starting it; takes the flags of the main job."""
     example = f"example: {PROGRAM} estimate --concept nudity --device cuda --dtype bfloat16"
     job, values, as_json = main_job(f"{PROGRAM} estimate", arguments, str(estimate.__doc__), example)
-    from erase.pipeline.estimate import estimate as estimated
-    from erase.pipeline.estimate import lines
+    with quick_imports():
+        from erase.pipeline.estimate import estimate_resolved, lines
+        from erase.pipeline.resolve import resolve_job
 
-    quiet_libraries()
-    cost = estimated(job, values)
+        resolved = resolve_job(job, values)
+        _leave_out_optional_libraries()
+        import diffusers.models.unets.unet_2d_condition  # noqa: F401
+    cost = estimate_resolved(resolved)
     print(json.dumps(cost._asdict(), indent=1) if as_json else lines(cost))
     return 0
+
+
+def _leave_out_optional_libraries() -> None:
+    """Let diffusers treat its optional libraries as not installed in this process: the UNet needs none, and they take seconds to load.
+
+    Does nothing where the model or a method of the user's has already imported diffusers, which has then decided on them, nor within
+    another program that calls this command and may need them later.
+    """
+    if "diffusers" not in sys.modules and sys.argv[1:2] == ["estimate"]:
+        os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+        for name in OPTIONAL:
+            sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None: an import raises ModuleNotFoundError

@@ -17,10 +17,13 @@ try:
     status = main(sys.argv[1:])
 except SystemExit as end:
     status = end.code
-print(status, *(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
+print(status, *(name for name in {HEAVY} if sys.modules.get(name)), file=sys.stderr)
 """
 
-HELP = ["concepts", "methods", "estimate", "generate", "evaluate", "export", "compare", "classify", "protocols", "ui"]
+HELP = [
+    "concepts", "methods", "estimate", "generate", "evaluate", "export", "compare", "classify", "protocols", "ui", "attack", "bench",
+    "sweep",
+]  # fmt: skip
 
 
 def ended(*arguments: str) -> tuple[int, set[str]]:
@@ -60,9 +63,20 @@ def test_lists_import_no_heavy_library(arguments: tuple[str, ...]) -> None:
         ("--concept", "star", "--size", "50"),
         ("--concept", "star", "--no-such-flag"),
         ("estimate", "--concept", "star", "--method", "unknown"),
+        ("classify", "--no-such-flag"),
+        ("attack", "--no-such-flag"),
+        ("bench", "--no-such-flag"),
+        ("sweep", "--no-such-flag"),
+        ("ui", "--port", "none"),
         ("unknown",),
     ],
     ids=" ".join,
 )
 def test_a_wrong_flag_is_refused_before_a_heavy_library_is_imported(arguments: tuple[str, ...]) -> None:
     assert ended(*arguments) == (2, set())
+
+
+def test_an_estimate_imports_no_library_that_only_drawing_needs() -> None:
+    status, libraries = ended("estimate", "--concept", "star")
+    assert status == 0
+    assert libraries == {"torch", "diffusers", "PIL"}
