@@ -184,7 +184,7 @@ def _of_prompts(report: Numbers, name: str, which: str) -> Claim | None:
     before, after = measures(report).get(name, (None, None))
     if after is None:
         return None
-    numbers = f"without it, when {which}: {after['value']:.1f} % of {after['n']} images [{after['low']:.1f}, {after['high']:.1f}]"
+    numbers = f"absent when {which}: {after['value']:.1f} % of {after['n']} images [{after['low']:.1f}, {after['high']:.1f}]"
     if before is None:
         return Claim("unknown", "cannot be compared, since the original was not measured", numbers)
     if before["value"] >= 100:

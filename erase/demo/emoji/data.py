@@ -114,7 +114,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("interrupted; the styles that are complete stay, the same command goes on from there", file=sys.stderr)
+        print("interrupted; the styles that are complete stay, and the same command resumes from there", file=sys.stderr)
         raise SystemExit(130) from None
 
 

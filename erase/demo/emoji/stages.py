@@ -1,4 +1,4 @@
-"""The stages of the training of the emoji model. Each reads what earlier ones left in the folder, and goes on where it stopped."""
+"""The stages of the training of the emoji model. Each reads what earlier ones left in the folder, and resumes where it stopped."""
 
 from __future__ import annotations
 

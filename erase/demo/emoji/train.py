@@ -39,7 +39,7 @@ def train(plan: Plan, folder: Path, base: Path | None = None, stage: str | None 
             stages.clip(plan, folder, base)
         return folder
     vae = stages.autoencoder(plan, folder, base)
-    if stage == "decoder" or (stage is None and base is None):  # a base's decoder goes on only where that is asked for
+    if stage == "decoder" or (stage is None and base is None):  # a base's decoder continues only where that is requested
         stages.decoder(plan, vae, folder)
     if stage in (None, "latents"):
         stages.latents(plan, vae, folder)
@@ -82,7 +82,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
         raise SystemExit(130) from None
     print(f"finished: {options.output}")
 
