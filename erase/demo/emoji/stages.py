@@ -117,7 +117,7 @@ def denoiser(plan: Plan, vae: Any, text_encoder: Any, tokens: Any, folder: Path,
     if base is not None and plan.without is None and _has(base, "unet"):
         begin(model.unet, model.text_encoder, tokens, base / "pipeline")
     if plan.device == "cpu":
-        use_plain_attention(model.unet)
+        use_plain_attention(model)
     loss = denoising(model, encoded, scenes, tokens, plan.device)
     fit(Course("denoiser", plan.unet_steps, plan.rate, every=EVERY), model, loss, folder, plan.seed, plan.device)
 
