@@ -10,6 +10,7 @@ from random import Random
 
 from erase.concepts.concept import ROLES, Concept, Prompt
 from erase.concepts.english import fill, slots_of
+from erase.demo.worlds import KNOWN_MODELS
 
 
 def prompts(concept: Concept, role: str, count: int, seed: int = 0) -> list[Prompt]:
@@ -86,6 +87,9 @@ def balanced(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 def _prompt(concept: Concept, role: str, index: int, text: str, template: str, values: dict[str, str]) -> Prompt:
     attributes = {slot: value for slot, value in values.items() if slot != "concept" and slot in slots_of(template)}
+    if concept.model in KNOWN_MODELS and concept.domain in (derived := KNOWN_MODELS[concept.model].derived):
+        source, words = derived[concept.domain]
+        attributes |= {concept.domain: words[attributes[source]]} if attributes.get(source) in words else {}
     if role in ("forget", "evaluate", "implicit"):
         attributes[concept.domain] = concept.words[0]
     anchors: list[str] = []

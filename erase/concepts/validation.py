@@ -7,6 +7,7 @@ from functools import partial
 
 from erase.concepts.concept import DETECTORS, JUDGES, Concept, templates_of, words_fit
 from erase.concepts.english import SLOT, hint, naming, slots_of
+from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import InputError
 
 
@@ -48,6 +49,8 @@ def _check_slots(concept: Concept) -> None:
 def check_meaning(concept: Concept) -> None:
     """Prompts that name the concept have a slot for it and none for other members of its domain; retain prompts do not name it."""
     names, templates = naming(concept.words), templates_of(concept)
+    derived = KNOWN_MODELS[concept.model].derived if concept.model in KNOWN_MODELS else {}
+    decides = derived[concept.domain][0] if concept.domain in derived else concept.domain
     for key in ("forget.prompts", "evaluate.prompts", "evaluate.implicit"):
         for template in templates[key]:
             if concept.domain in slots_of(template):
@@ -60,8 +63,8 @@ def check_meaning(concept: Concept) -> None:
             if named or any(names.search(word) for slot in slots for word in concept.vocabulary[slot]):
                 _fail(concept, key, f'"{template}" names the concept ({", ".join(concept.words)}); these prompts must not')
             # a model is free to draw the concept where its domain is left open
-            if concept.detector in JUDGES and "retain" in key and concept.domain not in slots:
-                _fail(concept, key, f'"{template}" leaves the {concept.domain} open, so it may show the concept; add {{{concept.domain}}}')
+            if concept.detector in JUDGES and "retain" in key and decides not in slots:
+                _fail(concept, key, f'"{template}" leaves the {concept.domain} open, so it may show the concept; add {{{decides}}}')
     if not concept.anchor_prompts and not words_fit(concept):
         odd = next(template for template in concept.forget if "concept" not in slots_of(template))
         _fail(concept, "forget.prompts", f'"{odd}" has no {{concept}}, so an anchor has no place in it; add it, or give anchor.prompts')

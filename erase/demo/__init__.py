@@ -4,8 +4,7 @@ from pathlib import Path
 
 STEPS = 25
 GUIDANCE = 4.0
-DEMO, SCENES = "demo", "scenes"  # the embedded models' names
-EMBEDDED = (DEMO, SCENES)
+DEMO, SCENES, EMOJI = "demo", "scenes", "emoji"  # the embedded models' names
 
 
 def _weights(model: str) -> Path:
@@ -17,14 +16,17 @@ def pipeline_path(model: str = DEMO) -> Path:
     return _weights(model) / "pipeline"
 
 
+EMBEDDED = tuple(name for name in (DEMO, SCENES, EMOJI) if (pipeline_path(name) / "model_index.json").is_file())
+
+
 def gold_path(concept: str, model: str = DEMO) -> Path:
     """Where a model that was trained without a concept is kept, if it is: a folder with `pipeline/`."""
     return _weights(model) / "without" / concept
 
 
-def clip_path() -> Path:
-    """A small CLIP of this world, a folder in open_clip's format, for CLIP scores and features."""
-    return _weights(DEMO) / "demo_clip"
+def clip_path(model: str = DEMO) -> Path:
+    """A small CLIP of a world, a folder in open_clip's format, for CLIP scores and features; `scenes` has none of its own."""
+    return _weights(model) / f"{model}_clip"
 
 
 def judge_path(model: str = DEMO) -> Path:

@@ -29,6 +29,7 @@ from erase.run import package_version
 BUILT_IN = {
     "judge": "eval.vision.judge:Judge",
     "scenes": "eval.vision.scene_judge:SceneJudge",
+    "emoji": "eval.vision.judge:EmojiJudge",
     "nudenet": "eval.vision.nudenet:NudeNet",
     "imagenet": "eval.vision.imagenet:Imagenet",
     "clip": "eval.vision.clip:ZeroShot",

@@ -11,7 +11,7 @@ from ui.cli.flags import PROGRAM, Parser
 
 def concepts(arguments: list[str]) -> int:
     """List the concept files, or show the prompts of one concept."""
-    from erase.concepts import ROLES, list_concepts, load_concept, prompts
+    from erase.concepts import EMBEDDED, ROLES, list_concepts, load_concept, prompts
     from erase.demo.worlds import KNOWN_MODELS
 
     parser = Parser(prog=f"{PROGRAM} concepts", description=concepts.__doc__, epilog=f"example: {PROGRAM} concepts star --count 3")
@@ -23,7 +23,7 @@ def concepts(arguments: list[str]) -> int:
     if options.count < 0:
         raise InputError(f"--count is {options.count}; expected at least 0")
     if options.concept is None:
-        others = [load_concept(word, known.name) for known in KNOWN_MODELS.values() if known.prompts for word in known.concepts]
+        others = [load_concept(word, known.name) for known in map(KNOWN_MODELS.get, EMBEDDED) if known.prompts for word in known.concepts]
         listed = [concept for concept in [*list_concepts(), *others] if options.model in (None, concept.model)]
         rows = [{"name": c.name, "domain": c.domain, "model": c.model, "detector": c.detector, "about": c.about} for c in listed]
         print_rows(rows, options.json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -75,6 +76,11 @@ def kinds(slug: str) -> tuple[str, ...]:
     """Phrases for the kinds that an object belongs to, from the narrowest."""
     broad = tuple(phrase for name, members in BROAD.items() if slug in members for phrase in BROAD_PHRASES[name])
     return broad + KINDS.get(OBJECTS[slug].subgroup, ())
+
+
+def kind_of(slug: str) -> str:
+    """The narrowest kind of an object, without an article: "alcoholic drink", "fruit", "musical instrument"."""
+    return re.sub(r"^(?:an?|the) ", "", kinds(slug)[0])
 
 
 def object_phrase(slug: str, how: str, pick: int = 0) -> str:

@@ -77,3 +77,12 @@ def test_a_users_word_finds_its_member_by_slug_name_or_style_name() -> None:
 
 def test_a_random_scene_can_be_drawn_on_one_background() -> None:
     assert world.sample_scene(np.random.default_rng(0), [("cat", "noto")], "pink").background == "pink"
+
+
+def test_every_object_is_of_one_kind_whose_name_is_no_object_s() -> None:
+    assert set(KINDS) == {world.name_of(slug) for slug in world.OBJECTS}
+    assert KINDS["beer mug"] == "alcoholic drink" and KINDS["tiger"] == "feline" and KINDS["violin"] == "musical instrument"
+    for broad, members in world.BROAD.items():
+        assert len({KINDS[world.name_of(slug)] for slug in members}) == 1, broad
+    counted = sum(KINDS[world.name_of(slug)] == "alcoholic drink" for slug in world.OBJECTS)
+    assert counted == len(world.BROAD["alcohol"])
