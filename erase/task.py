@@ -16,7 +16,6 @@ Batch = Mapping[str, Tensor]
 """Named tensors with a common first dimension; its random parts (noise, timesteps) are already drawn."""
 
 
-
 class SplittableBatch(Protocol):
     """A batch that is not a mapping: `erase.diffusion.batches.DiffusionBatch`."""
 

@@ -23,6 +23,7 @@ from eval.deviations import deviations
 from eval.measurement.aggregate import MEANINGS as SCORES
 from eval.measurement.aggregate import Measurements, aggregate, by_concept, detected
 from eval.measurement.measure import Tools
+from eval.measurement.neighbours import neighbours_of
 from eval.measurement.run_folder import Progress, measure_samples, measured_distances
 from eval.measurement.tools import tools_of
 from eval.metrics.accuracy import MEANINGS as ACCURACY
@@ -86,6 +87,7 @@ def evaluate_run(
         **metrics,
         **({"concepts": by_concept(rows, before, after, labels, several)} if several else {}),
         **({"earlier": earlier} if earlier else {}),
+        **({"neighbours": near} if (near := neighbours_of(options["concept_file"], rows, fates, tools.clip)) else {}),
         **({"unmeasured": missing} if missing else {}),
         **({"attacks": attacks} if (attacks := attacks_of(folder)) else {}),
         **({"command": line} if (line := command or _last_command(run)) else {}),

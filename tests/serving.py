@@ -18,7 +18,9 @@ def first_answer(command: Sequence[str], folder: Path, environment: Mapping[str,
 
     RuntimeError, with what was printed, where no address comes; the command is killed after `seconds`.
     """
-    server = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    server = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=_heed_interrupts
+    )
     assert server.stdout is not None
     alarm = Timer(seconds, server.kill)
     alarm.start()
@@ -39,3 +41,8 @@ def first_answer(command: Sequence[str], folder: Path, environment: Mapping[str,
         server.kill()
         alarm.cancel()
         server.wait()
+
+
+def _heed_interrupts() -> None:
+    """In the child: a shell starts what runs in the background, the tests with it, deaf to Ctrl-C, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

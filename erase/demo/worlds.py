@@ -6,13 +6,14 @@ depends on which model it is asks here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 from erase.demo import DEMO, EMOJI, SCENES, gold_path, judge_path, pipeline_path
 from erase.demo.emoji import captions as emoji_captions
+from erase.demo.emoji import nearness
 from erase.demo.emoji import world as emoji
 from erase.demo.scenes import world as scenes
 from erase.demo.shapes import world as shapes
@@ -26,6 +27,7 @@ class KnownModel:
     `examples` the concept of each domain from which the others are made, `detector` the one that recognises its concepts.
     `base` is the model that training starts from.
     `derived` has domains that another one decides: domain -> (the other, its words -> the word of the domain), as the kind of an object.
+    `rings` says how near each other thing is to a concept (domain, word), in the words of `ring_names`, the nearest first.
     """
 
     name: str
@@ -36,6 +38,8 @@ class KnownModel:
     detector: str
     base: str | None = None
     derived: Mapping[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict, hash=False)
+    rings: Callable[[str, str], Mapping[str, str]] | None = None
+    ring_names: tuple[str, ...] = ()
 
     @property
     def domains(self) -> dict[str, tuple[str, ...]]:
@@ -83,7 +87,17 @@ KNOWN_MODELS = {
     for known in (
         KnownModel(DEMO, shapes, "checkered", "", {"shape": "star", "colour": "red", "style": "striped"}, "judge"),
         KnownModel(SCENES, scenes, "cluttered", "scenes", {"shape": "star", "colour": "red"}, "scenes", base=DEMO),
-        KnownModel(EMOJI, emoji, "twemoji", "emoji", {}, "emoji", derived={"kind": ("object", KINDS)}),
+        KnownModel(
+            EMOJI,
+            emoji,
+            "twemoji",
+            "emoji",
+            {},
+            "emoji",
+            derived={"kind": ("object", KINDS)},
+            rings=nearness.rings,
+            ring_names=nearness.RINGS,
+        ),
     )
 }
 

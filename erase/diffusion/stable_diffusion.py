@@ -126,9 +126,7 @@ class StableDiffusion:
 
             kind = getattr(diffusers, scheduler, None)
             if kind is None or not hasattr(kind, "from_config"):
-                raise InputError(
-                    f"the sampler {scheduler!r} is unknown to diffusers; expected the name of one, e.g. LMSDiscreteScheduler"
-                )
+                raise InputError(f"the sampler {scheduler!r} is unknown to diffusers; expected the name of one, e.g. LMSDiscreteScheduler")
             self.pipeline.scheduler = kind.from_config(self.pipeline.scheduler.config)
 
         def sample(prompts: list[str], generators: list[torch.Generator]) -> list[Image.Image]:

@@ -116,6 +116,28 @@ def became_of(report: Mapping[str, Any]) -> list[list[str]]:
     return [[label, f"{before.get(label, 0):,}", f"{after.get(label, 0):,}"] for label in labels]
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """The neighbour table, a row for each ring, and the things that lost most in words."""
+
+    rows: Sequence[Sequence[str]]
+    lost: Sequence[str]
+
+
+def neighbours_table(record: Mapping[str, Any] | None) -> Neighbours | None:
+    """What report.json has of `neighbours`; None where it has none."""
+    if not record:
+        return None
+    rows = []
+    for by in ("by_group", "by_clip"):
+        for ring in record.get(by, ()):
+            shares = [f"{ring[which]['value']:.1f} [{ring[which]['low']:.1f}, {ring[which]['high']:.1f}]" for which in WHICH]
+            kept = "" if ring["kept"] is None else f"{ring['kept']:.1f} %"
+            name = ring["ring"] if by == "by_group" else f"{ring['ring']} by CLIP"
+            rows.append([name, str(ring["members"]), str(ring["after"]["n"]), *shares, kept])
+    return Neighbours(rows, [f"{one['name']} ({one['after']} of {one['before']})" for one in record.get("lost_most", ())])
+
+
 def readable(label: str) -> str:
     """A detector's label as people write it: FEET_EXPOSED -> Feet."""
     words = label.removesuffix("_EXPOSED").replace("_", " ").lower()

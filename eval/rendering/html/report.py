@@ -15,7 +15,7 @@ from erase.files import written
 from erase.images import Picture
 from erase.run import disk_errors, read_lines
 from eval.rendering.html.environment import render_page
-from eval.rendering.html.numbers import became_of, concepts_of, detections_of, numbers_of
+from eval.rendering.html.numbers import became_of, concepts_of, detections_of, neighbours_table, numbers_of
 from eval.rendering.html.pictures import COLUMNS, pairs, panels_of
 from eval.rendering.html.sections import cost_of, protocol_entries, verdict_of
 from eval.rendering.html.worse import worse_of
@@ -75,6 +75,7 @@ def page(
         numbers=numbers_of(report),
         concepts=concepts_of(report),
         became=became_of(report),
+        neighbours=neighbours_table(report.get("neighbours")),
         worse=worse_of(rows, known, pair),
         more=[section for section in more if section],
         losses=losses_of(steps, report.get("method") in (None, "scissorhands")),
