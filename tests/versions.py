@@ -194,6 +194,19 @@ def pickles_refused(place: Place) -> None:
         raise Failed(f"expected one line that names the file, and no run folder; got: {message}")
 
 
+def code_refused(place: Place) -> None:
+    """A part whose class lies in a module of the folder: what this version of diffusers would do with it does not matter."""
+    model, marker = place.folder / "with-code", place.folder / "code-ran"
+    shutil.copytree(place.folder / RUN / "model", model)
+    (model / "unet" / "own.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Own: ...\n")
+    index = json.loads((model / "model_index.json").read_text(encoding="utf-8"))
+    (model / "model_index.json").write_text(json.dumps(index | {"unet": ["own", "Own"]}))
+    for command in ("erase-concept --concept star --model ./with-code --output never", "erase-concept estimate --model ./with-code"):
+        message = place.run(command, status=2)
+        if len(message.splitlines()) != 1 or marker.exists() or (place.folder / "never").exists():
+            raise Failed(f"{command}: expected one line, no run folder, and no code run ({marker.exists()=}); got: {message}")
+
+
 CHECKS: dict[str, Callable[[Place], None]] = {
     "pip check": requirements_are_met,
     "the main job, everything measured": main_job,
@@ -203,6 +216,7 @@ CHECKS: dict[str, Callable[[Place], None]] = {
     "the README's diffusers lines, none of our packages": plain_diffusers,
     "the page's first answer": first_page,
     "a pickled weight file is refused": pickles_refused,
+    "a model folder with code is refused": code_refused,
 }
 
 
