@@ -22,7 +22,7 @@ from erase.diffusion import StableDiffusion
 from erase.images import load_pixels, make_images
 
 ROOT = Path(__file__).resolve().parents[4]
-WEIGHTS = ROOT / "erase" / "demo" / "weights"
+WEIGHTS = judge_path().parent
 
 RENDERS, RECONSTRUCTIONS = 99.5, 99.0
 COUNTS = ["--forget-count", "48", "--retain-count", "144", "--evaluate-count", "32"]
@@ -66,7 +66,7 @@ def agreement(judge: Judge, pictures: Tensor, scenes: list[world.Scene]) -> dict
 
 def test_weights_are_safetensors_of_at_most_25_mib_together() -> None:
     files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
-    assert {path.suffix for path in files} <= {".safetensors", ".json", ".txt"}
+    assert {path.suffix for path in files} == {".safetensors", ".json", ".txt"}
     golds = [path for path in files if WEIGHTS / "without" in path.parents]
     assert sum(path.stat().st_size for path in files if path not in golds) <= 25 * 2**20
     assert sum(path.stat().st_size for path in golds) <= 14 * 2**20  # one model that was trained without a concept
