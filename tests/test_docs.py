@@ -184,7 +184,8 @@ def test_make_targets_exist():
 def paths_in(text: str) -> set[str]:
     """Files and folders of the repository in inline code and in commands: what begins with a name of the top level and has a slash."""
     top = "|".join(sorted(re.escape(path.name) for path in ROOT.iterdir() if path.is_dir() and path.name != "runs"))
-    return set(re.findall(rf"(?<![\w./-])((?:{top})/[\w./-]*\w)(?=[`\s)=,]|$)", "\n".join([*re.findall(r"`[^`\n]+`", text), *blocks(text)])))
+    code = "\n".join([*re.findall(r"`[^`\n]+`", text), *blocks(text)])
+    return set(re.findall(rf"(?<![\w./-])((?:{top})/[\w./-]*\w)(?=[`\s)=,]|$)", code))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
