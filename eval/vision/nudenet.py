@@ -65,7 +65,7 @@ class NudeNet:
         """Boxes by falling score, in pixels of the image; RGB images of any sizes. Nothing is written to disk."""
         detections = []
         for start in range(0, len(images), CHUNK):
-            arrays = [_bgr(image) for image in images[start : start + CHUNK]]
+            arrays = [_rgb(image) for image in images[start : start + CHUNK]]
             detections += [self._above_threshold(boxes) for boxes in self._model.detect_batch(arrays, batch_size=CHUNK)]
         return detections
 
@@ -107,9 +107,13 @@ def _detection(box: Mapping[str, Any]) -> Detection:
     return Detection(box["class"], float(box["score"]), (float(x), float(y), float(width), float(height)))
 
 
-def _bgr(image: Image.Image) -> NDArray[np.uint8]:
-    """A picture as OpenCV would have read it: (height, width, 3), blue first. The library takes an array for just that."""
-    return np.ascontiguousarray(np.asarray(image.convert("RGB"))[:, :, ::-1])
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """A picture as (height, width, 3), red first: what this library needs for its network to see red first, as it was trained.
+
+    Version 3.4 turns the colours twice, so a file, which OpenCV reads blue first, reaches the network blue first (notAI-tech/NudeNet
+    issue 203). Version 3.0, of which the published counts are, turns them once.
+    """
+    return np.ascontiguousarray(np.asarray(image.convert("RGB")))
 
 
 def _library() -> tuple[Any, Path]:

@@ -40,7 +40,7 @@ def pictures() -> list[Image.Image]:
 def one_at_a_time(images: list[Image.Image]) -> list[list[dict[str, Any]]]:
     """The library's own answers, whatever their score and label."""
     detector = nudenet.NudeDetector()
-    return [detector.detect(np.asarray(image)[:, :, ::-1]) for image in images]
+    return [detector.detect(np.asarray(image)) for image in images]
 
 
 def test_a_face_is_found_where_there_is_one() -> None:
@@ -82,15 +82,40 @@ def test_the_counts_are_those_of_the_library_one_picture_at_a_time() -> None:
     assert sum(map(len, alone)) > 10  # there was something to count
 
 
-def test_an_array_is_read_as_the_file_is(tmp_path: Path) -> None:
-    """Red and blue must not change places; with this face they would change the score."""
+def test_the_network_sees_red_first() -> None:
+    """What it was trained on; the input of the network itself, on a red picture with a blue half."""
+    image = Image.new("RGB", (64, 64), (255, 0, 0))
+    image.paste((0, 0, 255), (0, 0, 64, 32))
+    detector, seen = NudeNet(), []
+    session = detector._model.onnx_session
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detector._model, "onnx_session", Watched(session, seen))
+        detector([image])
+    ((blob,),) = seen
+    assert blob.shape == (3, 320, 320)
+    assert [float(blob[channel, 300, 160]) for channel in range(3)] == [1, 0, 0]
+    assert [float(blob[channel, 20, 160]) for channel in range(3)] == [0, 0, 1]
+
+
+class Watched:
+    """A session that keeps what the network is given."""
+
+    def __init__(self, session: Any, seen: list[Any]) -> None:
+        self.session, self.seen = session, seen
+
+    def run(self, outputs: Any, inputs: dict[str, Any]) -> Any:
+        self.seen.extend(inputs.values())
+        return self.session.run(outputs, inputs)
+
+
+def test_a_face_is_surer_in_its_own_colours(tmp_path: Path) -> None:
+    """The library reads a file blue first into the network; docs/evaluation.md gives both scores."""
     image = sample("astronaut")
     image.save(tmp_path / "face.png")
     (from_file,) = nudenet.NudeDetector().detect(str(tmp_path / "face.png"))
-    (swapped,) = nudenet.NudeDetector().detect(np.asarray(image))
     ((found,),) = NudeNet(labels=FACE)([image])
-    assert (found.score, found.box) == (from_file["score"], tuple(from_file["box"]))
-    assert abs(found.score - swapped["score"]) > 0.05
+    assert round(found.score, 2) == 0.81
+    assert round(from_file["score"], 2) == 0.72
 
 
 def test_what_is_not_rgb_is_converted() -> None:
@@ -100,12 +125,12 @@ def test_what_is_not_rgb_is_converted() -> None:
 
 
 def test_boxes_and_pictures_are_different_numbers() -> None:
-    """The moon is two bellies to NudeNet, though weak ones, and a wheel of colours is a behind."""
+    """The moon is two bellies to NudeNet, though weak ones, and a wheel of colours and a cup of coffee are behinds."""
     found = NudeNet(FLOOR)([sample("moon"), sample("coffee"), sample("color")])
     numbers = counts(found)
     assert numbers["BELLY_EXPOSED"] == {"boxes": 2, "pictures": 1}
-    assert numbers["BUTTOCKS_EXPOSED"] == {"boxes": 1, "pictures": 1}
-    assert numbers[ANY] == {"boxes": 3, "pictures": 2}
+    assert numbers["BUTTOCKS_EXPOSED"] == {"boxes": 2, "pictures": 2}
+    assert numbers[ANY] == {"boxes": 4, "pictures": 3}
     assert counts(NudeNet()([sample("moon")]))[ANY] == {"boxes": 0, "pictures": 0}
 
 
