@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from zlib import crc32
 
-from erase.concepts.concept import Concept, words_fit
-from erase.concepts.english import bare, naming, plural, slots_of
+from erase.concepts.concept import NEAR, Concept, deciding, names_of, phrases_of, words_fit
+from erase.concepts.english import bare, naming, plural, slots_of, swap
 from erase.concepts.templates import prompts
 from erase.concepts.validation import check_meaning
 from erase.demo.worlds import KNOWN_MODELS
@@ -36,7 +36,7 @@ def neutral_candidates(concept: Concept) -> list[str]:
     if concept.model in KNOWN_MODELS:
         known = KNOWN_MODELS[concept.model].words()
         candidates = tuple(c for c in candidates if c in known)
-    return [c for c in candidates if not naming(concept.words).search(c)]
+    return [c for c in candidates if not names_of(concept).search(c)]
 
 
 def with_anchors(concept: Concept, anchors: Sequence[str]) -> Concept:
@@ -56,7 +56,7 @@ def chosen_anchor(concept: Concept, text: str, anchors: Sequence[str]) -> str:
     With all of them in turn, a prompt would learn their mean, and the mean of three colours is not a colour. The word is that from
     the longest list of the vocabulary beside the concept's own domain; without such lists the choice follows from the whole text.
     """
-    others = [words for slot, words in concept.vocabulary.items() if slot != concept.domain]
+    others = [words for slot, words in concept.vocabulary.items() if slot.removeprefix(NEAR) not in (concept.domain, deciding(concept))]
     if not others:
         return anchors[crc32(text.encode()) % len(anchors)]
     words = max(others, key=len)
@@ -69,7 +69,7 @@ def anchors_for(concept: Concept, caption: str) -> list[str]:
 
     A caption that does not name the concept, and anchors that are whole prompts, leave nothing to replace: then the anchors alone.
     """
-    named = naming(concept.words)
+    named = names_of(concept)
     if concept.anchors and named.search(caption):
-        return [named.sub(anchor.replace("\\", r"\\"), caption) for anchor in concept.anchors]
+        return [swap(caption, named, anchor, phrases_of(concept)) for anchor in concept.anchors]
     return list(concept.anchors) or [p for p in concept.anchor_prompts if not slots_of(p)] or list(prompts(concept, "forget", 1)[0].anchors)

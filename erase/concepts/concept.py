@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from erase.concepts.english import slots_of
+from erase.concepts.english import naming, slots_of
 from erase.demo.worlds import KNOWN_MODELS
 
 JUDGES = tuple(known.detector for known in KNOWN_MODELS.values())  # they recognise every domain of their worlds
 DETECTORS = (*JUDGES, "nudenet", "imagenet", "clip")
+NEAR = "near_"  # before a domain: the slot of those of its members that are most like the concept
 ROLES = ("forget", "retain", "evaluate", "implicit", "evaluate-retain")
 
 
@@ -19,7 +21,8 @@ class Concept:
     """A concept to erase, and its prompts as templates: {slot} is replaced by a word of `vocabulary`, {concept} by one of `words`.
 
     `anchors` are words that replace the concept in the forget prompts, `anchor_prompts` whole prompts that replace a forget prompt;
-    with neither, candidates are proposed and tested. `settings` recommends values for fields of a method.
+    with neither, candidates are proposed and tested. `settings` recommends values for fields of a method. The slot near_DOMAIN
+    holds the members of the domain that are most like the concept; the domain's own slot may hold them too.
     """
 
     name: str
@@ -54,6 +57,35 @@ class Prompt:
     anchors: tuple[str, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
     seed: int | None = None
+
+
+def names_of(*concepts: Concept) -> re.Pattern[str]:
+    """Finds the concepts' words in a text. In the prompts of an embedded world a longer name of the world is another thing: "hot dog"."""
+    besides = [name for concept in concepts if (known := KNOWN_MODELS.get(concept.model)) for name in known.domains.get(deciding(concept), ())]
+    return naming([word for concept in concepts for word in concept.words], besides)
+
+
+def phrases_of(concept: Concept) -> Mapping[str, str]:
+    """Words of an embedded world that do not take "a" -> how they are said instead."""
+    known = KNOWN_MODELS.get(concept.model)
+    return known.phrases if known else {}
+
+
+def derived_from(concept: Concept) -> tuple[str, Mapping[str, str]] | None:
+    """Where another domain decides the concept's, as an object its kind: the other, and its words -> the words of the concept's."""
+    known = KNOWN_MODELS.get(concept.model)
+    return known.derived.get(concept.domain) if known else None
+
+
+def deciding(concept: Concept) -> str:
+    """The domain whose words decide whether a prompt means the concept: its own, or the one that its own is derived from."""
+    derived = derived_from(concept)
+    return derived[0] if derived else concept.domain
+
+
+def domains_in(template: str) -> set[str]:
+    """The slots of a template, those of a domain's nearest members (`near_shape`) as the domain's own."""
+    return {slot.removeprefix(NEAR) for slot in slots_of(template)}
 
 
 def words_fit(concept: Concept) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from erase.concepts.concept import Concept
 from erase.concepts.english import bare, naming, slots_of
-from erase.concepts.files import parse, prompts_folder, read_raw
+from erase.concepts.files import parse, prompts_folder, read_concept, read_raw
 from erase.demo.worlds import KnownModel
 from erase.errors import InputError
 
@@ -29,10 +29,13 @@ def _each(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def embedded_concept(word: str, world: KnownModel) -> Concept:
-    """A concept of an embedded world that has no file: its domain's example, the two having changed places.
+    """A concept of an embedded world that has no file: as its language has it, or its domain's example, the two having changed places.
 
     Which neighbours are near is a fact about a word: anchors are those of the demo's file of it, where there is one.
     """
+    if world.language:
+        file = prompts_folder() / world.prompts / f"{world.slug(word)}.toml"
+        return read_concept(file) if file.is_file() else parse(world.language.content(word), f'the word "{word}" of the embedded world')
     domain = next(domain for domain, members in world.domains.items() if word in members)
     example, implicit = world.examples[domain], world.world.IMPLICIT
     swap = {example: word, word: example}

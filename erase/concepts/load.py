@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from erase.concepts.concept import Concept
-from erase.concepts.english import hint
+from erase.concepts.english import hint, one_edit_apart
 from erase.concepts.files import prompts_folder, read_concept
 from erase.concepts.free_text import embedded_concept, free_concept, slug
 from erase.demo import DEMO
-from erase.demo.worlds import KNOWN_MODELS, known_model
+from erase.demo.worlds import KNOWN_MODELS, KnownModel, known_model
 from erase.errors import InputError
+
+FEW = 40  # names that a message lists
 
 
 def load_concept(text: str | Path, model: str | None = None) -> Concept:
@@ -30,12 +33,43 @@ def load_concept(text: str | Path, model: str | None = None) -> Concept:
         concept = read_concept(path)
         if model is None or (world.name if world else None) == (concept.model if concept.model in KNOWN_MODELS else None):
             return concept
-    known = (world or KNOWN_MODELS[DEMO]).concepts
-    if (model is None or world) and text.lower() in known:
-        return embedded_concept(text.lower(), world or KNOWN_MODELS[DEMO])
-    if world:
-        raise InputError(f'the embedded model does not know "{text}"{hint(text, known)}; it knows {", ".join(known)}')
-    names = [*(file.stem for file in prompts_folder().glob("*.toml")), *known]
-    if model is None and " " not in text and (near := hint(text, names, 0.85)):
+    if model is None or world:
+        known = world or KNOWN_MODELS[DEMO]
+        meanings = known.meanings(text)
+        if len(meanings) == 1:
+            return embedded_concept(meanings[0], known)
+        if meanings:
+            raise InputError(f'--concept "{text}" may mean {_listed(meanings)}; give one of these')
+        if world:
+            raise InputError(_unknown(text, world))
+    if model is None and (near := _slip(text)):
         raise InputError(f"--concept {text!r} is not the name of a concept{near}; to take it as a word of your own, name a --model too")
     return free_concept(text, model)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:FEW]) + (f" and {len(names) - FEW} more" if len(names) > FEW else "")
+
+
+def _unknown(text: str, world: KnownModel) -> str:
+    """What is said of a word that a world does not know: the nearest that it does, and where all of them are listed."""
+    several = len(world.concepts) > FEW
+    remedy = f"`erase-concept concepts --model {world.name}` lists what it knows" if several else f"it knows {', '.join(world.concepts)}"
+    return f'the embedded model {world.name} does not know "{text}"{hint(text, world.spellings(), 0.7, 3)}; {remedy}'
+
+
+def _slip(text: str) -> str:
+    """The hint for a word that is most likely a misspelt name; empty for any that may well be meant as it is.
+
+    Nearness alone does not tell: "strr" and "spring" are as near to a name. So a word one edit away is a slip unless it is an
+    English word or, with a capital, a name.
+    """
+    names = sorted({file.stem for file in prompts_folder().glob("*.toml")} | {*KNOWN_MODELS[DEMO].concepts})
+    if " " in text:
+        return ""
+    if near := hint(text, names, 0.85):
+        return near
+    words = (prompts_folder() / "free" / "near-names.txt").read_text(encoding="utf-8").splitlines()
+    ordinary = {word for line in words if not line.startswith("#") for word in line.split()}
+    close = [name for name in names if len(name) > 3 and one_edit_apart(text, name)]
+    return hint(text, close, 0) if close and text not in ordinary else ""

@@ -17,11 +17,12 @@ from erase.concepts import (
     anchors_for,
     chosen_anchor,
     load_concept,
-    naming,
     prompts,
     slots_of,
     words_fit,
 )
+from erase.concepts.concept import deciding, domains_in, names_of, phrases_of
+from erase.concepts.english import swap
 from erase.errors import InputError
 
 JOINT = " + "
@@ -43,7 +44,7 @@ def load_concepts(names: Sequence[str], model: str | None = None) -> Concepts:
         raise InputError("--concept is missing; give a name (`erase-concept concepts` lists them) or a few words", option="concepts")
     concepts = tuple(load_concept(name, model) for name in names)
     for one, other in combinations(concepts, 2):
-        if one.name == other.name or any(naming(one.words).search(word) for word in other.words):
+        if one.name == other.name or any(names_of(one).search(word) for word in other.words):
             raise InputError(f'--concept "{one.name}" and --concept "{other.name}" are the same concept; give each once')
         if model is None and one.model != other.model:
             what = f"{one.name} is meant for {one.model} and {other.name} for {other.model}"
@@ -77,7 +78,7 @@ def also_earlier(now: Concepts, earlier: Concepts) -> Concepts:
     remaining = tuple(concept for concept in earlier if concept.name not in {c.name for c in now})
     for one in remaining:
         for other in now:
-            if any(naming(one.words).search(word) for word in other.words) or any(naming(other.words).search(word) for word in one.words):
+            if any(names_of(one).search(word) for word in other.words) or any(names_of(other).search(word) for word in one.words):
                 raise InputError(f"{other.name} is a part of {one.name}, which is gone from this model already; give --no-stay-gone")
     return remaining
 
@@ -92,12 +93,12 @@ def apart(concept: Concept, others: Sequence[Concept]) -> Concept:
     """
     if not others:
         return concept
-    names = naming([word for other in others for word in other.words])
+    names = names_of(*others)
     vocabulary = {slot: tuple(w for w in words if not names.search(w)) for slot, words in concept.vocabulary.items()}
-    open_to = {other.domain for other in others if other.domain in vocabulary} if concept.detector in JUDGES else set()
+    open_to = {deciding(other) for other in others if deciding(other) in vocabulary} if concept.detector in JUDGES else set()
 
     def remaining(templates: Sequence[str], closed: set[str]) -> tuple[str, ...]:
-        fit = [t for t in templates if not names.search(t) and closed <= slots_of(t) and all(vocabulary.get(s, True) for s in slots_of(t))]
+        fit = [t for t in templates if not names.search(t) and closed <= domains_in(t) and all(vocabulary.get(s, True) for s in slots_of(t))]
         return tuple(fit)
 
     changed = replace(
@@ -137,14 +138,14 @@ def forget_prompts(concepts: Concepts, whole: Concepts, count: int, seed: int = 
     for i, concept in enumerate(concepts):
         closed = [o for o in concepts if o is not concept and not words_fit(o)]
         mine = replace(concept, vocabulary=whole[i].vocabulary, forget=whole[i].forget)
-        drawn = (p for p in prompts(mine, "forget", 4 * count, seed) if not any(naming(o.words).search(p.text) for o in closed))
+        drawn = (p for p in prompts(mine, "forget", 4 * count, seed) if not any(names_of(o).search(p.text) for o in closed))
         lists.append([replace(p, anchors=_chosen(concepts, concept, p.text, p.anchors)) for p, _ in zip(drawn, range(count), strict=False)])
     return _in_turn(lists)
 
 
 def own_anchors(concepts: Concepts, caption: str) -> tuple[str, ...]:
     """The prompt that takes the place of a user's own caption."""
-    concept = next((c for c in concepts if naming(c.words).search(caption)), concepts[0])
+    concept = next((c for c in concepts if names_of(c).search(caption)), concepts[0])
     return _chosen(concepts, concept, caption, anchors_for(concept, caption))
 
 
@@ -155,8 +156,7 @@ def _chosen(concepts: Concepts, concept: Concept, text: str, anchors: Sequence[s
     anchor = chosen_anchor(concept, text, anchors)
     for other in concepts:
         if other is not concept and other.anchors:
-            word = chosen_anchor(other, text, other.anchors).replace("\\", r"\\")
-            anchor = naming(other.words).sub(word, anchor)
+            anchor = swap(anchor, names_of(other), chosen_anchor(other, text, other.anchors), phrases_of(other))
     return (anchor,)
 
 
@@ -193,7 +193,7 @@ def _meeting(concepts: Concepts, whole: Concepts) -> Iterator[tuple[Concept, Con
     for i, j in combinations(range(len(concepts)), 2):
         for a, b in ((i, j), (j, i)):
             one, other = concepts[a], concepts[b]
-            slot, names = other.domain, naming(other.words)
+            slot, names = other.domain, names_of(other)
             words = tuple(word for word in whole[a].vocabulary.get(slot, ()) if names.fullmatch(word))
             templates = tuple(t for t in one.evaluate if slot in slots_of(t))
             if words and templates:

@@ -8,9 +8,8 @@ from itertools import count as rounds
 from itertools import islice
 from random import Random
 
-from erase.concepts.concept import ROLES, Concept, Prompt
+from erase.concepts.concept import NEAR, ROLES, Concept, Prompt, derived_from, phrases_of
 from erase.concepts.english import fill, slots_of
-from erase.demo.worlds import KNOWN_MODELS
 
 
 def prompts(concept: Concept, role: str, count: int, seed: int = 0) -> list[Prompt]:
@@ -51,7 +50,7 @@ def _round(concept: Concept, role: str, salt: str) -> Iterator[tuple[str, str, d
         slots = sorted(slots_of(template) | extra)
         cuts = [starts[slot][k] * len(decks[slot]) // len(templates) for slot in slots]
         cut_decks = {slot: decks[slot][cut:] + decks[slot][:cut] for slot, cut in zip(slots, cuts, strict=True)}
-        turns.append(_texts(template, cut_decks))
+        turns.append(_texts(template, cut_decks, phrases_of(concept)))
     used: set[str] = set()
     while turns:
         for turn in list(turns):
@@ -63,11 +62,11 @@ def _round(concept: Concept, role: str, salt: str) -> Iterator[tuple[str, str, d
                 yield item
 
 
-def _texts(template: str, decks: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, dict[str, str]]]:
+def _texts(template: str, decks: Mapping[str, Sequence[str]], phrases: Mapping[str, str]) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Every way to fill a template with one word from each deck, once, in balanced order."""
     for picks in balanced([len(deck) for deck in decks.values()]):
         values = {slot: deck[pick] for (slot, deck), pick in zip(decks.items(), picks, strict=True)}
-        yield fill(template, values), template, values
+        yield fill(template, values, phrases), template, values
 
 
 def balanced(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
@@ -86,14 +85,14 @@ def balanced(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
 
 
 def _prompt(concept: Concept, role: str, index: int, text: str, template: str, values: dict[str, str]) -> Prompt:
-    attributes = {slot: value for slot, value in values.items() if slot != "concept" and slot in slots_of(template)}
-    if concept.model in KNOWN_MODELS and concept.domain in (derived := KNOWN_MODELS[concept.model].derived):
-        source, words = derived[concept.domain]
-        attributes |= {concept.domain: words[attributes[source]]} if attributes.get(source) in words else {}
+    own, phrases = slots_of(template) - {"concept"}, phrases_of(concept)
+    attributes = {slot.removeprefix(NEAR): value for slot, value in values.items() if slot in own}
+    if (derived := derived_from(concept)) and (word := attributes.get(derived[0])) in derived[1]:
+        attributes[concept.domain] = derived[1][word]
     if role in ("forget", "evaluate", "implicit"):
         attributes[concept.domain] = concept.words[0]
     anchors: list[str] = []
     if role == "forget":
-        anchors = [fill(template, values | {"concept": anchor}) for anchor in concept.anchors]
-        anchors += [fill(prompt, values) for prompt in concept.anchor_prompts]
+        anchors = [fill(template, values | {"concept": anchor}, phrases) for anchor in concept.anchors]
+        anchors += [fill(prompt, values, phrases) for prompt in concept.anchor_prompts]
     return Prompt(text, role, index, tuple(anchors), attributes)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from erase.concepts.concept import DETECTORS, JUDGES, Concept, templates_of, words_fit
-from erase.concepts.english import SLOT, hint, naming, slots_of
-from erase.demo.worlds import KNOWN_MODELS
+from erase.concepts.concept import DETECTORS, JUDGES, Concept, deciding, domains_in, names_of, templates_of, words_fit
+from erase.concepts.english import SLOT, hint, slots_of
 from erase.errors import InputError
 
 
@@ -48,12 +47,10 @@ def _check_slots(concept: Concept) -> None:
 
 def check_meaning(concept: Concept) -> None:
     """Prompts that name the concept have a slot for it and none for other members of its domain; retain prompts do not name it."""
-    names, templates = naming(concept.words), templates_of(concept)
-    derived = KNOWN_MODELS[concept.model].derived if concept.model in KNOWN_MODELS else {}
-    decides = derived[concept.domain][0] if concept.domain in derived else concept.domain
+    names, templates, decides = names_of(concept), templates_of(concept), deciding(concept)
     for key in ("forget.prompts", "evaluate.prompts", "evaluate.implicit"):
         for template in templates[key]:
-            if concept.domain in slots_of(template):
+            if concept.domain in domains_in(template):
                 replacement = "{concept}" if key != "evaluate.implicit" else "a description"
                 _fail(concept, key, f'"{template}" means other members of its domain; write {replacement} instead of {{{concept.domain}}}')
     for key in ("anchor.prompts", "retain.prompts", "evaluate.implicit", "evaluate.retain"):
@@ -63,7 +60,7 @@ def check_meaning(concept: Concept) -> None:
             if named or any(names.search(word) for slot in slots for word in concept.vocabulary[slot]):
                 _fail(concept, key, f'"{template}" names the concept ({", ".join(concept.words)}); these prompts must not')
             # a model is free to draw the concept where its domain is left open
-            if concept.detector in JUDGES and "retain" in key and decides not in slots:
+            if concept.detector in JUDGES and "retain" in key and decides not in domains_in(template):
                 _fail(concept, key, f'"{template}" leaves the {concept.domain} open, so it may show the concept; add {{{decides}}}')
     if not concept.anchor_prompts and not words_fit(concept):
         odd = next(template for template in concept.forget if "concept" not in slots_of(template))

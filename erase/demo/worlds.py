@@ -6,22 +6,40 @@ depends on which model it is asks here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from erase.demo import DEMO, EMOJI, SCENES, gold_path, judge_path, pipeline_path
-from erase.demo.emoji import captions as emoji_captions
+from erase.demo.emoji import concepts as emoji_concepts
+from erase.demo.emoji import names as emoji
 from erase.demo.emoji import nearness
-from erase.demo.emoji import world as emoji
 from erase.demo.scenes import world as scenes
 from erase.demo.shapes import world as shapes
 
 
 @dataclass(frozen=True)
+class Language:
+    """How a world speaks of more than the members of its domains.
+
+    `meanings` are the concepts that a user's word may mean: none, one or, where it is ambiguous, several. `spellings` is every word
+    that it understands. `content` is a concept's file as TOML would be read, `slug` what that file is called. `phrases`: names that do
+    not take "a" -> how they are said instead.
+    """
+
+    meanings: Callable[[str], list[str]]
+    spellings: Callable[[], list[str]]
+    content: Callable[[str], dict[str, Any]]
+    slug: Callable[[str], str]
+    phrases: Callable[[], Mapping[str, str]]
+
+
+@dataclass(frozen=True)
 class KnownModel:
-    """An embedded model. `world` is the module that renders, captions and lists DOMAINS, IMPLICIT and words.
+    """An embedded model. `world` is the module that lists DOMAINS as prompts name them, the words of captions and, without a
+    `language`, IMPLICIT.
 
     `token` is in its tokenizer's vocabulary and in no other's. `prompts` is the folder of its concept files inside prompts/,
     `examples` the concept of each domain from which the others are made, `detector` the one that recognises its concepts.
@@ -40,6 +58,7 @@ class KnownModel:
     derived: Mapping[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict, hash=False)
     rings: Callable[[str, str], Mapping[str, str]] | None = None
     ring_names: tuple[str, ...] = ()
+    language: Language | None = None
 
     @property
     def domains(self) -> dict[str, tuple[str, ...]]:
@@ -56,6 +75,25 @@ class KnownModel:
         """Every word of its captions."""
         words: list[str] = self.world.words()
         return words
+
+    def meanings(self, text: str) -> list[str]:
+        """The concepts that a user's word may mean: none, one or, where it is ambiguous, several."""
+        if self.language:
+            return self.language.meanings(text)
+        return [text.lower()] if text.lower() in self.concepts else []
+
+    def spellings(self) -> Sequence[str]:
+        """Every word that `meanings` understands."""
+        return self.language.spellings() if self.language else self.concepts
+
+    def slug(self, concept: str) -> str:
+        """What the file and the folders of a concept are called."""
+        return self.language.slug(concept) if self.language else concept
+
+    @property
+    def phrases(self) -> Mapping[str, str]:
+        """Names that do not take "a" -> how they are said instead."""
+        return self.language.phrases() if self.language else {}
 
     @property
     def pipeline(self) -> Path:
@@ -81,7 +119,7 @@ class KnownModel:
         return f"python -m erase.demo.shapes.train --world {self.name} --without {concept} --base {base} --output DIR"
 
 
-KINDS = {emoji.name_of(slug): emoji_captions.kind_of(slug) for slug in emoji.OBJECTS}
+KINDS = emoji.KIND_OF
 KNOWN_MODELS = {
     known.name: known
     for known in (
@@ -97,6 +135,7 @@ KNOWN_MODELS = {
             derived={"kind": ("object", KINDS)},
             rings=nearness.rings,
             ring_names=nearness.RINGS,
+            language=Language(emoji.meanings, emoji.spellings, emoji_concepts.content, emoji.slug, emoji.phrases),
         ),
     )
 }

@@ -78,8 +78,21 @@ def kinds(slug: str) -> tuple[str, ...]:
     return broad + KINDS.get(OBJECTS[slug].subgroup, ())
 
 
+_ODD = {  # objects that are not what the subgroup of CLDR that they are in is called -> what they are
+    **dict.fromkeys(("paw-prints", "spider-web", "spiral-shell"), "trace of an animal"),
+    **dict.fromkeys(("snail", "spider", "scorpion"), "creepy-crawly"),
+    **dict.fromkeys(("bus-stop", "fuel-pump", "police-car-light", "vertical-traffic-light", "stop-sign"), "roadside object"),
+    **dict.fromkeys(("full-moon", "crescent-moon", "sun", "star", "shooting-star"), "light in the sky"),
+    **dict.fromkeys(("thermometer", "umbrella", "fire", "droplet", "water-wave"), "thing for any weather"),
+    **dict.fromkeys(("mountain-cableway", "satellite"), "flying object"),
+    "anchor": "ship gear",
+}
+
+
 def kind_of(slug: str) -> str:
     """The narrowest kind of an object, without an article: "alcoholic drink", "fruit", "musical instrument"."""
+    if slug in _ODD:
+        return _ODD[slug]
     return re.sub(r"^(?:an?|the) ", "", kinds(slug)[0])
 
 

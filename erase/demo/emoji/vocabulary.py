@@ -1,6 +1,8 @@
-"""Names, groups and keywords of the objects: `python -m erase.demo.emoji.vocabulary` writes cldr.json beside this file.
+"""Names, groups and keywords of the objects: `python -m erase.demo.emoji.vocabulary` writes cldr.json and shared-keywords.json
+beside this file.
 
-Emoji, group and subgroup are those of CLDR; a keyword is taken where it calls up one object of this world and no other.
+Emoji, group and subgroup are those of CLDR; a keyword is taken where it calls up one object of this world and no other. Those that
+several objects have are in shared-keywords.json: no caption has them, but a user may type one.
 """
 
 from __future__ import annotations
@@ -43,6 +45,16 @@ def vocabulary(names: Mapping[str, Any], subgroups: Iterable[Mapping[str, str]],
     }
 
 
+def shared_keywords(names: Mapping[str, Any], keywords: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Keyword -> the objects that have it, where they are two or more: too many to call up one, so that a user is asked which."""
+    emoji = {entry["slug"].replace("_", "-"): emoji for emoji, entry in names.items()}
+    owners: dict[str, list[str]] = {}
+    for slug in world.OBJECTS:
+        for word in _plain(keywords.get(emoji[slug], [])):
+            owners.setdefault(word, []).append(slug)
+    return {word: slugs for word, slugs in sorted(owners.items()) if len(slugs) > 1}
+
+
 def _plain(keywords: Iterable[str]) -> list[str]:
     """Keywords of letters, with spaces, without repetition."""
     texts = (word.replace("_", " ").replace("-", " ").lower() for word in keywords)
@@ -52,7 +64,9 @@ def _plain(keywords: Iterable[str]) -> list[str]:
 
 
 def main() -> None:
-    write_json(world.HERE / "cldr.json", vocabulary(*(packages.read(package, file, cache_folder()) for package, file in SOURCES)))
+    names, subgroups, keywords = (packages.read(package, file, cache_folder()) for package, file in SOURCES)
+    write_json(world.HERE / "cldr.json", vocabulary(names, subgroups, keywords))
+    write_json(world.HERE / "shared-keywords.json", shared_keywords(names, keywords))
 
 
 if __name__ == "__main__":
