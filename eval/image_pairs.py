@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from erase.concepts import Concept, naming
+from erase.concepts import Concept, names_of, naming
 from erase.errors import InputError
 from erase.images import Picture, open_picture, picture_paths, read_images
 from eval.samples import NO_SEED, Row
@@ -49,10 +49,15 @@ def _is_whole(first: Path, second: Path, skip: bool) -> bool:
     return True
 
 
+def _names(text: str, word: str, words: Sequence[str]) -> bool:
+    """Whether a text has a word, and not only as a part of a longer one of the words."""
+    return naming([word]).search(text) is not None and naming([word], words).search(text) is not None
+
+
 def _row(concept: Concept, image: Picture) -> Row:
     """A caption that names the concept, or none at all, is a prompt to forget; its attributes are the vocabulary's words in it."""
     text, seed = image.prompt, NO_SEED if image.seed is None else image.seed
-    attributes = {slot: word for slot, words in concept.vocabulary.items() for word in words if naming([word]).search(text)}
-    if named := not text or naming(concept.words).search(text) is not None:
+    attributes = {slot: word for slot, words in concept.vocabulary.items() for word in words if _names(text, word, words)}
+    if named := not text or names_of(concept).search(text) is not None:
         attributes[concept.domain] = concept.words[0]
     return {"text": text, "role": "evaluate" if named else "evaluate-retain", "attributes": attributes, "seed": seed}

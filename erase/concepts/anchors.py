@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from zlib import crc32
 
-from erase.concepts.concept import NEAR, Concept, deciding, names_of, phrases_of, words_fit
-from erase.concepts.english import bare, naming, plural, slots_of, swap
+from erase.concepts.concept import NEAR, Concept, deciding, names_of, phrases_of, templates_of, words_fit
+from erase.concepts.english import SLOT, bare, naming, plural, slots_of, swap
 from erase.concepts.templates import prompts
 from erase.concepts.validation import check_meaning
 from erase.demo.worlds import KNOWN_MODELS
@@ -20,6 +21,15 @@ _NEUTRAL = {
     "artist": ("a painter", "an unknown painter", "an amateur painter"),
     "person": ("person", "man", "woman"),
 }
+_FUNCTION_WORDS = frozenset(
+    """a an the this that these those some any no every each all both many few more most other another such same
+    i you he she it we they me him her us them my your his its our their who whom whose which what
+    and or but nor so yet if because while although than as like not only just very too also again then there here
+    in on at by for with without from to into onto of off over under above below between among through during before after behind
+    beside besides near next around about against across along upon within toward towards up down out inside outside front back
+    is are was were be been being am do does did done has have had having can could will would shall should may might must
+    one two three four five six seven eight nine ten first second when where why how""".split()
+)
 
 
 def neutral_candidates(concept: Concept) -> list[str]:
@@ -37,6 +47,25 @@ def neutral_candidates(concept: Concept) -> list[str]:
         known = KNOWN_MODELS[concept.model].words()
         candidates = tuple(c for c in candidates if c in known)
     return [c for c in candidates if not names_of(concept).search(c)]
+
+
+def members_of_domain(concept: Concept) -> list[str]:
+    """The other members of the concept's domain that its vocabulary names, those that are most like it first."""
+    domain, vocabulary = deciding(concept), concept.vocabulary
+    members = [*vocabulary.get(f"{NEAR}{domain}", ()), *vocabulary.get(domain, ()), *vocabulary.get(concept.domain, ())]
+    return [word for word in dict.fromkeys(members) if word not in concept.words]
+
+
+def never_anchors(concept: Concept) -> frozenset[str]:
+    """Single words that draw nothing in the concept's place, however near a text encoder finds them.
+
+    Articles, prepositions and other function words; the words of the templates ("picture", "background"); what stands in the other
+    slots, such as the backgrounds; and the concept's own words.
+    """
+    own = {concept.domain, deciding(concept)}
+    others = [word for slot, words in concept.vocabulary.items() if slot.removeprefix(NEAR) not in own for word in words]
+    templates = [SLOT.sub(" ", text) for texts in templates_of(concept).values() for text in texts]
+    return _FUNCTION_WORDS | {part for text in (*others, *templates, *concept.words) for part in re.findall(r"\w+", text.lower())}
 
 
 def with_anchors(concept: Concept, anchors: Sequence[str]) -> Concept:

@@ -26,9 +26,10 @@ class Language:
 
     `meanings` are the concepts that a user's word may mean: none, one or, where it is ambiguous, several. `spellings` is every word
     that it understands. `content` is a concept's file as TOML would be read, `slug` what that file is called. `phrases`: names that do
-    not take "a" -> how they are said instead.
+    not take "a" -> how they are said instead. `names`: domain -> the concepts in it.
     """
 
+    names: Callable[[], Mapping[str, Sequence[str]]]
     meanings: Callable[[str], list[str]]
     spellings: Callable[[], list[str]]
     content: Callable[[str], dict[str, Any]]
@@ -135,7 +136,7 @@ KNOWN_MODELS = {
             derived={"kind": ("object", KINDS)},
             rings=nearness.rings,
             ring_names=nearness.RINGS,
-            language=Language(emoji.meanings, emoji.spellings, emoji_concepts.content, emoji.slug, emoji.phrases),
+            language=Language(emoji.names, emoji.meanings, emoji.spellings, emoji_concepts.content, emoji.slug, emoji.phrases),
         ),
     )
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (Stab
 
 
 def locate(model: str, tokenizer: str | None = None, prediction: str | None = None) -> Path:
-    """The folder of a model: `demo` and `scenes` are embedded, a folder is itself, a single file is unpacked, the rest is on the hub.
+    """The folder of a model: `demo`, `scenes` and `emoji` are embedded, a folder is itself, a single file is unpacked, the rest is on the hub.
 
     `tokenizer` (a folder) and `prediction` (epsilon or v_prediction) add what a single file does not contain.
     """
@@ -37,7 +38,9 @@ def locate(model: str, tokenizer: str | None = None, prediction: str | None = No
     if not looks_local and model.count("/") == 1:
         path = _fetch(model)
     elif not looks_local:
-        raise InputError(f"--model {model!r} is neither a folder nor a hub name; expected demo, scenes, a diffusers folder, or OWNER/NAME")
+        near = "".join(f', did you mean "{name}"?' for name in get_close_matches(model.lower(), EMBEDDED, 1))
+        expected = f"expected {', '.join(EMBEDDED)}, a diffusers folder, or OWNER/NAME"
+        raise InputError(f"--model {model!r} is neither a folder nor a hub name{near}; {expected}")
     if path.suffix.lower() == ".safetensors" and path.is_file():
         path = unpacked(path, tokenizer, prediction, _verify)
     check_model_folder(path)

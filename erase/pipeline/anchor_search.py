@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from erase.concepts import Concept, neutral_candidates, prompts, with_anchors
+from erase.concepts import Concept, members_of_domain, neutral_candidates, never_anchors, prompts, with_anchors
 from erase.demo.worlds import KNOWN_MODELS
 from erase.diffusion import StableDiffusion, denoising_target, predict
 from erase.errors import InputError
@@ -45,14 +45,17 @@ class Candidate:
 
 
 def neighbours(concept: Concept, model: StableDiffusion, count: int = 8) -> list[str]:
-    """Whole words of the model's vocabulary whose embeddings in the concept's own prompt lie nearest to the concept's."""
+    """Whole words of the model's vocabulary whose embeddings in the concept's own prompt lie nearest to the concept's.
+
+    Function words, backgrounds and the like are none of them (`never_anchors`).
+    """
     tokenizer, text_encoder = model.pipeline.tokenizer, model.pipeline.text_encoder
     words = {word[:-4] for word in tokenizer.get_vocab() if re.fullmatch(r"[a-z]{3,}</w>", word)}
-    if concept.model in KNOWN_MODELS:  # its vocabulary is small enough that most tokens are only ends of words
-        words &= set(KNOWN_MODELS[concept.model].words())
     table = text_encoder.get_input_embeddings().weight.detach().float()
     own = tokenizer(concept.words[0], add_special_tokens=False).input_ids
-    ids = {word: tokenizer.convert_tokens_to_ids(f"{word}</w>") for word in words - _parts(concept)}
+    ids = {word: tokenizer.convert_tokens_to_ids(f"{word}</w>") for word in sorted(words - never_anchors(concept))}
+    if not ids:
+        return []
     near = torch.nn.functional.cosine_similarity(table[list(ids.values())], table[own].mean(0, keepdim=True))
     short = [list(ids)[i] for i in near.argsort(descending=True)[: 6 * count].tolist()]
     template = next((t for t in concept.forget if re.fullmatch(r"[^{}]*\{concept\}[^{}]*", t)), "a {concept}")
@@ -61,19 +64,13 @@ def neighbours(concept: Concept, model: StableDiffusion, count: int = 8) -> list
     return [short[i] for i in closeness.argsort(descending=True)[:count].tolist()]
 
 
-def _parts(concept: Concept) -> set[str]:
-    return {part for word in concept.words for part in re.split(r"\W+", word.lower())}
-
-
-def vocabulary_candidates(concept: Concept) -> list[str]:
-    """Other members of the concept's domain that its own file names."""
-    return [word for word in concept.vocabulary.get(concept.domain, ()) if word not in concept.words]
-
-
 def propose(concept: Concept, model: StableDiffusion, limit: int = 10) -> dict[str, str]:
-    """Candidate -> where it comes from, most specific first."""
-    candidates = dict.fromkeys(vocabulary_candidates(concept), NAMED)
-    if len(candidates) < 4:
+    """Candidate -> where it comes from, most specific first.
+
+    In a known world these are members of its own groups, the nearest first: what else it has words for draws nothing in particular.
+    """
+    candidates = dict.fromkeys(members_of_domain(concept), NAMED)
+    if len(candidates) < 4 and concept.model not in KNOWN_MODELS:
         candidates = {
             **candidates,
             **{word: "neighbour of the concept by text embedding" for word in neighbours(concept, model) if word not in candidates},

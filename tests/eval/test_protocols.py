@@ -50,7 +50,7 @@ def measured(protocol: Protocol, **changes: Any) -> dict[str, Any]:
 
 def test_the_protocols_that_were_promised_are_there() -> None:
     names = """i2p-nudity scissorhands-nudity-1k coco-30k coco-10k imagenette-classes unlearncanvas unlearncanvas-subset
-        unlearndiffatk-nudity unlearndiffatk-van-gogh unlearndiffatk-church demo scenes"""
+        unlearndiffatk-nudity unlearndiffatk-van-gogh unlearndiffatk-church demo scenes emoji"""
     assert {protocol.name for protocol in SHIPPED} == set(names.split())
 
 

@@ -9,10 +9,38 @@ from ui.cli.display import print_rows
 from ui.cli.flags import PROGRAM, Parser
 
 
+def listed(model: str | None) -> list[dict[str, str]]:
+    """Name, domain, model, detector and about of every concept that has a file or is a word of an embedded model.
+
+    Of a model with a language of its own, which knows hundreds of words, all of them only where it is named.
+    """
+    from erase.concepts import EMBEDDED, list_concepts, load_concept
+    from erase.demo.worlds import KNOWN_MODELS
+
+    found = list_concepts()
+    rows: list[dict[str, str]] = []
+    for known in (KNOWN_MODELS[name] for name in KNOWN_MODELS if name in (*EMBEDDED, model)):
+        if known.language:
+            found += list_concepts(known.name)
+        elif known.prompts:
+            found += [load_concept(word, known.name) for word in known.concepts]
+        if known.language and known.name == model:
+            names = {name: domain for domain, names in known.language.names().items() for name in names}
+            filed = {concept.name for concept in list_concepts(known.name)}
+            more = {name: domain for name, domain in names.items() if known.slug(name) not in filed}
+            about = "its prompts: erase-concept concepts NAME --model " + known.name
+            rows = [_row(name, domain, known.name, known.detector, about) for name, domain in more.items()]
+    rows = [*(_row(c.name, c.domain, c.model, c.detector, c.about) for c in found), *rows]
+    return [row for row in rows if model in (None, row["model"])]
+
+
+def _row(name: str, domain: str, model: str, detector: str, about: str) -> dict[str, str]:
+    return {"name": name, "domain": domain, "model": model, "detector": detector, "about": about}
+
+
 def concepts(arguments: list[str]) -> int:
     """List the concept files, or show the prompts of one concept."""
-    from erase.concepts import EMBEDDED, ROLES, list_concepts, load_concept, prompts
-    from erase.demo.worlds import KNOWN_MODELS
+    from erase.concepts import ROLES, load_concept, prompts
 
     parser = Parser(prog=f"{PROGRAM} concepts", description=concepts.__doc__, epilog=f"example: {PROGRAM} concepts star --count 3")
     parser.add_argument("concept", nargs="?", help="show the prompts of this one: a name, a .toml file or plain words")
@@ -23,10 +51,7 @@ def concepts(arguments: list[str]) -> int:
     if options.count < 0:
         raise InputError(f"--count is {options.count}; expected at least 0")
     if options.concept is None:
-        others = [load_concept(word, known.name) for known in map(KNOWN_MODELS.get, EMBEDDED) if known.prompts for word in known.concepts]
-        listed = [concept for concept in [*list_concepts(), *others] if options.model in (None, concept.model)]
-        rows = [{"name": c.name, "domain": c.domain, "model": c.model, "detector": c.detector, "about": c.about} for c in listed]
-        print_rows(rows, options.json)
+        print_rows(listed(options.model), options.json)
         return 0
     concept = load_concept(options.concept, options.model)
     said = {role: [p.text for p in prompts(concept, role, options.count)] for role in ROLES}

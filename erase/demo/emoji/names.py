@@ -137,6 +137,11 @@ def spellings() -> list[str]:
     return list(dict.fromkeys([*NAME_OF.values(), *(s.replace("-", " ") for s in NAME_OF), *kinds(), *_wide(), *_ALIASES, *keywords, *_shared()]))
 
 
+def names() -> dict[str, tuple[str, ...]]:
+    """Domain -> the concepts in it: objects, styles and kinds."""
+    return {**DOMAINS, "kind": tuple(dict.fromkeys(kind.words[0] for kind in kinds().values()))}
+
+
 def words() -> list[str]:
     """Every word of the captions."""
     return captions.words()

@@ -98,7 +98,7 @@ def slug_of(text: str) -> str | None:
     plain = text.strip().lower()
     names = {thing.name.lower(): slug for slug, thing in OBJECTS.items()} | {name.lower(): style for style, name in STYLE_NAMES.items()}
     dashed = plain.replace(" ", "-")
-    return dashed if domain_of(dashed) else names.get(plain)
+    return dashed if domain_of(dashed) else names.get(plain) or names.get(plain.replace("-", " "))
 
 
 def name_of(member: str) -> str:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from diffusion_toys import BATCH, made_up, rows_of, same, scheduler_that_predicts, task_of, tensors_of
 from torch import Tensor
 
+from erase.demo import EMBEDDED
 from erase.diffusion import DTYPES, Conditioning, Forgetting, StableDiffusion, denoising_target, locate, pick_device, predict
 from erase.diffusion.drawing import numbered
 from erase.diffusion.latents import Latents
@@ -353,7 +354,8 @@ def a_file(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda tmp: "nowhere", "'nowhere' is neither a folder nor a hub name; expected demo, scenes, a diffusers folder, or OWNER/NAME"),
+        (lambda tmp: "nowhere", f"'nowhere' is neither a folder nor a hub name; expected {', '.join(EMBEDDED)}, a diffusers folder, or OWNER/NAME"),
+        (lambda tmp: "scens", "'scens' is neither a folder nor a hub name, did you mean \"scenes\"?; expected demo, "),
         (lambda tmp: tmp / "not-there", "not-there does not exist; expected a diffusers folder"),
         (lambda tmp: tmp, "has no model_index.json"),
         (lambda tmp: another_family(tmp), "FluxPipeline, not yet supported; expected StableDiffusionPipeline"),

@@ -11,12 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from erase.concepts import Concept, load_concept, prompts
-from erase.demo.shapes import world
+from erase.concepts import Concept, load_concept, members_of_domain, prompts
 from erase.diffusion import StableDiffusion
 from erase.errors import InputError
 from erase.pipeline import anchor_search
-from erase.pipeline.anchor_search import Candidate, _compare, choose_anchors, neighbours, propose, vocabulary_candidates
+from erase.pipeline.anchor_search import Candidate, _compare, choose_anchors, neighbours, propose
 from erase.task import generator
 
 STEPS, GUIDANCE = 1, 2.0
@@ -58,7 +57,7 @@ def test_of_the_candidates_that_never_show_the_concept_the_nearest_are_chosen_an
 ) -> None:
     found, tested, told = chosen
     assert [c.word for c in tested] == list(propose(circle, StableDiffusion(tiny_pipeline)))
-    own = vocabulary_candidates(circle)  # these go before all others
+    own = members_of_domain(circle)  # these go before all others
     clear = sorted((c for c in tested if c.shows == 0), key=lambda c: (c.word not in own, c.distance))[:3]
     assert found.anchors == tuple(c.word for c in clear)
     assert {c.word for c in tested if c.chosen} == set(found.anchors)
@@ -118,25 +117,46 @@ def test_where_every_candidate_shows_the_concept_the_user_is_asked_for_an_anchor
 
 def test_members_of_the_domain_come_first_then_generic_words(tiny_pipeline: Path, circle: Concept) -> None:
     proposed = propose(circle, StableDiffusion(tiny_pipeline))
-    assert list(proposed)[:7] == vocabulary_candidates(circle) == list(circle.vocabulary["shape"])
+    assert list(proposed)[:7] == members_of_domain(circle) == list(circle.vocabulary["shape"])
     assert set(list(proposed)[7:]) == {"shape", "thing"}
     assert set(proposed.values()) == {"named in the concept's vocabulary", "generic word"}
     assert len(propose(circle, StableDiffusion(tiny_pipeline), limit=5)) == 5
 
 
 @pytest.mark.parametrize("word", ["solid", "circle"])
-def test_neighbours_are_whole_words_that_the_model_knows_and_never_the_concepts_own(tiny_pipeline: Path, word: str) -> None:
+def test_neighbours_are_words_of_the_tokenizer_that_can_take_the_concepts_place(tiny_pipeline: Path, word: str) -> None:
+    """Of a model that nobody knows: no function word, no background, no word of the templates, and never the concept's own."""
     model = StableDiffusion(tiny_pipeline)
-    concept = load_concept(word, str(tiny_pipeline))
-    near = neighbours(concept, model, 8)
-    assert len(near) == len(set(near)) == 8
-    assert word not in near
-    assert set(near) <= set(world.words())  # not the word endings of which the tokenizer is made, such as "ound"
-    assert near == neighbours(concept, model, 8)
+    concept = replace(load_concept(word, str(tiny_pipeline)), model="a model of somebody's own")
+    near = neighbours(concept, model, 500)
+    assert len(near) == len(set(near)) > 20
+    assert near[:8] == neighbours(concept, model, 8)
+    assert not {word, "the", "and", "with", "front", "one", "white", "black", "grey", "background", "picture", "drawing"} & set(near)
+    other = "red" if word == "circle" else "circle"  # of another domain
+    assert other not in near
+    assert {"striped", "triangle"} & set(near)
 
 
-def test_where_the_domain_is_small_neighbours_by_embedding_are_proposed_too(tiny_pipeline: Path) -> None:
+def test_of_a_known_world_only_its_own_groups_and_generic_words_are_proposed(tiny_pipeline: Path) -> None:
     proposed = propose(load_concept("solid", str(tiny_pipeline)), StableDiffusion(tiny_pipeline))
     assert list(proposed)[:3] == ["striped", "dotted", "checkered"]
-    assert "neighbour of the concept by text embedding" in proposed.values()
+    assert set(list(proposed)[3:]) <= {"plain", "ordinary", "realistic"}
     assert "solid" not in proposed
+
+
+@pytest.mark.parametrize(("word", "nearest"), [("tiger", "lion"), ("Fluent", "Noto"), ("alcohol", "cup of tea"), ("boat", "airplane")])
+def test_of_the_emoji_world_the_nearest_of_its_groups_are_proposed(tiny_pipeline: Path, word: str, nearest: str) -> None:
+    concept = replace(load_concept(word, "emoji"), anchors=())
+    proposed = propose(concept, StableDiffusion(tiny_pipeline))
+    named = [name for name, source in proposed.items() if source == "named in the concept's vocabulary"]
+    assert nearest in named[:8]
+    assert len(named) >= 5
+    assert not {*concept.words, *concept.vocabulary["background"], "the"} & set(proposed)
+
+
+def test_where_a_model_is_unknown_and_the_domain_small_neighbours_by_embedding_are_proposed(tiny_pipeline: Path) -> None:
+    concept = replace(load_concept("solid", str(tiny_pipeline)), model="a model of somebody's own")
+    proposed = propose(concept, StableDiffusion(tiny_pipeline))
+    assert list(proposed)[:3] == ["striped", "dotted", "checkered"]
+    assert "neighbour of the concept by text embedding" in proposed.values()
+    assert not {"solid", "the", "white"} & set(proposed)

@@ -78,7 +78,7 @@ def test_concept_files_may_name_the_detectors_that_there_are() -> None:
     assert set(BUILT_IN) == set(DETECTORS)
 
 
-@pytest.mark.parametrize("concept", list_concepts(), ids=lambda concept: concept.name)
+@pytest.mark.parametrize("concept", [*list_concepts(), *list_concepts("emoji")], ids=lambda concept: concept.name)
 def test_what_a_concept_file_asks_for_is_there_and_takes_these_options(concept: Any) -> None:
     name, options = detector_for(asdict(concept))
     module, attribute = BUILT_IN[name].split(":")

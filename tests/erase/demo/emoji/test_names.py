@@ -1,0 +1,65 @@
+"""What a user's words mean in the emoji world."""
+
+from __future__ import annotations
+
+import pytest
+
+from erase.demo.emoji import names, world
+
+
+def test_every_name_slug_and_keyword_means_its_own_object_or_style() -> None:
+    for slug, name in names.NAME_OF.items():
+        assert names.meanings(name) == names.meanings(slug) == names.meanings(name.upper()) == [name]
+    named = {name.lower() for name in names.NAME_OF.values()} | {slug.replace("-", " ") for slug in names.NAME_OF}
+    for thing in world.OBJECTS.values():
+        for word in thing.keywords:
+            if word not in named and word not in names.kinds():
+                assert names.meanings(word) in ([thing.name], names.meanings(word.removesuffix("s"))), word
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("a hot dog", "hot dog"),
+        ("Cats", "cat"),
+        ("the sun", "sun"),
+        ("buses", "bus"),
+        ("doggo", "dog"),
+        ("in the style of twemoji", "Twemoji"),
+        ("classic noto style", "Classic Noto"),
+        ("weapons", "weapon"),
+        ("alcohol", "alcoholic drink"),
+        ("birds", "kind of bird"),
+        ("vehicles on water", "boat"),
+        ("desserts", "sweet"),
+        ("musical instruments", "musical instrument"),
+    ],
+)
+def test_articles_plurals_styles_and_kinds_are_understood(text: str, meant: str) -> None:
+    assert names.meanings(text) == [meant]
+
+
+def test_what_may_mean_several_things_means_all_of_them() -> None:
+    assert names.meanings("vehicle") == ["aircraft", "boat", "land vehicle"]
+    assert {"glass of wine", "glass of milk", "magnifying glass"} <= set(names.meanings("glass"))
+    assert {"cocktail", "beer mug"} <= set(names.meanings("bar"))
+    assert names.meanings("strr") == []
+
+
+def test_a_kind_has_the_objects_that_the_judge_counts_as_it_and_no_other() -> None:
+    for kind in names.kinds().values():
+        assert {names.NAME_OF[member] for member in kind.members} == {name for name, of in names.KIND_OF.items() if of == kind.words[0]}
+    assert set(names.kinds()["weapon"].members) == set(world.BROAD["weapon"])
+    assert "anchor" not in names.kinds()["boat"].members
+
+
+def test_names_are_said_as_captions_say_them() -> None:
+    said = names.phrases()
+    assert [said[name] for name in ("sun", "scissors", "alcohol")] == ["the sun", "scissors", "alcohol"]
+    for thing in world.OBJECTS.values():
+        assert said.get(thing.name, thing.phrase) == thing.phrase
+        assert (thing.name in said) == (not thing.phrase.startswith(("a ", "an ")))
+
+
+def test_every_spelling_means_something() -> None:
+    assert [word for word in names.spellings() if not names.meanings(word)] == []
