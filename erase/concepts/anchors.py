@@ -21,15 +21,15 @@ _NEUTRAL = {
     "artist": ("a painter", "an unknown painter", "an amateur painter"),
     "person": ("person", "man", "woman"),
 }
-_FUNCTION_WORDS = frozenset(
-    """a an the this that these those some any no every each all both many few more most other another such same
+_FUNCTION_WORDS = """
+    a an the this that these those some any no every each all both many few more most other another such same
     i you he she it we they me him her us them my your his its our their who whom whose which what
     and or but nor so yet if because while although than as like not only just very too also again then there here
     in on at by for with without from to into onto of off over under above below between among through during before after behind
     beside besides near next around about against across along upon within toward towards up down out inside outside front back
     is are was were be been being am do does did done has have had having can could will would shall should may might must
-    one two three four five six seven eight nine ten first second when where why how""".split()
-)
+    one two three four five six seven eight nine ten first second when where why how
+"""
 
 
 def neutral_candidates(concept: Concept) -> list[str]:
@@ -65,7 +65,8 @@ def never_anchors(concept: Concept) -> frozenset[str]:
     own = {concept.domain, deciding(concept)}
     others = [word for slot, words in concept.vocabulary.items() if slot.removeprefix(NEAR) not in own for word in words]
     templates = [SLOT.sub(" ", text) for texts in templates_of(concept).values() for text in texts]
-    return _FUNCTION_WORDS | {part for text in (*others, *templates, *concept.words) for part in re.findall(r"\w+", text.lower())}
+    texts = (_FUNCTION_WORDS, *others, *templates, *concept.words)
+    return frozenset(part for text in texts for part in re.findall(r"\w+", text.lower()))
 
 
 def with_anchors(concept: Concept, anchors: Sequence[str]) -> Concept:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from erase.concepts.english import naming, slots_of
@@ -61,8 +62,14 @@ class Prompt:
 
 def names_of(*concepts: Concept) -> re.Pattern[str]:
     """Finds the concepts' words in a text. In the prompts of an embedded world a longer name of the world is another thing: "hot dog"."""
-    besides = [name for concept in concepts if (known := KNOWN_MODELS.get(concept.model)) for name in known.domains.get(deciding(concept), ())]
-    return naming([word for concept in concepts for word in concept.words], besides)
+    worlds = tuple((concept.model, deciding(concept)) for concept in concepts if concept.model in KNOWN_MODELS)
+    return _pattern(tuple(word for concept in concepts for word in concept.words), worlds)
+
+
+@lru_cache(64)
+def _pattern(words: tuple[str, ...], worlds: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
+    """`worlds`: a known model and one of its domains each."""
+    return naming(words, [name for model, domain in worlds for name in KNOWN_MODELS[model].domains.get(domain, ())])
 
 
 def phrases_of(concept: Concept) -> Mapping[str, str]:

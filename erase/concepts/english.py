@@ -62,7 +62,7 @@ def bare(word: str) -> bool:
 
 
 def hint(word: str, known: Sequence[str], likeness: float = 0.6, most: int = 1) -> str:
-    """", did you mean ...?" with at most so many of the known names, the nearest first and whatever their case; empty if none is near."""
+    """A question whether the nearest of the known names were meant, at most so many, whatever their case; empty if none is near."""
     names = {name.casefold(): name for name in reversed(known)}
     close = [f'"{names[name]}"' for name in get_close_matches(word.casefold(), names, most, likeness)]
     return f", did you mean {' or '.join(close)}?" if close else ""

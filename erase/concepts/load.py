@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def _unknown(text: str, world: KnownModel) -> str:
     """What is said of a word that a world does not know: the nearest that it does, and where all of them are listed."""
     several = len(world.concepts) > FEW
     remedy = f"`erase-concept concepts --model {world.name}` lists what it knows" if several else f"it knows {', '.join(world.concepts)}"
-    return f'the embedded model {world.name} does not know "{text}"{hint(text, world.spellings(), 0.7, 3)}; {remedy}'
+    near = next(filter(None, (hint(word, world.spellings(), 0.7, 3) for word in (text, re.sub(" style$", "", text)))), "")
+    return f'the embedded model {world.name} does not know "{text}"{near}; {remedy}'
 
 
 def _slip(text: str) -> str:

@@ -98,8 +98,8 @@ def apart(concept: Concept, others: Sequence[Concept]) -> Concept:
     open_to = {deciding(other) for other in others if deciding(other) in vocabulary} if concept.detector in JUDGES else set()
 
     def remaining(templates: Sequence[str], closed: set[str]) -> tuple[str, ...]:
-        fit = [t for t in templates if not names.search(t) and closed <= domains_in(t) and all(vocabulary.get(s, True) for s in slots_of(t))]
-        return tuple(fit)
+        fit = [t for t in templates if not names.search(t) and closed <= domains_in(t)]
+        return tuple(t for t in fit if all(vocabulary.get(slot, True) for slot in slots_of(t)))
 
     changed = replace(
         concept,

@@ -25,7 +25,7 @@ WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (Stab
 
 
 def locate(model: str, tokenizer: str | None = None, prediction: str | None = None) -> Path:
-    """The folder of a model: `demo`, `scenes` and `emoji` are embedded, a folder is itself, a single file is unpacked, the rest is on the hub.
+    """The folder of a model: an embedded one by its name, a folder is itself, a single file is unpacked, the rest is on the hub.
 
     `tokenizer` (a folder) and `prediction` (epsilon or v_prediction) add what a single file does not contain.
     """

@@ -117,7 +117,8 @@ def _objects(name: str, words: Sequence[str], members: Sequence[str]) -> dict[st
     """`members` are the slugs of what is to be forgotten."""
     near = [NAME_OF[other] for other in neighbours(members)]
     retain = [*_training("{near_object}", "{style}"), *_training("{object}", "{style}")]
-    kept = [f"{opening} a {{{slot}}}{rest}" for i, (opening, rest) in enumerate(_EVALUATION) for slot in ("object", "near_object")[: 1 + i % 2]]
+    slots = (("object",), ("object", "near_object"))
+    kept = [f"{opening} a {{{slot}}}{rest}" for i, (opening, rest) in enumerate(_EVALUATION) for slot in slots[i % 2]]
     described = _described(words, members)
     evaluate: dict[str, Any] = {"prompts": [f"{opening} a {{concept}}{rest}" for opening, rest in _EVALUATION]}
     if described:
@@ -212,7 +213,7 @@ def write_files(folder: Path) -> None:
             with written(folder / f"{slug(name)}.toml") as file:
                 file.write_text(toml(content(name)), encoding="utf-8")
     with written(folder / "unseen.txt") as file:
-        head = "# Concepts of the emoji world for the bench: no setting was chosen by looking at them. Written by erase.demo.emoji.concepts."
+        head = "# Concepts of the emoji world for the bench: nothing is chosen by looking at them. Written by erase.demo.emoji.concepts."
         file.write_text("\n".join([head, *UNSEEN]) + "\n", encoding="utf-8")
 
 

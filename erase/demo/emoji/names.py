@@ -98,8 +98,8 @@ def _shared() -> dict[str, list[str]]:
 def meanings(text: str) -> list[str]:
     """The names that a user's word may stand for: one, none, or several where it is a keyword or a part of several.
 
-    In this order, each in the singular or plural: a name, a slug or a style ("twemoji style"), or one or more kinds of things; a keyword of one object;
-    a word of names and a keyword of several objects.
+    In this order, each in the singular or plural: a name, a slug or a style ("twemoji style"), or one or more kinds of things; a keyword
+    of one object; a word of names and a keyword of several objects.
     """
     for word in _forms(text):
         if name := _named(word):
@@ -134,7 +134,8 @@ def _named(word: str) -> str | None:
 def spellings() -> list[str]:
     """Every word that `meanings` understands, for what was misspelt: names, slugs, kinds and keywords."""
     keywords = [word for thing in OBJECTS.values() for word in thing.keywords]
-    return list(dict.fromkeys([*NAME_OF.values(), *(s.replace("-", " ") for s in NAME_OF), *kinds(), *_wide(), *_ALIASES, *keywords, *_shared()]))
+    slugs = [member.replace("-", " ") for member in NAME_OF]
+    return list(dict.fromkeys([*NAME_OF.values(), *slugs, *kinds(), *_wide(), *_ALIASES, *keywords, *_shared()]))
 
 
 def names() -> dict[str, tuple[str, ...]]:

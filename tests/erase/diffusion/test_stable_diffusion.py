@@ -346,6 +346,9 @@ def another_family(folder: Path) -> Path:
     return folder
 
 
+KNOWN = ", ".join(EMBEDDED)
+
+
 def a_file(path: Path) -> Path:
     path.write_bytes(b"")
     return path
@@ -354,7 +357,7 @@ def a_file(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda tmp: "nowhere", f"'nowhere' is neither a folder nor a hub name; expected {', '.join(EMBEDDED)}, a diffusers folder, or OWNER/NAME"),
+        (lambda tmp: "nowhere", f"'nowhere' is neither a folder nor a hub name; expected {KNOWN}, a diffusers folder, or OWNER/NAME"),
         (lambda tmp: "scens", "'scens' is neither a folder nor a hub name, did you mean \"scenes\"?; expected demo, "),
         (lambda tmp: tmp / "not-there", "not-there does not exist; expected a diffusers folder"),
         (lambda tmp: tmp, "has no model_index.json"),
