@@ -44,7 +44,7 @@ WEB_PROCESSES = ("ui.web.drawing.models", "ui.web.drawing.worker", "ui.web.jobs.
 # Heavy or optional libraries, the only packages that may import them, and only inside functions. (But the tabs of the page
 # import gradio when they are loaded: ui.web.page loads them when it is opened, as tests/ui/web/test_page.py holds.)
 DOORS: dict[str, set[str]] = {
-    "diffusers": {"erase.diffusion", "erase.pipeline.disk", "erase.demo", "ui.cli.display", "ui.cli.estimate"},
+    "diffusers": {"erase.diffusion", "erase.checkpoints.check", "erase.pipeline.disk", "erase.demo", "ui.cli.display", "ui.cli.estimate"},
     "transformers": {"erase.diffusion", "erase.demo", "ui.cli.display"},
     "tokenizers": {"erase.demo"},
     "huggingface_hub": {"erase.diffusion", "erase.checkpoints", "eval.prompt_sets", "ui.cli.display"},

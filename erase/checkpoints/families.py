@@ -45,6 +45,12 @@ class Family:
     scheduler: Mapping[str, Any]
 
 
+CLIP_LARGE = {"vocab_size": 49408, "hidden_size": 768, "num_hidden_layers": 12, "max_position_embeddings": 77}
+TEXT_ENCODERS = {  # what every program expects in a single file of a family, because the file has no configuration
+    "sd1": {"text_encoder": CLIP_LARGE},
+    "sd2": {"text_encoder": {**CLIP_LARGE, "hidden_size": 1024, "num_hidden_layers": 23}},
+    "sdxl": {"text_encoder": CLIP_LARGE, "text_encoder_2": {**CLIP_LARGE, "hidden_size": 1280, "num_hidden_layers": 32}},
+}
 NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "steps_offset": 1}
 FAMILIES = {
     "sd1": Family(
@@ -75,6 +81,13 @@ OTHER_FILES = {  # a part of some tensor name -> what such a file is
     r"^text_model\.": f"a text encoder alone; {WHOLE}",
     r"^(encoder|decoder)\.(down|up|mid)": f"an autoencoder alone; {WHOLE}",
 }
+EDM = {  # tensors that mark a model trained under continuous noise levels
+    "edm_mean": "Playground 2.5", "edm_std": "Playground 2.5", "edm_vpred.sigma_max": "CosXL", "edm_vpred.sigma_min": "CosXL",
+}  # fmt: skip
+RECORDED = {  # what files call it -> what a scheduler calls it
+    "v": "v_prediction", "v_prediction": "v_prediction", "v-prediction": "v_prediction", "vpred": "v_prediction",
+    "epsilon": "epsilon", "eps": "epsilon",
+}  # fmt: skip
 CHANNELS = {9: "an inpainting model", 8: "an image editing model (InstructPix2Pix)", 7: "an upscaler", 5: "a depth-conditioned model"}
 
 
@@ -93,8 +106,8 @@ def recognise(tensors: Tensors, label: str) -> str:
     name = next((name for name, family in FAMILIES.items() if prefixes and set(family.text.values()) <= prefixes), None)
     if name is None:
         raise InputError(f"{label} {_without_text(tensors, prefixes)}; {WHOLE}")
-    if "edm_mean" in tensors:
-        raise InputError(f"{label} is a model of the EDM kind (Playground 2.5), which is not supported; give one of Stable Diffusion XL")
+    if mark := next((mark for mark in EDM if mark in tensors), None):
+        raise InputError(f"{label} is a model of the EDM kind ({EDM[mark]}), which is not supported; give one of Stable Diffusion XL")
     if name == "sd2" and class_embedding is not None:
         raise InputError(f"{label} starts from images (unCLIP of Stable Diffusion 2.1), not supported; give the base model")
     if not under(tensors, VAE):
@@ -125,9 +138,20 @@ def _without_text(tensors: Tensors, prefixes: set[str]) -> str:
 
 
 def prediction_of(tensors: Tensors, facts: Mapping[str, str], family: str, requested: str | None, label: str) -> str:
-    """The prediction type: the user's option, else what the file records, else what its family always has."""
-    recorded = {"v": "v_prediction", "epsilon": "epsilon"}.get(facts.get("modelspec.prediction_type", ""))
-    prediction = requested or recorded or ("v_prediction" if "v_pred" in tensors else None)
+    """The prediction type: what the file says of itself, else the user's option, else what its family always has.
+
+    InputError where the option contradicts the file, where the file contradicts itself, and for another type.
+    """
+    signs = _signs(tensors, facts, label)
+    predictions = set(signs.values())
+    if len(predictions) > 1 and requested is None:
+        both = " and ".join(f"{prediction} ({sign})" for sign, prediction in signs.items())
+        raise InputError(f"{label} says both {both}; give --prediction-type epsilon or v_prediction", option="prediction_type")
+    if requested is not None and predictions and requested not in predictions:
+        sign, prediction = next(iter(signs.items()))
+        message = f"--prediction-type {requested} contradicts {label}, which is a model of {prediction} ({sign}); leave the option out"
+        raise InputError(message, option="prediction_type")
+    prediction = requested or next(iter(predictions), None)
     if prediction is None and family == "sd2":
         raise InputError(
             f"{label} does not record its prediction type; give --prediction-type v_prediction (most models of 768 pixels) or epsilon "
@@ -137,10 +161,27 @@ def prediction_of(tensors: Tensors, facts: Mapping[str, str], family: str, reque
     return prediction or "epsilon"
 
 
-def size_of(facts: Mapping[str, str], family: str, prediction: str) -> int:
-    """Side of the images in pixels."""
-    recorded = re.fullmatch(r"(\d+)x\1", facts.get("modelspec.resolution", ""))
-    return int(recorded[1]) if recorded and int(recorded[1]) % 8 == 0 and int(recorded[1]) else FAMILIES[family].sizes[prediction]
+def _signs(tensors: Tensors, facts: Mapping[str, str], label: str) -> dict[str, str]:
+    """Where a file says what it predicts -> what; InputError for a type that is not supported."""
+    signs = {"its tensor v_pred": "v_prediction"} if "v_pred" in tensors else {}
+    recorded = facts.get("modelspec.prediction_type", "").strip().lower()
+    if recorded and recorded not in RECORDED:
+        raise InputError(f"{label} predicts {recorded[:40]!r} (modelspec.prediction_type); supported are epsilon and v_prediction")
+    if recorded:
+        signs["modelspec.prediction_type"] = RECORDED[recorded]
+    architecture = facts.get("modelspec.architecture", "")
+    for name, prediction in (("stable-diffusion-v2-768-v", "v_prediction"), ("stable-diffusion-v2-512", "epsilon")):
+        if architecture == name and not recorded:
+            signs["modelspec.architecture"] = prediction
+    return signs
+
+
+def size_of(facts: Mapping[str, str], family: str, prediction: str) -> tuple[int, int]:
+    """Height and width of the images in pixels."""
+    recorded = re.fullmatch(r"(\d{1,5})x(\d{1,5})", facts.get("modelspec.resolution", ""))
+    width, height = (int(side) for side in recorded.groups()) if recorded else (0, 0)
+    usual = FAMILIES[family].sizes[prediction]
+    return (height, width) if width and height and width % 8 == height % 8 == 0 else (usual, usual)
 
 
 def to_folder(tensors: Tensors, family: str) -> dict[str, dict[str, Any]]:

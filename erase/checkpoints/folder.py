@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +17,9 @@ from erase.files import sha256
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 SUPPORTED = {"StableDiffusionPipeline": PARTS, "StableDiffusionXLPipeline": (*PARTS, "text_encoder_2", "tokenizer_2")}
 PICKLES = {".ckpt", ".bin", ".pt", ".pth", ".pkl"}
+READ = {".json", ".txt", ".model", ".jinja", ".tiktoken"}  # what loaders read of a part beside its weights; .model: of sentencepiece
 HALF = {"F16", "BF16"}
+OLD_SIZE = 64
 # diffusion_pytorch_model[.fp16][-00001-of-00002].safetensors, the older ...-00001-of-00002.fp16.safetensors, and indices
 WEIGHTS = re.compile(
     r"(diffusion_pytorch_model|model)(?:\.(\w+))?(-\d+-of-\d+)?(?:\.(\w+))?(\.safetensors)(?:(\.index)(?:\.(\w+))?\.json)?"
@@ -44,9 +47,17 @@ def variant_of(folder: Path) -> str | None:
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
-    """sha256 of every weight file that loading this pipeline folder reads, by relative name."""
-    files = [path for name in components(folder) for path in weight_files(folder / name).values() if path.suffix == ".safetensors"]
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in sorted(files)}
+    """sha256 of every weight file that loading this pipeline folder reads, by relative name.
+
+    InputError where a network has values that are not finite, or a tensor of zeros: they are looked at in the same pass.
+    """
+    from erase.checkpoints.check.values import digest_of_part
+
+    return {
+        path.relative_to(folder).as_posix(): digest
+        for name in sorted(components(folder))
+        for path, digest in digest_of_part(folder, name).items()
+    }
 
 
 def read_provenance(folder: Path) -> dict[str, str]:
@@ -57,7 +68,7 @@ def read_provenance(folder: Path) -> dict[str, str]:
 
 
 def check_model_folder(path: Path) -> None:
-    """InputError unless `path` is a pipeline folder of a supported family with safetensors weights."""
+    """InputError unless `path` is a pipeline folder of a supported family, complete and as its own configuration describes it."""
     if path.suffix.lower() in PICKLES and not path.is_dir():
         remedy = f'convert it on a machine where that is safe: python -c "{SAFER.format(load="from_single_file", path=str(path))}"'
         raise InputError(f"{path} is a pickle, which can run any code when it is loaded; expected a diffusers folder: {remedy}")
@@ -68,13 +79,9 @@ def check_model_folder(path: Path) -> None:
         names = sorted(entry.name for entry in path.iterdir())
         contents = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "nothing"
         raise InputError(f"{path} has no model_index.json (it contains {contents}); expected a diffusers folder or a hub name")
-    family = model_index(path).get("_class_name")
-    if family not in SUPPORTED:
-        raise InputError(f"{path} is a {family}, not yet supported; expected {' or '.join(SUPPORTED)}")
-    if absent := [part for part in SUPPORTED[family] if part not in components(path)]:
-        raise InputError(f"{path} is a {family} without {' and '.join(absent)}; give a model with all of its parts")
-    for name in components(path):
-        _check_component(path, name)
+    from erase.checkpoints.check.folder import check_folder  # it reads folders with what is below
+
+    check_folder(path)
 
 
 def model_index(folder: Path) -> dict[str, Any]:
@@ -88,35 +95,6 @@ def model_index(folder: Path) -> dict[str, Any]:
 def components(folder: Path) -> list[str]:
     """The parts that a folder's model_index.json lists."""
     return [name for name, value in model_index(folder).items() if isinstance(value, list) and len(value) == 2 and value[1] is not None]
-
-
-def _check_component(folder: Path, name: str) -> None:
-    if Path(name).name != name or not (folder / name).is_dir():
-        raise InputError(f"{folder} lacks its part {name}, which model_index.json lists; download the model again")
-    pickles = sorted(path.name for path in (folder / name).iterdir() if path.suffix.lower() in PICKLES)
-    if files := weight_files(folder / name):
-        _check_whole(files)
-        return
-    if pickles:
-        remedy = f'convert it on a machine where that is safe: python -c "{SAFER.format(load="from_pretrained", path=str(folder))}"'
-        problem = f"has the weights of {name} only as a pickle ({pickles[0]}), which can run any code"
-        raise InputError(f"{folder} {problem}; expected .safetensors: {remedy}")
-    if name in {"unet", "vae", "text_encoder", "text_encoder_2"}:
-        raise InputError(f"{folder} has no weights for {name}; expected {name}/*.safetensors: download the model again")
-
-
-def _check_whole(files: Mapping[str, Path]) -> None:
-    """InputError for a file that is incomplete or missing after a broken download: before hours of work, not after."""
-    for plain, path in files.items():
-        if path.suffix == ".safetensors":
-            header(path)
-            continue
-        try:
-            listed = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is not an index of shards ({error}); download the model again") from error
-        if absent := sorted(name for name in listed if not (path.parent / name).is_file()):
-            raise InputError(f"{path.parent} lacks {absent[0]}, which {plain} lists; download the model again")
 
 
 def single_file_origin(folder: Path) -> dict[str, str]:
@@ -142,18 +120,46 @@ def config_of(folder: Path, part: str, name: str) -> dict[str, Any]:
         raise InputError(f"{folder / part / name} cannot be read ({error}); the model folder is not complete") from None
 
 
+def image_size(folder: Path) -> tuple[int, int] | None:
+    """Height and width in pixels of the images that diffusers generates by default; None where the UNet names no size.
+
+    As diffusers reads `sample_size`: a number, or a pair; and below 64 in a folder of Stable Diffusion from before version 0.9 it is 64.
+    """
+    config = config_of(folder, "unet", "config.json")
+    size = config.get("sample_size")
+    if type(size) is int and size < OLD_SIZE and model_index(folder).get("_class_name") == "StableDiffusionPipeline" and _is_old(config):
+        size = OLD_SIZE
+    sides = [size, size] if type(size) is int else size
+    if not isinstance(sides, list) or len(sides) != 2 or any(type(side) is not int or not 0 < side <= 2**13 for side in sides):
+        return None
+    return sides[0] * latent_factor(folder), sides[1] * latent_factor(folder)
+
+
+def _is_old(config: Mapping[str, Any]) -> bool:
+    version = re.match(r"(\d+)\.(\d+)", str(config.get("_diffusers_version", "")))
+    return version is not None and (int(version[1]), int(version[2])) < (0, 9)
+
+
+def latent_factor(folder: Path) -> int:
+    """Side of an image in pixels per side of its latents."""
+    blocks = config_of(folder, "vae", "config.json").get("block_out_channels", [64])
+    return int(2 ** (len(blocks) - 1))
+
+
 def size_of(folder: Path) -> int:
-    """Side of the images that the model was trained on, in pixels."""
-    levels = len(config_of(folder, "vae", "config.json")["block_out_channels"])
-    size: int = config_of(folder, "unet", "config.json")["sample_size"] * 2 ** (levels - 1)
-    return size
+    """Side of the images that the model was trained on, in pixels; InputError where its configuration does not name one."""
+    sides = image_size(folder)
+    if sides is None or sides[0] != sides[1]:
+        shape = f"images of {sides[1]} x {sides[0]} pixels" if sides else "no image size"
+        raise InputError(f"the UNet of {folder} names {shape} (sample_size), and images here are square; give --size", option="size")
+    return sides[0]
 
 
 def is_small(folder: Path) -> bool:
     """Whether this is an embedded model or one of that size, for which other default counts make sense."""
-    return size_of(folder) <= 128
+    return max(image_size(folder) or (math.inf,)) <= 128
 
 
 def scheduler_of(folder: Path) -> str:
     """The class of the sampler that comes with the model."""
-    return str(config_of(folder, "scheduler", "scheduler_config.json")["_class_name"])
+    return str(model_index(folder)["scheduler"][1])

@@ -9,35 +9,35 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from erase.checkpoints.check.single_file import checked
+from erase.checkpoints.check.values import digest_and_faults, refuse_faults
 from erase.checkpoints.configs import configs
 from erase.checkpoints.families import FAMILIES, prediction_of, recognise, size_of, to_folder
 from erase.checkpoints.safetensors_file import lazy_tensors, write_lazy
 from erase.checkpoints.safetensors_header import metadata
 from erase.errors import InputError
-from erase.files import sha256, write_json
+from erase.files import write_json
 from erase.run import disk_errors
 
 TOKENIZER = "openai/clip-vit-large-patch14"  # all versions of Stable Diffusion use this tokenizer
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 OPTION = "--tokenizer DIR"
-Verify = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, dict[str, Any]]]
 
 
-def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = None, verify: Verify | None = None) -> Path:
+def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = None) -> Path:
     """The folder of a single-file checkpoint, written once; the same file and options give the same folder.
 
-    `prediction` is epsilon or v_prediction where the file does not record it. `verify` checks tensors and configurations before
-    anything is written, and returns the tensors that belong there. InputError for a file that is not a complete model of a known
-    family, and where no tokenizer is available.
+    `prediction` is epsilon or v_prediction where the file does not record it. InputError for a file that is not a complete model of a
+    known family, or has values that cannot be right, and where no tokenizer is available; then nothing is written.
     """
     tensors, facts = lazy_tensors(path), metadata(path)
     family = recognise(tensors, str(path))
     predicts = prediction_of(tensors, facts, family, prediction, str(path))
-    digest = sha256(path)
+    digest, faults = digest_and_faults(path)
     folder = cache_folder() / f"{path.stem}-{digest[:16]}{'-' + prediction if prediction else ''}"
     if (folder / "model_index.json").is_file():
         return folder
@@ -46,8 +46,9 @@ def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = 
         part_configs = configs(parts, family, predicts, size_of(facts, family, predicts))
     except KeyError as error:
         raise InputError(f"{path} is not complete: it lacks {error.args[0]}; download it again") from error
-    if verify is not None:
-        parts = verify(parts, part_configs)
+    parts = checked(parts, part_configs, str(path))
+    used = {tensor.name for own in parts.values() for tensor in own.values()}
+    refuse_faults(str(path), {name: fault for name, fault in faults.items() if name in used})
     vocabulary = find_tokenizer(tokenizer)
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     origin = {**{k: v for k, v in facts.items() if k != "format"}, "single_file": path.name, "single_file_sha256": digest}

@@ -8,7 +8,6 @@ restore the concept (arXiv 2603.06640).
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,10 +15,15 @@ from pathlib import Path
 import torch
 
 from erase.checkpoints import DTYPES, FORMATS
+from erase.checkpoints.check.classes import CLIP_TEXT, CLIP_TOKENIZERS
+from erase.checkpoints.check.networks import part_class, part_config, shapes_of
+from erase.checkpoints.check.noise import Noise, noise_of
+from erase.checkpoints.check.tensors import plain_name
+from erase.checkpoints.check.values import check_folder_values
 from erase.checkpoints.configs import Config, configs, misfits
-from erase.checkpoints.export import copy_part
-from erase.checkpoints.families import FAMILIES, to_file, to_folder
-from erase.checkpoints.folder import check_model_folder, components, config_of, model_index, read_provenance, weight_files
+from erase.checkpoints.copying import complete_parts, copy_part, copy_root
+from erase.checkpoints.families import FAMILIES, NOISE, TEXT_ENCODERS, to_file, to_folder
+from erase.checkpoints.folder import check_model_folder, config_of, image_size, model_index, read_provenance, weight_files
 from erase.checkpoints.safetensors_file import LazyTensor, lazy_tensors, write_lazy
 from erase.checkpoints.safetensors_header import metadata
 from erase.checkpoints.weight_names import clip_to_folder, strays
@@ -50,29 +54,80 @@ def pack(folder: Path, out: Path, form: str = "single-file", dtype: str = "sourc
         raise InputError(f"--output {out} exists already; give another name", option="output")
     writers: dict[str, Callable[[Path, Path, torch.dtype | None], None]]
     writers = {"folder": _folder, "single-file": _single_file, "unet": _unet_file}
+    check_folder_values(folder)
     with disk_errors(out):
         writers[form](folder, out, _DTYPES[dtype])
     return out
 
 
 def _single_file(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
-    family, scheduler = family_of(folder), _config(folder, "scheduler")
+    family, noise, size = family_of(folder), noise_of(folder), image_size(folder)
+    for part in FAMILIES[family].text:
+        _check_clip(folder, part, family)
     parts = {name: _tensors(folder / name) for name in ("unet", "vae", *FAMILIES[family].text)}
-    prediction = str(scheduler.get("prediction_type", "epsilon"))
-    size = 8 * int(_config(folder, "unet")["sample_size"])
     tensors: dict[str, LazyTensor] = to_file(parts, family)
     modern = to_folder(tensors, family)  # the folder that this file would unpack into
-    own = {name: _config(folder, name) for name in (*parts, "scheduler")}
-    problems = misfits(own, configs(modern, family, prediction, size)) + _lost(parts, modern) + strays(tensors)
-    if problems:
-        summary = f"{problems[0]}; {len(problems)} in all"
-        raise InputError(
-            f"{folder} does not fit into a single file of {FAMILIES[family].title} ({summary}); give --format folder", option="format"
-        )
-    flags = {"v_pred": prediction == "v_prediction" and family == "sdxl", "ztsnr": scheduler.get("rescale_betas_zero_snr", False)}
+    own = {name: part_config(folder, name) for name in parts}
+    try:
+        implied = configs(modern, family, noise.prediction, size or (0, 0))
+    except KeyError as error:
+        raise _does_not_fit(folder, family, [f"its layout needs {error.args[0]}"]) from None
+    problems = _misshapen(modern, implied) + misfits(own, implied) + _noise_misfits(noise) + text_misfits(own, family)
+    if problems := problems + _lost(parts, modern) + strays(tensors):
+        raise _does_not_fit(folder, family, problems)
+    flags = {"v_pred": noise.prediction == "v_prediction" and family == "sdxl", "ztsnr": noise.zero_snr}
     tensors |= {name: LazyTensor(name, torch.float32, (0,), lambda: torch.zeros(0)) for name, is_set in flags.items() if is_set}
-    facts = {**_facts(folder), **_specification(folder, family, prediction, size)}
+    facts = {**_facts(folder), **_specification(folder, family, noise.prediction, size)}
     write_lazy(out, {name: tensor.cast(dtype) for name, tensor in tensors.items()}, facts)
+
+
+def _does_not_fit(folder: Path, family: str, problems: list[str]) -> InputError:
+    summary = f"{problems[0]}; {len(problems)} in all"
+    message = f"{folder} does not fit into a single file of {FAMILIES[family].title} ({summary}); give --format folder"
+    return InputError(message, option="format")
+
+
+def _check_clip(folder: Path, part: str, family: str) -> None:
+    """InputError for a text encoder or a tokenizer of another kind: a single file has neither configuration nor tokenizer."""
+    tokenizer = part.replace("text_encoder", "tokenizer")
+    for name, classes in ((part, CLIP_TEXT), (tokenizer, CLIP_TOKENIZERS)):
+        if (kind := part_class(folder, name)) not in classes:
+            raise _does_not_fit(folder, family, [f"its {name} is a {kind}, and every program reads such a file with that of CLIP"])
+
+
+def _misshapen(parts: Mapping[str, Mapping[str, LazyTensor]], implied: Mapping[str, Config]) -> list[str]:
+    """Where a network of the implied configuration has other tensors than the file."""
+    problems = []
+    for part, tensors in parts.items():
+        kind = implied[part].get("_class_name") or implied[part]["architectures"][0]
+        expected = shapes_of(str(kind), implied[part])
+        shapes = {plain_name(part, name): tensor.shape for name, tensor in tensors.items()}
+        different = sorted(name for name in expected if shapes.get(name) != expected[name])
+        problems += [f"{part}: {name} {shapes.get(name, 'missing')}, not {expected[name]}" for name in different]
+    return problems
+
+
+def _noise_misfits(noise: Noise) -> list[str]:
+    """Where the noise process is not the one that every single file has."""
+    usual = Noise(NOISE["num_train_timesteps"], NOISE["beta_start"], NOISE["beta_end"], NOISE["beta_schedule"], None, "", False)
+    names = {"steps": "num_train_timesteps", "start": "beta_start", "end": "beta_end", "schedule": "beta_schedule"}
+    differences = [
+        f"scheduler: {name} {getattr(noise, field)}, not {getattr(usual, field)}"
+        for field, name in names.items()
+        if getattr(noise, field) != getattr(usual, field) and noise.betas is None
+    ]
+    return differences if noise.betas is None else ["scheduler: trained_betas, for which a single file has no place"]
+
+
+def text_misfits(own: Mapping[str, Config], family: str) -> list[str]:
+    """Where a text encoder of the published width differs otherwise from the family's, which programs build without a configuration."""
+    return [
+        f"{part}: {name} {own[part][name]}, not {value}"
+        for part, usual in TEXT_ENCODERS[family].items()
+        if own[part]["hidden_size"] == usual["hidden_size"]
+        for name, value in usual.items()
+        if own[part][name] != value
+    ]
 
 
 def _unet_file(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
@@ -84,10 +139,8 @@ def _folder(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
-        for path in folder.iterdir():
-            if path.is_file() and re.match(r"(model_index\.json$|licen[cs]e|notice|readme\.md$)", path.name, re.IGNORECASE):
-                shutil.copyfile(path, part / path.name)
-        for name in components(folder):
+        copy_root(folder, part, readme=True)
+        for name in complete_parts(folder):
             copy_part(folder / name, part / name, shutil.copyfile if dtype is None else _caster(dtype))
         part.rename(out)
     finally:
@@ -105,7 +158,7 @@ def family_of(folder: Path) -> str:
     """The name in FAMILIES for a pipeline folder: by its class, and by its text encoder."""
     if model_index(folder)["_class_name"] == FAMILIES["sdxl"].pipeline:
         return "sdxl"
-    return "sd2" if _config(folder, "text_encoder").get("hidden_act") == "gelu" else "sd1"
+    return "sd2" if config_of(folder, "text_encoder", "config.json").get("hidden_act") == "gelu" else "sd1"
 
 
 def _lost(parts: Mapping[str, Mapping[str, LazyTensor]], unpacked: Mapping[str, Mapping[str, LazyTensor]]) -> list[str]:
@@ -123,16 +176,12 @@ def _tensors(component: Path) -> dict[str, LazyTensor]:
     return {name: tensor for path in files for name, tensor in lazy_tensors(path).items()}
 
 
-def _config(folder: Path, part: str) -> Config:
-    return config_of(folder, part, "scheduler_config.json" if part == "scheduler" else "config.json")
-
-
 def _facts(folder: Path) -> dict[str, str]:
     provenance = read_provenance(folder)
     return {**provenance, "not_a_proof": NO_PROOF} if provenance else {}
 
 
-def _specification(folder: Path, family: str, prediction: str, size: int) -> dict[str, str]:
+def _specification(folder: Path, family: str, prediction: str, size: tuple[int, int] | None) -> dict[str, str]:
     """Stability AI's ModelSpec 1.0.0, which desktop programs show, and from which this tool reads size and prediction type."""
     provenance = read_provenance(folder)
     concept, source = provenance.get("concept"), provenance.get("source", folder.name)
@@ -142,7 +191,7 @@ def _specification(folder: Path, family: str, prediction: str, size: int) -> dic
         "modelspec.architecture": FAMILIES[family].specification[prediction],
         "modelspec.implementation": SOURCES[family],
         "modelspec.title": f"{source} without {concept}" if concept else source,
-        "modelspec.resolution": f"{size}x{size}",
+        **({"modelspec.resolution": f"{size[1]}x{size[0]}"} if size else {}),
         "modelspec.prediction_type": "v" if prediction == "v_prediction" else "epsilon",
         **description,
     }

@@ -65,7 +65,7 @@ def vae_to_file(tensors: Tensors) -> dict[str, LazyTensor]:
     """The reverse, with its attention as 1x1 convolutions."""
     layers = count(tensors, r"encoder\.down_blocks\.0\.resnets\.(\d+)\.")
     modules = {new: old for old, new in _vae_modules(count(tensors, r"decoder\.up_blocks\.(\d+)\."), layers).items()}
-    renamed = {_renamed(_modern(name), modules): tensor for name, tensor in tensors.items()}
+    renamed = {_renamed(modern_attention(name), modules): tensor for name, tensor in tensors.items()}
     return {name: _convolution(tensor) if _is_vae_attention(name) else tensor for name, tensor in renamed.items()}
 
 
@@ -175,7 +175,7 @@ def _is_vae_attention(name: str) -> bool:
     return re.search(r"\.mid\.attn_1\.(q|k|v|proj_out)\.weight$", name) is not None
 
 
-def _modern(name: str) -> str:
+def modern_attention(name: str) -> str:
     """The current diffusers name of a weight of the autoencoder's attention."""
     head, dot, last = name.rpartition(".")
     module, _, part = head.rpartition(".")

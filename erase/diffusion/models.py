@@ -6,20 +6,18 @@ No weights are loaded.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from erase.checkpoints.folder import check_model_folder
+from erase.checkpoints.check.noise import noise_of
+from erase.checkpoints.folder import READ, check_model_folder
 from erase.checkpoints.from_single_file import unpacked
 from erase.demo import EMBEDDED
 from erase.diffusion.stable_diffusion import DTYPES, StableDiffusion, first_line
 from erase.diffusion.stable_diffusion_xl import StableDiffusionXL
 from erase.errors import InputError
-from erase.torchvision_compat import check_torchvision
 
 WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (StableDiffusion, StableDiffusionXL)}
 
@@ -32,6 +30,8 @@ def locate(model: str, tokenizer: str | None = None, prediction: str | None = No
     if model in EMBEDDED:
         from erase.demo import pipeline_path
 
+        if prediction is not None:
+            _check_prediction(pipeline_path(model), prediction)
         return pipeline_path(model)
     path = Path(model).expanduser()
     looks_local = path.exists() or path.suffix in (".ckpt", ".safetensors", ".bin", ".pt", ".pth") or model.startswith((".", "/", "~"))
@@ -42,8 +42,10 @@ def locate(model: str, tokenizer: str | None = None, prediction: str | None = No
         expected = f"expected {', '.join(EMBEDDED)}, a diffusers folder, or OWNER/NAME"
         raise InputError(f"--model {model!r} is neither a folder nor a hub name{near}; {expected}")
     if path.suffix.lower() == ".safetensors" and path.is_file():
-        path = unpacked(path, tokenizer, prediction, _verify)
+        path, prediction = unpacked(path, tokenizer, prediction), None
     check_model_folder(path)
+    if prediction is not None:
+        _check_prediction(path, prediction)
     return path
 
 
@@ -66,41 +68,18 @@ def _check_dtype(device: str, dtype: str) -> None:
         raise InputError(message, option="dtype") from None
 
 
-def _verify(parts: Mapping[str, Any], configs: Mapping[str, Any]) -> dict[str, Any]:
-    """The tensors of networks with these configurations; InputError where one is missing, because a loader would initialise it randomly.
-
-    Everything else in a single file is left out: position ids, the text projection, a loss.
-    """
-    check_torchvision()
-    import diffusers
-    import transformers
-
-    verified: dict[str, Any] = {}
-    for part, tensors in parts.items():
-        config = {name: value for name, value in configs[part].items() if not name.startswith("_") and name != "architectures"}
-        with torch.device("meta"):
-            if part.startswith("text"):
-                kind = getattr(transformers, configs[part]["architectures"][0])
-                state = kind(transformers.CLIPTextConfig(**config, bos_token_id=0, eos_token_id=0, pad_token_id=0)).state_dict()
-            else:
-                state = getattr(diffusers, configs[part]["_class_name"]).from_config(config).state_dict()
-        shapes = {name.removeprefix("text_model."): tensor.shape for name, tensor in tensors.items()}
-        expected = {name.removeprefix("text_model."): tuple(tensor.shape) for name, tensor in state.items()}
-        for name, shape in expected.items():
-            if shapes.get(name, shape) != shape:
-                raise InputError(f"the checkpoint's {part} has {name} of {shapes[name]} where {shape} belongs; it is of no known family")
-            if name not in shapes and not name.endswith("position_ids"):
-                raise InputError(f"the checkpoint is not complete: its {part} lacks {name}; fetch it again")
-        if part == "unet" and (unknown := sorted(shapes.keys() - expected.keys())):
-            raise InputError(f"the checkpoint's unet has {unknown[0]}, which no known family has ({len(unknown)} such weights in all)")
-        verified[part] = {name: tensor for name, tensor in tensors.items() if name.removeprefix("text_model.") in expected}
-    return verified
+def _check_prediction(folder: Path, prediction: str) -> None:
+    """InputError where the option contradicts a folder, which names what its network predicts."""
+    own = noise_of(folder).prediction
+    if own != prediction:
+        message = f"--prediction-type {prediction} contradicts {folder}, whose scheduler says {own}; leave the option out"
+        raise InputError(message, option="prediction_type")
 
 
 def _fetch(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.txt", "*/*.json", "*/*.txt", "*/*.safetensors"]
+    patterns = ["*.json", "*.txt", "LICEN[CS]E*", "*/*.safetensors", *(f"*/*{suffix}" for suffix in sorted(READ))]
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))
     except Exception as error:  # the hub's client raises a dozen kinds; each means that the model is not available

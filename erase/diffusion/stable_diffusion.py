@@ -17,7 +17,8 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from erase.checkpoints.folder import variant_of
+from erase.checkpoints.check.values import check_loaded
+from erase.checkpoints.folder import scheduler_of, size_of, variant_of
 from erase.diffusion.batches import Conditioning
 from erase.diffusion.text_encoders import check_text_encoder
 from erase.errors import InputError
@@ -25,6 +26,7 @@ from erase.task import generator
 from erase.torchvision_compat import check_torchvision
 from erase.training.micro_batches import out_of_memory
 
+NOT_LOADED = {"feature_extractor": None, "image_encoder": None}  # for images as prompts
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -37,7 +39,7 @@ class StableDiffusion:
     """A pipeline folder on a device. State: whichever of its parts are loaded."""
 
     CLASS: ClassVar[str] = "StableDiffusionPipeline"
-    OPTIONS: ClassVar[dict[str, Any]] = {"safety_checker": None, "requires_safety_checker": False}
+    OPTIONS: ClassVar[dict[str, Any]] = {"safety_checker": None, "requires_safety_checker": False, **NOT_LOADED}
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder")
     UPCAST: ClassVar[bool] = False  # whether to run the autoencoder in float32 where its configuration says that it overflows in float16
 
@@ -71,6 +73,7 @@ class StableDiffusion:
                 if part.startswith("text_encoder"):
                     check_text_encoder(self.folder / part, getattr(self._pipeline, part))
             for part in self._own_parts():
+                check_loaded(self.folder, part, getattr(self._pipeline, part))
                 getattr(self._pipeline, part).requires_grad_(False).eval()
             if self.UPCAST and self.dtype == torch.float16 and self._pipeline.vae.config.force_upcast:
                 self._pipeline.vae.to(torch.float32)
@@ -111,7 +114,7 @@ class StableDiffusion:
     @property
     def size(self) -> int:
         """Side of the images in pixels: as requested, or that of the training images."""
-        return self._size or int(self.pipeline.unet.config.sample_size * self.pipeline.vae_scale_factor)
+        return self._size or size_of(self.folder)
 
     @property
     def scheduler_name(self) -> str:
@@ -236,11 +239,16 @@ class StableDiffusion:
         where: dict[str, Any] = {"variant": variant_of(self.folder), "use_safetensors": True, "local_files_only": True}
         with self._readable():
             unet = UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32, **where)
+        check_loaded(self.folder, "unet", unet)
         return unet.to(self.device).eval()  # type: ignore[no-any-return]
 
     def noise_scheduler(self) -> Any:
-        """The forward process of training, with the folder's own betas and prediction type."""
+        """The forward process of training, with the folder's own prediction type and the noise levels at which its scheduler draws."""
         check_torchvision()
-        from diffusers import DDPMScheduler
+        import diffusers
 
-        return DDPMScheduler.from_pretrained(self.folder, subfolder="scheduler", local_files_only=True)
+        where: dict[str, Any] = {"subfolder": "scheduler", "local_files_only": True}
+        process = diffusers.DDPMScheduler.from_pretrained(self.folder, **where)
+        own = getattr(diffusers, scheduler_of(self.folder)).from_pretrained(self.folder, **where)
+        process.betas, process.alphas, process.alphas_cumprod = own.betas, own.alphas, own.alphas_cumprod
+        return process

@@ -11,14 +11,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from erase.diffusion.stable_diffusion import StableDiffusion
+from erase.diffusion.stable_diffusion import NOT_LOADED, StableDiffusion
 
 
 class StableDiffusionXL(StableDiffusion):
     """A pipeline folder of SDXL on a device."""
 
     CLASS: ClassVar[str] = "StableDiffusionXLPipeline"
-    OPTIONS: ClassVar[dict[str, Any]] = {"add_watermarker": False}  # images must not depend on an optional package
+    OPTIONS: ClassVar[dict[str, Any]] = {"add_watermarker": False, **NOT_LOADED}  # images must not depend on an optional package
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder", "text_encoder_2")
     UPCAST: ClassVar[bool] = True
 

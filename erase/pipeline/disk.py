@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from erase.checkpoints.folder import components, config_of, size_of, weight_files
+from erase.checkpoints.check.networks import part_config
+from erase.checkpoints.folder import components, config_of, latent_factor, size_of, weight_files
 from erase.diffusion.memory import gigabytes
 from erase.errors import InputError
 from erase.methods import Requirements
@@ -35,10 +36,10 @@ def enough_disk(run: Path, model: Path, job: Job, wants: Requirements, checkpoin
 
 def disk_need(model: Path, job: Job, wants: Requirements, checkpoint_every: int = 20) -> dict[str, int]:
     """Kind of file that a run writes -> bytes at most."""
-    side, config = job.size or size_of(model), config_of(model, "unet", "config.json")
+    side, config = job.size or size_of(model), part_config(model, "unet")
     drawn = generated_images(job, wants)
     sampled = 2 * (5 * (job.evaluate_count or 0) // 2)
-    factor = size_of(model) // config["sample_size"]
+    factor = latent_factor(model)
     latents = 4 * config["in_channels"] * (side // factor) ** 2
     text = 4 * 77 * config["cross_attention_dim"]
     scoped = _scoped(model, wants.scope) if wants.steps else 0

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from erase.checkpoints.folder import config_of, size_of
+from erase.checkpoints.folder import latent_factor
 from erase.concepts.english import spoken_duration
 from erase.errors import InputError
 from erase.pipeline.disk import disk_need, enough_disk
@@ -77,7 +77,7 @@ def _forward_pass(resolved: ResolvedJob) -> float:
     job, batch, dtype = resolved.job, 2 * int(resolved.job.sampling_batch or 1), DTYPES[resolved.job.dtype]
     unet: Any = open_model(resolved.folder, job.device, job.dtype, job.size).unet().to(dtype)
     config = unet.config
-    side = resolved.size // (size_of(resolved.folder) // int(config_of(resolved.folder, "unet", "config.json")["sample_size"]))
+    side = resolved.size // latent_factor(resolved.folder)
     here: dict[str, Any] = {"device": job.device, "dtype": dtype}
     inputs: dict[str, Any] = {
         "sample": torch.zeros(batch, config.in_channels, side, side, **here),

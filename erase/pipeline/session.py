@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from erase.checkpoints.folder import config_of, size_of
+from erase.checkpoints.folder import latent_factor
 from erase.concepts import Concept
 from erase.diffusion import DTYPES, StableDiffusion, open_model
 from erase.diffusion.memory import Need, Question, free_bytes, plan
@@ -105,7 +105,7 @@ class Session:
 def memory_need(resolved: ResolvedJob) -> tuple[Need, str]:
     """How repair fits the device, and a sentence about it; InputError where it does not."""
     job, required, folder = resolved.job, resolved.requirements, resolved.folder
-    factor = size_of(folder) // int(config_of(folder, "unet", "config.json")["sample_size"])
+    factor = latent_factor(folder)
     question = Question(
         folder=folder,
         scope=required.scope,

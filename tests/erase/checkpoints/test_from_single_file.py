@@ -120,7 +120,9 @@ REFUSED: list[tuple[str, Callable[[State], State], str]] = [
     ("sdxl", only("conditioner.embedders.1.", "conditioner.embedders.0."), "unknown layout"),
     ("sdxl", lambda s: s | {"conditioner.embedders.0.model.ln_final.bias": torch.zeros(1)}, "a refiner"),
     ("sd2", lambda s: s | {UNET + "label_emb.0.0.weight": torch.zeros(1, 1)}, "unCLIP"),
-    ("sdxl", lambda s: s | {"edm_mean": torch.zeros(4)}, "the EDM kind"),
+    ("sdxl", lambda s: s | {"edm_mean": torch.zeros(4)}, "the EDM kind (Playground 2.5)"),
+    ("sdxl", lambda s: s | {"edm_vpred.sigma_max": torch.tensor(120.0)}, "the EDM kind (CosXL), which is not supported"),
+    ("sd1", lambda s: s | {UNET + "out.2.lora_A.weight": torch.zeros(1)}, "an adapter that is not merged (conv_out.lora_A.weight, 1"),
     ("sd1", without("first_stage_model."), "Stable Diffusion 1.x without its autoencoder"),
     ("sd1", lambda s: {name: value.to(torch.float8_e4m3fn) for name, value in s.items()}, "8-bit weights"),
     ("sd2", lambda s: s, "does not record its prediction type; give --prediction-type v_prediction"),
@@ -157,6 +159,65 @@ def test_what_the_file_does_not_say_the_user_may(files: dict[str, Path], family_
         made = locate(str(file), str(family_folders["sd2"]), kind)
         assert configuration(made, "scheduler")["prediction_type"] == kind
         assert configuration(made, "unet")["sample_size"] == size, "768 and 512 pixels, as published"
+
+
+@pytest.mark.parametrize(
+    ("facts", "marks", "option", "expected"),
+    [
+        ({"modelspec.prediction_type": "v"}, [], None, "v_prediction"),
+        ({"modelspec.prediction_type": "epsilon"}, [], None, "epsilon"),
+        ({"modelspec.architecture": "stable-diffusion-v2-768-v"}, [], None, "v_prediction"),
+        ({"modelspec.architecture": "stable-diffusion-v2-512"}, [], None, "epsilon"),
+        ({}, ["v_pred"], None, "v_prediction"),
+        ({"modelspec.prediction_type": "v"}, ["v_pred"], "v_prediction", "v_prediction"),
+        (
+            {"modelspec.prediction_type": "epsilon"},
+            [],
+            "v_prediction",
+            r"--prediction-type v_prediction contradicts .* epsilon \(modelspec",
+        ),
+        ({}, ["v_pred"], "epsilon", r"contradicts .*, which is a model of v_prediction \(its tensor v_pred\); leave the option out"),
+        ({"modelspec.prediction_type": "epsilon"}, ["v_pred"], None, "says both v_prediction .* and epsilon .*; give --prediction-type"),
+        ({"modelspec.prediction_type": "epsilon"}, ["v_pred"], "v_prediction", "v_prediction"),
+        ({"modelspec.prediction_type": "rectified flow"}, [], None, "predicts 'rectified flow' .*; supported are epsilon and v_prediction"),
+        ({"modelspec.prediction_type": "sample"}, [], "epsilon", "predicts 'sample'"),
+    ],
+)
+def test_what_the_file_says_it_predicts_counts(
+    facts: dict[str, str],
+    marks: list[str],
+    option: str | None,
+    expected: str,
+    files: dict[str, Path],
+    family_folders: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    file, state = tmp_path / "marked.safetensors", load_file(files["sd2"])
+    save_file(state | {name: torch.zeros(0) for name in marks}, file, facts)
+    if expected in ("epsilon", "v_prediction"):
+        made = locate(str(file), str(family_folders["sd2"]), option)
+        assert configuration(made, "scheduler")["prediction_type"] == expected
+        return
+    with pytest.raises(InputError, match=expected):
+        locate(str(file), str(family_folders["sd2"]), option)
+
+
+def test_an_option_that_contradicts_a_folder_is_refused(family_folders: dict[str, Path]) -> None:
+    assert locate(str(family_folders["sd2"]), prediction="v_prediction") == family_folders["sd2"]
+    for model, option, own in ((str(family_folders["sd2"]), "epsilon", "v_prediction"), ("demo", "v_prediction", "epsilon")):
+        with pytest.raises(InputError, match=rf"--prediction-type {option} contradicts .*, whose scheduler says {own}") as caught:
+            locate(model, prediction=option)
+        assert caught.value.option == "prediction_type"
+
+
+@pytest.mark.parametrize(("recorded", "size"), [("64x64", 8), ("80x64", [8, 10]), ("60x64", 64), ("0x0", 64), ("large", 64)])
+def test_the_recorded_size_is_the_folders(
+    recorded: str, size: object, files: dict[str, Path], family_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """Width x height, as the specification of such metadata has it."""
+    file = tmp_path / "sized.safetensors"
+    save_file(load_file(files["sd1"]), file, {"modelspec.resolution": recorded})
+    assert configuration(locate(str(file), str(family_folders["sd1"])), "unet")["sample_size"] == size
 
 
 def test_positions_and_the_averaged_copy_are_no_part_of_the_folder(

@@ -1,0 +1,70 @@
+"""The check of a pipeline folder, part by part: its classes, its files, its noise process, its tensors and its tokenizers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from erase.checkpoints.check.classes import check_classes, check_no_code, family_of_index
+from erase.checkpoints.check.networks import NETWORKS, check_fit
+from erase.checkpoints.check.noise import noise_of
+from erase.checkpoints.check.tensors import check_tensors
+from erase.checkpoints.check.tokenizers import check_tokenizer
+from erase.checkpoints.folder import PICKLES, READ, SAFER, SUPPORTED, components, model_index, weight_files
+from erase.checkpoints.safetensors_header import header
+from erase.errors import InputError
+
+
+def check_folder(folder: Path) -> None:
+    """InputError, in one line that names the part, for a folder that a job could not use to its end. No weights are read."""
+    index = model_index(folder)
+    family = family_of_index(folder, index)
+    check_classes(folder, index)
+    if absent := [part for part in SUPPORTED[family] if part not in components(folder)]:
+        raise InputError(f"{folder} is a {family} without {' and '.join(absent)}; give a model with all of its parts")
+    for name in components(folder):
+        _check_files(folder, name)
+        check_no_code(folder, name)
+    noise_of(folder)
+    networks = [part for part in NETWORKS if part in SUPPORTED[family]]
+    for part in networks:
+        check_tensors(folder, part)
+    check_fit(folder, xl="text_encoder_2" in networks)
+    for part in SUPPORTED[family]:
+        if part.startswith("tokenizer"):
+            check_tokenizer(folder, part)
+
+
+def _check_files(folder: Path, name: str) -> None:
+    """InputError where a part is missing, torn, a link to nothing, or a pickle."""
+    component = folder / name
+    if Path(name).name != name or not component.is_dir():
+        raise InputError(f"{folder} lacks its part {name}, which model_index.json lists; download the model again")
+    files = weight_files(component)
+    settings = [path for path in component.iterdir() if path.suffix in READ and ".index." not in path.name]
+    if gone := sorted(path.name for path in (*files.values(), *settings) if path.is_symlink() and not path.exists()):
+        raise InputError(f"{folder} is incomplete: {name}/{gone[0]} is a link to a file that is gone; download the model again")
+    if files:
+        _check_whole(files)
+        return
+    if pickles := sorted(path.name for path in component.iterdir() if path.suffix.lower() in PICKLES):
+        remedy = f'convert it on a machine where that is safe: python -c "{SAFER.format(load="from_pretrained", path=str(folder))}"'
+        problem = f"has the weights of {name} only as a pickle ({pickles[0]}), which can run any code"
+        raise InputError(f"{folder} {problem}; expected .safetensors: {remedy}")
+    if name in NETWORKS:
+        raise InputError(f"{folder} has no weights for {name}; expected {name}/*.safetensors: download the model again")
+
+
+def _check_whole(files: Mapping[str, Path]) -> None:
+    """InputError for a file that is incomplete or missing after a broken download: before hours of work, not after."""
+    for plain, path in files.items():
+        if path.suffix == ".safetensors":
+            header(path)
+            continue
+        try:
+            listed = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is not an index of shards ({error}); download the model again") from error
+        if absent := sorted(name for name in listed if not (path.parent / name).is_file()):
+            raise InputError(f"{path.parent} lacks {absent[0]}, which {plain} lists; download the model again")
