@@ -66,7 +66,7 @@ class Random(StableDiffusion):
     """Stable Diffusion 1.x with random weights, made on the device. State: the whole pipeline; there is no folder."""
 
     def __init__(self, device: str, dtype: str, side: int) -> None:
-        super().__init__(Path("random"), device, dtype)
+        super().__init__(Path("random"), device, dtype, 8 * side)
         self._pipeline = build_pipeline(device, side).to(dtype=self.dtype)
 
     def unet(self) -> nn.Module:

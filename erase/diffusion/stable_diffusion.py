@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from erase.checkpoints.check.noise import SCHEDULERS
 from erase.checkpoints.check.values import check_loaded
 from erase.checkpoints.folder import scheduler_of, size_of, variant_of
 from erase.diffusion.batches import Conditioning
@@ -86,7 +87,7 @@ class StableDiffusion:
         """Errors that loaders raise for truncated files and files of other models, as an InputError in one line."""
         try:
             yield
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, ImportError, SafetensorError) as error:
             raise InputError(f"{self.folder} does not load as a pipeline ({first_line(error)}); is it complete?") from error
 
     def place(self, *parts: str) -> None:
@@ -127,10 +128,9 @@ class StableDiffusion:
         if scheduler is not None and scheduler != self.scheduler_name:
             import diffusers
 
-            kind = getattr(diffusers, scheduler, None)
-            if kind is None or not hasattr(kind, "from_config"):
-                raise InputError(f"the sampler {scheduler!r} is unknown to diffusers; expected the name of one, e.g. LMSDiscreteScheduler")
-            self.pipeline.scheduler = kind.from_config(self.pipeline.scheduler.config)
+            if scheduler not in SCHEDULERS:
+                raise InputError(f"the sampler {scheduler!r} is unknown; expected the name of one of diffusers, e.g. LMSDiscreteScheduler")
+            self.pipeline.scheduler = getattr(diffusers, scheduler).from_config(self.pipeline.scheduler.config)
 
         def sample(prompts: list[str], generators: list[torch.Generator]) -> list[Image.Image]:
             states = [source.get_state() for source in generators]

@@ -29,7 +29,10 @@ ALLOWED: dict[str, tuple[str, frozenset[str]]] = {
     "tokenizer_2": (TRANSFORMERS, CLIP_TOKENIZERS),
     "scheduler": (DIFFUSERS, frozenset(SCHEDULERS)),
     "safety_checker": ("stable_diffusion", frozenset({"StableDiffusionSafetyChecker"})),
-    "feature_extractor": (TRANSFORMERS, frozenset({"CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPImageProcessorFast"})),
+    "feature_extractor": (
+        TRANSFORMERS,
+        frozenset({"CLIPFeatureExtractor", "CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil"}),
+    ),
     "image_encoder": (TRANSFORMERS, frozenset({"CLIPVisionModelWithProjection"})),
 }
 """Part -> its library and the classes it may have."""

@@ -207,7 +207,7 @@ def test_plain_weights_come_before_variants(source: Path) -> None:
 
 def test_only_safe_files_and_only_the_new_unet_get_out(source: Path, tmp_path: Path) -> None:
     unwanted = ["model.ckpt", "v1-5-pruned.safetensors", "run.py", "unet/diffusion_pytorch_model.bin", "unet/flax_model.msgpack"]
-    unwanted += ["unet/diffusion_pytorch_model.non_ema.safetensors", "text_encoder/pytorch_model.bin", "vae/evil.py", "extra/config.json"]
+    unwanted += ["unet/diffusion_pytorch_model.non_ema.safetensors", "text_encoder/pytorch_model.bin", "extra/evil.py", "extra/config.json"]
     unwanted += ["text_encoder/pytorch_model.bin.index.json"]
     (source / "extra").mkdir()
     for name in unwanted:

@@ -204,7 +204,7 @@ def test_what_the_file_says_it_predicts_counts(
 
 def test_an_option_that_contradicts_a_folder_is_refused(family_folders: dict[str, Path]) -> None:
     assert locate(str(family_folders["sd2"]), prediction="v_prediction") == family_folders["sd2"]
-    for model, option, own in ((str(family_folders["sd2"]), "epsilon", "v_prediction"), ("demo", "v_prediction", "epsilon")):
+    for model, option, own in ((str(family_folders["sd2"]), "epsilon", "v_prediction"), ("demo", "epsilon", "v_prediction")):
         with pytest.raises(InputError, match=rf"--prediction-type {option} contradicts .*, whose scheduler says {own}") as caught:
             locate(model, prediction=option)
         assert caught.value.option == "prediction_type"
