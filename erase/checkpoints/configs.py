@@ -16,8 +16,9 @@ from erase.checkpoints.weight_names import Tensors, count
 Config = dict[str, Any]
 
 
-def configs(parts: Mapping[str, Tensors], family: str, prediction: str, size: tuple[int, int]) -> dict[str, Config]:
-    """Part -> configuration. `parts` has the names of diffusers, `size` is height and width in pixels."""
+def configs(parts: Mapping[str, Tensors], family: str, prediction: str, size: int | tuple[int, int]) -> dict[str, Config]:
+    """Part -> configuration. `parts` has the names of diffusers, `size` is height and width in pixels, or one number for both."""
+    size = (size, size) if isinstance(size, int) else size
     parts_configs = {"unet": unet_config(parts["unet"], family, prediction, size), "vae": vae_config(parts["vae"], family, size)}
     parts_configs |= {part: text_config(parts[part], part, family) for part in FAMILIES[family].text}
     return parts_configs | {"scheduler": {**FAMILIES[family].scheduler, "prediction_type": prediction}}

@@ -72,8 +72,8 @@ def _single_file(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
         implied = configs(modern, family, noise.prediction, size or (0, 0))
     except KeyError as error:
         raise _does_not_fit(folder, family, [f"its layout needs {error.args[0]}"]) from None
-    problems = _misshapen(modern, implied) + misfits(own, implied) + _noise_misfits(noise) + text_misfits(own, family)
-    if problems := problems + _lost(parts, modern) + strays(tensors):
+    problems = misfits(own, implied) + _noise_misfits(noise) + text_misfits(own, family) + _lost(parts, modern) + strays(tensors)
+    if problems := problems or _misshapen(modern, implied):
         raise _does_not_fit(folder, family, problems)
     flags = {"v_pred": noise.prediction == "v_prediction" and family == "sdxl", "ztsnr": noise.zero_snr}
     tensors |= {name: LazyTensor(name, torch.float32, (0,), lambda: torch.zeros(0)) for name, is_set in flags.items() if is_set}

@@ -77,7 +77,7 @@ def check_loaded(folder: Path, part: str, network: nn.Module) -> None:
     """InputError where a network, fresh from its files, has values that are not finite."""
     if is_clean(folder, part):
         return
-    faults = {name: fault for name, value in network.named_parameters() if (fault := faults_of(value)) and not fault.zero}
+    faults = {name: fault for name, value in network.named_parameters() if (fault := faults_of(value.detach())) and not fault.zero}
     if faults:
         digest_of_part(folder, part)  # names what is wrong with the files themselves
         name, dtype = next(iter(faults)), str(next(network.parameters()).dtype).removeprefix("torch.")
