@@ -42,7 +42,7 @@ Masks and scores of weights are not exported: knowing which weights were touched
     from erase.checkpoints.to_single_file import pack
     from erase.diffusion import locate
 
-    folder = _model_of(Path(options.model)) or locate(options.model, options.tokenizer, options.prediction_type)
+    folder = locate(str(_model_of(Path(options.model)) or options.model), options.tokenizer, options.prediction_type)
     card = _card(Path(options.model), folder, options.output, options.format) if options.push_to_hub else ""
     pack(folder, options.output, options.format, options.dtype)
     print(f"{options.format} in {options.output}")

@@ -78,3 +78,11 @@ def test_a_model_without_a_square_size_works_with_one(
     assert main(arguments) == 0
     assert json.loads((tmp_path / "run/options.json").read_text())["sampling"]["size"] == 64
     assert json.loads((tmp_path / "run/model/unet/config.json").read_text())["sample_size"] == value
+
+
+def test_an_option_that_contradicts_a_run_is_refused(tiny_pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "options.json").write_text("{}")
+    (tmp_path / "model").symlink_to(tiny_pipeline)
+    assert main(["export", str(tmp_path), "--prediction-type", "epsilon", "--output", str(tmp_path / "copy")]) == 2
+    assert "--prediction-type epsilon contradicts" in capsys.readouterr().err
+    assert not (tmp_path / "copy").exists()
