@@ -112,6 +112,12 @@ FAULTS: dict[str, tuple[str, list[Change], str]] = {
     ),
     "a UNet of no sense": ("sd1", [settings(CONFIG, down_block_types=["NoBlock", "NoBlock"])], "does not describe a UNet2DConditionModel"),
     "a UNet of any size": ("sd1", [settings(CONFIG, layers_per_block=10**9)], "has layers_per_block 1000000000; expected a number up to"),
+    "a UNet of many blocks": (
+        "sd1",
+        [settings(CONFIG, layers_per_block=100, transformer_layers_per_block=[[100] * 3, 200])],
+        "describes a network of 40000 blocks; expected at most 2048",
+    ),
+    "a long list": ("sd1", [settings(CONFIG, block_out_channels=[32] * 99)], "has 99 values in block_out_channels; expected at most 32"),
     "a text encoder of any depth": ("sd1", [settings(TEXT_CONFIG, num_hidden_layers=10**9)], "has num_hidden_layers 1000000000; expected"),
     "Playground's autoencoder": ("sdxl", [settings("vae/config.json", latents_mean=[0.0] * 4)], "models of the EDM kind"),
 }
