@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,12 @@ State = dict[str, Tensor]
 
 
 def copied(source: Path, target: Path, *changes: Change) -> Path:
-    """A copy of a folder with these changes."""
-    folder = Path(shutil.copytree(source, target))
+    """A copy of a folder with these changes. Weights are links to the source's until they are changed: they are most of the bytes."""
+
+    def copy(path: str, new: str) -> object:
+        return os.link(os.path.realpath(path), new) if path.endswith(".safetensors") else shutil.copy2(path, new)
+
+    folder = Path(shutil.copytree(source, target, copy_function=copy))
     for change in changes:
         change(folder)
     return folder
@@ -42,7 +47,9 @@ def weights(name: str, change_state: Callable[[State], State]) -> Change:
 
     def change(folder: Path) -> None:
         state = {key: value.clone() for key, value in load_file(folder / name).items()}
-        save_file({key: value.contiguous() for key, value in change_state(state).items()}, folder / name, {"format": "pt"})
+        changed = {key: value.contiguous() for key, value in change_state(state).items()}
+        (folder / name).unlink()
+        save_file(changed, folder / name, {"format": "pt"})
 
     return change
 
@@ -52,6 +59,7 @@ def file(name: str, content: bytes = b"") -> Change:
 
     def change(folder: Path) -> None:
         (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).unlink(missing_ok=True)
         (folder / name).write_bytes(content)
 
     return change
