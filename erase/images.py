@@ -5,11 +5,11 @@ Depends on no model: `sample` turns prompts and generators into images. Noise de
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import io
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,7 +17,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from erase.errors import InputError
-from erase.files import sha256, written
+from erase.files import read_text, sha256, written
+from erase.files.reading import FIELD, read_objects
+from erase.files.tables import read_rows
 from erase.run import append_lines, disk_errors, lines_of, read_lines
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 COLUMNS = (("file", "prompt"), ("file_name", "text"))  # ours, and that of Hugging Face image folders
 MANIFEST = "manifest.jsonl"
+CAPTION_BYTES = 4 * FIELD  # of a .txt file beside an image
 
 Sample: TypeAlias = "Callable[[list[str], list[torch.Generator]], list[Image.Image]]"
 
@@ -237,17 +240,16 @@ def _captions(folder: Path, paths: Sequence[Path], captions: Path | None) -> tup
         if source.is_file():
             return source, _table(source)
     texts = {path.name: path.with_suffix(".txt") for path in paths if path.with_suffix(".txt").is_file()}
-    return folder / "*.txt", {name: {"prompt": _text(path).strip()} for name, path in texts.items()}
+    return folder / "*.txt", {name: {"prompt": read_text(path, CAPTION_BYTES).strip()} for name, path in texts.items()}
 
 
 def _table(path: Path) -> dict[str, dict[str, Any]]:
     rows: list[dict[str, Any]]
     if path.suffix.lower() == ".jsonl":
-        rows = read_lines(path)
+        rows = [row for _, row in read_objects(path)] if path.name != MANIFEST else read_lines(path)
         headers = [list(row) for row in rows]
     elif path.suffix.lower() == ".csv":
-        reader = csv.DictReader(io.StringIO(_text(path), newline=""))
-        rows, headers = list(reader), [list(reader.fieldnames or [])]
+        rows, headers = _csv_rows(path)
     else:
         raise InputError(f"captions file {path} is of an unknown kind; expected .csv (file,prompt) or .jsonl")
     table: dict[str, dict[str, Any]] = {}
@@ -263,11 +265,11 @@ def _table(path: Path) -> dict[str, dict[str, Any]]:
     return table
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+def _csv_rows(path: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
+    """The rows by column, and the line with the columns. A row may be shorter; what it lacks is None."""
+    table = read_rows(path)
+    _, columns = next(table, (1, []))
+    return [dict(zip_longest(columns, cells[: len(columns)])) for _, cells in table], [columns]
 
 
 def _match(source: Path, folder: Path, names: Sequence[str], table: Mapping[str, Mapping[str, Any]]) -> None:

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from erase.errors import InputError
-from erase.files import read_json, write_json, written
+from erase.files import read_object, write_json, written
+from erase.files.reading import RECORD_BYTES, read_objects
 from erase.options import differences, flat
 
 if TYPE_CHECKING:
@@ -61,21 +62,10 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a .jsonl file, without a last line that a killed process left incomplete."""
-    if not path.exists():
+    try:
+        return [record for _, record in read_objects(path, RECORD_BYTES, torn=True)]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    records = []
-    lines = path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")  # not splitlines: U+2028 in a prompt does not end a line
-    for number, line in enumerate(lines, 1):
-        try:
-            record = json.loads(line.decode()) if line.strip() else None
-        except ValueError as error:  # bad UTF-8 or bad JSON
-            if number == len(lines):
-                break
-            raise InputError(f"{path}, line {number}: not JSON in UTF-8 ({error}); fix or remove that line") from error
-        if record is not None and not isinstance(record, dict):
-            raise InputError(f'{path}, line {number}: {line[:40]!r} is not an object; expected {{"name": value, ...}}')
-        records += [record] if record is not None else []
-    return records
 
 
 def append_lines(path: Path, records: Iterable[Mapping[str, Any]], sync: bool = False) -> None:
@@ -181,7 +171,7 @@ class Run:
     def stages(self) -> dict[str, dict[str, Any]]:
         """Completed stages and the facts recorded of each (seconds, ...)."""
         path = self.folder / "stages.json"
-        return dict(read_json(path)) if path.exists() else {}
+        return read_object(path) if path.exists() else {}
 
     def done(self, stage: str) -> bool:
         """Whether a stage's output is complete."""
@@ -228,10 +218,10 @@ def _slug(text: str) -> str:
 def _record(folder: Path) -> dict[str, Any] | None:
     """options.json, if it is one of erase-concept."""
     try:
-        record = read_json(folder / "options.json")
+        record = read_object(folder / "options.json")
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    environment = record.get("environment") if isinstance(record, dict) else None
+    environment = record.get("environment")
     return record if isinstance(environment, dict) and "erase-concept" in environment else None
 
 

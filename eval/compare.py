@@ -6,8 +6,6 @@ row's protocol.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +13,8 @@ from string import ascii_uppercase
 from typing import Any
 
 from erase.errors import InputError
+from erase.files import read_object
+from erase.files.tables import csv_text
 from erase.options import flat
 from erase.run import read_lines
 from eval.metrics.paired import paired_rates
@@ -82,11 +82,7 @@ def as_json(rows: Sequence[Comparison]) -> str:
 def as_csv(rows: Sequence[Comparison]) -> str:
     """One line per run, one column per number (`ira_after_low`, ...), for spreadsheets and data frames."""
     lines = [_flat_row(row) for row in rows]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return buffer.getvalue()
+    return csv_text(list(dict.fromkeys(name for line in lines for name in line)), lines)
 
 
 def as_table(rows: Sequence[Comparison]) -> str:
@@ -132,11 +128,8 @@ def _report(folder: Path) -> dict[str, Any]:
     path = folder / "report.json"
     if not path.is_file():
         raise InputError(f"{folder} has no report.json; `erase-concept evaluate {folder}` writes it")
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); evaluate that folder again") from error
-    if not isinstance(report, dict) or not all(isinstance(report.get(name), dict) for name in ("protocol", "before", "after")):
+    report = read_object(path)
+    if not all(isinstance(report.get(name), dict) for name in ("protocol", "before", "after")):
         raise InputError(
             f"{path} is not a report of erase-concept: expected an object with protocol, before and after; evaluate that folder again"
         )
@@ -146,10 +139,9 @@ def _report(folder: Path) -> dict[str, Any]:
 def _seed(folder: Path) -> int | None:
     """The seed of a run; None for an evaluation."""
     try:
-        value = json.loads((folder / "options.json").read_text(encoding="utf-8"))
+        seed = read_object(folder / "options.json").get("seed")
     except (OSError, ValueError):
         return None
-    seed = value.get("seed") if isinstance(value, dict) else None
     return seed if isinstance(seed, int) else None
 
 

@@ -6,18 +6,19 @@ and not part of this package.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from erase.concepts import Concept, prompts
 from erase.errors import InputError
 from erase.files import sha256
+from erase.files.reading import read_objects
+from erase.files.tables import read_rows
 from eval.protocols import SLOT, Protocol
 from eval.samples import ROLES, Row
 from eval.toml_schema import hint
@@ -66,7 +67,7 @@ def read_prompt_set(
 
 def seed_column(path: Path, columns: Sequence[str]) -> str | None:
     """The column of a prompt set's seeds: the first of `columns` that it has."""
-    _, first = next(_records(path))
+    _, first = next(_records(path), ("", {}))
     return next((column for column in columns if column in first), None)
 
 
@@ -177,44 +178,25 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if kind not in KINDS:
         raise InputError(f"{path}: is of an unknown kind; expected a prompt set that ends in {', '.join(KINDS)}")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from _table(path, file, KINDS[kind]) if KINDS[kind] else _objects(path, file)
-    except FileNotFoundError:
+        if KINDS[kind]:
+            yield from _table(path, KINDS[kind])
+        else:
+            yield from ((f"{path}, line {number}", record) for number, record in read_objects(path))
+    except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such prompt set; give the path of a file that ends in {', '.join(KINDS)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text in UTF-8 ({error}); save it as UTF-8") from None
 
 
-def _table(path: Path, file: TextIO, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    reader = csv.reader(file, delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        columns = next(reader, [])
-        twice = sorted({column for column in columns if columns.count(column) > 1})
-        if twice:
-            raise InputError(f'{path}: names the column "{twice[0]}" twice; rename one of the two')
-        line = reader.line_num + 1
-        for cells in reader:
-            if cells and len(cells) != len(columns):
-                what = f"{path}, line {line}: has {len(cells)} cells for {len(columns)} columns"
-                raise InputError(f"{what}; a prompt with a separator or a line break must be in double quotes")
-            if cells:
-                yield f"{path}, line {line}", dict(zip(columns, cells, strict=True))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise InputError(f"{path}, line {line}: is not a table ({error}); look for a quotation mark that is never closed") from None
-
-
-def _objects(path: Path, file: TextIO) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(file, 1):
-        try:
-            record = json.loads(line) if line.strip() else None
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}: is not JSON ({error}); fix or remove that line") from None
-        if record is not None and not isinstance(record, dict):
-            raise InputError(f'{path}, line {number}: is not an object; expected {{"prompt": "...", ...}}')
-        if record is not None:
-            yield f"{path}, line {number}", record
+def _table(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    rows = read_rows(path, delimiter, strict=True)
+    _, columns = next(rows, (1, []))
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if twice:
+        raise InputError(f'{path}: names the column "{twice[0]}" twice; rename one of the two')
+    for line, cells in rows:
+        if len(cells) != len(columns):
+            what = f"{path}, line {line}: has {len(cells)} cells for {len(columns)} columns"
+            raise InputError(f"{what}; a prompt with a separator or a line break must be in double quotes")
+        yield f"{path}, line {line}", dict(zip(columns, cells, strict=True))
 
 
 def _column(path: Path, accepted: Sequence[str], columns: Sequence[str]) -> str:

@@ -5,7 +5,6 @@ All weights of the UNet are trained, with the loss that the model was trained wi
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ import torch
 from erase.diffusion import DiffusionBatch, StableDiffusion, TaskConfig, diffusion_task, open_model
 from erase.diffusion.latents import LatentCache, read_latents
 from erase.errors import Diverged
-from erase.files import write_json
+from erase.files import read_object, write_json
 from erase.images import Picture, make_images, read_images
 from erase.run import Run, disk_errors, read_lines
 from erase.scope import open_scope
@@ -65,7 +64,7 @@ def _facts(settings: Relearning) -> dict[str, Any]:
 
 def _record(home: Path) -> dict[str, Any] | None:
     path = home / FACTS
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    return read_object(path) if path.exists() else None
 
 
 def _teach(run: Run, folder: Path, forget: list[Picture], settings: Relearning, progress: Callable[[int, int], None]) -> None:

@@ -5,7 +5,6 @@ A number is written together with its protocol (detector, prompts, seeds, sample
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from PIL import Image
 
 from erase.concepts.several import JOINT
 from erase.errors import InputError
-from erase.files import sha256, write_json, written
+from erase.files import read_object, sha256, write_json, written
 from erase.images import Picture, open_picture
 from erase.run import Run, disk_errors, lines_of, package_version
 from eval.attacks.report_section import attacks_of, section
@@ -116,7 +115,7 @@ def _domains(concepts: Sequence[Mapping[str, Any]], earlier: Sequence[str] = ())
 
 def _last_command(run: Run) -> str | None:
     """The command of an evaluation that is only measured again."""
-    return json.loads(run.report.read_text(encoding="utf-8")).get("command") if run.report.exists() else None
+    return read_object(run.report).get("command") if run.report.exists() else None
 
 
 def _too_few(tools: Tools, after: Measurements) -> dict[str, str]:
@@ -148,7 +147,7 @@ def _protocol(
 
 def _conditions(folder: Path, rows: Sequence[Row], sampling: Mapping[str, Any]) -> dict[str, Any]:
     """The part of the protocol about prompts, seeds, sampling, kinds of interval and versions."""
-    record = json.loads((folder / "options.json").read_text(encoding="utf-8"))
+    record = read_object(folder / "options.json")
     counts = {role: sum(row["role"] == role for row in rows) for role in ROLES}
     return {
         "prompts": {"file": "samples/prompts.jsonl", "sha256": sha256(prompts_file(folder)), "roles": counts},

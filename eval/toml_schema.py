@@ -6,7 +6,6 @@ Every mistake is an InputError with the file, the key, what it holds and what is
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
@@ -15,11 +14,7 @@ from types import NoneType
 from typing import Any, NoReturn, TypeVar, get_args, get_type_hints
 
 from erase.errors import InputError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from erase.files import read_toml as tables_of
 
 Schema = TypeVar("Schema")
 
@@ -69,11 +64,9 @@ def keys_of(schema: type) -> dict[str, Key]:
 def read_toml(schema: type[Schema], path: Path, /, **others: Any) -> Schema:
     """A file as an instance of `schema`; `others` are values of fields without a key."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}); expected a TOML file in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}; write texts in double quotes and lists in square brackets") from None
+        raw = tables_of(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: no such file; expected a TOML file in UTF-8") from None
     keys = keys_of(schema)
     values = _flat(raw)
     for name, value in values.items():

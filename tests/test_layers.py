@@ -38,6 +38,7 @@ WEB_READS = (
     "erase.options",
     "erase.files",
     "erase.images",
+    "erase.checkpoints.safetensors_header",
 )
 WEB_PROCESSES = ("ui.web.drawing.models", "ui.web.drawing.worker", "ui.web.jobs.child")  # what runs in processes of their own
 

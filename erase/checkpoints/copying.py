@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 
 from erase.checkpoints.folder import HALF, READ, components, weight_files
 from erase.checkpoints.safetensors_header import header
-from erase.files import write_json
+from erase.files import read_json, write_json
 
 OPTIONAL_NETWORKS = ("safety_checker", "image_encoder")  # pipelines work without them
 LARGE = ("vocab.json", "tokenizer.json", "added_tokens.json")  # words and their numbers, no settings
@@ -55,7 +54,7 @@ def copy_part(source: Path, target: Path, copy: Callable[[Path, Path], object] |
 
 def copy_shard_index(path: Path, target: Path) -> None:
     """Shards of a variant get the plain names, in the index too."""
-    index = json.loads(path.read_text(encoding="utf-8"))
+    index = read_json(path)
     plain = {file.name: name for name, file in weight_files(path.parent).items()}
     index["weight_map"] = {name: plain[file] for name, file in index["weight_map"].items()}
     write_json(target, index)
@@ -74,7 +73,7 @@ def _copy_json(path: Path, target: Path, changes: Mapping[str, Any]) -> None:
     float32: the text encoder and the UNet of a half-precision folder would not match. float32 in the config fixes the plain load; the
     weight file stays as it is.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_json(path)
     public = _public(content)
     if public == content and not changes:
         shutil.copyfile(path, target)

@@ -19,7 +19,7 @@ from erase.checkpoints.copying import complete_parts, copy_part, copy_root, copy
 from erase.checkpoints.folder import check_model_folder, read_provenance, single_file_origin, unet_hash, weight_files
 from erase.checkpoints.model_card import write_card
 from erase.checkpoints.safetensors_file import write_tensors_in_order
-from erase.checkpoints.safetensors_header import header
+from erase.checkpoints.safetensors_header import header, open_tensors
 from erase.errors import InputError
 from erase.run import disk_errors, package_version
 
@@ -83,13 +83,11 @@ def _write_unet(source: Path, target: Path, state: Mapping[str, Tensor], facts: 
 
 def _rewrite(source: Path, target: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
     """The same file with other values, in the source's order and dtypes."""
-    from safetensors import safe_open
-
     entries, _ = header(source)
     earlier = entries.pop("__metadata__", {})
     if "erase-concept" in earlier:  # erased before, of another concept: keep the whole history
         facts = {**facts, "earlier": json.dumps(earlier, sort_keys=True, ensure_ascii=False)}
-    with safe_open(source, "pt") as tensors:
+    with open_tensors(source) as tensors:
         write_tensors_in_order(target, entries, facts, lambda name: _merged(name, tensors.get_tensor(name), state.get(name)))
 
 

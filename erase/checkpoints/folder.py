@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
-from erase.files import sha256
+from erase.files import read_object, sha256
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 SUPPORTED = {"StableDiffusionPipeline": PARTS, "StableDiffusionXLPipeline": (*PARTS, "text_encoder_2", "tokenizer_2")}
@@ -85,11 +84,7 @@ def check_model_folder(path: Path) -> None:
 
 
 def model_index(folder: Path) -> dict[str, Any]:
-    try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{folder / 'model_index.json'} is not JSON ({error}); download the model again") from error
-    return index if isinstance(index, dict) else {}
+    return read_object(folder / "model_index.json")
 
 
 def components(folder: Path) -> list[str]:
@@ -115,9 +110,9 @@ def unet_hash(unet: Path) -> str:
 def config_of(folder: Path, part: str, name: str) -> dict[str, Any]:
     """A configuration of a model folder; InputError where it cannot be read."""
     try:
-        return dict(json.loads((folder / part / name).read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder / part / name} cannot be read ({error}); the model folder is not complete") from None
+        return read_object(folder / part / name)
+    except OSError as error:
+        raise InputError(f"{folder / part / name} cannot be read ({error.strerror}); the model folder is not complete") from None
 
 
 def image_size(folder: Path) -> tuple[int, int] | None:

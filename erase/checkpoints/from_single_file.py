@@ -6,7 +6,6 @@ or from the hub (from its cache first).
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from erase.checkpoints.families import FAMILIES, prediction_of, recognise, size_
 from erase.checkpoints.safetensors_file import lazy_tensors, write_lazy
 from erase.checkpoints.safetensors_header import metadata
 from erase.errors import InputError
-from erase.files import write_json
+from erase.files import read_object, write_json
 from erase.run import disk_errors
 
 TOKENIZER = "openai/clip-vit-large-patch14"  # all versions of Stable Diffusion use this tokenizer
@@ -103,7 +102,7 @@ def _write_parts(folder: Path, parts: Mapping[str, Any], configs: Mapping[str, A
 
 
 def _write_tokenizers(folder: Path, files: Mapping[str, Path], configs: Mapping[str, Any], family: str) -> None:
-    vocabulary = json.loads(files["vocab.json"].read_text(encoding="utf-8"))
+    vocabulary = _vocabulary(files["vocab.json"])
     for part in FAMILIES[family].text:
         config = configs[part]
         if max(vocabulary.values(), default=0) >= config["vocab_size"]:
@@ -121,6 +120,13 @@ def _write_tokenizers(folder: Path, files: Mapping[str, Path], configs: Mapping[
         tokens = {"unk_token": "<|endoftext|>", **{f"{name}_token": text for name, text in numbers.items()}}
         longest = {"model_max_length": config["max_position_embeddings"], "do_lower_case": True, "tokenizer_class": "CLIPTokenizer"}
         write_json(target / "tokenizer_config.json", {**tokens, **longest, "add_prefix_space": False, "errors": "replace"})
+
+
+def _vocabulary(path: Path) -> dict[str, int]:
+    vocabulary = read_object(path)
+    if not all(type(number) is int for number in vocabulary.values()):
+        raise InputError(f"{path} is not a vocabulary: expected an object of words and their numbers", option="tokenizer")
+    return vocabulary
 
 
 def _write_index(folder: Path, family: str, configs: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from erase.classifiers import FORMS
 from erase.classifiers.datasets import Data, Samples
 from erase.errors import InputError
+from erase.files.tables import read_rows
 from erase.task import generator
 
 
@@ -119,11 +119,7 @@ def _listed(path: Path, ids: Sequence[str]) -> Tensor:
     """Bool (samples,): the ids of a CSV, from its column `id` or else its first column, with or without a header."""
     if not path.is_file():
         raise InputError(f"--forget ids:{path} does not exist; expected a CSV with a column id")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a CSV in UTF-8 ({error}); expected a column id") from error
+    lines = [cells for _, cells in read_rows(path) if any(cell.strip() for cell in cells)]
     heads = [cell.strip().lower() for cell in lines[0]] if lines else []
     column = heads.index("id") if "id" in heads else 0
     listed = [line[column].strip() if column < len(line) else "" for line in lines["id" in heads :]]

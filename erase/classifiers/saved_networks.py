@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from erase.checkpoints.safetensors_header import load_tensors, metadata
 from erase.classifiers.task import ClassifierTask
 from erase.errors import InputError
-from erase.files import write_tensors
+from erase.files import parse_json, write_tensors
 from erase.run import disk_errors
 from erase.task import Step
 from erase.training.meters import Clock, Memory
@@ -59,20 +58,15 @@ def write_network(path: Path, network: nn.Module, facts: Mapping[str, Any]) -> N
 
 def read_facts(path: Path) -> dict[str, Any]:
     """The facts written with a network; empty if there are none."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is not a complete safetensors file ({error}); replace it or remove it") from error
-    return dict(json.loads(metadata.get(FACTS, "{}")))
+    facts = parse_json(metadata(path).get(FACTS, "{}"), f"the metadata of {path}")
+    if not isinstance(facts, dict):
+        raise InputError(f"the metadata of {path} is not an object of facts; replace it or remove it")
+    return facts
 
 
 def read_network(path: Path, network: nn.Module) -> None:
     """Load weights and buffers into a network; InputError if they are of another network."""
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} is not a complete safetensors file ({error}); replace it or remove it") from error
+    tensors = load_tensors(path)
     own = network.state_dict()
     mismatched = [name for name in {**own, **tensors} if name not in own or name not in tensors or own[name].shape != tensors[name].shape]
     if mismatched:
@@ -83,7 +77,7 @@ def read_network(path: Path, network: nn.Module) -> None:
 
 
 def _checkpoint(path: Path) -> tuple[dict[str, Tensor] | None, dict[str, float]]:
-    return (dict(load_file(path)), read_facts(path)) if path.exists() else (None, {})
+    return (load_tensors(path), read_facts(path)) if path.exists() else (None, {})
 
 
 def _write(path: Path, state: Mapping[str, Tensor], spent: Mapping[str, float]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,7 @@ from erase.concepts.english import hint
 from erase.concepts.validation import check
 from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import InputError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from erase.files import read_toml
 
 # key of a concept file -> what it holds, and whether the file must have it
 KEYS: dict[str, tuple[str, bool]] = {
@@ -58,14 +53,10 @@ def read_concept(path: Path) -> Concept:
 
 def read_raw(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_toml(path)
+    except (FileNotFoundError, NotADirectoryError):
         known = ", ".join(sorted(p.stem for p in prompts_folder().glob("*.toml")))
         raise InputError(f"{path}: no such concept file; give the path of one, or a name: {known}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}); a concept file is TOML in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}; texts stand in double quotes, lists in square brackets") from None
 
 
 def parse(raw: Mapping[str, Any], source: str) -> Concept:

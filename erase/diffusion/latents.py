@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from erase.checkpoints.safetensors_header import load_tensors
 from erase.errors import InputError
 from erase.files import write_tensors
 from erase.images import Picture, load_pixels
@@ -147,11 +147,7 @@ def read_latents(path: Path, anchor_images: bool = True) -> Latents:
 
     Tensors stay on the CPU, where the operating system pages them in as they are used.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} cannot be read ({error}); delete it and run the same command again, which makes a new one") from error
+    tensors = load_tensors(path, ["forget/text", "forget/anchors", "retain/text", "text"])
     no_anchors, undrawn = torch.zeros(len(tensors["retain/text"]), 0, dtype=torch.int64), torch.empty(0)
     anchors = tensors.get(KEYS["anchor"]) if anchor_images else None
     forget = tensors.get(KEYS["forget"])

@@ -6,7 +6,6 @@ the network's own structure, of any family, and needs no table. No weights are l
 
 from __future__ import annotations
 
-import json
 import math
 import weakref
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from erase.checkpoints.folder import weight_files
+from erase.checkpoints.folder import config_of, weight_files
 from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
 from erase.scope import in_scope
@@ -232,7 +231,7 @@ def _part(folder: Path, part: str) -> Any:
 
 
 def _config(folder: Path, part: str) -> dict[str, Any]:
-    return dict(json.loads((folder / part / "config.json").read_text(encoding="utf-8")))
+    return config_of(folder, part, "config.json")
 
 
 def _inputs(question: Question, unet: Any, count: int) -> dict[str, Any]:

@@ -5,14 +5,13 @@ No weights are loaded.
 
 from __future__ import annotations
 
-import json
 from difflib import get_close_matches
 from pathlib import Path
 
 import torch
 
 from erase.checkpoints.check.noise import noise_of
-from erase.checkpoints.folder import READ, check_model_folder
+from erase.checkpoints.folder import READ, check_model_folder, model_index
 from erase.checkpoints.from_single_file import unpacked
 from erase.demo import EMBEDDED
 from erase.diffusion.stable_diffusion import DTYPES, StableDiffusion, first_line
@@ -51,7 +50,7 @@ def locate(model: str, tokenizer: str | None = None, prediction: str | None = No
 
 def open_model(folder: Path, device: str = "cpu", dtype: str = "float32", size: int | None = None) -> StableDiffusion:
     """The wrapper of a pipeline folder's family; images of `size` × `size` pixels, by default of the model's own size."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index = model_index(folder)
     _check_dtype(device, dtype)
     return WRAPPERS[index["_class_name"]](folder, device, dtype, size)
 

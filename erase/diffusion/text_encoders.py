@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from erase.checkpoints.folder import weight_files
-from erase.checkpoints.safetensors_header import header
+from erase.checkpoints.safetensors_header import header, open_tensors
 from erase.errors import InputError
 
 PREFIX = "text_model."
@@ -19,14 +19,12 @@ NEAR = 0.1  # relative distance: rounding to bfloat16 stays below 0.01, noise is
 
 def check_text_encoder(component: Path, encoder: nn.Module) -> None:
     """InputError where the weights in the folder `component` did not reach `encoder`, fresh from `from_pretrained`."""
-    from safetensors import safe_open
-
     value = {name.removeprefix(PREFIX): tensor for name, tensor in encoder.state_dict().items()}.get(WITNESS)
     for path in weight_files(component).values():
         name = next((name for name in (WITNESS, PREFIX + WITNESS) if path.suffix == ".safetensors" and name in header(path)[0]), None)
         if value is None or name is None:
             continue
-        with safe_open(path, "pt") as file:
+        with open_tensors(path) as file:
             stored = file.get_tensor(name).float()
         if (value.float().cpu() - stored).norm() > NEAR * stored.norm():
             raise _unread(component)

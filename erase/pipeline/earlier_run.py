@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from erase.concepts import Concept, with_anchors
 from erase.concepts.record import concept_of
 from erase.concepts.several import Concepts
 from erase.errors import InputError
+from erase.files import read_object
 from erase.run import Run
 
 
@@ -32,6 +32,6 @@ def model_of(model: str | None) -> tuple[str | None, Concepts]:
 def _with_chosen(concept: Concept, run: Path) -> Concept:
     """The concept with the anchors that its run chose, if its file has none."""
     path = run / "anchor.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = read_object(path) if path.is_file() else {}
     anchors = known.get(concept.name, known).get("anchors")
     return with_anchors(concept, anchors) if anchors and not (concept.anchors or concept.anchor_prompts) else concept

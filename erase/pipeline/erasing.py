@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from safetensors import safe_open
-from safetensors.torch import load_file
-
 from erase.checkpoints.folder import weight_files
+from erase.checkpoints.safetensors_header import load_tensors, open_tensors
 from erase.concepts import prompts
 from erase.diffusion import DTYPES, DiffusionBatch, Forgetting, TaskConfig, diffusion_task, open_model
 from erase.diffusion.latents import hold_out, read_latents
 from erase.diffusion.memory import Need
-from erase.files import write_json, write_tensors, written
+from erase.files import read_object, write_json, write_tensors, written
 from erase.methods.requirements import timestep_range
 from erase.pipeline.job import Event
 from erase.pipeline.plan import ROUNDS
@@ -39,7 +36,7 @@ def erase(work: Session, need: Need | None = None) -> None:
     work.model.free()
     start = time.perf_counter()
     task = _task(work, need)
-    resume = load_file(run.checkpoint) if run.checkpoint.exists() else None
+    resume = load_tensors(run.checkpoint, ["step"]) if run.checkpoint.exists() else None
     wait()  # until all processes have read it
     if first:
         run.truncate_steps(int(resume["step"]) if resume else 0)
@@ -143,11 +140,11 @@ def _preview(work: Session, task: Task[DiffusionBatch]) -> Callable[[int], None]
 def _write_layers(work: Session, task: Task[DiffusionBatch], moved: bool = False) -> None:
     """layers.json: for each weight tensor its mean sensitivity, the share trimmed, and how far it has moved."""
     path = work.run.folder / "layers.json"
-    known = {row["name"]: row for row in json.loads(path.read_text(encoding="utf-8"))["weights"]} if path.exists() else {}
+    known = {row["name"]: row for row in read_object(path)["weights"]} if path.exists() else {}
     rows = {name: {"name": name, "numel": w.numel(), **task.layers.get(name, known.get(name, {}))} for name, w in task.weights.items()}
     files = [file for file in weight_files(work.folder / "unet").values() if file.suffix == ".safetensors"] if moved else []
     for file in files:
-        with safe_open(file, "pt") as originals:
+        with open_tensors(file) as originals:
             for name in sorted(rows.keys() & set(originals.keys())):
                 original, now = originals.get_tensor(name).float(), task.weights[name].detach().cpu().float()
                 rows[name]["moved"] = float((now - original).norm() / original.norm().clamp(min=1e-12))

@@ -12,10 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-from torch import Tensor
-
 from erase.checkpoints.export import export
+from erase.checkpoints.safetensors_header import load_tensors
 from erase.diffusion.memory import Need
 from erase.pipeline.disk import enough_disk
 from erase.pipeline.drawing import after, before, images, latents
@@ -85,7 +83,7 @@ def _export(session: Session) -> None:
     """The erased model as a complete folder that needs nothing of ours."""
     if session.rank > 0:
         return
-    changed: dict[str, Tensor] = load_file(session.run.folder / "weights.safetensors")
+    changed = load_tensors(session.run.folder / "weights.safetensors")
     job = session.job
     model = job.model or ""
     provenance = {

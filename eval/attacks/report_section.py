@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from erase.files import read_object
 from eval.attacks import ERASED, GOLD, SUBJECTS
 from eval.attacks.store import place, recorded
 from eval.attacks.table import efforts, excess, success
@@ -28,7 +28,7 @@ HEADS = {
 def attacks_of(folder: Path) -> dict[str, Any] | None:
     """The report of a run's attacks, if there is one."""
     path = folder / HOME / REPORT
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+    return read_object(path) if path.is_file() else None
 
 
 def section(folder: Path, hide: bool) -> Markup:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from erase.files import write_json
+from erase.files import read_object, write_json
 from erase.run import disk_errors
 
 STANDING = "standing.json"
@@ -44,7 +43,7 @@ def standing(home: Path, since: float = 0.0) -> Standing | None:
     try:
         if path.stat().st_mtime < since:
             return None
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_object(path)
         attempts = {str(name): (int(done), int(most)) for name, (done, most) in record["attempts"].items()}
         numbers = {name: float(record[name]) for name in ("seconds", "budget", "began")}
         return Standing(str(record["attack"]), attempts=attempts, subject=str(record["subject"]), **numbers)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from erase.files import write_json, write_tensors, written
+from erase.files import read_object, write_json, write_tensors, written
 from erase.run import disk_errors
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def recall(folder: Path, key: str) -> dict[str, Any] | None:
     path = folder / RECORD
     if not path.is_file():
         return None
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    record = read_object(path)
     return record if record.get("key") == key else None
 
 
@@ -59,7 +59,7 @@ def borrowed(folder: Path, others: Iterable[Path], key: str) -> dict[str, Any] |
 
 def recorded(folder: Path) -> dict[str, Any]:
     """The record of a complete turn."""
-    return dict(json.loads((folder / RECORD).read_text(encoding="utf-8")))
+    return read_object(folder / RECORD)
 
 
 def keep(folder: Path, record: Mapping[str, Any], images: Sequence[Image.Image], tensors: Mapping[str, Tensor]) -> None:

@@ -5,13 +5,12 @@ Reads the stored measurements; runs the detector only on the images of relearnin
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from erase.files import write_json
+from erase.files import read_object, write_json
 from erase.images import open_picture, read_images
 from erase.run import Run
 from eval.measurement.aggregate import distances
@@ -49,7 +48,7 @@ def _taught_alike(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def line(folder: Path, **facts: Any) -> dict[str, Any]:
     """The line of a measured run, before and after; `facts` (label, concept, seed, ...) are added."""
     run = Run.read(folder)
-    report = json.loads(run.report.read_text(encoding="utf-8"))
+    report = read_object(run.report)
     sides = {which: {name: m["value"] for name, m in report[which].items() if _is_metric(m)} for which in ("before", "after")}
     erasing = run.stages().get("erase", {})
     ends = {name: [m["low"], m["high"]] for name, m in report["after"].items() if name in WITH_ENDS and _is_metric(m)}
@@ -62,7 +61,7 @@ def line(folder: Path, **facts: Any) -> dict[str, Any]:
 def _taught(folder: Path) -> dict[str, Any] | None:
     """The record of a model's relearning, None where it is not finished."""
     path = folder / "relearn" / "relearn.json"
-    facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    facts = read_object(path) if path.is_file() else {}
     return {name: value for name, value in facts.items() if name != "done"} if facts.get("done") else None
 
 
@@ -96,7 +95,7 @@ def relearned(folder: Path, tools: Tools) -> dict[str, list[float]] | None:
         return None
     cache = home / "curve.json"
     if cache.is_file() and cache.stat().st_mtime >= (home / "relearn.json").stat().st_mtime:
-        return dict(json.loads(cache.read_text(encoding="utf-8")))
+        return read_object(cache)
     drawn = [_share_with_concept(home / f"{step:05d}", folder, tools) for step in facts["checkpoints"]]
     write_json(cache, {"steps": facts["checkpoints"], "drawn": drawn})
     return {"steps": facts["checkpoints"], "drawn": drawn}

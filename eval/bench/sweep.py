@@ -6,7 +6,6 @@ Pictures are drawn once and shared, as in a bench. What a setting is worth is de
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from erase.concepts import load_concept
 from erase.errors import InputError
+from erase.files import read_toml
 from erase.methods import METHODS
 from erase.methods.spec import Entry, entry
 from erase.pipeline.job import Event, Job, Show
@@ -24,11 +24,6 @@ from eval.bench.plan import Bench, filled, shared_options, slug
 
 if TYPE_CHECKING:
     from eval.bench.cells import Cell, Measure
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Space = Mapping[str, tuple[str, ...]]
 """Option of the method -> its values, as typed."""
@@ -87,9 +82,11 @@ def _typed(text: str) -> tuple[str, list[str]]:
 
 def _filed(path: Path) -> list[tuple[str, list[str]]]:
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"--space {path} cannot be read as TOML ({error}); expected lines such as fraction = [0.001, 0.005]") from None
+        raw = read_toml(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"--space {path} does not exist; expected a file with lines such as fraction = [0.001, 0.005]") from None
+    except InputError as error:
+        raise InputError(f"--space {error}; expected lines such as fraction = [0.001, 0.005]") from None
     for name, values in raw.items():
         if not isinstance(values, list) or any(isinstance(value, list | dict) for value in values):
             raise InputError(f"--space {path}: {name} is {values!r}; expected a list of values, {name} = [V1, V2]")

@@ -5,7 +5,6 @@ Every gap is the distance to the retrained network of the same seed and request.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from erase.classifiers.datasets import Samples
 from erase.classifiers.forget_sets import Case
+from erase.files import read_object
 from erase.run import read_lines
 from erase.task import generator
 from eval.classifiers.membership import rmia, svc_membership
@@ -102,7 +102,7 @@ def _confidence(network: nn.Module, samples: Samples) -> NDArray[np.float64]:
 
 def report_of(folder: Path, **facts: Any) -> dict[str, Any]:
     """The report of a run so far, from its options and results; `facts` are added to the protocol."""
-    options = json.loads((folder / "options.json").read_text(encoding="utf-8"))
+    options = read_object(folder / "options.json")
     environment = options.pop("environment", {})
     left_out = ("kind", "resumed_in", "data")
     protocol = {name: value for name, value in options.items() if name not in left_out} | {"versions": environment} | facts

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from erase.checkpoints.safetensors_header import load_tensors
 from erase.classifiers.datasets import Data, crop_and_mirror, load_data
 from erase.classifiers.forget_sets import Case, make_case, requested_rows
 from erase.classifiers.networks import build_network
@@ -162,7 +162,7 @@ def export_model(job: Classify, label: str, out: Path, facts: Mapping[str, Any])
     original = model_path(folder, ORIGINAL, job.first_seed, 0)
     metadata["source_sha256"] = sha256(original) if original.exists() else None
     with disk_errors(out):
-        write_tensors(out, load_file(path), {"erase-concept": json.dumps(metadata, sort_keys=True)})
+        write_tensors(out, load_tensors(path), {"erase-concept": json.dumps(metadata, sort_keys=True)})
     return out
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from erase.files import write_json, write_tensors, written
+from erase.checkpoints.safetensors_header import load_tensors
+from erase.errors import InputError
+from erase.files import read_json, write_json, write_tensors, written
 from erase.run import append_lines, disk_errors, lines_of, read_lines
 from eval.measurement.aggregate import Measurements, Record
 from eval.metrics.frechet import Moments
@@ -32,10 +33,18 @@ def prepare(folder: Path, facts: Mapping[str, Any]) -> None:
     """Keep measurements that were made with exactly these facts (detector, extractors, prompts); delete any others."""
     record = json.loads(json.dumps(facts))
     path = folder / FACTS
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) == record:
+    if path.exists() and _known(path) == record:
         return
     shutil.rmtree(folder, ignore_errors=True)
     write_json(path, record)
+
+
+def _known(path: Path) -> object:
+    """The facts of earlier measurements; None where they cannot be read, which are then made again."""
+    try:
+        return read_json(path)
+    except InputError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ def read_shard(files: ShardFiles, total: int, dimension: int | None) -> SavedSha
     sample = Sample(total)
     if not files.sums.exists():
         return SavedShard([], [], Moments.empty(dimension or 0), sample)
-    tensors = load_file(files.sums)  # before the lines: the line of a saved image was written first
+    tensors = load_tensors(files.sums, ["done"])  # before the lines: the line of a saved image was written first
     if features := _under("sample/", tensors):
         sample.load_state_dict(features)
     indexes = tensors["done"].tolist()
@@ -108,7 +117,7 @@ class Shard:
         saved = read_shard(files, total, dimension)
         with written(files.lines) as file:
             file.write_text(lines_of(saved.records), encoding="utf-8")
-        done = {index for path in folder.glob(f"{which}.*.safetensors") for index in load_file(path)["done"].tolist()}
+        done = {index for path in folder.glob(f"{which}.*.safetensors") for index in load_tensors(path, ["done"])["done"].tolist()}
         return cls(files, saved, done)
 
     def add(self, records: Sequence[Record], indexes: Sequence[int], features: Tensor | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from erase.checkpoints.safetensors_header import load_tensors
 from erase.errors import InputError
 from erase.files import sha256
 from erase.run import package_version
@@ -108,14 +109,7 @@ def _alexnet(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"AlexNet's weights for LPIPS are not at {path}; put torchvision's {ALEXNET} there, or name it with --lpips FILE")
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            tensors: dict[str, Tensor] = load_file(path)
-            return tensors
-        except SafetensorError as error:
-            raise InputError(f"{path} is not a whole safetensors file ({error}); replace it") from error
+        return load_tensors(path)
     if not sha256(path).startswith(ALEXNET.split("-")[-1].removesuffix(".pth")):
         raise InputError(f"{path} is not torchvision's {ALEXNET} (its hash differs); replace it, or give a .safetensors file")
     weights: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)

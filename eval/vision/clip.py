@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from erase.errors import InputError
-from erase.files import sha256
+from erase.files import read_object, sha256
 from erase.run import package_version
 from eval.vision.detector import Detection, hint
 from eval.vision.weights import REMEDY, torchvision
@@ -207,10 +207,7 @@ def _in_folder(folder: Path) -> Path:
     absent = [name for name in FILES if not (folder / name).is_file()]
     if absent:
         raise InputError(f"{folder} has no {absent[0]}; {OPTION} expects {' and '.join(FILES)}, and a tokenizer where the config names one")
-    try:
-        config = json.loads((folder / FILES[0]).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{folder / FILES[0]} is not JSON in UTF-8 ({_line(error)}); put it there again") from error
+    config = read_object(folder / FILES[0])
     if "trust_remote_code" in json.dumps(config):
         raise InputError(f"{folder / FILES[0]} asks to run code of its own (trust_remote_code), which is not done; remove that from it")
     return folder / FILES[1]

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from erase.checkpoints.safetensors_header import load_tensors
 from erase.errors import InputError
 from erase.files import sha256
 from erase.torchvision_compat import REMEDY, torchvision
@@ -71,11 +72,4 @@ def _prefix(name: str) -> str:
 
 
 def _safe(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except SafetensorError as error:
-        raise InputError(f"{path} is not a whole safetensors file ({error}); put it there again") from error
-    return tensors
+    return load_tensors(path)

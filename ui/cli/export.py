@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from erase.checkpoints import DTYPES, FORMATS
 from erase.errors import InputError
+from erase.files import read_object
 from ui.cli.flags import PROGRAM, Parser
 
 
@@ -72,6 +72,6 @@ def _card(run: Path, folder: Path, output: Path, form: str) -> str:
     if not provenance:
         raise InputError(f"--push-to-hub: {folder} holds no erased model; give a run folder or its model")
     reports = [path for path in (run / "report.json", folder.parent / "report.json") if path.is_file()]
-    numbers = card(json.loads(reports[0].read_text(encoding="utf-8"))) if reports else ""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    numbers = card(read_object(reports[0])) if reports else ""
+    index = read_object(folder / "model_index.json")
     return model_card(provenance, numbers, form, output.name, str(index["_class_name"]))

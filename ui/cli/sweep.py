@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from erase.errors import InputError
+from erase.files import read_object
 from ui.cli.display import Display, measured
 from ui.cli.flags import PROGRAM, Parser, add_flags
 
@@ -68,7 +69,7 @@ def _run(plan: Sweep, options: argparse.Namespace) -> int:
 
     with Display() as display:
         cells = try_all(plan, options.output, partial(measured, display), display, options.overwrite)
-    reports = {c: json.loads((c.folder / "report.json").read_text(encoding="utf-8")) for c in cells if not c.failure}
+    reports = {c: read_object(c.folder / "report.json") for c in cells if not c.failure}
     results = trials([(c.label, {"concept": c.concept, "seed": c.seed, "folder": str(c.folder)}, reports.get(c), c.failure) for c in cells])
     best = next((trial["label"] for trial in results if trial["score"] is not None), None)
     protocol: dict[str, Any] = next((report["protocol"] for report in reports.values()), {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,12 @@ from erase.checkpoints.check.tokenizers import check_tokenizer
 from erase.checkpoints.folder import PICKLES, READ, SAFER, SUPPORTED, components, model_index, weight_files
 from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
+from erase.files import read_json, read_object
+
+OBJECTS = (  # what loaders read of a part beside its weights, and expect an object in
+    "config.json", "scheduler_config.json", "tokenizer_config.json", "vocab.json", "tokenizer.json", "special_tokens_map.json",
+    "added_tokens.json", "preprocessor_config.json", "generation_config.json",
+)  # fmt: skip
 
 
 def check_folder(folder: Path) -> None:
@@ -45,6 +50,8 @@ def _check_files(folder: Path, name: str) -> None:
     settings = [path for path in component.iterdir() if path.suffix in READ and ".index." not in path.name]
     if gone := sorted(path.name for path in (*files.values(), *settings) if path.is_symlink() and not path.exists()):
         raise InputError(f"{folder} is incomplete: {name}/{gone[0]} is a link to a file that is gone; download the model again")
+    for path in (path for path in settings if path.suffix == ".json"):
+        read_object(path) if path.name in OBJECTS else read_json(path)  # whatever a loader looks for in it, it is within bounds
     if files:
         _check_whole(files)
         return
@@ -62,9 +69,9 @@ def _check_whole(files: Mapping[str, Path]) -> None:
         if path.suffix == ".safetensors":
             header(path)
             continue
-        try:
-            listed = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is not an index of shards ({error}); download the model again") from error
+        shards = read_object(path).get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(name, str) and Path(name).name == name for name in shards.values()):
+            raise InputError(f"{path} is not an index of shards (weight_map must name files beside it); download the model again")
+        listed = set(shards.values())
         if absent := sorted(name for name in listed if not (path.parent / name).is_file()):
             raise InputError(f"{path.parent} lacks {absent[0]}, which {plain} lists; download the model again")

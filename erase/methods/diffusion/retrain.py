@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from erase.checkpoints.folder import check_model_folder
 from erase.demo import DEMO
 from erase.errors import InputError
+from erase.files import read_object
 from erase.methods.base import DiffusionMethod
 from erase.methods.requirements import Requirements
 from erase.options import option
@@ -73,7 +73,7 @@ def _check_plan(folder: Path, concept: str) -> None:
     path = folder / "plan.json"
     if not path.is_file():
         return
-    without = json.loads(path.read_text(encoding="utf-8")).get("without")
+    without = read_object(path).get("without")
     if without != concept:
         raise InputError(
             f"--gold {folder} was trained {f'without {without!r}' if without else 'on everything'}, not without {concept!r}", option="gold"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from erase.concepts.record import names_of
-from erase.files import written
+from erase.files import read_object, written
 from erase.images import Picture
 from erase.run import disk_errors, read_lines
 from eval.rendering.html.environment import render_page
@@ -105,7 +104,6 @@ def _flag(name: str, value: Any) -> str:
 
 def _json(path: Path) -> Mapping[str, Any] | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except (OSError, ValueError):
         return None
-    return value if isinstance(value, dict) else None

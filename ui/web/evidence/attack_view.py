@@ -5,7 +5,6 @@ Reads the run folder, changes nothing. The result is rendered from the records, 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -15,6 +14,7 @@ from typing import Any
 
 from erase.concepts.english import spoken_duration
 from erase.errors import InputError
+from erase.files import read_object
 from eval.attacks.catalogue import CATALOGUE, QUICK
 from eval.attacks.report_section import HOME, REPORT, section
 from eval.attacks.status import Standing, standing
@@ -129,9 +129,7 @@ def result(page: Page, session: Any, name: str | None, show: bool) -> str:
 def _result(folder: Path, when: int, show: bool) -> str:
     """The result as a page; `when` is the report's version, so that a newer one is read."""
     try:
-        reports = [
-            json.loads(path.read_text(encoding="utf-8")) for path in (folder / HOME / REPORT, folder / "report.json") if path.is_file()
-        ]
+        reports = [read_object(path) for path in (folder / HOME / REPORT, folder / "report.json") if path.is_file()]
         hide = not show and any(map(shows_nudity, reports))
         concept, budget = reports[0]["concept"], reports[0]["protocol"]["budget_seconds"]
         return framed(

@@ -6,7 +6,6 @@ report.html is not shown, and nudity is blurred whatever the run's own setting.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
+from erase.files import read_object
 from erase.run import Run, read_lines
 from eval.attacks.report_section import section
 from eval.compare import as_csv, scatter_svg
@@ -75,10 +75,9 @@ def _report_page(folder: Path, stamp: int, show: bool) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path.name} of {path.parent.name} cannot be read ({error}); evaluate that run again") from None
-    return dict(record)
 
 
 # --- several runs -----------------------------------------------------------------------------------------------------

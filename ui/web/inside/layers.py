@@ -5,13 +5,17 @@ Reads names of parameters, never a network. A weight that layers.json does not l
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from erase.checkpoints.safetensors_header import header
+from erase.errors import InputError
+from erase.files import read_object
 
 TYPES = {  # type of layer -> pattern over parameter names; the first that matches counts
     "self-attention": r"\battn1\.",
@@ -47,7 +51,7 @@ class Cell:
 def read_layers(folder: Path) -> list[Mapping[str, Any]]:
     """The weights of layers.json; empty where a run has none, or the file is not a list of weights."""
     try:
-        weights = json.loads((folder / "layers.json").read_text(encoding="utf-8"))["weights"]
+        weights = read_object(folder / "layers.json")["weights"]
         return [weight for weight in weights if isinstance(weight["name"], str) and int(weight["numel"]) > 0]
     except (OSError, ValueError, KeyError, TypeError):
         return []
@@ -57,13 +61,8 @@ def parameters(folder: Path) -> dict[str, int]:
     """Every parameter of a run's UNet and its size, from the headers of its files; empty before it is written."""
     sizes: dict[str, int] = {}
     for path in sorted((folder / "model" / "unet").glob("*.safetensors")):
-        try:
-            with path.open("rb") as file:
-                size = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(min(size, 2**26)))
-        except (OSError, ValueError):
-            continue
-        sizes |= {name: math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
+        with suppress(InputError):
+            sizes |= {name: math.prod(tensor["shape"]) for name, tensor in header(path)[0].items() if name != "__metadata__"}
     return sizes
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-from erase.files import write_json
+from erase.files import read_json, write_json
 from ui.web.forms import label_of
 from ui.web.messages import labelled
 
@@ -68,7 +67,7 @@ def write_entries(path: Path, entries: Iterable[Entry]) -> None:
 def read_entries(path: Path) -> list[Entry]:
     """The entries of an earlier page; a job that was running then waits now."""
     try:
-        entries = [_entry(record) for record in json.loads(path.read_text(encoding="utf-8"))]
+        entries = [_entry(record) for record in read_json(path)]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError, KeyError) as error:

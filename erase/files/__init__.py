@@ -8,10 +8,16 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+from erase.files.reading import parse_json, read_json, read_object, read_text, read_toml
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+__all__ = [
+    "parse_json", "read_json", "read_object", "read_text", "read_toml", "sha256", "write_json", "write_tensors", "written",
+]  # fmt: skip
 
 
 @contextmanager
@@ -30,11 +36,6 @@ def write_json(path: Path, value: object) -> None:
     """Write JSON in UTF-8, whatever the locale, with an indent of one."""
     with written(path) as part:
         part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> Any:
-    """The value of a JSON file in UTF-8; ValueError for anything else."""
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
