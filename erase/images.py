@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 COLUMNS = (("file", "prompt"), ("file_name", "text"))  # ours, and that of Hugging Face image folders
+PIXELS = 120_000_000  # of an image, more than cameras take; decoding needs about 16 bytes for each
 MANIFEST = "manifest.jsonl"
 CAPTION_BYTES = 4 * FIELD  # of a .txt file beside an image
 
@@ -153,8 +154,11 @@ def open_picture(path: Path) -> Image.Image:
     """An image in RGB, upright, transparent parts white; InputError if it cannot be decoded."""
     try:
         with Image.open(path) as file:
+            _check_pixels(path, file)
             file.load()
             image = ImageOps.exif_transpose(file)
+    except InputError:
+        raise
     except Exception as error:  # its decoders raise OSError, SyntaxError, ValueError, struct.error, ...
         reason = str(error).replace(str(path), path.name)
         raise InputError(f"{path} is not a complete image ({reason}); replace or remove it") from error
@@ -162,6 +166,13 @@ def open_picture(path: Path) -> Image.Image:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _check_pixels(path: Path, image: Image.Image) -> None:
+    """InputError for an image that would take gigabytes of memory: a few kilobytes of file can claim any size."""
+    if image.width * image.height > PIXELS:
+        size = f"{image.width} × {image.height}"
+        raise InputError(f"{path} has {size} pixels; expected at most {PIXELS // 10**6} million: make it smaller, or remove it")
 
 
 def to_tensor(image: Image.Image, size: int) -> Tensor:

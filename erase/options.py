@@ -9,13 +9,21 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import Field, field, fields
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from erase.errors import InputError
 
+MANY = 1_000_000  # of anything that is counted: images, steps, batches
+LARGE = 1e6  # of any other number
+RATE = 100.0  # of learning rates
+SEED = 2**63 - 1
+SIDE = 16_384  # pixels of an image
+SAMPLING_STEPS = 10_000
+LONG = 10_000  # characters of a text
+_DEVICE = re.compile(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d{1,3})?")
 _SOURCE = re.compile(r"(concept_file|concepts\[\d+\])\.source$")  # where a concept file lies; its content is recorded beside it
 
 
@@ -30,6 +38,8 @@ def option(
     added_in: str | None = None,
 ) -> Any:
     """A dataclass field with its help and what it may be: low <= value <= high, value > above, or one of choices.
+
+    Without `high`, a number has the upper bound of `bounds_of`: what is larger is a slip, and would fail late or fill the memory.
 
     `added_in`: the version that brought the option, where runs of earlier versions exist. Their record lacks it and is compared
     as if it held the default (`added_options`), so the default must leave the result as it was without the option.
@@ -86,22 +96,59 @@ def choices_of(options: type, name: str) -> tuple[str, ...]:
 def check(options: Any) -> None:
     """InputError for the first field of a dataclass that is not what its `option` allows; call it in __post_init__."""
     for item in fields(options):
-        value, rule = getattr(options, item.name), item.metadata
-        if value is None or not rule:
-            continue
-        name = f"--{item.name.replace('_', '-')}"
-        if rule["choices"] and value not in rule["choices"]:
-            raise InputError(f"{name} is {value!r}; expected one of {', '.join(rule['choices'])}", option=item.name)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
-        if not math.isfinite(value):
-            raise InputError(f"{name} is {value}; expected a finite number", option=item.name)
-        if rule["low"] is not None and value < rule["low"]:
-            raise InputError(f"{name} is {value}; expected at least {rule['low']}", option=item.name)
-        if rule["high"] is not None and value > rule["high"]:
-            raise InputError(f"{name} is {value}; expected at most {rule['high']}", option=item.name)
-        if rule["above"] is not None and value <= rule["above"]:
-            raise InputError(f"{name} is {value}; expected more than {rule['above']}", option=item.name)
+        check_value(item, getattr(options, item.name))
+
+
+def check_value(item: Field[Any], value: Any) -> None:
+    """InputError for a value that the `option` of a field does not allow."""
+    if value is None or not item.metadata:
+        return
+    name, rule = f"--{item.name.replace('_', '-')}", item.metadata
+    if rule["choices"] and value not in rule["choices"]:
+        raise InputError(f"{name} is {value!r}; expected one of {', '.join(rule['choices'])}", option=item.name)
+    for text in value if isinstance(value, tuple) else (value,):
+        if isinstance(text, str):
+            _check_text(item, name, text)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if not math.isfinite(value):
+        raise InputError(f"{name} is {value}; expected a finite number", option=item.name)
+    low, above, high = bounds_of(item, isinstance(value, float))
+    if low is not None and value < low:
+        raise InputError(f"{name} is {_figure(value)}; expected at least {low}", option=item.name)
+    if above is not None and value <= above:
+        raise InputError(f"{name} is {_figure(value)}; expected more than {above}", option=item.name)
+    if value > high:
+        raise InputError(f"{name} is {_figure(value)}; expected at most {high}", option=item.name)
+
+
+def bounds_of(item: Field[Any], fraction: bool) -> tuple[float | None, float | None, float]:
+    """low <= value, above < value, value <= high of a field that holds numbers (`fraction`: float). Every option has a `high`."""
+    rule = item.metadata
+    usual = (RATE if item.name.endswith("rate") else LARGE) if fraction else SEED if item.name.endswith("seed") else MANY
+    return rule["low"], rule["above"], usual if rule["high"] is None else rule["high"]
+
+
+def check_device(device: str, option: str = "device") -> None:
+    """InputError for what is not the name of a device. Whether it is there is known once torch is imported."""
+    if not _DEVICE.fullmatch(device):
+        raise InputError(f"--device {device!r} is unknown; expected auto, cpu, cuda, cuda:N or mps", option=option)
+
+
+def _check_text(item: Field[Any], name: str, text: str) -> None:
+    if not text.strip() and item.default != text:
+        raise InputError(f"{name} is empty; give a value, or leave the option out", option=item.name)
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"{name} is {text[:80]!r}, which has characters that are not text; give another value", option=item.name)
+    if len(text) > LONG:
+        raise InputError(f"{name} has {len(text)} characters; expected at most {LONG}", option=item.name)
+    if item.name == "device":
+        check_device(text)
+
+
+def _figure(value: float) -> str:
+    text = str(value)
+    return text if len(text) <= 30 else f"{text[:12]}... ({len(text)} digits)"
 
 
 # sha256 of embedded weight files that were written again, with the same tensors under other names -> that of the file now. A run

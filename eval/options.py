@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-from erase.options import check, option
+from erase.options import SAMPLING_STEPS, SIDE, check, option
 
 SAMPLING = ("steps", "guidance", "size", "batch", "count")  # options of how images are generated
 FIRST = 5  # steps of relearning to the first images; from there on twice as many
@@ -56,9 +56,9 @@ class Evaluation:
     clip: str | None = option(None, "measure CLIP scores: folder of a CLIP in open_clip's format, or MODEL:PRETRAINED of the hub")
     count: int | None = option(None, "images that name the concept; as many that do not, and half as many implicit (default: 50)", low=1)
     output: str | None = option(None, "folder of the evaluation; by default evaluations/<model>-<protocol>")
-    steps: int | None = option(None, "denoising steps per image", low=1)
+    steps: int | None = option(None, "denoising steps per image", low=1, high=SAMPLING_STEPS)
     guidance: float | None = option(None, "classifier-free guidance scale", low=0.0)
-    size: int | None = option(None, "width and height of the images in pixels", low=8)
+    size: int | None = option(None, "width and height of the images in pixels", low=8, high=SIDE)
     batch: int | None = option(None, "images generated at once", low=1)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     dtype: str = option("float32", "number format of the networks", choices=("float32", "float16", "bfloat16"))

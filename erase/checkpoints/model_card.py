@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from erase.checkpoints.folder import model_index, read_provenance
 from erase.files import written
+
+
+def markdown(value: object) -> str:
+    """A text from elsewhere (a folder, a concept, a prompt) as one line of Markdown that shows it, whatever it holds."""
+    return re.sub(r"([\\`*_\[\]<>|#~$&])", r"\\\1", " ".join(str(value).split()))
+
+
+def code(value: object) -> str:
+    """A text from elsewhere as code in a cell of a table."""
+    line = " ".join(str(value).split()).replace("|", "\\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if "`" in line else f"{fence}{line}{fence}"
 
 
 def write_card(folder: Path, measured: str = "") -> None:
@@ -20,8 +34,8 @@ def write_card(folder: Path, measured: str = "") -> None:
 
 LOADING = {  # format -> how it is loaded
     "folder": 'pipeline = {pipeline}.from_pretrained("this/folder")',
-    "single-file": 'pipeline = {pipeline}.from_single_file("{file}")',
-    "unet": 'pipeline = {pipeline}.from_pretrained("the/source/model")\npipeline.unet.load_state_dict(load_file("{file}"))',
+    "single-file": 'pipeline = {pipeline}.from_single_file({file})',
+    "unet": 'pipeline = {pipeline}.from_pretrained("the/source/model")\npipeline.unet.load_state_dict(load_file({file}))',
 }
 
 
@@ -30,7 +44,8 @@ def model_card(
 ) -> str:
     """Markdown: what was erased, how, from what, what was measured, what that does not tell, and how to load it."""
     concept, method = provenance.get("concept", "a concept"), provenance.get("method", "an unlearning method")
-    facts = "\n".join(f"| {name} | `{value}` |" for name, value in provenance.items() if not name.startswith("modelspec."))
+    rows = {markdown(name): code(value) for name, value in provenance.items() if not name.startswith("modelspec.")}
+    facts = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     imports = f"from diffusers import {pipeline}" + ("\nfrom safetensors.torch import load_file" if form == "unet" else "")
     return f"""---
 library_name: diffusers
@@ -38,14 +53,15 @@ pipeline_tag: text-to-image
 tags: [stable-diffusion, concept-erasure, machine-unlearning]
 ---
 
-# {provenance.get("source", "A diffusion model")} without {concept}
+# {markdown(provenance.get("source", "A diffusion model"))} without {markdown(concept)}
 
-The concept **{concept}** was removed from the weights of the UNet with {method} (erase-concept). The other parts, including the
-text encoder and the autoencoder, are those of the source model. Its licence and its limitations apply here too.
+The concept **{markdown(concept)}** was removed from the weights of the UNet with {markdown(method)} (erase-concept).
+The other parts, including the text encoder and the autoencoder, are those of the source model. Its licence and its limitations
+apply here too.
 
 ```python
 {imports}
-{LOADING[form].format(pipeline=pipeline, file=file)}
+{LOADING[form].format(pipeline=pipeline, file=json.dumps(file))}
 pipeline("a prompt").images[0].save("picture.png")
 ```
 

@@ -147,7 +147,10 @@ def read_latents(path: Path, anchor_images: bool = True) -> Latents:
 
     Tensors stay on the CPU, where the operating system pages them in as they are used.
     """
-    tensors = load_tensors(path, ["forget/text", "forget/anchors", "retain/text", "text"])
+    try:
+        tensors = load_tensors(path, ["forget/text", "forget/anchors", "retain/text", "text"])
+    except InputError as error:
+        raise InputError(f"{path} cannot be read ({error}); delete it and run the same command again, which makes a new one") from error
     no_anchors, undrawn = torch.zeros(len(tensors["retain/text"]), 0, dtype=torch.int64), torch.empty(0)
     anchors = tensors.get(KEYS["anchor"]) if anchor_images else None
     forget = tensors.get(KEYS["forget"])

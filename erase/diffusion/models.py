@@ -17,6 +17,7 @@ from erase.demo import EMBEDDED
 from erase.diffusion.stable_diffusion import DTYPES, StableDiffusion, first_line
 from erase.diffusion.stable_diffusion_xl import StableDiffusionXL
 from erase.errors import InputError
+from erase.options import check_device
 
 WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (StableDiffusion, StableDiffusionXL)}
 
@@ -89,12 +90,10 @@ def _fetch(name: str) -> Path:
 
 def pick_device(device: str) -> str:
     """The device by name; `auto` is a GPU if there is one. InputError for a device that is not available."""
+    check_device(device)
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        kind, index = torch.device(device).type, torch.device(device).index or 0
-    except RuntimeError:
-        raise InputError(f"--device {device!r} is unknown; expected auto, cpu, cuda, cuda:N or mps") from None
+    kind, index = torch.device(device).type, torch.device(device).index or 0
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available.get(kind, False) or (kind == "cuda" and index >= torch.cuda.device_count()):
         raise InputError(

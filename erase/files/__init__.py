@@ -10,19 +10,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from erase.files.outputs import check_file, check_folder, check_replaceable
 from erase.files.reading import parse_json, read_json, read_object, read_text, read_toml
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "parse_json", "read_json", "read_object", "read_text", "read_toml", "sha256", "write_json", "write_tensors", "written",
+    "check_file", "check_folder", "check_replaceable", "parse_json", "read_json", "read_object", "read_text", "read_toml", "sha256",
+    "write_json", "write_tensors", "written",
 ]  # fmt: skip
 
 
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success it becomes `path`, on failure it is removed."""
+    """Yield a temporary name beside `path`; on success it becomes `path`, on failure it is removed.
+
+    InputError where `path` is a folder or a device: a rename would put the file in its place.
+    """
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

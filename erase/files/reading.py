@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
+from erase.files.outputs import kind_of_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -41,7 +42,7 @@ def read_bytes(path: Path, limit: int = JSON_BYTES) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{path} is {_kind(status.st_mode)}; expected a file")
+            raise InputError(f"{path} is {kind_of_file(status.st_mode)}; expected a file")
         if status.st_size > limit:
             raise InputError(f"{path} has {status.st_size / 2**20:.0f} MiB; a file of this kind has at most {limit / 2**20:.0f}")
         with path.open("rb") as file:
@@ -84,7 +85,7 @@ def parse_json(text: str | bytes, where: str, unique: bool = False) -> Any:
     except RecursionError:
         raise InputError(f"{where} is nested too deeply; expected at most {DEPTH} levels") from None
     except ValueError as error:
-        raise InputError(f"{where} is not JSON in UTF-8 ({error}); replace it") from None
+        raise InputError(f"{where}: not JSON in UTF-8 ({error}); correct or replace it") from None
     if text.count("[") + text.count("{") > DEPTH or _HALF.search(text):  # most texts need no look at each value
         check_values(value, where)
     return value
@@ -164,8 +165,3 @@ def _text(data: bytes, path: Path) -> str:
 def _short(value: object) -> str:
     text = repr(value) if isinstance(value, str | int | float | None) else "a list" if isinstance(value, list) else type(value).__name__
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _kind(mode: int) -> str:
-    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
-    return next((name for test, name in kinds if test(mode)), "a device")

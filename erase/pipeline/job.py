@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from erase.errors import InputError
-from erase.options import check, option
+from erase.options import SAMPLING_STEPS, SIDE, check, option
 
 if TYPE_CHECKING:
     from erase.task import Step
@@ -68,9 +68,9 @@ class Job:
         low=1,
     )
     size: int | None = option(
-        None, "side of the images in pixels, a multiple of 8; by default the size that the model was trained on", low=8
+        None, "side of the images in pixels, a multiple of 8; by default the size that the model was trained on", low=8, high=SIDE
     )
-    sampling_steps: int | None = option(None, "denoising steps per image", low=1)
+    sampling_steps: int | None = option(None, "denoising steps per image", low=1, high=SAMPLING_STEPS)
     guidance: float | None = option(None, "classifier-free guidance scale", low=0.0)
     sampling_batch: int | None = option(None, "images generated at once", low=1)
     micro_batch: int | None = option(

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 
 from erase.errors import InputError
 
+LONGEST = 1e7  # of one unit
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def seconds(text: str) -> float:
     """ "10m", "90s", "1.5h" or plain seconds; InputError for anything else."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
-    if match is None or not float(match[1]):
+    if match is None or not 0 < float(match[1]) <= LONGEST:
         raise InputError(f"--budget {text} is not a time; expected e.g. 90s, 10m or 1h", option="budget")
     return float(match[1]) * UNITS[match[2] or "s"]
 

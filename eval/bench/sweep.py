@@ -25,6 +25,8 @@ from eval.bench.plan import Bench, filled, shared_options, slug
 if TYPE_CHECKING:
     from eval.bench.cells import Cell, Measure
 
+TRIALS = 10_000  # settings of a sweep
+
 Space = Mapping[str, tuple[str, ...]]
 """Option of the method -> its values, as typed."""
 
@@ -101,6 +103,8 @@ def _settings(plan: Sweep) -> Iterator[list[tuple[str, str]]]:
     """The settings by their number in the grid, the last option changing fastest; drawn ones in the order of the draw."""
     if plan.trials is not None and plan.trials < 1:
         raise InputError(f"--trials is {plan.trials}; expected at least 1")
+    if plan.trials is None and plan.grid > TRIALS:
+        raise InputError(f"the space has {plan.grid} settings; expected at most {TRIALS}, or --trials N for some of them")
     numbers: Sequence[int] = range(plan.grid)
     if plan.trials is not None and plan.trials < plan.grid:
         random = Random(f"sweep {plan.draw}")  # seeded by text: the same on every machine and Python

@@ -11,7 +11,7 @@ from erase.errors import InputError
 from erase.methods import CLASSIFIER_METHODS
 from erase.methods.spec import BALANCED, RETRAIN, Entry
 from erase.methods.spec import entries as rows_of
-from erase.options import check, option
+from erase.options import SIDE, check, option
 from eval.classifiers.tuning_grids import GRIDS
 
 
@@ -55,8 +55,10 @@ class Classify:
         "digits", "digits, shapes, cifar10, cifar100, svhn, or a folder of class folders (also in train/, val/ and test/)"
     )
     data: str = option("data", "folder in which torchvision keeps cifar10, cifar100 and svhn; missing files are downloaded")
-    train_samples: int | None = option(None, "number of training samples, with the same share of each class; by default all", low=2)
-    size: int = option(64, "width and height in pixels of the images of a folder", low=8)
+    train_samples: int | None = option(
+        None, "number of training samples, with the same share of each class; by default all", low=2, high=10**9
+    )
+    size: int = option(64, "width and height in pixels of the images of a folder", low=8, high=SIDE)
     network: str | None = option(
         None, "small, resnet18, resnet34, resnet50, vgg16, vit, or your own as module:function or file.py:function"
     )

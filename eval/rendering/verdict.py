@@ -5,11 +5,11 @@ Pure functions of report.json's content; knows no files and no images. Whatever 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from erase.checkpoints.model_card import markdown
 from eval.metrics.accuracy import MEANINGS
 
 GONE, MOSTLY = 15.0, 50.0  # percent of the original's images of the concept that may be left, at the interval's far end
@@ -154,17 +154,17 @@ def notes(metric: Numbers | None) -> Iterator[str]:
 
 def card(report: Numbers) -> str:
     """The Markdown block: verdict, numbers with intervals, protocol in brief, limits. Ends in a newline."""
-    lines = ["## What was measured", "", _escaped(verdict(report).sentence()), ""]
+    lines = ["## What was measured", "", markdown(verdict(report).sentence()), ""]
     rows = [
-        f"| {_escaped(title(name))}{' (%)' if name in MEANINGS else ''} | {number(before, name)} | {number(after, name)} "
+        f"| {markdown(title(name))}{' (%)' if name in MEANINGS else ''} | {number(before, name)} | {number(after, name)} "
         f"| {(after or before or {}).get('n', '')} |"
         for name, (before, after) in measures(report).items()
     ]
     if rows:
         lines += ["| measure [95 % interval] | original | erased | images |", "|---|---|---|---|", *rows, ""]
     named = {name: report[name] for name in ("concept", "model", "method", "preset") if report.get(name) is not None}
-    brief = [f"- {name}: {_escaped(text)}" for name, text in {**named, **_brief(report.get("protocol") or {})}.items()]
-    why = [f"- {_escaped(name)}: not measured{f' ({_escaped(reason)})' if reason else ''}" for name, reason in unmeasured(report).items()]
+    brief = [f"- {name}: {markdown(text)}" for name, text in {**named, **_brief(report.get("protocol") or {})}.items()]
+    why = [f"- {markdown(name)}: not measured{f' ({markdown(reason)})' if reason else ''}" for name, reason in unmeasured(report).items()]
     return "\n".join([*lines, "Protocol, in brief (`report.json` has it in full):", "", *brief, "", "Limits:", "", *why, f"- {LIMITS}", ""])
 
 
@@ -259,8 +259,3 @@ def _prompts(prompts: Numbers) -> str | None:
 
 def _is_metric(value: object) -> bool:
     return isinstance(value, Mapping) and "value" in value
-
-
-def _escaped(value: object) -> str:
-    """The text on one line, with Markdown and HTML escaped."""
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(str(value).split()))

@@ -325,7 +325,7 @@ def test_captions_file_missing_or_of_another_kind(photos: Path, tmp_path: Path) 
     with pytest.raises(InputError, match=r"of an unknown kind; expected \.csv"):
         read_images(photos, captions=csv_of(tmp_path, "a: b", "captions.yaml"))
     (tmp_path / "latin.csv").write_bytes("file,prompt\na.png,café\n".encode("latin-1"))
-    with pytest.raises(InputError, match="is not UTF-8"):
+    with pytest.raises(InputError, match="is not text in UTF-8"):
         read_images(photos, captions=tmp_path / "latin.csv")
     with pytest.raises(InputError, match="line 1: not JSON"):
         read_images(photos, captions=csv_of(tmp_path, "{'file': 1}\n{}\n", "bad.jsonl"))

@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Literal, Optional
 
 import pytest
 
 from erase.errors import InputError
-from erase.methods import METHODS
-from erase.options import REWRITTEN, Kind, added_options, check, choices_of, differences, kind_of, option
+from erase.methods import CLASSIFIER_METHODS, METHODS
+from erase.options import (
+    REWRITTEN,
+    Kind,
+    added_options,
+    bounds_of,
+    check,
+    check_device,
+    check_value,
+    choices_of,
+    differences,
+    kind_of,
+    option,
+)
 from erase.pipeline import Job
+from eval.attacks.options import Campaign
+from eval.classifiers.options import Classify
+from eval.options import Evaluation, Relearning
+from ui.cli.generate import Generation
 
 
 @dataclass(frozen=True)
@@ -124,3 +141,55 @@ def test_a_rewritten_weight_file_is_the_same_weights() -> None:
     files = [known.pipeline / "text_encoder" / "model.safetensors" for known in map(KNOWN_MODELS.__getitem__, ("demo", "scenes"))]
     files.append(KNOWN_MODELS["demo"].gold("heart") / "pipeline" / "text_encoder" / "model.safetensors")
     assert {sha256(file) for file in files} == set(REWRITTEN.values())
+
+
+ALL = [Job, Campaign, Classify, Evaluation, Relearning, Generation, *METHODS.values(), *CLASSIFIER_METHODS.values()]
+
+
+@pytest.mark.parametrize("options", ALL, ids=lambda options: options.__name__)
+def test_every_number_has_bounds_at_both_ends_which_are_themselves_allowed(options: type) -> None:
+    for item in (item for item in fields(options) if "help" in item.metadata):
+        kind = kind_of(options, item.name).type
+        if kind not in (int, float):
+            continue
+        low, above, high = bounds_of(item, kind is float)
+        assert (low is None) != (above is None), f"{item.name} has no lower bound"
+        least = kind(low) if low is not None else math.nextafter(above, math.inf) if kind is float else above + 1
+        most = kind(high)
+        for value in (least, most):
+            check_value(item, value)
+        below = (math.nextafter(least, -math.inf) if kind is float else least - 1) if low is not None else above
+        for value in (
+            below,
+            math.nextafter(most, math.inf) if kind is float else most + 1,
+            *([math.nan, math.inf] if kind is float else []),
+        ):
+            with pytest.raises(InputError, match=rf"^--{item.name.replace('_', '-')} is .*; expected") as caught:
+                check_value(item, value)
+            assert caught.value.option == item.name
+            assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("options", ALL, ids=lambda options: options.__name__)
+def test_a_text_is_not_empty_and_is_text(options: type) -> None:
+    for item in fields(options):
+        if "help" not in item.metadata or kind_of(options, item.name).type is not str or item.metadata["choices"]:
+            continue
+        for text in ("", " ", "a\0b", "\udcff", "x" * 10_001):
+            value = (text,) if kind_of(options, item.name).repeated else text
+            if text != item.default:
+                with pytest.raises(InputError):
+                    check_value(item, value)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cpu:0", "cuda", "cuda:0", "cuda:12", "mps"])
+def test_names_of_devices(device: str) -> None:
+    check_device(device)
+    assert Job(device=device)
+
+
+@pytest.mark.parametrize("device", ["", "x", "cuda:-1", "cuda:1000", "cuda:a", "cuda:", "CPU", "cpu:1", "cuda:0 ", "meta"])
+def test_what_is_no_device_is_refused_before_torch_is_asked(device: str) -> None:
+    for options in (Job, Evaluation, Classify, Generation):
+        with pytest.raises(InputError, match="--device"):
+            options(device=device)

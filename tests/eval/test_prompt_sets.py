@@ -112,10 +112,10 @@ def test_thirty_thousand_rows_are_all_there(tmp_path: Path) -> None:
         ("a.csv", "prompt,seed,prompt\na,1,b\n", 'names the column "prompt" twice'),
         ("a.csv", "prompt,seed\n", "has no prompts"),
         ("a.csv", "", "has no prompts"),
-        ("a.jsonl", '{"prompt": "a", "seed": 1}\n{"prompt": "b", "se', "line 2: is not JSON"),
+        ("a.jsonl", '{"prompt": "a", "seed": 1}\n{"prompt": "b", "se', "line 2: not JSON in UTF-8"),
         ("a.jsonl", '{"prompt": "a", "seed": true}\n', 'the seed (column "seed") is "True"'),
         ("a.jsonl", '{"prompt": 7, "seed": 1}\n', "is empty or not a text"),
-        ("a.jsonl", '["a", 1]\n', "line 1: is not an object"),
+        ("a.jsonl", '["a", 1]\n', "line 1: a list is not an object"),
         ("a.txt", "a star\n", "is of an unknown kind; expected a prompt set that ends in .csv, .tsv, .jsonl"),
     ],
 )
@@ -131,7 +131,7 @@ def test_a_wrong_role_another_encoding_and_no_file_at_all(tmp_path: Path) -> Non
     path = put(tmp_path / "roles.csv", "prompt,role\na,evaluate\nb,retain\n")
     with pytest.raises(InputError, match=r'line 3: the role .* is "retain"'):
         read_prompt_set(path, role_column="role")
-    with pytest.raises(InputError, match="cannot be read as text in UTF-8"):
+    with pytest.raises(InputError, match="is not text in UTF-8"):
         read_prompt_set(put(tmp_path / "latin.csv", "prompt\nCafé\n", "latin-1"))
     with pytest.raises(InputError, match="no such prompt set"):
         read_prompt_set(tmp_path / "none.csv")

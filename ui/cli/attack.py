@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erase.errors import InputError
+from erase.options import check_device
 from ui.cli.display import Display, quiet_libraries
 from ui.cli.flags import PROGRAM, Parser, add_flags, golds_of
 
@@ -69,6 +70,7 @@ def _attack(options: argparse.Namespace) -> int:
     from eval.attacks.setting import setting_of
 
     names = options.attacks or ([] if options.lists else ["quick"])
+    check_device(options.device)
     budget = seconds(options.budget or ("5m" if names == ["quick"] else "30m"))
     attacks = chosen([name for text in names for name in text.split(",") if name], options.lists)
     if not attacks:

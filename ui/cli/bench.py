@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from erase.errors import InputError
+from erase.options import MANY, SEED
 from ui.cli.display import Display, measured
-from ui.cli.flags import PROGRAM, Parser, add_flags, golds_of
+from ui.cli.flags import PROGRAM, Parser, add_flags, at_most, golds_of
 
 if TYPE_CHECKING:
     from eval.bench.cells import Cell
@@ -44,8 +45,8 @@ A row is a method, or METHOD:option=value,... The same command resumes where it 
     parser.add_argument("runs", nargs="*", type=Path, help="finished run folders to compare, instead of making runs")
     parser.add_argument("--concepts", nargs="+", default=[], help="what to erase, each in runs of its own")
     parser.add_argument("--methods", nargs="+", help=f"all, or some of {', '.join(METHODS)} (default: all)")
-    parser.add_argument("--seeds", type=int, help="how often everything is repeated (default: 1)")
-    parser.add_argument("--first-seed", type=int, help="the first of these seeds (default: 0)")
+    parser.add_argument("--seeds", type=at_most(int, MANY), help="how often everything is repeated (default: 1)")
+    parser.add_argument("--first-seed", type=at_most(int, SEED - MANY), help="the first of these seeds (default: 0)")
     parser.add_argument(
         "--gold",
         nargs="+",

@@ -17,14 +17,17 @@ def compare(arguments: list[str]) -> int:
     kind.add_argument("--csv", action="store_true", help="print CSV")
     parser.add_argument("--scatter", type=Path, help="write the chart to this .svg file")
     options = parser.parse_args(arguments)
+    from erase.files import check_file, written
+
+    if options.scatter is not None:
+        check_file(options.scatter, "svg", "scatter")
+    from erase.run import disk_errors
     from eval.compare import as_csv, as_json, as_table, scatter_svg
     from eval.compare import compare as rows_of
 
     rows = rows_of(options.runs)
     print((as_json if options.json else as_csv if options.csv else as_table)(rows))
     if options.scatter is not None:
-        from erase.files import written
-
-        with written(options.scatter) as part:
+        with disk_errors(options.scatter), written(options.scatter) as part:
             part.write_text(scatter_svg(rows), encoding="utf-8")
     return 0

@@ -6,7 +6,7 @@ import json
 
 from erase.errors import InputError
 from ui.cli.display import print_rows
-from ui.cli.flags import PROGRAM, Parser
+from ui.cli.flags import PROGRAM, Parser, at_most
 
 
 def listed(model: str | None) -> list[dict[str, str]]:
@@ -45,7 +45,7 @@ def concepts(arguments: list[str]) -> int:
     parser = Parser(prog=f"{PROGRAM} concepts", description=concepts.__doc__, epilog=f"example: {PROGRAM} concepts star --count 3")
     parser.add_argument("concept", nargs="?", help="show the prompts of this one: a name, a .toml file or plain words")
     parser.add_argument("--model", help="the model that it is meant for, as for the main job")
-    parser.add_argument("--count", type=int, default=5, help="prompts of each role (default: 5)")
+    parser.add_argument("--count", type=at_most(int, 10_000), default=5, help="prompts of each role (default: 5)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     if options.count < 0:

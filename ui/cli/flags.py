@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,6 +20,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; `{self.prog} --help` shows what is expected")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """argparse's own hides an output that cannot be written."""
+        if message:
+            (file or sys.stderr).write(message)
 
 
 def add_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup, options: type, skip: Sequence[str] = ()) -> None:
@@ -38,6 +44,19 @@ def add_flags(parser: argparse.ArgumentParser | argparse._ArgumentGroup, options
             choices = choices_of(options, item.name) or None
             metavar = None if choices else kind.name.upper()
             parser.add_argument(names, type=kind.type, choices=choices, default=None, help=text, metavar=metavar)
+
+
+def at_most(kind: type[int] | type[float], high: float) -> Callable[[str], Any]:
+    """The type of a flag that is no `option`: a number with an upper bound."""
+
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not value <= high:
+            raise argparse.ArgumentTypeError(f"{text[:30]} is too large; expected at most {high}")
+        return value
+
+    read.__name__ = kind.__name__  # argparse: "invalid int value"
+    return read
 
 
 def shown(value: Any) -> str:

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from erase.errors import InputError
+from erase.files import check_folder
+from erase.options import SAMPLING_STEPS, check, option
 from ui.cli.display import Display, quiet_libraries
-from ui.cli.flags import PROGRAM, Parser
+from ui.cli.flags import PROGRAM, Parser, add_flags
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How images are generated. None: the model's own default."""
+
+    count: int = option(4, "images per prompt", low=1)
+    seed: int = option(0, "seed of the noise", low=0)
+    steps: int | None = option(None, "denoising steps (default: 25 for the embedded model, else 50)", low=1, high=SAMPLING_STEPS)
+    guidance: float | None = option(None, "classifier-free guidance (default: 4 for the embedded model, else 7.5)", low=0.0)
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
+    tokenizer: str | None = option(None, "folder with vocab.json and merges.txt of CLIP, for a .safetensors checkpoint")
+    prediction_type: str | None = option(
+        None, "what a .safetensors checkpoint predicts, if its metadata does not say so", choices=("epsilon", "v_prediction")
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 def generate(arguments: list[str]) -> int:
@@ -16,38 +37,26 @@ def generate(arguments: list[str]) -> int:
     parser.add_argument("model", help="demo, a diffusers folder, a .safetensors checkpoint, or a hub name")
     parser.add_argument("--prompt", action="append", required=True, help="what the images show; repeat the flag for several prompts")
     parser.add_argument("--output", type=Path, required=True, help="folder for the images and manifest.jsonl")
-    parser.add_argument("--count", type=int, default=4, help="images per prompt (default: 4)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
-    parser.add_argument("--steps", type=int, help="denoising steps (default: 25 for the embedded model, else 50)")
-    parser.add_argument("--guidance", type=float, help="classifier-free guidance (default: 4 for the embedded model, else 7.5)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    parser.add_argument("--tokenizer", help="folder with vocab.json and merges.txt of CLIP, for a .safetensors checkpoint")
-    parser.add_argument(
-        "--prediction-type",
-        choices=("epsilon", "v_prediction"),
-        help="what a .safetensors checkpoint predicts, if its metadata does not say so",
-    )
-    options = parser.parse_args(arguments)
-    if options.count < 1 or not all(p.strip() for p in options.prompt):
-        raise InputError(f"--count is {options.count} and --prompt {options.prompt}; expected a count of at least 1 and prompts with words")
-    if options.steps is not None and options.steps < 1:
-        raise InputError(f"--steps is {options.steps}; expected at least 1")
-    if options.guidance is not None and not 0 <= options.guidance < float("inf"):
-        raise InputError(f"--guidance is {options.guidance}; expected a number of at least 0")
+    add_flags(parser, Generation)
+    values = parser.parse_args(arguments)
+    if not all(text.strip() for text in values.prompt):
+        raise InputError(f"--prompt is {values.prompt}; expected prompts with words", option="prompt")
+    check_folder(values.output)
+    options = Generation(**{item.name: value for item in fields(Generation) if (value := getattr(values, item.name)) is not None})
     from erase.demo import GUIDANCE, STEPS
     from erase.diffusion import locate, open_model, pick_device
     from erase.images import Callbacks, make_images
     from erase.pipeline.job import Event
 
     quiet_libraries()
-    model = open_model(locate(options.model, options.tokenizer, options.prediction_type), pick_device(options.device))
+    model = open_model(locate(values.model, options.tokenizer, options.prediction_type), pick_device(options.device))
     small = model.size <= 128
     sample = model.sampler(
         options.steps or (STEPS if small else 50), options.guidance if options.guidance is not None else GUIDANCE if small else 7.5
     )
-    texts = [text for text in options.prompt for _ in range(options.count)]
+    texts = [text for text in values.prompt for _ in range(options.count)]
     with Display() as display:
         callbacks = Callbacks(lambda done, total: display(Event("generate", done, total)))
-        images = make_images(options.output, texts, options.seed, sample, 16 if small else 4, callbacks)
-    print(f"{len(images)} images in {options.output}")
+        images = make_images(values.output, texts, options.seed, sample, 16 if small else 4, callbacks)
+    print(f"{len(images)} images in {values.output}")
     return 0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
+from erase.files import check_folder
+from erase.options import check_value
 from ui.cli.flags import Parser, add_flags, chosen_method
 
 
@@ -29,4 +32,10 @@ def main_job(program: str, arguments: list[str], description: str, epilog: str) 
     job = Job(**{name: value for name, value in values.items() if name in names and value is not None})
     if not any(job.concepts):
         raise InputError("--concept is missing; give a name (`erase-concept concepts` lists them) or a few words", option="concepts")
-    return job, {name: value for name, value in values.items() if name not in names and value is not None}, as_json
+    own = {name: value for name, value in values.items() if name not in names and value is not None}
+    for item in fields(method):
+        if item.name in own:
+            check_value(item, own[item.name])  # before torch is imported; the method itself checks how its options fit together
+    if job.output is not None:
+        check_folder(Path(job.output))
+    return job, own, as_json

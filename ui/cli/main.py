@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
 
-from erase.errors import Diverged, InputError
-from ui.cli.flags import PROGRAM
+TYPE_CHECKING = False  # as in typing, whose import takes time in which Ctrl-C would not be handled yet
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from erase.errors import InputError
 
 
 def _concepts(arguments: list[str]) -> int:
@@ -119,7 +121,22 @@ def main(arguments: Sequence[str] | None = None, report: Callable[[InputError], 
 
     `report` is called with an InputError, beside the line that is printed.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        from ui.cli.interrupts import interrupts
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    with interrupts() as pressed:
+        try:
+            return _run(list(sys.argv[1:] if arguments is None else arguments), report)
+        except BaseException as error:  # a library may have made another error of the KeyboardInterrupt
+            if pressed.seen or isinstance(error, KeyboardInterrupt):
+                return pressed.report()
+            raise
+
+
+def _run(words: list[str], report: Callable[[InputError], None]) -> int:
+    from erase.errors import Diverged, InputError
+
     command: Callable[[list[str]], int] = _erase
     if words and words[0] in COMMANDS:
         command = COMMANDS[words.pop(0)]
@@ -128,7 +145,7 @@ def main(arguments: Sequence[str] | None = None, report: Callable[[InputError], 
         report(unknown)
         return _fail(unknown, 2)
     try:
-        return command(words)
+        return _call(command, words)
     except InputError as error:
         report(error)
         return _fail(error, 2)
@@ -143,12 +160,40 @@ def main(arguments: Sequence[str] | None = None, report: Callable[[InputError], 
         if message is None:
             raise
         return _fail(message, 1)
-    except KeyboardInterrupt:
-        print(f"\n{PROGRAM}: stopped; the same command resumes where it was", file=sys.stderr)
-        return 130
     except BrokenPipeError:  # a reader such as `| head` has closed the pipe
-        sys.stderr.close()
+        _give_up_output()
         return 0
+    except OSError as error:
+        return _disk_error(error)
+
+
+def _call(command: Callable[[list[str]], int], words: list[str]) -> int:
+    """Run a command and write out what it printed, so that a full disk is noticed here and not after the end."""
+    try:
+        return command(words)
+    finally:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+def _disk_error(error: OSError) -> int:
+    """One line for what the system refused: a file with its name, or else the standard output."""
+    reason = error.strerror or str(error) or type(error).__name__
+    if error.filename is not None:
+        return _fail(f"cannot use {error.filename} ({reason}); finished work is kept, and the same command resumes where it stopped", 2)
+    if isinstance(error, FileNotFoundError):
+        return _fail("the working directory does not exist any more; change to another one", 2)
+    _give_up_output()
+    return _fail(f"the standard output or a file cannot be written ({reason}); free some space, or send it elsewhere", 1)
+
+
+def _give_up_output() -> None:
+    """Point the standard output to nowhere: Python writes what is left in its buffer when it ends, and would fail again."""
+    import os
+    from contextlib import suppress
+
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def device_error(error: BaseException) -> str | None:
@@ -166,7 +211,7 @@ def device_error(error: BaseException) -> str | None:
 
 
 def _fail(error: object, status: int) -> int:
-    print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"erase-concept: {' '.join(str(error).split())}", file=sys.stderr)
     return status
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from erase.errors import InputError
 from erase.files import read_object
+from erase.options import MANY, SEED
 from ui.cli.display import Display, measured
-from ui.cli.flags import PROGRAM, Parser, add_flags
+from ui.cli.flags import PROGRAM, Parser, add_flags, at_most
 
 if TYPE_CHECKING:
     from eval.bench.sweep import Sweep
@@ -23,7 +24,7 @@ def sweep(arguments: list[str]) -> int:
     from erase.pipeline.job import Job
     from erase.run import RUNS
     from eval.bench.plan import OWN
-    from eval.bench.sweep import Sweep, space_of
+    from eval.bench.sweep import TRIALS, Sweep, space_of
 
     examples = f"""examples:
   {PROGRAM} sweep --concepts star red --over fraction=0.001,0.005 forget_weight=0.5,1
@@ -37,9 +38,9 @@ may be added. The score of a run is the smaller of forgetting and keeping. Judge
     parser.add_argument("--concepts", nargs="+", default=[], help="what settings are tried on, each in runs of its own")
     parser.add_argument("--over", nargs="+", default=[], metavar="NAME=V1,V2", help="options of the method, and their values")
     parser.add_argument("--space", type=Path, metavar="FILE.toml", help="the same in a file: NAME = [V1, V2]")
-    parser.add_argument("--trials", type=int, help="number of settings, drawn from the grid (default: all of them)")
-    parser.add_argument("--draw", type=int, default=0, help="seed of the draw of settings (default: 0)")
-    parser.add_argument("--seeds", type=int, default=1, help="how often every setting is tried (default: 1)")
+    parser.add_argument("--trials", type=at_most(int, TRIALS), help="number of settings, drawn from the grid (default: all of them)")
+    parser.add_argument("--draw", type=at_most(int, SEED), default=0, help="seed of the draw of settings (default: 0)")
+    parser.add_argument("--seeds", type=at_most(int, MANY), default=1, help="how often every setting is tried (default: 1)")
     parser.add_argument("--method", default="scissorhands", help="the method whose settings these are (default: scissorhands)")
     parser.add_argument("--preset", default="balanced", help="what the rest of its options are (default: balanced)")
     parser.add_argument("--output", type=Path, default=RUNS / "sweep", help=f"folder of the sweep (default: {RUNS / 'sweep'})")

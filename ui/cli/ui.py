@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from erase.errors import InputError
-from ui.cli.flags import PROGRAM, Parser
+from erase.files import check_folder
+from erase.options import check_device
+from ui.cli.flags import PROGRAM, Parser, at_most
 
 EXAMPLES = f"""examples:
   {PROGRAM} ui                                             this machine only
@@ -18,6 +20,8 @@ EXAMPLES = f"""examples:
 def ui(arguments: list[str]) -> int:
     """Open the web page: compare, erase, read the evidence. Only this machine can see it, unless --host or --share says otherwise."""
     options = _parser().parse_args(arguments)
+    check_device(options.device)
+    check_folder(options.runs, "runs")
     folders, names = _allowed(options.models)
     if not 0 < options.memory < 4096:
         raise InputError(f"--memory is {options.memory:g}; expected GiB, more than 0", option="memory")
@@ -36,7 +40,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1); any other than loopback needs --auth"
     )
-    parser.add_argument("--port", type=int, help="port (default: the first free one from 7860)")
+    parser.add_argument("--port", type=at_most(int, 65535), help="port (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="a public address through gradio's servers; needs --auth")
     parser.add_argument(
         "--auth", metavar="USER:PASSWORD", help="who may see the page; or a file with one per line, which no process list shows"

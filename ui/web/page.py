@@ -15,7 +15,8 @@ from erase.errors import InputError
 from ui.web.context import Page
 from ui.web.drawing.queue import MEMORY, Drawing
 from ui.web.jobs.queue import Jobs
-from ui.web.security.access import UPLOAD_BYTES, check_address, guard, loopback
+from ui.web.security.access import UPLOAD_BYTES, check_address, loopback
+from ui.web.security.login import guard
 from ui.web.security.request_filter import RequestFilter
 from ui.web.style import css, theme
 from ui.web.visitor import secret

@@ -308,7 +308,7 @@ def test_folders_that_are_no_pipeline_say_what_was_found(tmp_path: Path, source:
         with pytest.raises(InputError, match=f"is a {family}, not yet supported; expected StableDiffusionPipeline"):
             check_model_folder(source)
     (source / "model_index.json").write_text('{"_class_')
-    with pytest.raises(InputError, match="is not JSON"):
+    with pytest.raises(InputError, match="not JSON in UTF-8"):
         check_model_folder(source)
 
 

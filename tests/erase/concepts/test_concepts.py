@@ -392,7 +392,7 @@ def test_a_file_that_is_not_text(tmp_path: Path):
     with pytest.raises(InputError, match="UTF-8"):
         read_concept(path)
     (tmp_path / "folder.toml").mkdir()
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder; expected a file"):
         load_concept(tmp_path / "folder.toml")
 
 

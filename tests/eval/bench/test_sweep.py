@@ -77,7 +77,7 @@ def test_the_space_is_the_same_typed_and_filed(tmp_path: Path) -> None:
         (["fraction"], None, "--over 'fraction' is not NAME=V1,V2"),
         (["fraction=0.1", "fraction=0.2"], None, "the space has fraction twice"),
         ([], "fraction = 0.1", "fraction is 0.1; expected a list of values"),
-        ([], "fraction = [", "cannot be read as TOML"),
+        ([], "fraction = [", "not valid TOML"),
         ([], 'scope = ["re:a,b"]', "a value with a comma cannot be a trial"),
     ],
 )

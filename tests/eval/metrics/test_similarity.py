@@ -172,7 +172,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no features\.0\.bias"):
         Lpips(path)
     path.write_bytes(b"half a file")
-    with pytest.raises(InputError, match="not a whole safetensors file"):
+    with pytest.raises(InputError, match="is not a safetensors file"):
         Lpips(path)
 
 

@@ -212,7 +212,7 @@ def test_a_broken_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="torn cannot be loaded"):
         Clip(pretrained=tmp_path / "torn")
     (tmp_path / "torn" / FILES[0]).write_text("{")
-    with pytest.raises(InputError, match="is not JSON"):
+    with pytest.raises(InputError, match="not JSON in UTF-8"):
         Clip(pretrained=tmp_path / "torn")
 
 

@@ -88,7 +88,7 @@ def test_a_pickle_that_is_not_the_published_one_is_not_opened(published: Path, t
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("half.safetensors", b"half a file", "not a whole safetensors file"),
+        ("half.safetensors", b"half a file", "is not a safetensors file"),
         ("absent.safetensors", None, "is not a file; --net FILE expects net-1"),
     ],
 )

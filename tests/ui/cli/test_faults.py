@@ -49,8 +49,12 @@ def test_a_shard_that_is_not_there_is_named(folder: Path) -> None:
     with pytest.raises(InputError, match=r"lacks diffusion_pytorch_model-00002-of-00002.*, which .* lists; download the model again"):
         check_model_folder(folder)
     index.write_text("[]")
-    with pytest.raises(InputError, match="is not an index of shards"):
+    with pytest.raises(InputError, match=r"index\.json holds a list; expected a JSON object"):
         check_model_folder(folder)
+    for content in ({}, {"weight_map": ["a"]}, {"weight_map": {"a": 1}}, {"weight_map": {"a": "../../elsewhere.safetensors"}}):
+        write_json(index, content)
+        with pytest.raises(InputError, match="is not an index of shards"):
+            check_model_folder(folder)
 
 
 @pytest.mark.parametrize(

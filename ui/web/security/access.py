@@ -5,14 +5,12 @@ Plain functions of text and paths, without gradio. What is refused is an InputEr
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import re
-import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,6 @@ from erase.errors import InputError
 UPLOAD_BYTES = 20 * 2**20
 UPLOAD_PIXELS = 40_000_000  # an image file of a few kilobytes can claim gigabytes
 HUB = re.compile(r"[\w.-]+/[\w.-]+")
-SLOW = 0.5  # seconds that a wrong password takes
 VISITORS = 10_000  # whose clicks are remembered
 
 
@@ -71,21 +68,6 @@ def read_auth(text: str | None) -> dict[str, str]:
     return passwords
 
 
-def guard(auth: Mapping[str, str]) -> Callable[[str, str], Awaitable[bool]] | None:
-    """The check of name and password for gradio; a wrong one takes its time. None without names."""
-    if not auth:
-        return None
-
-    async def check(user: str, password: str) -> bool:
-        known = auth.get(user)
-        right = secrets.compare_digest((known or secrets.token_urlsafe()).encode(), password.encode())
-        if not right:
-            await asyncio.sleep(SLOW)
-        return right and known is not None
-
-    return check
-
-
 class Rate:
     """At most `limit` clicks in `seconds` from one visitor. Thread-safe; the oldest visitors are forgotten."""
 
@@ -96,6 +78,11 @@ class Rate:
 
     def click(self, visitor: str) -> None:
         """Count one; InputError, with the time to wait, where it is one too many."""
+        if wait := self.take(visitor):
+            raise InputError(f"one visitor may click {self.limit} times in {self.seconds:.0f} s; try again in {wait:.0f} s")
+
+    def take(self, visitor: str) -> float:
+        """Count one and return 0; or the seconds to wait where it is one too many, which is not counted."""
         now = self._clock()
         with self._lock:
             clicks = self._clicks.setdefault(visitor, deque())
@@ -105,9 +92,15 @@ class Rate:
             while clicks and clicks[0] <= now - self.seconds:
                 clicks.popleft()
             if len(clicks) >= self.limit:
-                wait = clicks[0] + self.seconds - now
-                raise InputError(f"one visitor may click {self.limit} times in {self.seconds:.0f} s; try again in {wait:.0f} s")
+                return clicks[0] + self.seconds - now
             clicks.append(now)
+            return 0.0
+
+    def give_back(self, visitor: str) -> None:
+        """Uncount the last one."""
+        with self._lock:
+            if clicks := self._clicks.get(visitor):
+                clicks.pop()
 
 
 # --- what -------------------------------------------------------------------------------------------------------------

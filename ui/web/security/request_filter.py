@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ui.web.security.access import loopback
+from ui.web.security.login import address, network
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -55,6 +56,7 @@ class RequestFilter:
             elif match := DOWNLOADS.fullmatch(scope["path"]):
                 await self._download(match[1], match[2], b"show=1" in scope.get("query_string", b""), send)
             else:
+                address.set(network(str((scope.get("client") or ("",))[0])))
                 await self.app(scope, receive, _with_headers(send))
 
     async def _download(self, key: str, name: str, show: bool, send: Send) -> None:

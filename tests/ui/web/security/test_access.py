@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from erase.errors import InputError
-from ui.web.security.access import Rate, check_address, guard, inside, loopback, model_source, read_auth, uploaded
+from ui.web.security.access import Rate, check_address, inside, loopback, model_source, read_auth, uploaded
+from ui.web.security.login import guard
 from ui.web.security.request_filter import BODY, RequestFilter, refusal
 
 # --- who --------------------------------------------------------------------------------------------------------------
