@@ -13,7 +13,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from erase.errors import InputError
-from erase.files import read_object
+from erase.files import read_object, real_path
 from erase.files.tables import csv_text
 from erase.options import flat
 from erase.run import read_lines
@@ -119,9 +119,9 @@ def _check(folders: Sequence[Path]) -> None:
         raise InputError("nothing to compare; give run folders, or folders of evaluations")
     unique: dict[Path, Path] = {}
     for folder in folders:
-        if folder.resolve() in unique:
-            raise InputError(f"{folder} is given twice (also as {unique[folder.resolve()]}); give each folder once")
-        unique[folder.resolve()] = folder
+        if real_path(folder) in unique:
+            raise InputError(f"{folder} is given twice (also as {unique[real_path(folder)]}); give each folder once")
+        unique[real_path(folder)] = folder
 
 
 def _report(folder: Path) -> dict[str, Any]:
@@ -147,9 +147,9 @@ def _seed(folder: Path) -> int | None:
 
 def _names(folders: Sequence[Path]) -> list[str]:
     """The names of the folders, with their parent's where two are the same."""
-    names = [folder.resolve().name for folder in folders]
+    names = [real_path(folder).name for folder in folders]
     return [
-        name if names.count(name) == 1 else f"{folder.resolve().parent.name}/{name}" for name, folder in zip(names, folders, strict=True)
+        name if names.count(name) == 1 else f"{real_path(folder).parent.name}/{name}" for name, folder in zip(names, folders, strict=True)
     ]
 
 

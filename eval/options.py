@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
+from erase.files import real_path
 from erase.options import SAMPLING_STEPS, SIDE, check, option
 
 SAMPLING = ("steps", "guidance", "size", "batch", "count")  # options of how images are generated
@@ -72,7 +73,7 @@ class Evaluation:
         if (self.before is None) != (self.after is None):
             message = "--before and --after belong together: the original's images and the erased model's; give both"
             raise InputError(message, option="after" if self.after is None else "before")
-        if self.before is not None and Path(self.before).resolve() == Path(str(self.after)).resolve():
+        if self.before is not None and real_path(Path(self.before)) == real_path(Path(str(self.after))):
             message = f"--before and --after are the same folder, {self.before}; give the original's and the erased model's"
             raise InputError(message, option="after")
         sampling = [name for name in SAMPLING if getattr(self, name) is not None]

@@ -198,10 +198,12 @@ def value(world: World, random: Random) -> Iterator[Case]:
     yield Case(f"{name} {chosen}"[:200], command(*words, *(f"{flag}={text}" for flag, text in chosen)))
 
 
+WORDS = "1e400 ١ 0x10 1_000 -- - nan cuda:99 cpu /dev/null /proc/self/x .. %s {x} ~nobody/x re:( re:.* 0.1-0.9"
+
+
 def text_of(random: Random) -> str:
-    words = ["1e400", "١", "0x10", "1_000", "--", "-", "nan", "cuda:99", "cpu", "/dev/null", "/proc/self/x", "..", "%s", "{x}", "~nobody/x", "re:(", "re:.*", "0.1-0.9"]
     hostile = [str(one).replace("\0", "") for one in HOSTILE]
-    return random.choice([*words, *hostile, str(random.randrange(-3, 10)), str(random.random())])
+    return random.choice([*WORDS.split(), *hostile, str(random.randrange(-3, 10)), str(random.random())])
 
 
 KINDS: dict[str, Any] = {kind.__name__: kind for kind in (header, configuration, run_record, table, toml, image, value)}

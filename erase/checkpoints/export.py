@@ -21,6 +21,7 @@ from erase.checkpoints.model_card import write_card
 from erase.checkpoints.safetensors_file import write_tensors_in_order
 from erase.checkpoints.safetensors_header import header, open_tensors
 from erase.errors import InputError
+from erase.files import real_path
 from erase.run import disk_errors, package_version
 
 
@@ -37,7 +38,7 @@ def export(
     earlier export, never anything else.
     """
     check_model_folder(source)
-    source, out = source.resolve(), out.resolve()
+    source, out = real_path(source), real_path(out)
     if out == source or out in source.parents or source in out.parents:
         raise InputError(f"the export {out.name} and its source {source.name} contain one another; give another output folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (overwrite and read_provenance(out)):

@@ -19,7 +19,7 @@ from erase.checkpoints.families import FAMILIES, prediction_of, recognise, size_
 from erase.checkpoints.safetensors_file import lazy_tensors, write_lazy
 from erase.checkpoints.safetensors_header import metadata
 from erase.errors import InputError
-from erase.files import read_object, write_json
+from erase.files import read_object, user_path, write_json
 from erase.run import disk_errors
 
 TOKENIZER = "openai/clip-vit-large-patch14"  # all versions of Stable Diffusion use this tokenizer
@@ -74,7 +74,7 @@ def cache_folder() -> Path:
 def find_tokenizer(path: str | None) -> dict[str, Path]:
     """vocab.json and merges.txt of CLIP, from a folder or else from the hub. InputError where they are not available."""
     if path is not None:
-        for folder in (Path(path).expanduser(), Path(path).expanduser() / "tokenizer"):
+        for folder in (user_path(path), user_path(path) / "tokenizer"):
             if all((folder / name).is_file() for name in TOKENIZER_FILES):
                 return {name: folder / name for name in TOKENIZER_FILES}
         raise InputError(

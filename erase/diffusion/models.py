@@ -17,6 +17,7 @@ from erase.demo import EMBEDDED
 from erase.diffusion.stable_diffusion import DTYPES, StableDiffusion, first_line
 from erase.diffusion.stable_diffusion_xl import StableDiffusionXL
 from erase.errors import InputError
+from erase.files import user_path
 from erase.options import check_device
 
 WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (StableDiffusion, StableDiffusionXL)}
@@ -33,7 +34,7 @@ def locate(model: str, tokenizer: str | None = None, prediction: str | None = No
         if prediction is not None:
             _check_prediction(pipeline_path(model), prediction)
         return pipeline_path(model)
-    path = Path(model).expanduser()
+    path = user_path(model)
     looks_local = path.exists() or path.suffix in (".ckpt", ".safetensors", ".bin", ".pt", ".pth") or model.startswith((".", "/", "~"))
     if not looks_local and model.count("/") == 1:
         path = _fetch(model)

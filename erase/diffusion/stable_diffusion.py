@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from erase.checkpoints.check.noise import SCHEDULERS
@@ -87,7 +86,11 @@ class StableDiffusion:
         """Errors that loaders raise for truncated files and files of other models, as an InputError in one line."""
         try:
             yield
-        except (OSError, ValueError, ImportError, SafetensorError) as error:
+        except InputError:
+            raise
+        except Exception as error:  # whatever the loaders of diffusers and transformers make of a configuration that fits nothing
+            if out_of_memory(error):
+                raise
             raise InputError(f"{self.folder} does not load as a pipeline ({first_line(error)}); is it complete?") from error
 
     def place(self, *parts: str) -> None:

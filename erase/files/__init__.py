@@ -10,15 +10,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from erase.files.outputs import check_file, check_folder, check_replaceable
+from erase.files.outputs import check_file, check_folder, check_replaceable, real_path, user_path
 from erase.files.reading import parse_json, read_json, read_object, read_text, read_toml
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
-    "check_file", "check_folder", "check_replaceable", "parse_json", "read_json", "read_object", "read_text", "read_toml", "sha256",
-    "write_json", "write_tensors", "written",
+    "check_file",
+    "check_folder",
+    "check_replaceable",
+    "parse_json",
+    "read_json",
+    "read_object",
+    "read_text",
+    "read_toml",
+    "real_path",
+    "sha256",
+    "user_path",
+    "write_json",
+    "write_tensors",
+    "written",
 ]  # fmt: skip
 
 

@@ -1,4 +1,7 @@
-"""Where a command may write: to a new name, or over a file of the kind that it writes. Asked before any work, without a change."""
+"""Paths of a user, and where a command may write: to a new name, or over a file of the kind that it writes.
+
+Asked before any work, without a change.
+"""
 
 from __future__ import annotations
 
@@ -37,6 +40,19 @@ def check_folder(path: Path, option: str = "output") -> None:
     status = _status(path, flag, option)
     if status is not None and not stat.S_ISDIR(status.st_mode):
         raise InputError(f"{flag} {path} is {kind_of_file(status.st_mode)}; give the name of a folder", option=option)
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as a user types it, with ~ for a home folder. InputError for the home of somebody who does not exist."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InputError(f"{text}: there is no such home folder; give the path without ~") from None
+
+
+def real_path(path: Path) -> Path:
+    """The path with its links followed, as far as they lead somewhere. Path.resolve raises RuntimeError for links in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def check_replaceable(path: Path) -> None:

@@ -8,7 +8,7 @@ from erase.concepts import Concept, with_anchors
 from erase.concepts.record import concept_of
 from erase.concepts.several import Concepts
 from erase.errors import InputError
-from erase.files import read_object
+from erase.files import read_object, user_path
 from erase.run import Run
 
 
@@ -16,7 +16,7 @@ def model_of(model: str | None) -> tuple[str | None, Concepts]:
     """The folder that --model means if it is a run folder or the model in one, and the concepts that were erased from it."""
     if model is None:
         return None, ()
-    path = Path(model).expanduser()
+    path = user_path(model)
     run = path if (path / "options.json").is_file() else path.parent if path.name == "model" else None
     if run is None or not (run / "options.json").is_file():
         return model, ()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erase.errors import InputError
+from erase.files import real_path
 from erase.options import check_device
 from ui.cli.display import Display, quiet_libraries
 from ui.cli.flags import PROGRAM, Parser, add_flags, golds_of
@@ -75,7 +76,7 @@ def _attack(options: argparse.Namespace) -> int:
     attacks = chosen([name for text in names for name in text.split(",") if name], options.lists)
     if not attacks:
         raise InputError("--attacks is empty; expected quick, all, or names", option="attacks")
-    if len({run.resolve() for run in options.runs}) < len(options.runs):
+    if len({real_path(run) for run in options.runs}) < len(options.runs):
         raise InputError(f"a run appears twice among {', '.join(map(str, options.runs))}; give each once")
     plan = Campaign(**{item.name: value for item in fields(Campaign) if (value := getattr(options, item.name)) is not None})
     quiet_libraries()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from erase.errors import InputError
+from erase.files import user_path
 from erase.options import choices_of, kind_of
 
 PROGRAM = "erase-concept"
@@ -77,10 +78,10 @@ def golds_of(given: Sequence[str], bare: bool = False) -> dict[str, Path]:
 
     InputError for another form, and for two models of one concept.
     """
-    pairs = [("", "=", text) if bare and (Path(text).expanduser().is_dir() or "=" not in text) else text.partition("=") for text in given]
+    pairs = [("", "=", text) if bare and (user_path(text).is_dir() or "=" not in text) else text.partition("=") for text in given]
     if wrong := next((text for text, (name, _, path) in zip(given, pairs, strict=True) if not path or not (name or bare)), None):
         raise InputError(f"--gold {wrong} is no CONCEPT=FOLDER; expected e.g. heart=./without-heart")
-    found = {name: Path(path).expanduser() for name, _, path in pairs}
+    found = {name: user_path(path) for name, _, path in pairs}
     if len(found) < len(pairs):
         raise InputError(f"--gold {' '.join(given)} gives one concept two models; expected one each, as CONCEPT=FOLDER")
     return found

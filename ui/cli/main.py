@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+LINE = 2000  # characters of a message at most: what was given may be of any length
 TYPE_CHECKING = False  # as in typing, whose import takes time in which Ctrl-C would not be handled yet
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -211,7 +212,8 @@ def device_error(error: BaseException) -> str | None:
 
 
 def _fail(error: object, status: int) -> int:
-    print(f"erase-concept: {' '.join(str(error).split())}", file=sys.stderr)
+    line = " ".join(str(error).split())
+    print(f"erase-concept: {line if len(line) <= LINE else line[: LINE // 2] + ' ... ' + line[-LINE // 2 :]}", file=sys.stderr)
     return status
 
 

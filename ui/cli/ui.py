@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from erase.errors import InputError
-from erase.files import check_folder
+from erase.files import check_folder, user_path
 from erase.options import check_device
 from ui.cli.flags import PROGRAM, Parser, at_most
 
@@ -57,8 +57,8 @@ def _allowed(places: Sequence[str]) -> tuple[tuple[Path, ...], tuple[str, ...]]:
     """Folders, and names on the hub; InputError for anything else."""
     from ui.web.security.access import HUB
 
-    folders = [Path(text).expanduser() for text in places if Path(text).expanduser().is_dir()]
-    names = [text for text in places if not Path(text).expanduser().is_dir()]
+    folders = [user_path(text) for text in places if user_path(text).is_dir()]
+    names = [text for text in places if not user_path(text).is_dir()]
     for name in names:
         if not HUB.fullmatch(name):
             raise InputError(f"--models {name} does not exist; expected a folder, or OWNER/NAME of the hub", option="models")

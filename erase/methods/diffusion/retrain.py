@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from erase.checkpoints.folder import check_model_folder
 from erase.demo import DEMO
 from erase.errors import InputError
-from erase.files import read_object
+from erase.files import read_object, user_path
 from erase.methods.base import DiffusionMethod
 from erase.methods.requirements import Requirements
 from erase.options import option
@@ -52,7 +52,7 @@ class DiffusionRetrain(DiffusionMethod):
                 option="gold",
             )
         known = known or KNOWN_MODELS[DEMO]
-        folder = Path(self.gold).expanduser() if self.gold else known.gold(concept)
+        folder = user_path(self.gold) if self.gold else known.gold(concept)
         if not folder.is_dir():
             problem = f"--gold {folder} does not exist" if self.gold else f"no model trained without {concept!r} is included"
             raise InputError(

@@ -57,7 +57,8 @@ def run(words):
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_ctrl_c_is_one_line_and_its_status(moment: str, tmp_path: Path) -> None:
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # it is ignored where tests run in the background
-    code = f"{heed}\nimport sys\nfrom ui.cli import main\n{MOMENTS[moment]}\nmain.COMMANDS['concepts'] = run\nsys.exit(main.main(['concepts']))"
+    lines = [heed, "import sys", "from ui.cli import main", MOMENTS[moment], "main.COMMANDS['concepts'] = run"]
+    code = "\n".join([*lines, "sys.exit(main.main(['concepts']))"])
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60
     )

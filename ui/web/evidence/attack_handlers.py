@@ -15,6 +15,7 @@ from typing import Any
 from erase.concepts import EMBEDDED
 from erase.concepts.english import hint, spoken_duration
 from erase.errors import InputError
+from erase.files import user_path
 from erase.run import Run
 from eval.attacks.catalogue import CATALOGUE, FAMILIES
 from eval.attacks.options import Campaign
@@ -94,7 +95,7 @@ def _obstacle(folder: Path, mine: bool) -> str | None:
     if not mine:
         return "it is not yours, and attacks are stored in the run; measure it, and attack that measurement"
     model = str(Run.read(folder).options.get("model"))
-    available = model in EMBEDDED or Path(model).expanduser().exists() or (HUB.fullmatch(model) and not model.startswith("."))
+    available = model in EMBEDDED or user_path(model).exists() or (HUB.fullmatch(model) and not model.startswith("."))
     return None if available else f"its original, {model}, is not available; put it back"
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from erase.concepts import EMBEDDED
 from erase.errors import InputError
+from erase.files import user_path
 
 UPLOAD_BYTES = 20 * 2**20
 UPLOAD_PIXELS = 40_000_000  # an image file of a few kilobytes can claim gigabytes
@@ -50,7 +51,7 @@ def read_auth(text: str | None) -> dict[str, str]:
     """Passwords by user, from USER:PASSWORD or a file with one per line; empty for None."""
     if not text:
         return {}
-    path = Path(text).expanduser()
+    path = user_path(text)
     try:
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else [text]
     except (OSError, UnicodeDecodeError) as error:
