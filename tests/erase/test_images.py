@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fuzzing import png
 from PIL import Image
 
 from erase.errors import InputError
@@ -388,3 +389,14 @@ def test_transparency_is_white_and_cameras_are_turned(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.new("RGB", (8, 4)).save(tmp_path / "turned.jpg", exif=exif)
     assert open_picture(tmp_path / "turned.jpg").size == (4, 8)
+
+
+def test_an_image_is_bounded_by_its_pixels_before_it_is_decoded(tmp_path: Path) -> None:
+    """Below the limit at which the library gives up, where it only warns: a kilobyte of file would fill gigabytes."""
+    path = tmp_path / "large.png"
+    path.write_bytes(png(20_000, 6_001))
+    with pytest.raises(InputError, match=r"large\.png has 20000 × 6001 pixels; expected at most 120 million"):
+        open_picture(path)
+    path.write_bytes(png(100_000, 100_000))  # beyond it
+    with pytest.raises(InputError, match=r"large\.png"):
+        open_picture(path)

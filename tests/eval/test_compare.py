@@ -174,3 +174,10 @@ def test_what_is_no_report_is_named_in_one_line(tmp_path: Path, content: str | N
 def test_nothing_to_compare() -> None:
     with pytest.raises(InputError, match="nothing to compare"):
         compare([])
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_escaped_in_the_table_and_numbers_are_not() -> None:
+    row = {"run": "=cmd|' /C calc'!A0", "folder": "@x", "concept": "star", "method": "esd", "preset": None, "seed": 0, "protocol": "A",
+           "differs": [], "metrics": {"fid": {"after": {"value": -1.5}}}, "against_first": {}}  # fmt: skip
+    (line,) = csv.DictReader(io.StringIO(as_csv([row])))
+    assert (line["run"], line["folder"], line["fid_after"]) == ("'=cmd|' /C calc'!A0", "'@x", "-1.5")
