@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from erase.files import write_json
+from erase.files import check_file, write_json
 
 Record = dict[str, Any]
 Times = dict[str, list[tuple[float, float]]]
@@ -153,7 +153,9 @@ def parser(doc: str | None, device: bool = True) -> argparse.ArgumentParser:
 
 
 def publish(record: Mapping[str, Any], table: str, path: Path | None) -> None:
-    """Print the table, then the record; write the record where it was asked for."""
+    """Print the table, then the record; write the record where it was asked for, over an earlier one but no other file."""
+    if path:
+        check_file(path, "json", "json")
     print(table)
     print(json.dumps(record, indent=1))
     sys.stdout.flush()

@@ -22,6 +22,7 @@ from safetensors import SafetensorError
 from erase.errors import InputError
 from erase.files import read_object, write_json, written
 from erase.files.reading import RECORD_BYTES, read_objects
+from erase.files.schema import RUN_OPTIONS, Record, check_schema
 from erase.options import differences, flat
 
 if TYPE_CHECKING:
@@ -156,7 +157,9 @@ class Run:
         record = _record(folder)
         if record is None:
             raise InputError(f"{folder} is not a run folder (it has no options.json of ours); `erase-concept --output` creates one")
-        return cls(folder, {key: value for key, value in record.items() if key not in RECORDS})
+        check_schema(record, RUN_OPTIONS, str(folder / "options.json"))
+        options = Record(((key, value) for key, value in record.items() if key not in RECORDS), str(folder / "options.json"))
+        return cls(folder, options)
 
     def close(self) -> None:
         if self._lock is not None:
@@ -175,7 +178,7 @@ class Run:
     def stages(self) -> dict[str, dict[str, Any]]:
         """Completed stages and the facts recorded of each (seconds, ...)."""
         path = self.folder / "stages.json"
-        return read_object(path) if path.exists() else {}
+        return read_object(path, {...: dict}) if path.exists() else {}
 
     def done(self, stage: str) -> bool:
         """Whether a stage's output is complete."""

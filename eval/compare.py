@@ -17,6 +17,7 @@ from erase.files import read_object, real_path
 from erase.files.tables import csv_text
 from erase.options import flat
 from erase.run import read_lines
+from eval.measurement.report_file import read_report
 from eval.metrics.paired import paired_rates
 from eval.rendering.charts import Point, scatter
 from eval.rendering.verdict import change, measures, number
@@ -128,7 +129,7 @@ def _report(folder: Path) -> dict[str, Any]:
     path = folder / "report.json"
     if not path.is_file():
         raise InputError(f"{folder} has no report.json; `erase-concept evaluate {folder}` writes it")
-    report = read_object(path)
+    report = read_report(path)
     if not all(isinstance(report.get(name), dict) for name in ("protocol", "before", "after")):
         raise InputError(
             f"{path} is not a report of erase-concept: expected an object with protocol, before and after; evaluate that folder again"

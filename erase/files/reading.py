@@ -12,11 +12,13 @@ import re
 import stat
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
 from erase.files.outputs import kind_of_file
+from erase.files.schema import Record, Schema, check_schema
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -61,27 +63,37 @@ def read_text(path: Path, limit: int = TABLE_BYTES) -> str:
     return _text(read_bytes(path, limit), path).removeprefix(_MARK)
 
 
-def read_json(path: Path) -> Any:
-    """The value of a JSON file. One with a byte order mark is refused: the libraries that load models do not read it."""
+def read_json(path: Path, schema: Schema = None) -> Any:
+    """The value of a JSON file, its objects as `Record`.
+
+    One with a byte order mark is refused: the libraries that load models do not read it.
+    """
     text = _text(read_bytes(path), path)
     if text.startswith(_MARK):
         raise InputError(f"{path} begins with a byte order mark, which JSON does not have; save it as UTF-8 without one")
-    return parse_json(text, str(path))
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The object of a JSON file."""
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise InputError(f"{path} holds {_short(value)}; expected a JSON object, {{...}}")
+    value = parse_json(text, str(path), record=True)
+    check_schema(value, schema, str(path))
     return value
 
 
-def parse_json(text: str | bytes, where: str, unique: bool = False) -> Any:
-    """The value of a JSON text; `where` is what errors call it. `unique`: an object that names a key twice is refused."""
+def read_object(path: Path, schema: Schema = None) -> dict[str, Any]:
+    """The object of a JSON file, as a `Record`."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path} holds {_short(value)}; expected a JSON object, {{...}}")
+    check_schema(value, schema, str(path))
+    return value
+
+
+def parse_json(text: str | bytes, where: str, unique: bool = False, record: bool = False) -> Any:
+    """The value of a JSON text; `where` is what errors call it.
+
+    `unique`: an object that names a key twice is refused. `record`: objects become `Record`.
+    """
+    make = partial(Record, where=where) if record else None
     try:
         text = text.decode() if isinstance(text, bytes) else text
-        value = json.loads(text, object_pairs_hook=_unique if unique else None)
+        value = json.loads(text, object_pairs_hook=_unique if unique else make)
     except RecursionError:
         raise InputError(f"{where} is nested too deeply; expected at most {DEPTH} levels") from None
     except ValueError as error:
@@ -118,7 +130,7 @@ def read_objects(path: Path, limit: int = TABLE_BYTES, torn: bool = False) -> It
         if len(line) > LINE_BYTES:
             raise InputError(f"{where} has {len(line)} bytes; expected at most {LINE_BYTES}")
         try:
-            value = parse_json(line, where)
+            value = parse_json(line, where, record=True)
         except InputError:
             if torn and number == len(lines):
                 return

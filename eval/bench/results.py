@@ -15,6 +15,7 @@ from erase.images import open_picture, read_images
 from erase.run import Run
 from eval.measurement.aggregate import distances
 from eval.measurement.measure import Tools, read_measurements
+from eval.measurement.report_file import read_report
 from eval.measurement.tools import tools_of
 from eval.metrics.accuracy import judged_by, shows
 from eval.samples import read_prompts
@@ -48,7 +49,7 @@ def _taught_alike(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def line(folder: Path, **facts: Any) -> dict[str, Any]:
     """The line of a measured run, before and after; `facts` (label, concept, seed, ...) are added."""
     run = Run.read(folder)
-    report = read_object(run.report)
+    report = read_report(run.report)
     sides = {which: {name: m["value"] for name, m in report[which].items() if _is_metric(m)} for which in ("before", "after")}
     erasing = run.stages().get("erase", {})
     ends = {name: [m["low"], m["high"]] for name, m in report["after"].items() if name in WITH_ENDS and _is_metric(m)}

@@ -6,7 +6,7 @@ import argparse
 import json
 
 from erase.errors import InputError
-from erase.files import read_object
+from eval.measurement.report_file import read_report
 from ui.cli.display import Display, quiet_libraries, results
 from ui.cli.flags import PROGRAM, Parser, add_flags
 
@@ -42,6 +42,6 @@ def evaluate(arguments: list[str]) -> int:
         folder = measure(job, lambda stage, done, total: display(Event(stage, done, total)))
     if processes()[0] > 0:
         return 0
-    report = read_object(folder / "report.json")
+    report = read_report(folder / "report.json")
     print(json.dumps(report, indent=1, ensure_ascii=False) if as_json else f"{table(report)}\n\n{results(folder)}")
     return 0

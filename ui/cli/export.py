@@ -8,6 +8,7 @@ from pathlib import Path
 from erase.checkpoints import DTYPES, FORMATS
 from erase.errors import InputError
 from erase.files import read_object
+from eval.measurement.report_file import read_report
 from ui.cli.flags import PROGRAM, Parser
 
 
@@ -72,6 +73,6 @@ def _card(run: Path, folder: Path, output: Path, form: str) -> str:
     if not provenance:
         raise InputError(f"--push-to-hub: {folder} holds no erased model; give a run folder or its model")
     reports = [path for path in (run / "report.json", folder.parent / "report.json") if path.is_file()]
-    numbers = card(read_object(reports[0])) if reports else ""
+    numbers = card(read_report(reports[0])) if reports else ""
     index = read_object(folder / "model_index.json")
     return model_card(provenance, numbers, form, output.name, str(index["_class_name"]))

@@ -18,7 +18,7 @@ from PIL import Image
 
 from erase.concepts import EMBEDDED
 from erase.concepts.english import spoken_duration
-from erase.files import read_object
+from eval.measurement.report_file import read_report
 from eval.rendering.html import ANSWERS, thumbnail
 from eval.rendering.losses import losses_of
 from eval.rendering.verdict import RULE, verdict
@@ -107,7 +107,7 @@ def strip(folder: Path, show: bool) -> str:
 def sentence(folder: Path) -> str:
     """The verdict of a finished run in words."""
     try:
-        report = read_object(folder / "report.json")
+        report = read_report(folder / "report.json")
         result = verdict(report)
     except (OSError, ValueError, KeyError, TypeError):
         return ""
