@@ -19,8 +19,6 @@ def names_of(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of the concepts that a run erased, from its options.json; without those of an earlier run."""
     earlier = options.get("earlier") or ()
     names = tuple(str(concept["name"]) for concept in options.get("concepts") or [] if concept["name"] not in earlier)
-        str(concept["name"]) for concept in options.get("concepts") or [] if concept["name"] not in (options.get("earlier") or ())
-    )
     return names or (str(options["concept"]),)
 
 
