@@ -36,7 +36,7 @@ ENTRIES = 1_000_000  # prompts or captions
 _MARK = "\ufeff"
 _LONE = re.compile("[\ud800-\udfff]")
 _HALF = re.compile(r"\\u[dD]")
-_CHAIN = re.compile(r"(?:[^\s.=#\[\]{},]+[ \t]*\.[ \t]*)" + f"{{{2 * DEPTH}}}")  # a.b.c...: TOML's parser is quadratic in its length
+_BREAK = re.compile(r"[\s=#\[\]{},]")
 
 
 def read_bytes(path: Path, limit: int = JSON_BYTES) -> bytes:
@@ -106,7 +106,7 @@ def parse_json(text: str | bytes, where: str, unique: bool = False, record: bool
 def read_toml(path: Path) -> dict[str, Any]:
     """The tables of a TOML file, with or without a byte order mark."""
     text = read_text(path, TOML_BYTES)
-    if _CHAIN.search(text):
+    if _chained(text):
         raise InputError(f"{path} is nested too deeply; expected at most {DEPTH} levels")
     try:
         tables = tomllib.loads(text)
@@ -152,6 +152,18 @@ def check_values(value: Any, where: str) -> None:
             return
         level = [inner for item in containers for inner in _inner(item)]
     raise InputError(f"{where} is nested too deeply; expected at most {DEPTH} levels")
+
+
+def _chained(text: str) -> bool:
+    """Whether TOML has a key of very many parts, a.b.c...: the time that its parser takes is quadratic in their number."""
+    for line in (line for line in text.split("\n") if line.count(".") > 2 * DEPTH):
+        chain = 0
+        for part in line.split("."):
+            word = part.strip(" \t")
+            chain = chain + 1 if word and not _BREAK.search(word) else 0
+            if chain >= 2 * DEPTH:
+                return True
+    return False
 
 
 def _inner(item: Any) -> Iterable[Any]:
