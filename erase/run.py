@@ -42,7 +42,6 @@ DISK = {
     errno.ENOTDIR: "a part of this path is a file; choose another folder",
     errno.EEXIST: "a file of this name exists; choose another folder",
     errno.EISDIR: "a folder of this name exists; choose another name",
-    errno.ENOENT: "the folder does not exist any more, or cannot hold files; choose another one",
     errno.ELOOP: "the links on this path lead in a circle; choose another folder",
     errno.EIO: "the device failed; choose a folder on another one",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",

@@ -77,6 +77,8 @@ def _status(path: Path, flag: str, option: str) -> os.stat_result | None:
         return path.stat()
     except FileNotFoundError:
         pass
+    except NotADirectoryError:
+        raise InputError(f"{flag} {path}: a part of this path is a file; choose another folder", option=option) from None
     except OSError as error:  # a loop of links, a name that is too long, a part of the path that is a file, no permission
         raise InputError(f"{flag} {path} cannot be used ({error.strerror}); give another name", option=option) from None
     parent = path.parent
