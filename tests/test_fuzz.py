@@ -17,9 +17,11 @@ from typing import Any
 import fuzzing
 import pytest
 from fuzzing import HOSTILE, Case, break_header, break_image, break_json, break_lines, broken, command, problems, reader
+from offline import no_network
 from page_runs import measured_run
 from PIL import Image
 
+from erase.checkpoints.to_single_file import pack
 from erase.classifiers.datasets import Data, load_data
 from erase.classifiers.forget_sets import requested_rows
 from erase.concepts.files import prompts_folder, read_concept
@@ -45,8 +47,10 @@ class World:
         self.folder, self.out = folder, folder / "out"
         self.out.mkdir()
         self.model = Path(shutil.copytree(pipeline, folder / "model"))
+        self.single = pack(pipeline, folder / "single.safetensors")
         self.runs = [measured_run(folder, name) for name in ("star-1", "star-2")]
         records = [{"index": i, "role": "evaluate", "ok_before": False, "ok_after": True} for i in range(3)]
+        shutil.copytree(pipeline, self.runs[0] / "model")
         for run in self.runs:
             (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
         self.images = folder / "images"
@@ -79,8 +83,12 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("fuzz"), tiny_pipeline)
+def world(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = World(tmp_path_factory.mktemp("fuzz"), tiny_pipeline)
+    with pytest.MonkeyPatch.context() as patch:
+        no_network(patch, made.folder)
+        patch.setenv("XDG_CACHE_HOME", str(made.out / "cache"))
+        yield made
 
 
 Kind = Callable[[World, Random], "Iterator[Case]"]
@@ -89,8 +97,8 @@ Kind = Callable[[World, Random], "Iterator[Case]"]
 @contextmanager
 def header(world: World, random: Random) -> Iterator[Case]:
     """Weights of a model folder, and a single file."""
-    path = random.choice(sorted(world.model.rglob("*.safetensors")))
-    single = random.random() < 0.3
+    single = random.random() < 0.4
+    path = world.single if single else random.choice(sorted(world.model.rglob("*.safetensors")))
     form = random.choice(["folder", "unet", "single-file"])
     target = world.output(".safetensors" if form != "folder" else "")
     tokenizer = ["--tokenizer", world.model / "tokenizer"]
@@ -124,6 +132,7 @@ def run_record(world: World, random: Random) -> Iterator[Case]:
         ["compare", second, first, "--scatter", world.output(".svg")],
         ["export", first, "--output", world.output()],
         ["attack", first, "--estimate"],
+        ["estimate", "--concept", "ring", "--model", first, "--device", "cpu"],
     ]
     with broken(path, break_json(data, random) if path.suffix == ".json" else break_lines(data, random)):
         yield Case(f"{path.name}", command(*random.choice(ways)))
