@@ -18,7 +18,7 @@ from erase.errors import InputError
 
 MANY = 1_000_000  # of anything that is counted: images, steps, batches
 LARGE = 1e6  # of any other number
-RATE = 100.0  # of learning rates
+RATE = 1e38  # of learning rates: what float32 holds. A rate that is too high ends in a line that names the step
 SEED = 2**63 - 1
 SIDE = 16_384  # pixels of an image
 SAMPLING_STEPS = 10_000
@@ -109,6 +109,8 @@ def check_value(item: Field[Any], value: Any) -> None:
     for text in value if isinstance(value, tuple) else (value,):
         if isinstance(text, str):
             _check_text(item, name, text)
+    if isinstance(value, str) and not value.strip() and item.default != value:
+        raise InputError(f"{name} is empty; give a value, or leave the option out", option=item.name)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     if not math.isfinite(value):
@@ -136,12 +138,10 @@ def check_device(device: str, option: str = "device") -> None:
 
 
 def _check_text(item: Field[Any], name: str, text: str) -> None:
-    if not text.strip() and item.default != text:
-        raise InputError(f"{name} is empty; give a value, or leave the option out", option=item.name)
-    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text):
-        raise InputError(f"{name} is {text[:80]!r}, which has characters that are not text; give another value", option=item.name)
     if len(text) > LONG:
         raise InputError(f"{name} has {len(text)} characters; expected at most {LONG}", option=item.name)
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"{name} is {text[:80]!r}, which has characters that are not text; give another value", option=item.name)
     if item.name == "device":
         check_device(text)
 

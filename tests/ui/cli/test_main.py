@@ -500,7 +500,7 @@ MISTAKES: dict[str, tuple[Given, list[str]]] = {
     "empty concept": (wrong("--concept", "  "), ["--concept is missing"]),
     "empty prompt": (
         lambda model, tmp: ["generate", str(model), "--prompt", " ", "--output", str(tmp / "run")],
-        ["expected a count of at least 1 and prompts with words"],
+        ["expected prompts with words"],
     ),
     "empty anchor": (wrong("--anchor", "ring,,heart"), ["an anchor is empty"]),
     "anchor that is the concept": (wrong("--anchor", "stars"), ["names the concept itself"]),
