@@ -20,6 +20,7 @@ from fuzzing import HOSTILE, Case, break_header, break_image, break_json, break_
 from offline import no_network
 from page_runs import measured_run
 from PIL import Image
+from tiny_pipeline import build_family
 
 from erase.checkpoints.to_single_file import pack
 from erase.classifiers.datasets import Data, load_data
@@ -47,7 +48,7 @@ class World:
         self.folder, self.out = folder, folder / "out"
         self.out.mkdir()
         self.model = Path(shutil.copytree(pipeline, folder / "model"))
-        self.single = pack(pipeline, folder / "single.safetensors")
+        self.single = pack(build_family("sd1", folder / "sd1"), folder / "single.safetensors")
         self.runs = [measured_run(folder, name) for name in ("star-1", "star-2")]
         records = [{"index": i, "role": "evaluate", "ok_before": False, "ok_after": True} for i in range(3)]
         shutil.copytree(pipeline, self.runs[0] / "model")
