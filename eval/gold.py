@@ -13,7 +13,7 @@ def gold_folder(path: Path) -> Path:
 
     if not path.is_dir():
         raise InputError(
-            f"--gold {path} does not exist; expected a pipeline folder, or one that `python -m erase.demo.shapes.train --without` made",
+            f"--gold {path} does not exist; expected a pipeline folder, or one that a training with `--without` made",
             option="gold",
         )
     folder = path / "pipeline" if (path / "pipeline").is_dir() else path

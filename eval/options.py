@@ -50,7 +50,7 @@ class Evaluation:
     before: str | None = option(None, "folder of the original's images, instead of generating them")
     after: str | None = option(None, "folder of the erased model's images, in the same order")
     reference: str | None = option(None, "folder of real images for FID and KID, instead of the original's")
-    detector: str | None = option(None, "judge, nudenet, imagenet, clip, or your own as file.py:function")
+    detector: str | None = option(None, "judge, scenes, emoji, nudenet, imagenet, clip, or your own as file.py:function")
     inception: str | None = option(None, "measure FID: file of the Inception weights, or auto (torch's cache, else downloaded)")
     imagenet: str | None = option(None, "file of ResNet-50's weights for the detector imagenet, if they are not in torch's cache")
     lpips: str | None = option(None, "measure LPIPS: file of AlexNet's weights")

@@ -52,7 +52,8 @@ The same command resumes where it stopped; a larger budget or more attacks go fu
         "--pictures", type=Path, metavar="FOLDER", help="images of the concept (default: those of the original, from the run)"
     )
     parser.add_argument("--concept", help="which concept, where the run erased several")
-    parser.add_argument("--detector", help="judge, nudenet, imagenet, clip, or your own as file.py:function (default: the concept's)")
+    detectors = "judge, scenes, emoji, nudenet, imagenet, clip, or your own as file.py:function (default: the concept's)"
+    parser.add_argument("--detector", help=detectors)
     add_flags(parser, Campaign)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--uncensored", action="store_true", help="show images of nudity in report.html unblurred")
