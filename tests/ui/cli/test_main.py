@@ -265,6 +265,16 @@ def test_concepts_are_listed_and_one_is_shown(capsys: pytest.CaptureFixture[str]
     assert all(line in text for texts in one.values() for line in texts)
 
 
+def test_of_a_world_of_many_names_the_files_are_listed_and_all_names_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(printed(capsys, "concepts", "--model", "emoji", "--json"))
+    assert {row["model"] for row in rows} == {"emoji"}
+    assert {"pizza", "hot dog", "Classic Noto", "musical instrument"} <= {row["name"] for row in rows}
+    assert len({row["name"] for row in rows}) == len(rows) > 400
+    for row in rows[::40]:
+        assert "drawing of" in printed(capsys, "concepts", row["name"], "--model", "emoji", "--count", "6")
+    assert len(json.loads(printed(capsys, "concepts", "--json"))) < 100
+
+
 def test_a_finished_run_is_measured_again_to_the_same_numbers(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = json.loads((finished / "report.json").read_text())
     assert json.loads(printed(capsys, "evaluate", str(finished), "--json")) == before
@@ -560,6 +570,13 @@ MISTAKES: dict[str, tuple[Given, list[str]]] = {
     "comparing what has no report": (lambda model, tmp: ["compare", str(tmp)], ["report.json"]),
     "comparing in two ways at once": (lambda model, tmp: ["compare", str(tmp), "--json", "--csv"], ["--csv", "--json"]),
     "fewer than no prompts": (lambda model, tmp: ["concepts", "star", "--count", "-1"], ["--count", "-1"]),
+    "a slip in a concept": (lambda model, tmp: ["--concept", "strr", "--output", str(tmp / "run")], ['did you mean "star"?', "--model"]),
+    "a slip in a model": (lambda model, tmp: ["--concept", "star", "--model", "dmo"], ['did you mean "demo"?', "expected demo, scenes"]),
+    "a slip in a world of many names": (
+        lambda model, tmp: ["concepts", "beer mgu", "--model", "emoji"],
+        ['did you mean "beer mug"', "`erase-concept concepts --model emoji`"],
+    ),
+    "a word that means several things": (lambda model, tmp: ["concepts", "glass", "--model", "emoji"], ["glass of wine", "one of these"]),
     "drawing without a step": (
         lambda model, tmp: ["generate", str(model), "--prompt", "a", "--output", str(tmp / "run"), "--steps", "0"],
         ["--steps is 0", "at least 1"],
