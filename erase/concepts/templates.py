@@ -87,8 +87,9 @@ def balanced(sizes: Sequence[int]) -> Iterator[tuple[int, ...]]:
 def _prompt(concept: Concept, role: str, index: int, text: str, template: str, values: dict[str, str]) -> Prompt:
     own, phrases = slots_of(template) - {"concept"}, phrases_of(concept)
     attributes = {slot.removeprefix(NEAR): value for slot, value in values.items() if slot in own}
-    if (derived := derived_from(concept)) and (word := attributes.get(derived[0])) in derived[1]:
-        attributes[concept.domain] = derived[1][word]
+    if derived := derived_from(concept):
+        source, words = derived
+        attributes |= {concept.domain: words[attributes[source]]} if attributes.get(source) in words else {}
     if role in ("forget", "evaluate", "implicit"):
         attributes[concept.domain] = concept.words[0]
     anchors: list[str] = []
