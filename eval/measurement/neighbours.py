@@ -7,11 +7,13 @@ from typing import Any
 
 from torch.nn.functional import cosine_similarity
 
+from erase.concepts.english import fill
 from erase.demo.worlds import KNOWN_MODELS
+from eval.measurement.measure import Clip
 from eval.metrics.neighbours import RANKS, lost_most, members, ranked, rings_of
-from eval.vision.clip import Clip
 
-TEXT = "an emoji of {}"  # how a thing is said to CLIP
+TEXTS = {"style": "an emoji in the style of {thing}"}  # how the members of a domain are said to CLIP
+TEXT = "an emoji of a {thing}"  # and those of any other
 
 
 def neighbours_of(
@@ -32,7 +34,8 @@ def neighbours_of(
     ring_of = known.rings(concept["domain"], word)
     table = {"by_group": rings_of(found, ring_of, list(dict.fromkeys(known.ring_names)))}
     if clip is not None:
-        texts = clip.texts([TEXT.format(name) for name in (word, *found)])
+        text = TEXTS.get(concept["domain"], TEXT)
+        texts = clip.texts([fill(text, {"thing": name}, known.phrases) for name in (word, *found)])
         similarity = cosine_similarity(texts[1:], texts[:1]).tolist()
         table["by_clip"] = rings_of(found, ranked(dict(zip(found, similarity, strict=True))), RANKS)
     lost = [{"name": one.name, "images": one.n, "before": one.before, "after": one.after} for one in lost_most(found)]

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,8 @@ def model_source(typed: str, roots: Sequence[Path], hub: Sequence[str] = (), sha
         path = inside(text, roots, closed)
     except InputError:
         if not HUB.fullmatch(text) or ".." in text or text.startswith("."):
+            if near := get_close_matches(text.lower(), EMBEDDED, 1):
+                raise InputError(f'{_quoted(text)} is not a model of this page, did you mean "{near[0]}"?') from None
             raise
         if shared and text not in hub:
             raise InputError(f"{_quoted(text)} is not among the models of this page ({', '.join(hub) or 'none'}); ask its owner") from None

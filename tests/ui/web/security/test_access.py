@@ -119,6 +119,11 @@ def test_what_only_looks_like_a_name_on_the_hub_is_refused(roots, given):
         model_source(given, roots)
 
 
+def test_a_misspelt_embedded_model_is_answered_with_its_name(roots):
+    with pytest.raises(InputError, match=r"^'dmeo' is not a model of this page, did you mean \"demo\"\?$"):
+        model_source("dmeo", roots)
+
+
 def test_strangers_open_only_the_hub_names_that_the_owner_named(roots):
     assert model_source("a/b", roots, hub=("a/b",), shared=True) == "a/b"
     with pytest.raises(InputError, match="not among the models of this page"):
