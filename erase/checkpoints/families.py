@@ -106,8 +106,8 @@ def recognise(tensors: Tensors, label: str) -> str:
     name = next((name for name, family in FAMILIES.items() if prefixes and set(family.text.values()) <= prefixes), None)
     if name is None:
         raise InputError(f"{label} {_without_text(tensors, prefixes)}; {WHOLE}")
-    if mark := next((mark for mark in EDM if mark in tensors), None):
-        raise InputError(f"{label} is a model of the EDM kind ({EDM[mark]}), which is not supported; give one of Stable Diffusion XL")
+    if marks := [mark for mark in EDM if mark in tensors]:
+        raise InputError(f"{label} is a model of the EDM kind ({EDM[marks[0]]}), which is not supported; give one of Stable Diffusion XL")
     if name == "sd2" and class_embedding is not None:
         raise InputError(f"{label} starts from images (unCLIP of Stable Diffusion 2.1), not supported; give the base model")
     if not under(tensors, VAE):

@@ -109,14 +109,10 @@ def _misshapen(parts: Mapping[str, Mapping[str, LazyTensor]], implied: Mapping[s
 
 def _noise_misfits(noise: Noise) -> list[str]:
     """Where the noise process is not the one that every single file has."""
-    usual = Noise(NOISE["num_train_timesteps"], NOISE["beta_start"], NOISE["beta_end"], NOISE["beta_schedule"], None, "", False)
-    names = {"steps": "num_train_timesteps", "start": "beta_start", "end": "beta_end", "schedule": "beta_schedule"}
-    differences = [
-        f"scheduler: {name} {getattr(noise, field)}, not {getattr(usual, field)}"
-        for field, name in names.items()
-        if getattr(noise, field) != getattr(usual, field) and noise.betas is None
-    ]
-    return differences if noise.betas is None else ["scheduler: trained_betas, for which a single file has no place"]
+    if noise.betas is not None:
+        return ["scheduler: trained_betas, for which a single file has no place"]
+    own = {"num_train_timesteps": noise.steps, "beta_start": noise.start, "beta_end": noise.end, "beta_schedule": noise.schedule}
+    return [f"scheduler: {name} {value}, not {NOISE[name]}" for name, value in own.items() if value != NOISE[name]]
 
 
 def text_misfits(own: Mapping[str, Config], family: str) -> list[str]:

@@ -38,7 +38,8 @@ class Faults:
         return self.nan > 0 or self.infinite > 0 or self.zero
 
     def __str__(self) -> str:
-        numbers = [f"{n} {kind}" for n, kind in ((self.nan, "NaN"), (self.infinite, "infinite values")) if n]
+        infinite = "infinite value" if self.infinite == 1 else "infinite values"
+        numbers = [f"{n} {kind}" for n, kind in ((self.nan, "NaN"), (self.infinite, infinite)) if n]
         return " and ".join(numbers) or "nothing but zeros"
 
 

@@ -66,8 +66,8 @@ def test_the_largest_finite_values_are_no_fault() -> None:
     ("file", "change", "message"),
     [
         (UNET, with_values("conv_out.weight", NAN, 1.0, NAN), "its unet has 2 NaN in conv_out.weight; download the model again, or"),
-        (UNET, with_values("conv_in.weight", INFINITY), "its unet has 1 infinite values in conv_in.weight"),
-        (VAE, with_values("encoder.conv_in.weight", NAN, -INFINITY), "its vae has 1 NaN and 1 infinite values in encoder.conv_in.weight"),
+        (UNET, with_values("conv_in.weight", INFINITY), "its unet has 1 infinite value in conv_in.weight"),
+        (VAE, with_values("encoder.conv_in.weight", NAN, -INFINITY), "its vae has 1 NaN and 1 infinite value in encoder.conv_in.weight"),
         (TEXT, with_values("text_model.final_layer_norm.weight", NAN), "its text_encoder has 1 NaN in .*final_layer_norm.weight"),
         (UNET, zeros("conv_in.weight"), "its unet has nothing but zeros in conv_in.weight"),
     ],
