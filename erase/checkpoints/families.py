@@ -148,8 +148,8 @@ def prediction_of(tensors: Tensors, facts: Mapping[str, str], family: str, reque
         both = " and ".join(f"{prediction} ({sign})" for sign, prediction in signs.items())
         raise InputError(f"{label} says both {both}; give --prediction-type epsilon or v_prediction", option="prediction_type")
     if requested is not None and predictions and requested not in predictions:
-        sign, prediction = next(iter(signs.items()))
-        message = f"--prediction-type {requested} contradicts {label}, which is a model of {prediction} ({sign}); leave the option out"
+        sign, own = next(iter(signs.items()))
+        message = f"--prediction-type {requested} contradicts {label}, which is a model of {own} ({sign}); leave the option out"
         raise InputError(message, option="prediction_type")
     prediction = requested or next(iter(predictions), None)
     if prediction is None and family == "sd2":
