@@ -3,7 +3,8 @@
 Works with any module that maps a batch to one score per class. Batch norms: scoring runs in eval mode and leaves their running
 statistics alone. A pass over retain batches in training mode updates them, on purpose, because a repaired network has other
 statistics. A pass over forget batches uses the running statistics and never updates them, so that nothing of the forget set enters
-a buffer (`running_statistics`); only where wrong labels are taught do both sets share a pass (`mixed`).
+a buffer (`running_statistics`); only where wrong labels are taught do both sets share a pass (`mixed`). Published scripts have forget
+batches in training mode too, and the presets named after papers do as they do (`forget_pass`).
 """
 
 from __future__ import annotations
@@ -130,6 +131,11 @@ def with_running_statistics(loss: Loss) -> Loss:
     return wrapped
 
 
+def forget_pass(loss: Loss, norms: str) -> Loss:
+    """A loss for forget batches: with "running" as `with_running_statistics` has it, with "batch" as in training."""
+    return loss if norms == "batch" else with_running_statistics(loss)
+
+
 @contextmanager
 def running_statistics(network: nn.Module) -> Iterator[None]:
     """Within, batch norms use their running statistics instead of the batch's and do not update them; dropout stays on."""
@@ -212,12 +218,26 @@ def wrong_labels(task: ClassifierTask) -> Tensor:
     return draw.to(next(iter(task.weights.values())).device)
 
 
-def relabelled(task: ClassifierTask) -> Batches:
-    """`alongside`, with random wrong labels, the same for a sample each time."""
-    offsets, forget = wrong_labels(task), alongside(task)
+def redrawn_labels(task: ClassifierTask, epoch: int) -> Tensor:
+    """For every forget row a label drawn from all classes for this epoch, the true one included: int64 (forget_size,)."""
+    draw = torch.randint(0, task.classes, (task.forget_size,), generator=generator(task.seed, "redrawn labels", epoch))
+    return draw.to(next(iter(task.weights.values())).device)
+
+
+def relabelled(task: ClassifierTask, labels: str = "wrong") -> Batches:
+    """The forget batches with random labels: "wrong", never the true one and the same for a sample each time; or "redrawn", drawn for
+    each pass over the forget set from all classes.
+    """
+    offsets, forget = wrong_labels(task) if labels == "wrong" else None, task.forget
+
+    @lru_cache(maxsize=2)
+    def redrawn(epoch: int) -> Tensor:
+        return redrawn_labels(task, epoch)
 
     def batch(i: int) -> Batch:
         b = forget(i)
+        if offsets is None:
+            return {**b, "y": redrawn(i // task.epoch_forget)[b["row"]]}
         return {**b, "y": (b["y"] + offsets[b["row"]]) % task.classes}
 
     return batch

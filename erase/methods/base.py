@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Presets = Mapping[str, Mapping[str, Any]]
 """Preset name -> values of options that differ from the defaults. Every method has the preset `balanced`."""
 
+Shares = Mapping[str, Presets]
+"""Preset name -> cell -> values that differ from the preset where as much is forgotten (`erase.methods.classifiers.released`)."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -71,6 +74,8 @@ class DiffusionMethod(Method):
 @dataclass(frozen=True)
 class ClassifierMethod(Method):
     """An unlearning method for image classifiers."""
+
+    shares: ClassVar[Shares] = {}
 
     @property
     def scope(self) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from erase.project import Projected, Projection, project
 from erase.task import B, Batches, Loss, Step, Task
 from erase.training.optimizers import OptimizerConfig, gradient_of, make_optimizer, set_rate
-from erase.training.state import TrainingState
+from erase.training.state import TrainingState, buffers_restored_on_error
 from erase.training.step_numbers import StepNumbers
 
 
@@ -64,7 +64,7 @@ def tune(
     A side that is None has loss and gradient 0. With a `mask` only the entries where it is True change: none of the optimizers
     changes a weight whose gradient has always been 0. Micro-batches, several processes and `snapshot` are as in `erase.repair`.
 
-    Raises Diverged, with the weights unchanged, when a loss or gradient is not finite.
+    Raises Diverged, with the network unchanged, when a loss or gradient is not finite.
     """
     combine = combine or weighted(1.0)
     update = make_optimizer(optimizer, task.weights)
@@ -75,12 +75,13 @@ def tune(
     for i in range(state.step + 1, steps + 1):
         start = time.perf_counter()
         retain_batch, forget_batch = (side.batches(i - 1) if side else None for side in (retain, unlearn))
-        passes = partial(_passes, task, retain, unlearn, retain_batch, forget_batch)
-        (L_r, g_r, U, g_u), fitted = state.fit(passes, [batch for batch in (retain_batch, forget_batch) if batch is not None], task.average)
-        task.average([L_r, U, *g_r, *g_u])
-
-        g = combine(g_r, g_u, Moment(i - 1, forget_batch, fitted, U))
-        numbers = StepNumbers.read(i, L_r, U, g)
+        with buffers_restored_on_error(task.network) as reset:
+            passes = partial(_passes, task, retain, unlearn, retain_batch, forget_batch, reset)
+            batches = [batch for batch in (retain_batch, forget_batch) if batch is not None]
+            (L_r, g_r, U, g_u), fitted = state.fit(passes, batches, task.average)
+            task.average([L_r, U, *g_r, *g_u])
+            g = combine(g_r, g_u, Moment(i - 1, forget_batch, fitted, U))
+            numbers = StepNumbers.read(i, L_r, U, g)
 
         for (name, weight), direction in zip(task.weights.items(), g.gradient, strict=True):
             weight.grad = direction if mask is None else direction.mul_(mask[name])
@@ -92,8 +93,16 @@ def tune(
 
 
 def _passes(
-    task: Task[B], retain: Side[B] | None, unlearn: Side[B] | None, retain_batch: B | None, forget_batch: B | None, micro: int
+    task: Task[B],
+    retain: Side[B] | None,
+    unlearn: Side[B] | None,
+    retain_batch: B | None,
+    forget_batch: B | None,
+    reset_buffers: Callable[[], None],
+    micro: int,
 ) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
+    """Losses and gradients, with the buffers as they were before an earlier attempt that did not fit into memory."""
+    reset_buffers()
     return *_side(task, retain, retain_batch, micro), *_side(task, unlearn, forget_batch, micro)
 
 

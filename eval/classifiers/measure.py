@@ -50,7 +50,8 @@ Result = Mapping[str, Any]
 """One line of results.jsonl."""
 
 Row = Mapping[str, Any]
-"""One row of a report: method, label, preset, values, seeds, diverged, and metrics as {"mean", "std"}."""
+"""One row of a report: method, label, preset, values, seeds, diverged, and metrics as {"mean", "std"}. Where the preset is named after a
+data set or paper also the `cell` whose values it has, and whether they were `released` for just this."""
 
 
 def measurement(relearn: int = 0, relearn_rate: float = RATE, references: int = 0) -> Callable[[nn.Module, Case], dict[str, Any]]:
@@ -140,6 +141,7 @@ def _row(label: str, lines: Sequence[Result]) -> dict[str, Any]:
     retrain = {line["seed"]: line for line in lines if line["label"] == "retrain"}
     original = {line["seed"]: line for line in lines if line["label"] == "original"}
     row: dict[str, Any] = {"method": own[0]["method"], "label": label, "preset": own[0].get("preset"), "values": own[0]["values"]}
+    row |= {name: own[0][name] for name in ("cell", "released") if name in own[0]}
     row |= {"seeds": len(finished), "diverged": [line["diverged"] for line in own if "diverged" in line]}
     values: dict[str, list[float]] = {}
     for line in finished:

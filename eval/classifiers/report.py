@@ -84,10 +84,24 @@ def sentences(report: Report) -> list[str]:
         text.append(f"The original itself is {gap:.1f} points from retrain, less than {SEPARATES:g}: this table cannot tell methods apart.")
     if order:
         text.append(f"Nearest to retrain: {order[0]['label']}, {order[0]['average_gap']['mean']:.2f} points.")
+    text.extend(_unreleased(report["methods"]))
     for row in report["methods"]:
         if row["diverged"]:
             text.append(f"{row['label']} diverged on {len(row['diverged'])} of {count} seeds ({row['diverged'][0]}).")
     return text
+
+
+def _unreleased(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A sentence for each cell whose settings were used although they were released for another."""
+    labels: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row.get("released") is False:
+            labels.setdefault((row["preset"], row["cell"]), []).append(row["label"])
+    return [
+        f"No settings were released for this request and data set; the choice of those of preset {preset}, "
+        f"{'whole classes' if cell == 'class' else f'{cell} %'}, is ours: {', '.join(names)}."
+        for (preset, cell), names in labels.items()
+    ]
 
 
 def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

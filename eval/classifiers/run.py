@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from erase.checkpoints.safetensors_header import load_tensors
 from erase.classifiers.datasets import Data, crop_and_mirror, load_data
-from erase.classifiers.forget_sets import Case, make_case, requested_rows
+from erase.classifiers.forget_sets import Case, forgotten_classes, make_case, requested_rows
 from erase.classifiers.networks import build_network
 from erase.classifiers.saved_networks import read_facts, read_network, train, write_network
 from erase.classifiers.task import ClassifierTask, LabelledSets, classifier_task
@@ -26,8 +26,10 @@ from erase.diffusion import pick_device
 from erase.errors import Diverged, InputError
 from erase.files import sha256, write_tensors
 from erase.methods.base import ClassifierMethod
+from erase.methods.classifiers.released import CELEBA, Cell, dataset_of, values_at
 from erase.methods.classifiers.retrain import Retrain
 from erase.methods.spec import RETRAIN, Entry
+from erase.options import added_options, differences
 from erase.pipeline.job import Event, Show
 from erase.run import RUNS, Run, append_lines, disk_errors, next_run_folder, read_lines
 from erase.training.meters import Clock, Memory
@@ -169,23 +171,52 @@ def export_model(job: Classify, label: str, out: Path, facts: Mapping[str, Any])
 def _run_seed(run: SeedRun, rows: Sequence[Entry], measure: Measure) -> None:
     """Every row of one seed, request by request."""
     done = {(line["label"], line["request"]): line for line in results(run.folder) if line["seed"] == run.seed}
-    values = {ORIGINAL: {}, RETRAIN: {}, **{entry.label: vars(entry.make()) for entry in rows}}
-    for (label, _), line in done.items():
-        if label in values and line["values"] != json.loads(json.dumps(values[label])):
-            raise InputError(f"{run.folder} contains {label} with other options; give another --output, or --overwrite to start again")
     requests = requested_rows(run.data, run.job.forget, run.seed)
+    settled = [[_settled(row, run.data, requests[: k + 1]) for row in rows] for k in range(len(requests))]
+    for k, at_request in enumerate(settled):
+        for row, _ in at_request:
+            if (line := done.get((row.label, k))) is not None and _differs(row, line["values"]):
+                raise InputError(
+                    f"{run.folder} contains {row.label} with other options; give another --output, or --overwrite to start again"
+                )
     for k, forget in enumerate(requests):
+        values = {ORIGINAL: {}, RETRAIN: {}, **{row.label: vars(row.make()) for row, _ in settled[k]}}
+        cells = {row.label: {} if cell is None else {"cell": cell.name, "released": cell.released} for row, cell in settled[k]}
         missing = [label for label in values if (label, k) not in done]
         if not missing:
             continue
         case, stage = run.case(requests[: k + 1]), f"unlearn and measure, seed {run.seed}"
-        for number, (label, outcome) in enumerate(_outcomes(run, case, forget, k, [row for row in rows if row.label in missing], missing)):
+        missing_rows = [row for row, _ in settled[k] if row.label in missing]
+        for number, (label, outcome) in enumerate(_outcomes(run, case, forget, k, missing_rows, missing)):
             run.show(Event(stage, number, len(missing)))
-            line = {"label": label, "values": values[label], "seed": run.seed, "request": k, "forget": run.job.forget[k], **outcome.facts}
+            line = {"label": label, "values": values[label], **cells.get(label, {}), "seed": run.seed, "request": k}
+            line |= {"forget": run.job.forget[k], **outcome.facts}
             line |= measure(outcome.network, case) if outcome.network is not None else {}
             with disk_errors(run.folder):
                 append_lines(run.folder / "results.jsonl", [line], sync=True)
         run.show(Event(stage, len(missing), len(missing)))
+
+
+def _settled(row: Entry, data: Data, requests: Sequence[Tensor]) -> tuple[Entry, Cell | None]:
+    """The row with its preset's values for what the last of these requests forgets, and the cell that they are from."""
+    dataset = dataset_of(row.preset)
+    if dataset is None:
+        return row, None
+    forget, taken = requests[-1], torch.cat(list(requests[:-1])) if requests[1:] else requests[-1][:0]
+    gone = forgotten_classes(data, torch.cat([taken, forget]))
+    classes = set(data.train.y[forget.to(data.train.y.device)].tolist()) <= set(gone)
+    of_people = classes and dataset == CELEBA  # its shares are of classes
+    share = len(gone) / len(data.classes) if of_people else len(forget) / (len(data.train) - len(taken))
+    values, cell = values_at(row.table[row.method], row.preset, share, classes)
+    if cell is not None and dataset not in (data.name, CELEBA):  # celeba is a folder, under any name
+        cell = replace(cell, released=False)
+    return replace(row, values={**values, **row.values}), cell
+
+
+def _differs(row: Entry, recorded: Mapping[str, Any]) -> bool:
+    """Whether a line's options are not those of the row; an option that a line of an earlier version lacks has its default."""
+    requested = json.loads(json.dumps(vars(row.make())))
+    return bool(differences(recorded, requested, added_options(row.table[row.method])))
 
 
 def _outcomes(

@@ -40,17 +40,19 @@ class TableOptions:
 
 def classify(arguments: list[str]) -> int:
     """Unlearn in image classifiers and compare every method with retraining, over several seeds, in one table."""
+    from erase.methods.classifiers.released import preset_on
     from eval.classifiers.options import ABLATION, Classify, entries
 
     values = vars(_parser(Classify).parse_args(arguments))
     options = TableOptions(methods=tuple(values.pop("methods")), **{name: values.pop(name) for name in _TABLE_FLAGS})
     forget = tuple(values.pop("forget") or ("random:10%",))
     job = Classify(**{name: value for name, value in values.items() if value is not None}, forget=forget)
-    rows = entries([*options.methods, *(ABLATION if options.ablation else ())], options.preset or job.dataset)
-    if options.preset and options.preset not in {row.preset for row in rows}:
+    named = entries([*options.methods, *(ABLATION if options.ablation else ())], options.preset or job.dataset)
+    if options.preset and options.preset not in {row.preset for row in named}:
         raise InputError(
             f"none of these methods has the --preset {options.preset!r}; `{PROGRAM} methods --classifiers` lists presets", option="preset"
         )
+    rows = [replace(row, preset=preset_on(row.preset, job.dataset)) for row in named]
     labels = [row.label for row in rows]
     if options.export not in (None, *labels):
         raise InputError(f"--export {options.export} is not a row of this table; expected one of {', '.join(labels)}", option="export")
@@ -74,7 +76,9 @@ def _parser(options: type[Classify]) -> Parser:
     )
     parser.add_argument("--methods", nargs="+", default=["all"], help=f"all, or some of {', '.join(CLASSIFIER_METHODS)} (default: all)")
     parser.add_argument(
-        "--preset", help="preset of every method that has it (default: that of the paper for cifar10, cifar100 and svhn, else balanced)"
+        "--preset",
+        help="preset of every method that has it: balanced; paper or reference, the settings of the paper or of its script for this data "
+        "set and share; or those of cifar10, cifar100, svhn or celeba (default: paper for cifar10, cifar100 and svhn, else balanced)",
     )
     parser.add_argument("--ablation", action="store_true", help="add Scissorhands with every initialisation, projected and not projected")
     parser.add_argument(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from erase.errors import InputError
 from erase.methods.base import Presets
-from erase.methods.classifiers.sgd_method import SGDMethod
+from erase.methods.classifiers.released import Released
+from erase.methods.classifiers.sgd_method import SGDMethod, norms_option
 from erase.options import option
 
 if TYPE_CHECKING:
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 
     from erase.classifiers.task import ClassifierTask
     from erase.task import Step
+
+
+BOUNDARY = Released(
+    both={"learning_rate": 1e-6, "forget_norms": "batch"},
+    datasets={"celeba": {"epochs": 5, "learning_rate": 1e-5}},
+    shares={"cifar10": {"50": {"learning_rate": 5e-6}}, "cifar100": {"50": {"learning_rate": 1e-5}}},
+)
 
 
 @dataclass(frozen=True)
@@ -29,22 +37,19 @@ class BoundaryExpand(SGDMethod):
     epochs: int = option(10, "epochs over the forget set", low=1)
     learning_rate: float = option(1e-3, "learning rate", above=0.0)
 
-    presets: ClassVar[Presets] = {
-        "balanced": {},
-        "cifar10": {"learning_rate": 1e-6},
-        "cifar100": {"learning_rate": 1e-6},
-        "svhn": {"learning_rate": 1e-6},
-        "celeba": {"epochs": 5, "learning_rate": 1e-5},
-    }
+    forget_norms: str = norms_option()
+
+    presets: ClassVar[Presets] = BOUNDARY.presets()
+    shares: ClassVar = BOUNDARY.by_share()
 
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` and the shadow class in place; a Step after each optimizer step."""
         import torch
 
-        from erase.classifiers.task import with_running_statistics
+        from erase.classifiers.task import forget_pass
         from erase.training.sgd_loop import descend, forget_only
 
-        head, loss = find_head(task), with_running_statistics(task.loss)
+        head, loss = find_head(task), forget_pass(task.loss, self.forget_norms)
         weight, bias = shadow(head, task.seed)
 
         def shadow_loss(i: int) -> Tensor:

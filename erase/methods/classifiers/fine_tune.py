@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from erase.methods.base import Presets
+from erase.methods.classifiers.released import Released
 from erase.methods.classifiers.sgd_method import SGDMethod
 
 if TYPE_CHECKING:
@@ -20,13 +21,9 @@ if TYPE_CHECKING:
 class FineTune(SGDMethod):
     """Continue training on retain batches; the forget set is never used."""
 
-    presets: ClassVar[Presets] = {
-        "balanced": {},
-        "cifar10": {"learning_rate": 0.01},
-        "cifar100": {"learning_rate": 0.01},
-        "svhn": {"learning_rate": 0.01},
-        "celeba": {"epochs": 5, "learning_rate": 1e-4},
-    }
+    presets: ClassVar[Presets] = Released(
+        paper={"learning_rate": 0.1}, reference={"learning_rate": 0.01}, datasets={"celeba": {"epochs": 5, "learning_rate": 1e-4}}
+    ).presets()
 
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place on retain batches; a Step after each optimizer step."""

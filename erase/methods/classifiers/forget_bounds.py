@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from erase.classifiers.task import ClassifierTask, absent, alongside, by_row, with_running_statistics
+from erase.classifiers.task import ClassifierTask, absent, alongside, by_row, forget_pass
 from erase.task import Batch, Batches, Loss
 from erase.training.modes import evaluated
 
@@ -64,13 +64,14 @@ class BoundedForgetting:
     """The forget batches of a repair, and the unlearning loss, which is 0 for samples that have reached their bound.
 
     `expected` are the expected losses, sorted; `unbounded` (forget_size,) is True for samples without a bound; `pieces` are the
-    forget batches alongside retain batches.
+    forget batches alongside retain batches; `norms` is how batch norms treat them (`forget_pass`).
     """
 
     task: ClassifierTask
     expected: Tensor
     unbounded: Tensor
     pieces: Batches
+    norms: str = "running"
 
     def forget(self, i: int) -> Batch:
         """Batch i, alongside retain batch i; at the start of an epoch the bounds are updated."""
@@ -91,7 +92,7 @@ class BoundedForgetting:
             unlearn_losses: Tensor = scores.logsumexp(1) - others.logsumexp(1)  # -log(1 - p)
             return ((losses < buffers[BOUND][rows]) * unlearn_losses).mean()
 
-        return with_running_statistics(bounded_loss)(network, batch)
+        return forget_pass(bounded_loss, self.norms)(network, batch)
 
     def set_bounds(self, epoch: int) -> None:
         """The bound of a forget sample is the expected loss of its rank.
@@ -110,14 +111,17 @@ class BoundedForgetting:
 
 
 @contextmanager
-def bounded(task: ClassifierTask, expected: Tensor) -> Iterator[tuple[Batches, Loss]]:
+def bounded(
+    task: ClassifierTask, expected: Tensor, pieces: Batches | None = None, norms: str = "running"
+) -> Iterator[tuple[Batches, Loss]]:
     """Forget batches and unlearning loss of the repair of a trimmed network; within, their state is among its buffers.
 
-    Samples of a class without a retain sample have no bound: a network that never saw the class does not know it at all.
+    Samples of a class without a retain sample have no bound: a network that never saw the class does not know it at all. `pieces`
+    are the forget batches of the steps, by default `alongside` retain batches.
     """
     losses = by_row(task, lambda batch: losses_of(task.network, batch))
     unbounded = absent(task)[by_row(task, lambda batch: batch["y"])]
-    forgetting = BoundedForgetting(task, expected, unbounded, alongside(task, SHARE))
+    forgetting = BoundedForgetting(task, expected, unbounded, pieces or alongside(task, SHARE), norms)
     task.network.register_buffer(LOSS, losses, persistent=False)
     task.network.register_buffer(BOUND, torch.zeros_like(losses), persistent=False)
     try:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from erase.errors import Diverged
 from erase.methods.base import ClassifierMethod, Presets
+from erase.methods.classifiers.released import Released
 from erase.options import option
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 
     from erase.classifiers.task import ClassifierTask
     from erase.task import Step
+
+
+# The paper gives a range of alpha, from 1 to 20; these are the script's.
+RELEASED = Released(
+    datasets={"cifar10": {"strength": 10.0}, "cifar100": {"strength": 20.0}, "svhn": {"strength": 15.0}, "celeba": {"strength": 5.0}},
+    shares={
+        "cifar100": {"20": {"strength": 5.0}, "50": {"strength": 2.0}},
+        "svhn": {"20": {"strength": 5.0}, "class": {"strength": 2.0}},
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -39,13 +50,8 @@ class Influence(ClassifierMethod):
     samples: int = option(1000, "approximate number of retain samples that F is estimated from", low=1)
     iterations: int = option(10, "conjugate gradient iterations, one pass over the samples each", low=1)
 
-    presets: ClassVar[Presets] = {
-        "balanced": {},
-        "cifar10": {"strength": 10.0},
-        "cifar100": {"strength": 1.0},
-        "svhn": {"strength": 10.0},
-        "celeba": {"strength": 5.0},
-    }
+    presets: ClassVar[Presets] = RELEASED.presets()
+    shares: ClassVar = RELEASED.by_share()
 
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Move `task.network` in place, in eval mode throughout; one Step."""

@@ -1,4 +1,4 @@
-"""Random labels (RL): teach wrong labels for the forget set while rehearsing the retain set (Golatkar et al., CVPR 2020)."""
+"""Random labels (RL): teach random labels for the forget set while rehearsing the retain set (Golatkar et al., CVPR 2020)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RandomLabel(RelabellingMethod):
-    """Descend L_r + w L_f', where L_f' is the loss on forget samples with one random wrong label each."""
+    """Descend L_r + w L_f', where L_f' is the loss on forget samples with random labels."""
 
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place on both sets; a Step after each optimizer step."""
         from erase.training.sgd_loop import descend
 
-        steps = self.epochs * task.epoch_retain
-        yield from descend(task, self.objective(task), steps, method="random_label", optimizer=self.optimizer, resume=resume)
+        yield from descend(task, self.objective(task), self.steps(task), method="random_label", optimizer=self.optimizer, resume=resume)

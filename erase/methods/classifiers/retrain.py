@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from erase.errors import InputError
 from erase.methods.base import ClassifierMethod, Presets
+from erase.methods.classifiers.released import Released
 from erase.options import option
 
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ class Retrain(ClassifierMethod):
     momentum: float = option(0.9, "SGD momentum", low=0.0, high=1.0)
     weight_decay: float = option(5e-4, "weight decay", low=0.0)
 
-    presets: ClassVar[Presets] = {
-        "balanced": {},
-        "cifar10": {"epochs": 182},
-        "cifar100": {"epochs": 160},
-        "svhn": {"epochs": 50},
-        "celeba": {"epochs": 10, "learning_rate": 1e-3},
-    }
+    presets: ClassVar[Presets] = Released(
+        datasets={
+            "cifar10": {"epochs": 182},
+            "cifar100": {"epochs": 160},
+            "svhn": {"epochs": 50},
+            "celeba": {"epochs": 10, "learning_rate": 1e-3},
+        }
+    ).presets()
 
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Load fresh weights and buffers into `task.network` and train them; a Step after each optimizer step."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
 
+from erase.methods.base import Presets
+from erase.methods.classifiers.relabelling import RELEASED as RANDOM_LABELS
 from erase.methods.classifiers.relabelling import RelabellingMethod
 from erase.options import option
 
@@ -14,6 +16,15 @@ if TYPE_CHECKING:
 
     from erase.classifiers.task import ClassifierTask
     from erase.task import Step
+
+
+RELEASED = replace(
+    RANDOM_LABELS,
+    shares={
+        **RANDOM_LABELS.shares,
+        "cifar10": {"20": {"fraction": 0.4}, "50": {"learning_rate": 5e-2, "fraction": 0.2}},
+    },
+)
 
 
 @dataclass(frozen=True)
@@ -27,13 +38,16 @@ class SalUn(RelabellingMethod):
     fraction: float = option(0.5, "share of the weights that may change: those with the largest gradients", above=0.0, high=1.0)
     weight_decay: float = option(5e-4, "weight decay of the weights that may change", low=0.0)
 
+    presets: ClassVar[Presets] = RELEASED.presets()
+    shares: ClassVar = RELEASED.by_share()
+
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train the masked weights of `task.network` in place; `task.network` is the original, also when resuming."""
         from erase.training.sgd_loop import descend
 
         mask = self.mask(task)
-        steps = self.epochs * task.epoch_retain
-        yield from descend(task, self.objective(task), steps, method="salun", optimizer=self.optimizer, mask=mask, resume=resume)
+        objective, steps = self.objective(task), self.steps(task)
+        yield from descend(task, objective, steps, method="salun", optimizer=self.optimizer, mask=mask, resume=resume)
 
     def mask(self, task: ClassifierTask) -> dict[str, Tensor]:
         """True at the `fraction` of weights with the largest |gradient| of the loss over the whole forget set."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from erase.methods.base import ClassifierMethod, Presets
+from erase.methods.classifiers.released import Released
+from erase.methods.classifiers.sgd_method import norms_option
 from erase.options import option
 from erase.scope import SCOPES
 
@@ -17,18 +19,55 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from erase.classifiers.task import ClassifierTask
-    from erase.task import Step
+    from erase.task import Batch, Batches, Loss, Step
 
 # What the paper's runs have in common; learning rate, k and lambda differ between its data sets.
 PAPER: dict[str, Any] = {
     "trim_scope": None,
     "unlearn": "ascent",
+    "sensitivity_batches": 1,
+    "forget_batches": "whole",
+    "forget_norms": "batch",
     "epochs": 10,
     "learning_rate": 5e-3,
     "cosine": False,
     "norm_momentum": 0.1,
     "weight_decay": 5e-4,
 }
+
+LATE_LAYERS, LAST_LAYERS = r"re:^(layer3|layer4|fc)\.", r"re:^(layer4|fc)\."
+
+RELEASED = Released(
+    both=PAPER,
+    # The script scores with absolute gradients, ranks all weights and trims some layers, and projects as GEM does.
+    reference={
+        "trim_scope": LATE_LAYERS,
+        "rank_over": "scope",
+        "signed": False,
+        "projection_scope": LATE_LAYERS,
+        "projection_memory": "epoch",
+        "projection_margin": 0.5,
+    },
+    datasets={
+        "cifar10": {"fraction": 0.03, "forget_weight": 0.05},
+        "cifar100": {"fraction": 0.01, "forget_weight": 1.0},
+        "svhn": {"learning_rate": 1e-3, "fraction": 0.1, "forget_weight": 0.01},
+        "celeba": {"learning_rate": 2e-4, "fraction": 0.005, "forget_weight": 0.3, "epochs": 5},
+    },
+    shares={
+        "cifar10": {
+            "20": {"learning_rate": 4e-3, "fraction": 0.01, "forget_weight": 0.01},
+            "50": {"learning_rate": 1e-3, "fraction": 0.03, "forget_weight": 0.01},
+        },
+        "cifar100": {"50": {"learning_rate": 1e-3, "fraction": 0.1, "forget_weight": 0.01}},
+        "svhn": {"class": {"forget_weight": 0.1}},
+    },
+    scripts={
+        "cifar100": {"trim_scope": LAST_LAYERS},
+        "celeba": {"trim_scope": LAST_LAYERS, "projection_scope": LAST_LAYERS, "projection_every": 10},
+    },
+    script_shares={"cifar10": {"50": {"projection_every": 10}}, "svhn": {"class": {"trim_scope": LAST_LAYERS}}},
+)
 
 LATE = 0.5
 """Share of all weights that the trim scope `late` contains at least."""
@@ -85,46 +124,74 @@ class ClassifierScissorhands(ClassifierMethod):
         high=1.0,
     )
 
-    presets: ClassVar[Presets] = {
-        "balanced": {},
-        "cifar10": {**PAPER, "fraction": 0.03, "forget_weight": 0.05},
-        "cifar100": {**PAPER, "fraction": 0.01, "forget_weight": 1.0},
-        "svhn": {**PAPER, "learning_rate": 1e-3, "fraction": 0.1, "forget_weight": 0.01},
-        "celeba": {**PAPER, "learning_rate": 2e-4, "fraction": 0.005, "forget_weight": 0.3, "epochs": 5},
-        "reference": {
-            **PAPER,
-            "trim_scope": r"re:^(layer3|layer4|fc)\.",
-            "rank_over": "scope",
-            "signed": False,
-            "sensitivity_batches": 1,
-            "fraction": 0.03,
-            "forget_weight": 0.05,
-        },
-    }
+    forget_batches: str = option(
+        "alongside",
+        "alongside: a piece of a forget batch in every step; whole: whole batches in the first steps of an epoch, until the forget set "
+        "is through, then retain batches alone (the paper's script)",
+        choices=("alongside", "whole"),
+        added_in="0.1.1",
+    )
+    forget_norms: str = norms_option()
+    projection_scope: str | None = option(
+        None, "layers that are projected, together; by default all that repair may change", added_in="0.1.1"
+    )
+    projection_every: int = option(1, "project in each so many-th step of an epoch, where it has a forget batch", low=1, added_in="0.1.1")
+    projection_memory: str = option(
+        "step",
+        "gradient that the projection respects: that of the step's forget batch, or that of the first one of the epoch, in eval mode",
+        choices=("step", "epoch"),
+        added_in="0.1.1",
+    )
+    projection_margin: float = option(
+        0.0, "least multiplier of that gradient where it is added: 0 is Eq. 5, the released code has GEM's 0.5", low=0.0, added_in="0.1.1"
+    )
+
+    presets: ClassVar[Presets] = RELEASED.presets()
+    shares: ClassVar = RELEASED.by_share()
 
     def __call__(self, task: ClassifierTask, resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Score, trim and repair `task.network` in place; it is the original, also when resuming. A Step after each repair step."""
-        from erase.classifiers.task import alongside, norm_momentum
-        from erase.methods.classifiers.forget_bounds import bounded, expected_losses
-        from erase.project import Projection
-        from erase.repair import repair
-        from erase.training.optimizers import OptimizerConfig
+        from erase.classifiers.task import norm_momentum
+        from erase.methods.classifiers.forget_bounds import expected_losses
 
         expected = expected_losses(task, self.bound)  # of the original, so before trimming
         if self.trimming:
             self.trim(task)
         weight = math.sqrt(task.forget_size / task.retain_size) if self.forget_weight is None else self.forget_weight
-        unbounded = nullcontext((alongside(task), task.unlearn))
-        target = unbounded if self.unlearn == "ascent" else bounded(task, expected)
-        with norm_momentum(task.network, self.norm_momentum), target as (forget, unlearn):
-            yield from repair(
-                replace(task, forget=forget, unlearn=unlearn),
-                self.epochs * task.epoch_retain,
-                optimizer=OptimizerConfig(self.optimizer, self.learning_rate, self.momentum, self.weight_decay, self.cosine),
-                forget_weight=weight,
-                projection=Projection("gradient" if self.projected else "none"),
-                resume=resume,
-            )
+        with norm_momentum(task.network, self.norm_momentum), self.forgetting(task, expected) as (forget, unlearn):
+            yield from self.repaired(replace(task, forget=forget, unlearn=unlearn), weight, resume)
+
+    def forgetting(self, task: ClassifierTask, expected: Tensor) -> AbstractContextManager[tuple[Batches, Loss]]:
+        """The forget batches of the steps, and the unlearning loss."""
+        from erase.classifiers.task import alongside
+        from erase.methods.classifiers.forget_bounds import bounded
+        from erase.methods.classifiers.scripted_repair import whole_batches
+
+        whole = whole_batches(task) if self.forget_batches == "whole" else None
+        if self.unlearn == "bounded":
+            return bounded(task, expected, whole, self.forget_norms)
+        return nullcontext((whole or alongside(task), task.unlearn if self.forget_norms == "running" else _ascent))
+
+    def repaired(self, task: ClassifierTask, weight: float, resume: Mapping[str, Tensor] | None) -> Iterator[Step]:
+        """Repair by the paper's Eqs. 3 to 5, or with the schedule and the projection of its script."""
+        from erase.methods.classifiers.scripted_repair import ScriptedProjection, scripted_repair
+        from erase.project import Projection
+        from erase.repair import repair
+        from erase.training.optimizers import OptimizerConfig
+
+        optimizer = OptimizerConfig(self.optimizer, self.learning_rate, self.momentum, self.weight_decay, self.cosine)
+        scripted = ScriptedProjection(self.projection_scope, self.projection_every, self.projection_memory, self.projection_margin)
+        if self.forget_batches == "whole" or scripted != ScriptedProjection():
+            yield from scripted_repair(task, self.epochs, optimizer, weight, scripted if self.projected else None, resume)
+            return
+        yield from repair(
+            task,
+            self.epochs * task.epoch_retain,
+            optimizer=optimizer,
+            forget_weight=weight,
+            projection=Projection("gradient" if self.projected else "none"),
+            resume=resume,
+        )
 
     def trim(self, task: ClassifierTask) -> dict[str, Tensor]:
         """Sensitivity over forget batches, then reinitialise the top share (Eq. 2), as for diffusion."""
@@ -140,6 +207,13 @@ class ClassifierScissorhands(ClassifierMethod):
             sensitivity_batches=self.sensitivity_batches or task.epoch_forget,
         )
         return trimming(task)
+
+
+def _ascent(network: nn.Module, batch: Batch) -> Tensor:
+    """The negated training loss, with batch norms as in training."""
+    from erase.classifiers.task import cross_entropy
+
+    return -cross_entropy(network, batch)
 
 
 def late(network: nn.Module) -> str:

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from erase.methods.base import ClassifierMethod
 from erase.options import option
+
+NORMS = ("running", "batch")
+
+
+def norms_option() -> Any:
+    """The option `forget_norms` of a method with passes over forget batches alone."""
+    return option(
+        "running",
+        "batch norms in passes over forget batches: the running statistics, which stay as they are; or those of the batch, which enter "
+        "the running ones (training mode, as in published scripts)",
+        choices=NORMS,
+        added_in="0.1.1",
+    )
+
 
 if TYPE_CHECKING:
     from erase.training.optimizers import OptimizerConfig
