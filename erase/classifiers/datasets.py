@@ -93,12 +93,19 @@ def crop_and_mirror(x: Tensor, random: torch.Generator) -> Tensor:
     return padded[torch.arange(n, device=x.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def load_data(name: str, folder: Path | None = None, train_samples: int | None = None, size: int = 64) -> Data:
+def mirror(x: Tensor, random: torch.Generator) -> Tensor:
+    """Mirror half of the images."""
+    flips = (torch.rand(len(x), generator=random) < 0.5).to(x.device)
+    return torch.where(flips[:, None, None, None], x.flip(3), x)
+
+
+def load_data(name: str, folder: Path | None = None, train_samples: int | None = None, size: int = 64, edge: int | None = None) -> Data:
     """One of NAMES, or a folder of class folders, optionally inside train/, test/ and val/.
 
     Splits do not depend on any seed, so that nothing is ever tuned on samples that are reported. `folder` is where torchvision
     keeps its files; missing files are downloaded. `train_samples`: use that many training samples, with the same share of each
-    class. `size`: images of a folder are cropped to the central square and resized to this many pixels.
+    class. `size`: images of a folder are cropped to the central square and resized to this many pixels; with `edge` they are resized
+    until their shorter side has that many pixels, and then cropped.
     """
     if name == "digits":
         data = _digits()
@@ -107,7 +114,7 @@ def load_data(name: str, folder: Path | None = None, train_samples: int | None =
     elif name in PUBLISHED:
         data = _published(name, folder or Path("data"))
     elif Path(name).is_dir():
-        data = _folder(Path(name), size)
+        data = _folder(Path(name), size, edge or size)
     else:
         raise InputError(f"--dataset {name!r} is neither {', '.join(NAMES)} nor a folder; give a name, or a folder of class folders")
     if train_samples is None:
@@ -187,7 +194,7 @@ def _fetched(name: str, folder: Path, part: str) -> tuple[Tensor, Tensor, list[s
     return x if name == "svhn" else x.permute(0, 3, 1, 2).contiguous(), y, list(getattr(dataset, "classes", "0123456789"))
 
 
-def _folder(folder: Path, size: int) -> Data:
+def _folder(folder: Path, size: int, edge: int) -> Data:
     """Images in class folders; without test/ a fifth of each class is for testing, without val/ a tenth of the rest for validation."""
     split = {part: folder / part for part in PARTS if (folder / part).is_dir()}
     if split and "train" not in split:
@@ -195,7 +202,7 @@ def _folder(folder: Path, size: int) -> Data:
     classes = sorted(path.name for path in (split.get("train", folder)).iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
         raise InputError(f"{split.get('train', folder)} has {len(classes)} class folders; expected at least two, each with its images")
-    parts = {part: _read(path, folder, classes, size) for part, path in (split or {"train": folder}).items()}
+    parts = {part: _read(path, folder, classes, size, edge) for part, path in (split or {"train": folder}).items()}
     train = parts["train"]
     for part, share in (("test", 5), ("val", 10)):
         if part not in parts:
@@ -206,7 +213,7 @@ def _folder(folder: Path, size: int) -> Data:
     return Data(folder.resolve().name, train, parts["val"], parts["test"], tuple(classes))
 
 
-def _read(part: Path, root: Path, classes: Sequence[str], size: int) -> Samples:
+def _read(part: Path, root: Path, classes: Sequence[str], size: int, edge: int) -> Samples:
     unknown = sorted(path.name for path in part.iterdir() if path.is_dir() and path.name not in classes and not path.name.startswith("."))
     if unknown:
         raise InputError(f"{part} has classes without training samples: {', '.join(unknown[:3])}; add samples or remove the classes")
@@ -217,13 +224,14 @@ def _read(part: Path, root: Path, classes: Sequence[str], size: int) -> Samples:
     empty = [name for label, name in enumerate(classes) if label not in present] if part.name not in PARTS[1:] else []
     if empty or not images:
         raise InputError(f"{part} has no images for {', '.join(empty[:3]) or 'any class'}; expected {', '.join(sorted(SUFFIXES))}")
-    pixels = np.stack([_square(path, size) for path, _ in images])
+    pixels = np.stack([_square(path, size, edge) for path, _ in images])
     ids = tuple(path.relative_to(root).as_posix() for path, _ in images)
     return Samples(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor([label for _, label in images]), ids)
 
 
-def _square(path: Path, size: int) -> Any:
-    """The central square of an image, (size, size, 3) uint8."""
+def _square(path: Path, size: int, edge: int) -> Any:
+    """The central square of an image whose shorter side has `edge` pixels, (size, size, 3) uint8."""
     from PIL import ImageOps
 
-    return np.asarray(ImageOps.fit(open_picture(path), (size, size)))
+    start = (edge - size) // 2
+    return np.asarray(ImageOps.fit(open_picture(path), (edge, edge)))[start : start + size, start : start + size]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,17 +83,17 @@ def forgotten_classes(data: Data, rows: Tensor) -> list[int]:
     return sorted(set(data.train.y.tolist()) - set(data.train.y[remaining].tolist()))
 
 
-def _share(text: str, what: str, whole: int) -> int:
-    """The count meant by `10%` of `whole`, or by a number."""
+def _share(text: str, what: str, whole: int) -> float:
+    """The count meant by `10%` of `whole`, not rounded, or by a number."""
     number = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", what.strip())
     if number is None or (not number[2] and "." in number[1]):
         raise InputError(f"--forget {text!r} is not a request; expected a share as in {text.split(':')[0]}:10% or a count as in random:30")
-    return round(whole * float(number[1]) / 100) if number[2] else int(number[1])
+    return whole * float(number[1]) / 100 if number[2] else int(number[1])
 
 
 def _random(text: str, what: str, left: Tensor, key: tuple[object, ...]) -> Tensor:
     """A share of all samples, drawn at random from those that are left."""
-    count, rows = _share(text, what, len(left)), left.nonzero()[:, 0]
+    count, rows = round(_share(text, what, len(left))), left.nonzero()[:, 0]
     if count >= len(rows):
         raise InputError(f"--forget {text} asks for {count} of {len(rows)} training samples and leaves none to retain; request fewer")
     chosen = torch.zeros_like(left)
@@ -103,7 +104,8 @@ def _random(text: str, what: str, left: Tensor, key: tuple[object, ...]) -> Tens
 def _classes(text: str, what: str, data: Data, key: tuple[object, ...]) -> Tensor:
     """Classes by name, or drawn at random."""
     if what == "random" or re.fullmatch(r"[\d.]+%", what):
-        count = 1 if what == "random" else _share(text, what, len(data.classes))
+        # Published scripts round down: a tenth of 307 people are 30.
+        count = 1 if what == "random" else math.floor(share) if (share := _share(text, what, len(data.classes))) >= 1 else round(share)
         return torch.randperm(len(data.classes), generator=generator(*key))[:count]
     labels = {name.lower(): label for label, name in enumerate(data.classes)}
     names = [name.strip().lower() for name in what.split(",")]

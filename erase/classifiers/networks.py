@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from erase.classifiers.pretrained import start_from
 from erase.errors import InputError
 from erase.task import generator
 from erase.torchvision_compat import torchvision
@@ -24,8 +25,8 @@ SMALL = 64
 """Image size in pixels up to which a ResNet starts with a small kernel and without pooling, as for CIFAR (He et al. 2016)."""
 
 
-def build_network(name: str, classes: int, channels: int, size: int, seed: int = 0) -> nn.Module:
-    """A fresh network whose initial weights depend on the seed alone.
+def build_network(name: str, classes: int, channels: int, size: int, seed: int = 0, weights: str | None = None) -> nn.Module:
+    """A network to be trained, whose initial weights depend on the seed alone, or are `weights` (`erase.classifiers.pretrained`).
 
     `name`: one of NETWORKS, or the user's own as "package.module:function" or "file.py:function", which is called with
     those of classes, channels and size that it accepts. InputError if its output is not (n, classes).
@@ -37,6 +38,8 @@ def build_network(name: str, classes: int, channels: int, size: int, seed: int =
         torch.manual_seed(generator(seed, "network").initial_seed())
         network = NETWORKS[name](classes, channels, size) if name in NETWORKS else _own(name, classes, channels, size)
         _check(name, network, classes, channels, size)
+    if weights is not None:
+        start_from(network, weights, name)
     return network
 
 

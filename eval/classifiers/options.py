@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from erase.classifiers import IMAGENET
 from erase.errors import InputError
 from erase.methods import CLASSIFIER_METHODS
+from erase.methods.classifiers.released import CELEBA
 from erase.methods.spec import BALANCED, RETRAIN, Entry
 from erase.methods.spec import entries as rows_of
 from erase.options import SIDE, check, option
@@ -24,6 +26,11 @@ class Training:
     learning_rate: float
     batch: int
     augment: bool
+    shift: bool = True
+    size: int = 64
+    edge: int | None = None
+    weights: str | None = None
+    cosine: bool = True
 
 
 SMALL = Training("small", 60, 0.05, 32, augment=False)
@@ -34,8 +41,14 @@ DEFAULTS: dict[str, Training] = {
     "cifar100": Training("resnet18", 160, 0.1, 256, augment=True),
     "svhn": Training("resnet18", 50, 0.1, 256, augment=False),
     "folder": Training("resnet34", 60, 0.1, 64, augment=True),
+    CELEBA: Training("resnet34", 10, 1e-3, 8, augment=True, shift=False, size=224, edge=256, weights=IMAGENET, cosine=False),
 }
-"""Data set -> training; for the published data sets the paper's settings."""
+"""Data set -> training; for the published data sets the paper's settings. CelebAMask-HQ is a folder: `--recipe celeba`."""
+
+ADDED = {"recipe": None, "shift": True, "edge": None, "weights": None, "cosine": True}
+"""Options that are younger than some runs: what a record without them stands for."""
+
+RECIPES = tuple(DEFAULTS)
 
 TUNING_SEED, TUNING_SEEDS = 1000, 2
 """First seed and number of seeds of tuning, which no table uses."""
@@ -58,20 +71,31 @@ class Classify:
     train_samples: int | None = option(
         None, "number of training samples, with the same share of each class; by default all", low=2, high=10**9
     )
-    size: int = option(64, "width and height in pixels of the images of a folder", low=8, high=SIDE)
+    recipe: str | None = option(
+        None, "how the original is trained, by default as usual for --dataset; celeba also comes with --preset celeba", choices=RECIPES
+    )
+    size: int | None = option(None, "width and height in pixels of the images of a folder, by default 64", low=8, high=SIDE)
+    edge: int | None = option(
+        None, "pixels of the shorter side to which these are resized before they are cropped to --size", low=8, high=SIDE
+    )
     network: str | None = option(
         None, "small, resnet18, resnet34, resnet50, vgg16, vit, or your own as module:function or file.py:function"
+    )
+    weights: str | None = option(
+        None,
+        "weights that training starts from: imagenet (torchvision's for resnet18, resnet34, resnet50 and vgg16, downloaded once), or a "
+        ".safetensors file of such; images are then normalised as for ImageNet. By default random weights",
     )
     original: str | None = option(None, ".safetensors file with the weights of the original network; by default it is trained here")
     seeds: int = option(5, "number of seeds; each repeats everything, training included", low=1)
     first_seed: int = option(0, "first seed", low=0)
     epochs: int | None = option(None, "epochs of training the original and of retraining", low=1)
-    learning_rate: float | None = option(
-        None, "initial learning rate of that training, which decays to zero with a cosine schedule", above=0.0
-    )
+    learning_rate: float | None = option(None, "initial learning rate of that training", above=0.0)
+    cosine: bool | None = option(None, "decay that learning rate to zero with a cosine schedule")
     weight_decay: float = option(5e-4, "weight decay of that training", low=0.0)
     batch: int | None = option(None, "batch size", low=2)
     augment: bool | None = option(None, "mirror and shift the images in training and unlearning")
+    shift: bool | None = option(None, "shift them too; otherwise they are only mirrored")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     relearn: int = option(0, "epochs of relearning the forget set with each unlearned network; 0: no relearning", low=0)
     relearn_rate: float = option(1e-3, "learning rate of relearning", above=0.0)
@@ -88,11 +112,13 @@ class Classify:
             raise InputError(message, option="references")
         if self.original is not None and not Path(self.original).is_file():
             raise InputError(f"--original {self.original} does not exist; expected a .safetensors file", option="original")
+        if (edge := self.training.edge) is not None and edge < self.training.size:
+            raise InputError(f"--edge is {edge}; expected at least --size, {self.training.size}: images are cropped to it", option="edge")
 
     @property
     def training(self) -> Training:
         """Network and training, with the defaults of the data set."""
-        own = DEFAULTS.get(self.dataset, DEFAULTS["folder"])
+        own = DEFAULTS.get(self.recipe or self.dataset, DEFAULTS["folder"])
         chosen = {item.name: getattr(self, item.name) for item in fields(Training)}
         return replace(own, **{name: value for name, value in chosen.items() if value is not None})
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from erase.checkpoints.safetensors_header import load_tensors
-from erase.classifiers.datasets import Data, crop_and_mirror, load_data
+from erase.classifiers.datasets import Data, crop_and_mirror, load_data, mirror
 from erase.classifiers.forget_sets import Case, forgotten_classes, make_case, requested_rows
 from erase.classifiers.networks import build_network
 from erase.classifiers.saved_networks import read_facts, read_network, train, write_network
@@ -33,7 +33,7 @@ from erase.options import added_options, differences
 from erase.pipeline.job import Event, Show
 from erase.run import RUNS, Run, append_lines, disk_errors, next_run_folder, read_lines
 from erase.training.meters import Clock, Memory
-from eval.classifiers.options import Classify
+from eval.classifiers.options import ADDED, Classify
 
 ORIGINAL = "original"
 
@@ -64,8 +64,9 @@ class SeedRun:
 
     def fresh(self) -> nn.Module:
         """The untrained network of this seed."""
-        data = self.data
-        return build_network(self.job.training.network, len(data.classes), data.channels, data.size, self.seed).to(self.device)
+        data, training = self.data, self.job.training
+        network = build_network(training.network, len(data.classes), data.channels, data.size, self.seed, training.weights)
+        return network.to(self.device)
 
     def task(self, network: nn.Module, forget: Tensor | None, retain: Tensor) -> ClassifierTask:
         """The task of forgetting these rows of the training samples; without a forget set, of training on `retain`."""
@@ -75,7 +76,7 @@ class SeedRun:
             retain=data.train[retain],
             classes=len(data.classes),
             held_out=data.validation,
-            augment=crop_and_mirror if training.augment else None,
+            augment=(crop_and_mirror if training.shift else mirror) if training.augment else None,
         )
         return classifier_task(network.train(), sets, batch=training.batch, seed=self.seed, fresh=self.fresh)
 
@@ -85,7 +86,7 @@ class SeedRun:
         network = self.fresh()
         if not path.exists():
             task, training = self.task(network, None, rows), self.job.training
-            method = Retrain(training.epochs, training.learning_rate, weight_decay=self.job.weight_decay)
+            method = Retrain(training.epochs, training.learning_rate, weight_decay=self.job.weight_decay, cosine=training.cosine)
             total = training.epochs * task.epoch_retain
             train(method, task, path, lambda step: self.show(Event(f"train {name}, seed {self.seed}", step, total)))
         read_network(path, network)
@@ -114,15 +115,19 @@ def unlearn_all(job: Classify, rows: Sequence[Entry], measure: Measure, show: Sh
     record = job.record()
     folder = Path(job.output) if job.output else next_run_folder(RUNS, "classify", job.dataset, job.on)
     device = pick_device(job.device)
-    data = load_data(job.dataset, Path(job.data), job.train_samples, job.size)
+    data = _data(job)
     requested_rows(data, job.forget, job.first_seed)
-    with Run.open(folder, {"kind": "classify", **record, "device": device}, job.overwrite) as run:
+    with Run.open(folder, {"kind": "classify", **record, "device": device}, job.overwrite, ADDED) as run:
         for seed in range(job.first_seed, job.first_seed + job.seeds):
             seed_run = SeedRun(job, data.to(device), device, run.folder, seed, show or (lambda event: None))
             _run_seed(seed_run, rows, measure)
             if seed != job.first_seed:
                 _delete_networks(run.folder, seed, rows)
     return folder
+
+
+def _data(job: Classify) -> Data:
+    return load_data(job.dataset, Path(job.data), job.train_samples, job.training.size, job.training.edge)
 
 
 def results(folder: Path) -> list[dict[str, Any]]:
@@ -140,7 +145,7 @@ def model_path(folder: Path, label: str, seed: int, request: int) -> Path:
 def networks(job: Classify, labels: Sequence[str], seed: int) -> tuple[Case, dict[str, nn.Module]]:
     """The case after the last request of a seed of a finished run, and the saved networks among these labels."""
     folder, device = Path(job.output or ""), pick_device(job.device)
-    data = load_data(job.dataset, Path(job.data), job.train_samples, job.size).to(device)
+    data = _data(job).to(device)
     seed_run = SeedRun(job, data, device, folder, seed, lambda event: None)
     requests = requested_rows(data, job.forget, seed)
     by_label: dict[str, nn.Module] = {}

@@ -40,12 +40,14 @@ class TableOptions:
 
 def classify(arguments: list[str]) -> int:
     """Unlearn in image classifiers and compare every method with retraining, over several seeds, in one table."""
-    from erase.methods.classifiers.released import preset_on
+    from erase.methods.classifiers.released import CELEBA, dataset_of, preset_on
     from eval.classifiers.options import ABLATION, Classify, entries
 
     values = vars(_parser(Classify).parse_args(arguments))
     options = TableOptions(methods=tuple(values.pop("methods")), **{name: values.pop(name) for name in _TABLE_FLAGS})
     forget = tuple(values.pop("forget") or ("random:10%",))
+    if values["recipe"] is None and dataset_of(options.preset or "") == CELEBA:
+        values["recipe"] = CELEBA
     job = Classify(**{name: value for name, value in values.items() if value is not None}, forget=forget)
     named = entries([*options.methods, *(ABLATION if options.ablation else ())], options.preset or job.dataset)
     if options.preset and options.preset not in {row.preset for row in named}:

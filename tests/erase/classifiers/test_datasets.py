@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from erase.classifiers.datasets import crop_and_mirror, few, load_data
+from erase.classifiers.datasets import crop_and_mirror, few, load_data, mirror
 from erase.demo.shapes.clutter import CLASSES, picture
 from erase.errors import InputError
 from erase.task import generator
@@ -169,3 +169,25 @@ def test_augmentation_shifts_and_mirrors_and_nothing_else() -> None:
         assert any(torch.equal(seen[i], crop) or torch.equal(seen[i], crop.flip(2)) for crop in crops)
     many = torch.stack([crop_and_mirror(x[:1], generator(k))[0] for k in range(256)])
     assert len({tuple(one.flatten().tolist()) for one in many}) == 18
+
+
+def test_mirroring_alone_keeps_every_picture_in_its_place() -> None:
+    x = torch.arange(256 * 4, dtype=torch.float32).view(256, 1, 1, 4)
+    seen = mirror(x, generator(0, "augment"))
+    turned = (seen == x.flip(3)).all(dim=(1, 2, 3))
+    assert torch.equal(seen[~turned], x[~turned])
+    assert 96 < int(turned.sum()) < 160
+
+
+def test_pictures_are_resized_to_the_edge_and_then_cropped(tmp_path: Path) -> None:
+    """A frame of two pixels around a square is cut off: 20 pixels resized to 20, cropped to 16."""
+    for name in ("a", "b"):
+        for i in range(10):
+            paint(tmp_path / name / f"{i}.png", (0, 0, 0))
+            with Image.open(tmp_path / name / f"{i}.png") as picture:
+                picture.paste((200, 100, 50), (2, 2, 18, 18))
+                picture.save(tmp_path / name / f"{i}.png")
+    data = load_data(str(tmp_path), size=16, edge=20)
+    assert data.size == 16
+    assert set(data.train.x.permute(0, 2, 3, 1).reshape(-1, 3).unique(dim=0)[0].tolist()) == {200, 100, 50}
+    assert len(data.train.x.permute(0, 2, 3, 1).reshape(-1, 3).unique(dim=0)) == 1

@@ -40,6 +40,14 @@ def test_several_classes_by_name_or_share() -> None:
     assert len(forgotten_classes(DATA, requested_rows(DATA, ["class:50%"], 0)[0])) == 2
 
 
+@pytest.mark.parametrize(("share", "count"), [("10%", 30), ("50%", 153), ("0.2%", 1)])
+def test_a_share_of_classes_is_rounded_down_to_one_at_least(share: str, count: int) -> None:
+    """As in the paper's script: 30 of 307 people are a tenth."""
+    people = Samples(torch.zeros(307, 1, 2, 2), torch.arange(307), tuple(map(str, range(307))))
+    data = Data("people", people, people, people, people.ids)
+    assert len(requested_rows(data, [f"class:{share}"], 0)[0]) == count
+
+
 @pytest.mark.parametrize("text", ["p3\np11\n", "name,id\nx,p3\ny,p11\n", "id\n\np11\np3\n\n", "\ufeffid;\np3;\np11;\n".replace(";", ",")])
 def test_a_list_of_ids(tmp_path: Path, text: str) -> None:
     path = tmp_path / "takedown.csv"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors import safe_open
 from torch import nn
 
@@ -19,8 +21,10 @@ from erase.classifiers.saved_networks import read_facts, read_network, write_net
 from erase.errors import InputError
 from erase.methods import CLASSIFIER_METHODS
 from erase.training.meters import Clock
-from eval.classifiers.options import ABLATION, DEFAULTS, Classify, candidates, entries
+from eval.classifiers.measure import report_of
+from eval.classifiers.options import ABLATION, ADDED, DEFAULTS, Classify, candidates, entries
 from eval.classifiers.predictions import accuracy, logits
+from eval.classifiers.report import sentences
 from eval.classifiers.run import export_model, model_path, networks, results, unlearn_all
 from eval.classifiers.tuning_grids import GRIDS, SETTINGS
 
@@ -133,6 +137,61 @@ def test_a_network_of_the_user_is_not_trained_again(tmp_path: Path) -> None:
     (tmp_path / "own.safetensors").write_bytes(b"torn")
     with pytest.raises(InputError, match="is not a safetensors file"):
         unlearn_all(job(tmp_path / "c", original=str(tmp_path / "own.safetensors")), [], weigh)
+
+
+def test_a_preset_has_the_values_of_the_share_that_is_forgotten(tmp_path: Path) -> None:
+    """20 % of the samples, and a whole class: the line says which cell, and that none was released for this data set."""
+    rows = entries(["influence:preset=cifar100,iterations=1", "gradient_ascent:epochs=1"])
+    first, second = (unlearn_all(job(tmp_path / name, forget=(name,)), rows, weigh) for name in ("random:20%", "class:3"))
+    lines = [next(line for line in results(folder) if line["method"] == "influence") for folder in (first, second)]
+    assert [(line["values"]["strength"], line["cell"], line["released"]) for line in lines] == [(5.0, "20", False), (20.0, "10", False)]
+    assert all("cell" not in line for line in results(first) if line["method"] != "influence")
+    (told,) = (text for text in sentences(report_of(first)) if "released" in text)
+    assert told.endswith("is ours: influence:preset=cifar100,iterations=1.")
+    assert "preset cifar100, 20 %" in told
+
+
+def test_a_run_from_before_an_option_goes_on(tmp_path: Path) -> None:
+    """Records of 0.1.0 lack the options that were added since; they stand for the defaults."""
+    folder = unlearn_all(job(tmp_path), entries([FINE, "gradient_ascent:epochs=1"]), weigh)
+    options = json.loads((folder / "options.json").read_text())
+    (folder / "options.json").write_text(json.dumps({name: value for name, value in options.items() if name not in ADDED}))
+    lines = results(folder)
+    assert "forget_norms" in lines[-1]["values"]
+    for line in lines:
+        line["values"].pop("forget_norms", None)
+    (folder / "results.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    unlearn_all(job(tmp_path), entries([FINE, "gradient_ascent:epochs=1"]), weigh)
+    assert results(folder) == lines
+    other = [replace(row, values={**row.values, "forget_norms": "batch"}) for row in entries(["gradient_ascent:epochs=1"])]
+    with pytest.raises(InputError, match="contains gradient_ascent:epochs=1 with other options"):
+        unlearn_all(job(tmp_path), other, weigh)
+
+
+def test_the_recipe_of_celeba_on_a_folder(tmp_path: Path) -> None:
+    """ResNet-34 from ImageNet's weights, 10 epochs at 1e-3; here smaller, from a file."""
+    assert vars(Classify(dataset=str(tmp_path), recipe="celeba").training) == vars(DEFAULTS["celeba"])
+    found = DEFAULTS["celeba"]
+    assert (found.network, found.weights, found.epochs, found.learning_rate, found.batch) == ("resnet34", "imagenet", 10, 1e-3, 8)
+    assert (found.size, found.edge, found.shift, found.cosine) == (224, 256, False, False)
+    for name in "abcd":
+        for i in range(10):
+            (tmp_path / "people" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (60 * "abcd".index(name), 10 * i, 0)).save(tmp_path / "people" / name / f"{i}.png")
+    write_network(tmp_path / "given.safetensors", build_network("small", 9, 3, 16, seed=3), {})
+    small = {"network": "small", "weights": str(tmp_path / "given.safetensors"), "size": 16, "edge": 18, "epochs": 1, "train_samples": None}
+    ours = job(tmp_path / "run", dataset=str(tmp_path / "people"), recipe="celeba", forget=("class:25%",), **small)
+    folder = unlearn_all(ours, entries(["influence:iterations=1"], "celeba"), weigh)
+    lines = {line["method"]: line for line in results(folder)}
+    assert {line["forget"] for line in lines.values()} == {7}
+    assert (lines["influence"]["values"]["strength"], lines["influence"]["cell"], lines["influence"]["released"]) == (5.0, "10", False)
+    written = json.loads((folder / "options.json").read_text())
+    assert (written["learning_rate"], written["edge"], written["cosine"]) == (1e-3, 18, False)
+
+
+def test_images_are_not_cropped_beyond_their_edge() -> None:
+    with pytest.raises(InputError, match="--edge is 32; expected at least --size, 64"):
+        Classify(edge=32)
 
 
 def test_rows_in_words() -> None:
