@@ -25,6 +25,7 @@ from erase.classifiers.task import ClassifierTask, LabelledSets, classifier_task
 from erase.diffusion import pick_device
 from erase.errors import Diverged, InputError
 from erase.files import sha256, write_tensors
+from erase.methods import CLASSIFIER_METHODS
 from erase.methods.base import ClassifierMethod
 from erase.methods.classifiers.released import CELEBA, Cell, dataset_of, values_at
 from erase.methods.classifiers.retrain import Retrain
@@ -212,7 +213,7 @@ def _settled(row: Entry, data: Data, requests: Sequence[Tensor]) -> tuple[Entry,
     classes = set(data.train.y[forget.to(data.train.y.device)].tolist()) <= set(gone)
     of_people = classes and dataset == CELEBA  # its shares are of classes
     share = len(gone) / len(data.classes) if of_people else len(forget) / (len(data.train) - len(taken))
-    values, cell = values_at(row.table[row.method], row.preset, share, classes)
+    values, cell = values_at(CLASSIFIER_METHODS[row.method], row.preset, share, classes)
     if cell is not None and dataset not in (data.name, CELEBA):  # celeba is a folder, under any name
         cell = replace(cell, released=False)
     return replace(row, values={**values, **row.values}), cell

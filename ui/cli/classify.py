@@ -40,7 +40,8 @@ class TableOptions:
 
 def classify(arguments: list[str]) -> int:
     """Unlearn in image classifiers and compare every method with retraining, over several seeds, in one table."""
-    from erase.methods.classifiers.released import CELEBA, dataset_of, preset_on
+    from erase.methods.classifiers.released import CELEBA, DATASETS, dataset_of, preset_on
+    from erase.methods.spec import BALANCED
     from eval.classifiers.options import ABLATION, Classify, entries
 
     values = vars(_parser(Classify).parse_args(arguments))
@@ -49,7 +50,8 @@ def classify(arguments: list[str]) -> int:
     if values["recipe"] is None and dataset_of(options.preset or "") == CELEBA:
         values["recipe"] = CELEBA
     job = Classify(**{name: value for name, value in values.items() if value is not None}, forget=forget)
-    named = entries([*options.methods, *(ABLATION if options.ablation else ())], options.preset or job.dataset)
+    usual = options.preset or (job.dataset if job.dataset in DATASETS else BALANCED)
+    named = entries([*options.methods, *(ABLATION if options.ablation else ())], usual)
     if options.preset and options.preset not in {row.preset for row in named}:
         raise InputError(
             f"none of these methods has the --preset {options.preset!r}; `{PROGRAM} methods --classifiers` lists presets", option="preset"

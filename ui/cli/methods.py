@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from ui.cli.flags import PROGRAM, Parser, shown
 
@@ -30,7 +32,20 @@ def methods(arguments: list[str]) -> int:
     for number, (name, presets) in enumerate(table.items()):
         about = next(iter((sys.modules[known[name].__module__].__doc__ or known[name].__doc__ or "").strip().splitlines()), "")
         print(f"{chr(10) * (number > 0)}{name}: {about}\n")
-        print(f"  {'option':22}" + "".join(f"{preset:26}" for preset in presets))
+        columns = _columns(presets)
+        print(f"  {'option':22}" + "".join(f"{names:{width}}" for names, width, _ in columns))
         for key in next(iter(presets.values())):
-            print(f"  {key:22}" + "".join(f"{shown(values[key]):26}" for values in presets.values()))
+            print(f"  {key:22}" + "".join(f"{shown(values[key]):{width}}" for _, width, values in columns))
     return 0
+
+
+def _columns(presets: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, int, Mapping[str, Any]]]:
+    """Names, width and values of each column: presets with equal values share one."""
+    names: list[list[str]] = []
+    for name, values in presets.items():
+        same = next((group for group in names if presets[group[0]] == values), None)
+        if same is None:
+            names.append([name])
+        else:
+            same.append(name)
+    return [(", ".join(group), max(26, len(", ".join(group)) + 2), presets[group[0]]) for group in names]

@@ -26,6 +26,7 @@ PAPER: dict[str, Any] = {
     "trim_scope": None,
     "unlearn": "ascent",
     "sensitivity_batches": 1,
+    "full_excess": 0.0,
     "forget_batches": "whole",
     "forget_norms": "batch",
     "epochs": 10,
@@ -124,6 +125,14 @@ class ClassifierScissorhands(ClassifierMethod):
         high=1.0,
     )
 
+    full_excess: float = option(
+        0.1,
+        "how much more probability the network must give to the true class of forget samples than of held-out ones for the whole "
+        "share trimmed and lambda; with less, both shrink in proportion, because there is less to forget (0: never)",
+        low=0.0,
+        high=1.0,
+        added_in="0.1.1",
+    )
     forget_batches: str = option(
         "alongside",
         "alongside: a piece of a forget batch in every step; whole: whole batches in the first steps of an epoch, until the forget set "
@@ -153,11 +162,14 @@ class ClassifierScissorhands(ClassifierMethod):
         """Score, trim and repair `task.network` in place; it is the original, also when resuming. A Step after each repair step."""
         from erase.classifiers.task import norm_momentum
         from erase.methods.classifiers.forget_bounds import expected_losses
+        from erase.methods.classifiers.memorised import share_to_forget
 
-        expected = expected_losses(task, self.bound)  # of the original, so before trimming
-        if self.trimming:
-            self.trim(task)
+        # Of the original, so before trimming.
+        expected, strength = expected_losses(task, self.bound), share_to_forget(task, self.full_excess)
+        if self.trimming and strength:
+            self.trim(task, strength)
         weight = math.sqrt(task.forget_size / task.retain_size) if self.forget_weight is None else self.forget_weight
+        weight *= strength
         with norm_momentum(task.network, self.norm_momentum), self.forgetting(task, expected) as (forget, unlearn):
             yield from self.repaired(replace(task, forget=forget, unlearn=unlearn), weight, resume)
 
@@ -193,19 +205,24 @@ class ClassifierScissorhands(ClassifierMethod):
             resume=resume,
         )
 
-    def trim(self, task: ClassifierTask) -> dict[str, Tensor]:
-        """Sensitivity over forget batches, then reinitialise the top share (Eq. 2), as for diffusion."""
+    def trim(self, task: ClassifierTask, strength: float = 1.0) -> dict[str, Tensor]:
+        """Sensitivity over forget batches, then reinitialise the top share (Eq. 2), as for diffusion: `strength` times `fraction`.
+
+        Nothing is trimmed where a strength under 1 leaves less than one weight.
+        """
         from erase.methods.diffusion.trimming import Trimming
 
         trimming = Trimming(
             scope=self.scope,
             trim_scope=late(task.network) if self.trim_scope == "late" else self.trim_scope,
             rank_over=self.rank_over,
-            fraction=self.fraction,
+            fraction=self.fraction * strength,
             initialisation=self.initialisation,
             signed=self.signed,
             sensitivity_batches=self.sensitivity_batches or task.epoch_forget,
         )
+        if strength < 1 and not trimming.count(task):
+            return {}
         return trimming(task)
 
 

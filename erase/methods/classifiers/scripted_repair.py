@@ -81,16 +81,19 @@ def scripted_repair(
     with _memory(task, layers if remembers else []) as memory:
 
         def combine(g_r: Sequence[Tensor], g_u: Sequence[Tensor], moment: Moment[Batch]) -> Projected:
-            within = moment.number % task.epoch_retain
-            if remembers and not within:
-                _remember(task, moment.number, layers, memory)
             found = project(g_r, g_u, forget_weight, Projection("none"))
-            if projection is None or moment.batch is None or (within + 1) % projection.every:
+            step = moment.number % task.epoch_retain + 1
+            if projection is None or moment.batch is None or step % projection.every:
                 return found
             m = memory if remembers else [g_u[i] for i in layers]
             return _projected(found, layers, m, projection.margin)
 
-        retain, unlearn = Side(task.loss, task.retain), Side(task.unlearn, task.forget)
+        def forget(i: int) -> Batch:
+            if remembers and not i % task.epoch_retain:  # before the step's passes, which move the running statistics
+                _remember(task, i, layers, memory)
+            return task.forget(i)
+
+        retain, unlearn = Side(task.loss, task.retain), Side(task.unlearn, forget)
         steps = epochs * task.epoch_retain
         for step in tune(task, steps, retain, unlearn, combine, optimizer=optimizer, resume=resume):
             yield replace(step, projected=step.coefficient > forget_weight * (1 + 1e-6))

@@ -54,6 +54,11 @@ class Trimming:
             task.layers[name] = task.layers.get(name, {}) | {"sensitivity": float(score.mean()), "trimmed": share}
         return mask
 
+    def count(self, task: Task[B]) -> int:
+        """The number of weights that would be trimmed."""
+        _, scored = self._weights(task)
+        return round(self.fraction * sum(weight.numel() for weight in scored.values()))
+
     def _weights(self, task: Task[B]) -> tuple[Mapping[str, nn.Parameter], Mapping[str, nn.Parameter]]:
         """The weights that may be trimmed, and those that are scored and ranked."""
         inside = in_scope(task.network, self.trim_scope or self.scope)
