@@ -126,9 +126,9 @@ class ClassifierScissorhands(ClassifierMethod):
     )
 
     full_excess: float = option(
-        0.1,
+        0.06,
         "how much more probability the network must give to the true class of forget samples than of held-out ones for the whole "
-        "share trimmed and lambda; with less, both shrink in proportion, because there is less to forget (0: never)",
+        "share trimmed and lambda; with less, both shrink by the cube of the ratio, because there is less to forget (0: never)",
         low=0.0,
         high=1.0,
         added_in="0.1.1",
