@@ -9,7 +9,6 @@ from erase.classifiers.task import ClassifierTask, absent, by_row
 from erase.task import Batch
 from erase.training.modes import evaluated
 
-
 STEEP = 3
 """On plain digits, where the excess is 2 points, even a tenth of the usual share trimmed and of lambda costs more than it gains."""
 
