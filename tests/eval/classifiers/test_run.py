@@ -21,7 +21,7 @@ from erase.classifiers.saved_networks import read_facts, read_network, write_net
 from erase.errors import InputError
 from erase.methods import CLASSIFIER_METHODS
 from erase.training.meters import Clock
-from eval.classifiers.measure import report_of
+from eval.classifiers.measure import measurement, report_of
 from eval.classifiers.options import ABLATION, ADDED, DEFAULTS, Classify, candidates, entries
 from eval.classifiers.predictions import accuracy, logits
 from eval.classifiers.report import sentences
@@ -142,7 +142,7 @@ def test_a_network_of_the_user_is_not_trained_again(tmp_path: Path) -> None:
 def test_a_preset_has_the_values_of_the_share_that_is_forgotten(tmp_path: Path) -> None:
     """20 % of the samples, and a whole class: the line says which cell, and that none was released for this data set."""
     rows = entries(["influence:preset=cifar100,iterations=1", "gradient_ascent:epochs=1"])
-    first, second = (unlearn_all(job(tmp_path / name, forget=(name,)), rows, weigh) for name in ("random:20%", "class:3"))
+    first, second = (unlearn_all(job(tmp_path / name, forget=(name,)), rows, measurement()) for name in ("random:20%", "class:3"))
     lines = [next(line for line in results(folder) if line["method"] == "influence") for folder in (first, second)]
     assert [(line["values"]["strength"], line["cell"], line["released"]) for line in lines] == [(5.0, "20", False), (20.0, "10", False)]
     assert all("cell" not in line for line in results(first) if line["method"] != "influence")
