@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from erase.checkpoints.safetensors_header import load_tensors
 from erase.classifiers import IMAGENET
 from erase.errors import InputError
 from erase.torchvision_compat import torchvision
@@ -69,9 +68,6 @@ def _published(name: str) -> Mapping[str, Any]:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"--weights {path} does not exist; expected {IMAGENET} or a .safetensors file", option="weights")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"--weights {path} is not a complete safetensors file ({error}); give another", option="weights") from error
+    return load_tensors(path)

@@ -56,7 +56,7 @@ def test_the_published_weights_are_those_in_torchs_cache(tmp_path: Path, monkeyp
     [
         ("small", 3, "imagenet", "imagenet are for resnet18, resnet34, resnet50, vgg16, not for small"),
         ("small", 3, "absent.safetensors", "absent.safetensors does not exist; expected imagenet or a .safetensors file"),
-        ("small", 3, "torn.safetensors", "not a complete safetensors file"),
+        ("small", 3, "torn.safetensors", "torn.safetensors is not a safetensors file"),
         ("small", 1, "given.safetensors", "does not fit --network small .layer1.0.weight.; expected weights of that network"),
         ("vit", 3, "given.safetensors", "does not fit --network vit"),
     ],
