@@ -27,6 +27,14 @@ class Denoiser(nn.Module):
         self.unet.to(memory_format=torch.channels_last)
 
 
+def noise_levels(count: int, generator: torch.Generator) -> Tensor:
+    """Timesteps (count,), one from each of as many equal parts of the range, a quarter of them below 400 of 1,000."""
+    place = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    low, share = 400, 0.25
+    t = torch.where(place < share, place / share * low, low + (place - share) / (1 - share) * (1000 - low))
+    return t.long().clamp(max=999)
+
+
 def use_plain_attention(model: Denoiser) -> None:
     """Attention as two matrix products: on the CPU its gradient takes a third of the time of the fused one's."""
     from diffusers.models.attention_processor import AttnProcessor
@@ -38,14 +46,16 @@ def use_plain_attention(model: Denoiser) -> None:
 def denoising(
     model: Denoiser, latents: Tensor, scenes: list[Scene], tokenizer: Any, device: str
 ) -> Callable[[int, torch.Generator], Tensor]:
-    """v-prediction with min-SNR weights (Hang et al. 2023, gamma 5). `latents`: (n, 6, 16, 16) of unit variance, of the `scenes`."""
+    """Squared error of the velocity (Salimans and Ho 2022), all noise levels alike. `latents`: (n, 6, 16, 16) of unit variance, of `scenes`.
+
+    Min-SNR weights (Hang et al. 2023) end near nothing where a picture is all noise. There alone the text decides what is drawn: with
+    other captions the error grows by two thirds at t = 800 and by nothing below t = 400.
+    """
     scheduler = small.build_forward()
-    share = scheduler.alphas_cumprod
-    weight = torch.minimum(share / (1 - share), torch.tensor(5.0)) / (share / (1 - share) + 1)
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(scenes), (BATCH,), generator=generator)
-        t = torch.randint(1000, (BATCH,), generator=generator)
+        t = noise_levels(BATCH, generator)
         rng = np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
         texts = ["" if rng.random() < SILENCE else captions.caption(scenes[row], rng) for row in rows.tolist()]
         tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
@@ -56,8 +66,6 @@ def denoising(
         with half_precision(device):
             states = model.text_encoder(tokens.to(device))[0]
             predicted = model.unet(noisy, t.to(device), states).sample
-        error = (predicted.float() - target).pow(2).mean((1, 2, 3))
-        value: Tensor = (error * (weight[t] * 2.5).to(device)).mean()
-        return value
+        return (predicted.float() - target).pow(2).mean()
 
     return loss
