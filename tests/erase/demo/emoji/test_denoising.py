@@ -14,7 +14,7 @@ def test_a_quarter_of_the_levels_is_below_400_and_every_part_has_one() -> None:
     low, high = t[:12].double() / 400 * 12, (t[12:].double() - 400) / 600 * 36
     for part in (low, high):  # whole timesteps: at most one of the range below the exact place
         assert ((part - torch.arange(len(part))).abs() <= 1.1).all()
-    assert 0 <= int(t.min())
+    assert int(t.min()) >= 0
     assert int(t.max()) <= 999
 
 
