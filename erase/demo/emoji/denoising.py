@@ -48,8 +48,9 @@ def denoising(
 ) -> Callable[[int, torch.Generator], Tensor]:
     """Squared error of the velocity (Salimans and Ho 2022), all noise levels alike.
 
-    `latents`: (n, 6, 16, 16) of unit variance, of the `scenes`. Min-SNR weights (Hang et al. 2023) end near nothing where a picture is all noise. There alone the text decides what is drawn: with
-    other captions the error grows by two thirds at t = 800 and by nothing below t = 400.
+    `latents`: (n, 6, 16, 16) of unit variance, of the `scenes`. Min-SNR weights (Hang et al. 2023) end near nothing where a picture
+    is all noise. There alone the text decides what is drawn: with other captions the error grows by two thirds at t = 800 and by
+    nothing below t = 400.
     """
     scheduler = small.build_forward()
 
