@@ -64,8 +64,10 @@ class Guard:
     NUMBERS = ("rate", "stopped", "retain_start", "unlearn_start", "lowest", "last", "best_unlearn", "best_retain", "strikes")
 
     def start(self, micro: int = 0) -> None:
-        """Evaluate the network before it is changed."""
+        """Evaluate the network before it is changed. Diverged where a loss is not finite: nothing could be compared with it."""
         self.retain_start, self.unlearn_start = self.evaluate(micro)
+        if name := _not_finite(self.retain_start, self.unlearn_start):
+            raise Diverged(0, f"the held-out {name}")
 
     def after(self, state: TrainingState, last_step: int) -> dict[str, float | str]:
         """Evaluate every few steps and at the last, act, and return the losses and what was done, for the record of the step."""
@@ -75,8 +77,12 @@ class Guard:
         record: dict[str, float | str] = {"held_out_retain_loss": retain, "held_out_unlearn_loss": unlearn}
         limit = math.inf if self.bound is None else (1 + self.bound) * max(self.retain_start, min(self.lowest, retain))
         settled = retain > (1 - SETTLED) * self.last
-        if not (math.isfinite(retain) and retain <= limit):
-            record["guard"] = self._roll_back(retain, limit, state)
+        broken = _not_finite(retain, unlearn)
+        if broken and not self.best:  # without a bound there is never a state to go back to, and none before the first evaluation
+            raise Diverged(state.step, f"the held-out {broken}")
+        if broken or retain > limit:
+            excess = f"{broken} is not finite" if broken else f"retain loss {retain:.4g} over its limit {limit:.4g}"
+            record["guard"] = self._roll_back(f"held-out {excess}", state)
             return record
         self.lowest, self.last = min(self.lowest, retain), retain
         if self.bound is not None and (unlearn < self.best_unlearn or self.best_retain > limit):
@@ -93,16 +99,14 @@ class Guard:
         assert self.gone is not None
         return self.unlearn_start * self.gone if self.unlearn_start > 0 else self.unlearn_start / self.gone
 
-    def _roll_back(self, retain: float, limit: float, state: TrainingState) -> str:
-        if not self.best:  # the first retain loss is within its own limit, unless it is not finite
-            raise Diverged(state.step, "the held-out retain loss")
+    def _roll_back(self, reason: str, state: TrainingState) -> str:
         self.strikes += 1
         self.rate /= 2
         self.stopped = self.strikes >= STRIKES
         state.roll_back(self.best)
         self.last = self.best_retain
         then = "stopped" if self.stopped else f"learning rate x {self.rate:g}"
-        return f"held-out retain loss {retain:.4g} over its limit {limit:.4g}: back to step {int(self.best['step'])}, {then}"
+        return f"{reason}: back to step {int(self.best['step'])}, {then}"
 
     def state_dict(self) -> dict[str, Tensor]:
         """The tensors that a resumed run needs, for a snapshot."""
@@ -117,6 +121,11 @@ class Guard:
             setattr(self, name, type(getattr(self, name))(value))
         prefix = "guard/best/"
         self.best = {name.removeprefix(prefix): value for name, value in snapshot.items() if name.startswith(prefix)}
+
+
+def _not_finite(retain: float, unlearn: float) -> str:
+    """The name of the loss that is not finite, "" where both are."""
+    return next((name for name, loss in (("retain loss", retain), ("unlearning loss", unlearn)) if not math.isfinite(loss)), "")
 
 
 def held_out(probe: Task[B], unlearn: Loss[B]) -> Evaluate:

@@ -71,21 +71,46 @@ def test_on_paper():
     assert (guard.rate, guard.strikes, guard.stopped) == (1 / 8, 3, True)
 
 
-def test_a_loss_that_is_no_number_is_over_every_limit():
-    _, after, went = scripted([(1, 1), (1, 0.5), (math.nan, 0.1)], bound=0.5)
+@pytest.mark.parametrize(
+    ("losses", "reason"),
+    [
+        ((math.nan, 0.1), "held-out retain loss is not finite"),
+        ((math.inf, 0.1), "held-out retain loss is not finite"),
+        ((1, math.nan), "held-out unlearning loss is not finite"),
+        ((1, -math.inf), "held-out unlearning loss is not finite"),  # ascent has blown up: neither the best state nor forgotten
+    ],
+)
+def test_a_loss_that_is_not_finite_is_over_every_limit(losses, reason):
+    guard, after, went = scripted([(1, 1), (1, 0.5), losses, (1, 0.4)], bound=0.5, gone=0.1)
     assert after(1).get("guard") is None
-    assert "nan over its limit" in after(2)["guard"]
+    assert after(2)["guard"] == f"{reason}: back to step {EVERY}, learning rate x 0.5"
     assert went == [EVERY]
+    assert after(3).get("guard") is None
+    assert (guard.best_unlearn, int(guard.best["step"])) == (0.4, 3 * EVERY)
 
 
-@pytest.mark.parametrize("loss", [math.nan, math.inf])
+@pytest.mark.parametrize(("losses", "name"), [((math.nan, 0.1), "retain"), ((math.inf, 0.1), "retain"), ((1, math.nan), "unlearning")])
 @pytest.mark.parametrize("bound", [None, 0.5])
-def test_a_first_loss_that_is_not_finite_diverges(bound, loss):
+def test_a_first_loss_that_is_not_finite_diverges(bound, losses, name):
     """There is no earlier state to roll back to."""
-    _, after, went = scripted([(1, 1), (loss, 0.1)], bound=bound, gone=0.1)
-    with pytest.raises(Diverged, match=f"the held-out retain loss is not finite at step {EVERY}"):
+    _, after, went = scripted([(1, 1), losses], bound=bound, gone=0.1)
+    with pytest.raises(Diverged, match=f"the held-out {name} loss is not finite at step {EVERY}"):
         after(1)
     assert went == []
+
+
+def test_without_a_bound_there_is_never_a_state_to_roll_back_to():
+    _, after, went = scripted([(1, 1), (1, 0.5), (math.nan, 0.4)], gone=0.1)
+    assert after(1).get("guard") is None
+    with pytest.raises(Diverged, match=f"the held-out retain loss is not finite at step {2 * EVERY}"):
+        after(2)
+    assert went == []
+
+
+@pytest.mark.parametrize(("start", "name"), [((math.nan, 1), "retain"), ((math.inf, 1), "retain"), ((1, math.inf), "unlearning")])
+def test_a_network_that_is_broken_before_it_is_changed_diverges(start, name):
+    with pytest.raises(Diverged, match=f"the held-out {name} loss is not finite at step 0"):
+        scripted([start], bound=0.5)
 
 
 def test_less_loss_than_at_the_start_is_no_new_standard():
