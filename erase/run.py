@@ -12,7 +12,7 @@ import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,10 +98,9 @@ def environment(device: str = "cpu") -> dict[str, str]:
     """What the result depends on beside the options: versions, and the device with its thread count."""
     import torch
 
-    name = f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
-    if device.startswith("cuda") and torch.cuda.is_available():
-        name = f"{device} ({torch.cuda.get_device_name(torch.device(device))})"
-    return {**{package: package_version(package) for package in PACKAGES}, "python": platform.python_version(), "device": name}
+    cuda = device.startswith("cuda") and torch.cuda.is_available()
+    about = torch.cuda.get_device_name(torch.device(device)) if cuda else f"{platform.machine()}, {torch.get_num_threads()} threads"
+    return {**{name: package_version(name) for name in PACKAGES}, "python": platform.python_version(), "device": f"{device} ({about})"}
 
 
 class _Path:
@@ -137,7 +136,7 @@ class Run:
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             _refuse_foreign(folder)
-            lock = _locked(folder)
+            lock = locked(folder)
             try:
                 _refuse_foreign(folder)
                 if overwrite:
@@ -239,7 +238,8 @@ def _refuse_foreign(folder: Path) -> None:
         raise InputError(f"{folder} is not a run folder but holds {names}{', ...' if len(others) > 3 else ''}; give another --output")
 
 
-def _locked(folder: Path) -> BaseFileLock:
+def locked(folder: Path) -> BaseFileLock:
+    """The lock of a run folder, taken. InputError where another process has it."""
     import filelock
 
     lock = filelock.FileLock(folder / ".lock", thread_local=False)
@@ -266,12 +266,12 @@ def _clear(folder: Path, options: dict[str, Any]) -> None:
     for name, value in flat(options).items():
         if isinstance(value, str) and value and Path(value).exists() and folder.resolve() in Path(value).resolve().parents:
             raise InputError(f"--overwrite would delete {value}, which {name} reads; give another --output")
-    for lock in folder.rglob("*/.lock"):
-        _locked(lock.parent).release()  # InputError where another process works there
-    order = {"stages.json": 0, "options.json": 2}
-    for path in sorted(folder.iterdir(), key=lambda path: order.get(path.name, 1)):
-        if path.name != ".lock":
-            _remove(path)
+    with ExitStack() as held:
+        for lock in list(folder.rglob("*/.lock")):  # InputError where another process works there; held, so that none begins meanwhile
+            held.callback(locked(lock.parent).release)
+        for path in sorted(folder.iterdir(), key=lambda path: {"stages.json": 0, "options.json": 2}.get(path.name, 1)):
+            if path.name != ".lock":
+                _remove(path)
 
 
 def _remove(path: Path) -> None:

@@ -35,7 +35,7 @@ from eval.metrics.accuracy import requested_words
 from eval.options import MEASURING, Evaluation
 from eval.prompt_sets import protocol_rows
 from eval.protocols import Protocol, load_protocol
-from eval.report import evaluate_run
+from eval.report import evaluate_locked, evaluate_run
 from eval.samples import WHICH, Row, prompts_file, read_prompts
 
 EVALUATIONS = Path("evaluations")
@@ -107,7 +107,7 @@ def _measure_again(job: Evaluation, show: Progress) -> Path:
         added = {name: value for name, value in job.tools().items() if value is not None}
         requested = {**(options.get("asked") or {}), **added}
         tools = tools_of({**options, "asked": requested}, device=pick_device(job.device)) if added else None
-        evaluate_run(folder, partial(show, "measure"), tools=tools, uncensored=job.uncensored)
+        evaluate_locked(folder, partial(show, "measure"), tools, job.uncensored)
     return folder
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from erase.concepts.several import JOINT
 from erase.errors import InputError
 from erase.files import read_object, sha256, write_json, written
 from erase.images import Picture, open_picture
-from erase.run import Run, disk_errors, lines_of, package_version
+from erase.run import Run, disk_errors, lines_of, locked, package_version
 from eval.attacks.report_section import attacks_of, section
 from eval.deviations import deviations
 from eval.measurement.aggregate import MEANINGS as SCORES
@@ -58,6 +59,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Measure the samples of a run or an evaluation, before and after, and write report.json, report.html and comparison.png.
 
+    The caller holds the folder's lock, or is alone; `evaluate_locked` takes it.
     `weights` replaces the shipped judge's; `uncensored` shows images of nudity in report.html; `command` repeats the measurement.
     Images that were measured before, with the same tools, are not measured again.
     """
@@ -101,6 +103,16 @@ def evaluate_run(
             part.write_text(lines_of(fates), encoding="utf-8")
         write_json(run.report, report)
     return report
+
+
+def evaluate_locked(
+    folder: Path, progress: Progress | None = None, tools: Tools | None = None, uncensored: bool = False
+) -> dict[str, Any]:
+    """`evaluate_run` under the folder's lock. InputError where another process works on the run: two would measure into the same files."""
+    Run.read(folder)  # InputError for what is no run, before a lock is created in it
+    with ExitStack() as held:
+        held.callback(locked(folder).release)
+        return evaluate_run(folder, progress, tools=tools, uncensored=uncensored)
 
 
 def _own_rows(rows: Sequence[Row], earlier: Sequence[str]) -> list[int]:

@@ -6,7 +6,6 @@ Works on files, one tensor at a time, so that a model is never in memory twice.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from erase.checkpoints.model_card import write_card
 from erase.checkpoints.safetensors_file import write_tensors_in_order
 from erase.checkpoints.safetensors_header import header, open_tensors
 from erase.errors import InputError
-from erase.files import real_path
+from erase.files import real_path, sync, temporary
 from erase.run import disk_errors, package_version
 
 
@@ -45,12 +44,13 @@ def export(
         raise InputError(f"{out} exists and is {'not an earlier export' if overwrite else 'not empty'}; give another output folder")
     facts = {name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in provenance.items()}
     facts |= {"erase-concept": package_version("erase-concept"), "source_sha256": unet_hash(source / "unet"), **single_file_origin(source)}
-    part, old = (out.with_name(f".{out.name}.{os.getpid()}{mark}.part") for mark in ("", ".old"))
+    part, old = (temporary(out), temporary(out))
     try:
         with disk_errors(out):
             _copy_parts(source, part)
             _write_unet(source / "unet", part / "unet", unet_state, facts)
             write_card(part)
+            sync(part)
             if out.exists():
                 out.rename(old)
             part.rename(out)

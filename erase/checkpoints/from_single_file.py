@@ -19,7 +19,7 @@ from erase.checkpoints.families import FAMILIES, prediction_of, recognise, size_
 from erase.checkpoints.safetensors_file import lazy_tensors, write_lazy
 from erase.checkpoints.safetensors_header import metadata
 from erase.errors import InputError
-from erase.files import read_object, user_path, write_json
+from erase.files import read_object, sync, temporary, user_path, write_json
 from erase.run import disk_errors
 
 TOKENIZER = "openai/clip-vit-large-patch14"  # all versions of Stable Diffusion use this tokenizer
@@ -49,7 +49,7 @@ def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = 
     used = {tensor.name for own in parts.values() for tensor in own.values()}
     refuse_faults(str(path), {name: fault for name, fault in faults.items() if name in used})
     vocabulary = find_tokenizer(tokenizer)
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part = temporary(folder)
     origin = {**{k: v for k, v in facts.items() if k != "format"}, "single_file": path.name, "single_file_sha256": digest}
     try:
         with disk_errors(part):
@@ -59,6 +59,7 @@ def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = 
             _write_tokenizers(part, vocabulary, part_configs, family)
             _write_index(part, family, part_configs)
             if not (folder / "model_index.json").is_file():  # another process may have been faster
+                sync(part)
                 part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -7,7 +7,6 @@ restore the concept (arXiv 2603.06640).
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,6 +27,7 @@ from erase.checkpoints.safetensors_file import LazyTensor, lazy_tensors, write_l
 from erase.checkpoints.safetensors_header import metadata
 from erase.checkpoints.weight_names import clip_to_folder, strays
 from erase.errors import InputError
+from erase.files import sync, temporary
 from erase.run import disk_errors
 
 _DTYPES: dict[str, torch.dtype | None] = {"source": None, "float16": torch.float16, "float32": torch.float32}
@@ -132,12 +132,13 @@ def _unet_file(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
 
 
 def _folder(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
-    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    part = temporary(out)
     try:
         part.mkdir(parents=True)
         copy_root(folder, part, readme=True)
         for name in complete_parts(folder):
             copy_part(folder / name, part / name, shutil.copyfile if dtype is None else _caster(dtype))
+        sync(part)
         part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -27,6 +29,8 @@ __all__ = [
     "read_toml",
     "real_path",
     "sha256",
+    "sync",
+    "temporary",
     "user_path",
     "write_json",
     "write_tensors",
@@ -34,20 +38,45 @@ __all__ = [
 ]  # fmt: skip
 
 
+_numbers = itertools.count()
+
+
 @contextmanager
 def written(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success it becomes `path`, on failure it is removed.
 
+    The name is of this call alone, so threads that write the same file do not disturb each other: the last one's is kept, whole. The
+    content is on the disk before the file has its name; else a power failure could leave an empty file under the final name.
     InputError where `path` is a folder or a device: a rename would put the file in its place.
     """
     check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = temporary(path)
     try:
         yield part
+        sync(part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def temporary(path: Path) -> Path:
+    """A name beside `path` that no other process or thread uses; one that a killed process has left is removed with `.*.part`."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{next(_numbers)}.part")
+
+
+def sync(path: Path) -> None:
+    """Return when the content of a file, or of all files in a folder, is on the disk, as far as the file system can tell."""
+    if path.is_dir():
+        for inner in path.iterdir():
+            sync(inner)
+    elif path.is_file():
+        with path.open("rb+") as file:
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # what a file system without fsync answers
+                    raise
 
 
 def write_json(path: Path, value: object) -> None:

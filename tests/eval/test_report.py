@@ -25,7 +25,7 @@ from erase.files import sha256, write_tensors
 from erase.images import make_images
 from erase.run import Run, lines_of, package_version, read_lines
 from eval.rendering.blur import blurred
-from eval.report import evaluate_run, table
+from eval.report import evaluate_locked, evaluate_run, table
 from eval.vision.clip import FILES
 from eval.vision.judge import facts, judge_pictures
 
@@ -217,6 +217,21 @@ def test_what_is_damaged_is_named_in_one_line_and_no_number_is_written(folder: P
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (folder / "report.json").exists()
+
+
+def test_two_do_not_measure_one_run_at_a_time(folder: Path) -> None:
+    """While a job, an evaluation or another measurement works on it, it is refused and nothing is touched; afterwards it goes."""
+    before = sorted(folder.rglob("*"))
+    with Run.open(folder, Run.read(folder).options):
+        with pytest.raises(InputError, match=r"another process is working on .*; wait until it ends"):
+            evaluate_locked(folder)
+        assert sorted(path for path in folder.rglob("*") if path.name != ".lock") == [path for path in before if path.name != ".lock"]
+    assert evaluate_locked(folder)["after"]
+    assert evaluate_locked(folder)["after"]  # the lock was given back
+    (folder.parent / "none").mkdir()
+    with pytest.raises(InputError, match="is not a run folder"):
+        evaluate_locked(folder.parent / "none")
+    assert not list((folder.parent / "none").iterdir())
 
 
 def test_without_a_detector_there_is_a_page_that_says_why_and_no_accuracy(folder: Path) -> None:

@@ -148,7 +148,7 @@ def _run(
     from eval.attacks.report_section import HOME, REPORT
     from eval.attacks.several_runs import tables, together
     from eval.attacks.table import table
-    from eval.report import evaluate_run
+    from eval.report import evaluate_locked
 
     folders, reports = list(labels), []
     with Display() as display:
@@ -160,7 +160,7 @@ def _run(
 
             reports.append(attack_run(setting, attacks, budget, plan, show, [folder for folder in folders if folder != folders[k]]))
             if setting.run.report.exists():  # the run's own report gets a section on it
-                evaluate_run(folders[k], uncensored=options.uncensored)
+                evaluate_locked(folders[k], uncensored=options.uncensored)
     result, text = (together(labels), tables) if len(folders) > 1 else (reports[0], table)
     if options.json:
         print(json.dumps(result, indent=1, ensure_ascii=False))

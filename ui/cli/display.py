@@ -97,11 +97,11 @@ class Display:
 def measured(display: Display, folder: Path) -> None:
     """report.json of a run, where it is not there or older than the pictures."""
     from erase.pipeline.job import Event
-    from eval.report import evaluate_run
+    from eval.report import evaluate_locked
 
     made, told = folder / "samples" / "after" / "manifest.jsonl", folder / "report.json"
     if not told.is_file() or told.stat().st_mtime < made.stat().st_mtime:
-        evaluate_run(folder, lambda done, total: display(Event("measure", done, total)))
+        evaluate_locked(folder, lambda done, total: display(Event("measure", done, total)))
 
 
 def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -34,13 +34,13 @@ def _run(job: Any, values: dict[str, Any], as_json: bool) -> int:
     from erase.pipeline.job import Event
     from erase.processes import processes
     from eval.rendering.verdict import card
-    from eval.report import evaluate_run, table
+    from eval.report import evaluate_locked, table
 
     with Display() as display:
         folder = erase_concept(job, values, display)
         if processes()[0] > 0:  # measuring is little work beside drawing: the first process does it
             return 0
-        report = evaluate_run(folder, lambda done, total: display(Event("measure", done, total)))
+        report = evaluate_locked(folder, lambda done, total: display(Event("measure", done, total)))
     write_card(folder / "model", card(report))
     if as_json:
         print(json.dumps(report, indent=1, ensure_ascii=False))
