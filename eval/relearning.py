@@ -24,6 +24,7 @@ from erase.scope import open_scope
 from erase.task import Task
 from erase.training.micro_batches import count, pieces
 from eval.options import RATES, Relearning
+from eval.samples import scheduler_for
 
 SEED = 3_000_017  # added to the run's seed, so that batches and noise are not those of its repair
 FACTS = "relearn.json"
@@ -101,7 +102,7 @@ def _task(run: Run, model: StableDiffusion, forget: list[Picture], settings: Rel
 def _drawer(run: Run, model: StableDiffusion, images: int) -> Callable[[int], None]:
     """A function that generates the first prompts that name the concept, with their noise, after a step."""
     sampling = run.options["sampling"]
-    sample = model.sampler(int(sampling["steps"]), float(sampling["guidance"]))
+    sample = model.sampler(int(sampling["steps"]), float(sampling["guidance"]), scheduler_for(run, model.folder))
     rows = named_prompts(run.folder, images)
 
     def draw(step: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from erase.checkpoints.folder import scheduler_of
 from erase.errors import InputError
 from erase.images import Picture, read_images
 from erase.run import Run, read_lines
@@ -47,6 +48,15 @@ def read_samples(folder: Path, rows: Sequence[Row]) -> list[Picture]:
             actual, expected = (f'"{text}" (seed {seed})' for text, seed in ((image.prompt, image.seed), (row["text"], row["seed"])))
             raise InputError(f"{image.path} is of {actual}, but its prompt is {expected}; start the run again with --overwrite")
     return images
+
+
+def scheduler_for(run: Run, model: Path) -> str | None:
+    """The scheduler with which to draw from a model as the run's images were drawn; None for the model's own.
+
+    A job records the class in the model's scheduler_config.json, which may differ from the one in model_index.json that draws.
+    """
+    name: str | None = run.options["sampling"].get("scheduler")
+    return None if name == scheduler_of(model) else name
 
 
 def samples_of(run: Run, which: str, rows: Sequence[Row]) -> list[Picture]:

@@ -127,18 +127,17 @@ class StableDiffusion:
     def sampler(
         self, steps: int, guidance: float, scheduler: str | None = None
     ) -> Callable[[list[str], list[torch.Generator]], list[Image.Image]]:
-        """prompts, generators -> images; with the pipeline's own scheduler, or another one of diffusers by class name."""
-        if scheduler is not None and scheduler != self.scheduler_name:
-            import diffusers
+        """prompts, generators -> images; with the pipeline's own scheduler, or another one of diffusers by class name.
 
-            if scheduler not in SCHEDULERS:
-                raise InputError(f"the sampler {scheduler!r} is unknown; expected the name of one of diffusers, e.g. LMSDiscreteScheduler")
-            self.pipeline.scheduler = getattr(diffusers, scheduler).from_config(self.pipeline.scheduler.config)
+        Another one is this sampler's alone: the pipeline keeps its own, and so do samplers that are made without a name.
+        """
+        other = self.other_scheduler(scheduler)
 
         def sample(prompts: list[str], generators: list[torch.Generator]) -> list[Image.Image]:
             states = [source.get_state() for source in generators]
             try:
-                return self._draw(prompts, generators, steps, guidance)
+                with self.scheduled(other):
+                    return self._draw(prompts, generators, steps, guidance)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or len(prompts) == 1:
                     raise
@@ -149,6 +148,26 @@ class StableDiffusion:
             return sample(prompts[:half], generators[:half]) + sample(prompts[half:], generators[half:])
 
         return sample
+
+    def other_scheduler(self, name: str | None) -> Any:
+        """A scheduler of diffusers by class name, with the configuration of the pipeline's own; None where that is the one named."""
+        if name is None or name == self.scheduler_name:
+            return None
+        import diffusers
+
+        if name not in SCHEDULERS:
+            raise InputError(f"the sampler {name!r} is unknown; expected the name of one of diffusers, e.g. LMSDiscreteScheduler")
+        return getattr(diffusers, name).from_config(self.pipeline.scheduler.config)
+
+    @contextmanager
+    def scheduled(self, scheduler: Any) -> Iterator[None]:
+        """Within, the pipeline samples with this scheduler; with its own for None."""
+        own = self.pipeline.scheduler
+        try:
+            self.pipeline.scheduler = own if scheduler is None else scheduler
+            yield
+        finally:
+            self.pipeline.scheduler = own
 
     @torch.inference_mode()
     def _draw(self, prompts: list[str], generators: list[torch.Generator], steps: int, guidance: float) -> list[Image.Image]:

@@ -28,6 +28,7 @@ from eval.attacks.success import Sight, sight_of
 from eval.attacks.victim import Victim
 from eval.gold import gold_folder
 from eval.measurement.tools import tools_of
+from eval.samples import scheduler_for
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Setting:
         """A subject's model, freshly opened."""
         sampling = self.run.options["sampling"]
         original = (lambda: self._open(self.models[ORIGINAL])) if ORIGINAL in self.models else None
-        return Victim(self._open(self.models[subject]), sampling["steps"], sampling["guidance"], sampling["batch"], original)
+        model, scheduler = self._open(self.models[subject]), scheduler_for(self.run, self.models[subject])
+        return Victim(model, sampling["steps"], sampling["guidance"], sampling["batch"], original, scheduler)
 
     def _open(self, folder: Path) -> StableDiffusion:
         return open_model(folder, self.device, "float32", self.run.options["sampling"]["size"])
@@ -66,6 +68,8 @@ class Setting:
         targets = [[t.text, t.picture and sha256(t.picture)] for t in (*goal.targets, *goal.others)]
         goal_hash = hashlib.sha256(repr((targets, goal.words, goal.wordings, goal.swaps)).encode()).hexdigest()
         sampling = {name: self.run.options["sampling"][name] for name in ("steps", "guidance", "size", "batch")}
+        if (scheduler := scheduler_for(self.run, folder)) is not None:
+            sampling["scheduler"] = scheduler
         facts = self.sight.detector.facts()
         base = weight_hashes(self.models[ORIGINAL]) if ORIGINAL in self.models else None
         return {"weights": weight_hashes(folder), "base": base, "goal": goal_hash, "sampling": sampling, "detector": facts["detector"]}

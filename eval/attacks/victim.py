@@ -1,7 +1,7 @@
 """A pipeline under attack: prompt embeddings, predictions and images. Counts every pass through a UNet.
 
 The same for every model family: text is token ids with vectors in place of some embeddings, prompt embeddings go where the family
-reads them, and images come from the pipeline with its own sampler. One victim is attacked by one attack and then dropped, so an
+reads them, and images come from the pipeline with the run's sampler. One victim is attacked by one attack and then dropped, so an
 attack on the weights changes them in place.
 """
 
@@ -47,14 +47,24 @@ class Passes:
 
 
 class Victim:
-    """A model opened to be attacked. `original` opens the model before the erasure; None where it is not available."""
+    """A model opened to be attacked. `original` opens the model before the erasure; None where it is not available.
+
+    `sampler` is the diffusers class with which images are drawn, by default the pipeline's own.
+    """
 
     def __init__(
-        self, model: StableDiffusion, steps: int, guidance: float, batch: int, original: Callable[[], StableDiffusion] | None = None
+        self,
+        model: StableDiffusion,
+        steps: int,
+        guidance: float,
+        batch: int,
+        original: Callable[[], StableDiffusion] | None = None,
+        sampler: str | None = None,
     ) -> None:
         self.model, self.steps, self.guidance, self.batch, self.original = model, steps, guidance, batch, original
         self.passes, self._drawing = Passes(), False
         self.scheduler = model.noise_scheduler()
+        self._sampler = model.other_scheduler(sampler)
         self.unet: nn.Module = model.pipeline.unet
         self.count(self.unet)
 
@@ -129,7 +139,7 @@ class Victim:
     # --- images ---------------------------------------------------------------------------------------------------
 
     def draw(self, embeddings: PromptEmbeddings, sources: Sequence[torch.Generator], guided: bool = True) -> list[Image.Image]:
-        """One image per prompt from its generator, with the pipeline's own sampler; `guided`: with classifier-free guidance."""
+        """One image per prompt from its generator, with the run's sampler; `guided`: with classifier-free guidance."""
         self.ready()
         nothing = self.embed([""])
         images: list[Image.Image] = []
@@ -153,10 +163,11 @@ class Victim:
             arguments |= {"pooled_prompt_embeds": embeddings.pooled.to(dtype)}
             arguments |= {"negative_pooled_prompt_embeds": nothing.pooled.to(dtype).expand_as(embeddings.pooled)}
         half = dtype != torch.float32
-        images = model.pipeline(
-            num_inference_steps=self.steps, guidance_scale=guidance, generator=sources, height=model.size, width=model.size,
-            output_type="latent" if half else "pil", **arguments,
-        ).images  # fmt: skip
+        with model.scheduled(self._sampler):
+            images = model.pipeline(
+                num_inference_steps=self.steps, guidance_scale=guidance, generator=sources, height=model.size, width=model.size,
+                output_type="latent" if half else "pil", **arguments,
+            ).images  # fmt: skip
         return model._decode(images) if half else list(images)
 
     @torch.no_grad()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from erase.diffusion import open_model
 from erase.errors import Diverged, InputError
 from erase.files import sha256
+from erase.images import make_images
 from erase.pipeline import Job, erase_concept
 from erase.run import Run
 from eval.options import Relearning
-from eval.relearning import has_relearned, place, relearn
+from eval.relearning import has_relearned, named_prompts, place, relearn
 
 SETTINGS = Relearning(relearn=6, relearn_count=4, relearn_rate=1e-3, relearn_batch=2)
 
@@ -58,6 +61,22 @@ def test_other_settings_begin_anew_and_what_is_done_is_not_done_again(run: Run, 
     assert sorted(hashes(run)) == [f"relearn/{step:05d}/{i:05d}.png" for step in (0, 2) for i in range(2)]
     monkeypatch.setattr("eval.relearning.make_images", lambda *given: pytest.fail("drawn again"))
     relearn(run, run.model, run.forget_images, other)
+
+
+def test_it_draws_with_the_scheduler_of_the_runs_images(run: Run) -> None:
+    """An evaluation under a protocol may have been drawn with another scheduler than the model's own."""
+    short = Relearning(relearn=1, relearn_count=2, relearn_rate=1e-3, relearn_batch=2)
+    relearn(run, run.model, run.forget_images, short)
+    first = hashes(run)
+    (run.folder / "relearn" / "relearn.json").unlink()
+    shutil.rmtree(place(run.folder, 0))
+    sampling = {**run.options["sampling"], "scheduler": "LMSDiscreteScheduler"}
+    relearn(Run(run.folder, {**run.options, "sampling": sampling}), run.model, run.forget_images, short)
+    sample = open_model(run.model).sampler(2, float(sampling["guidance"]), "LMSDiscreteScheduler")
+    rows = named_prompts(run.folder, 2)
+    alone = make_images(run.folder / "alone", [r["text"] for r in rows], [r["seed"] for r in rows], sample, 4)
+    assert [image.sha256 for image in alone] == [hashes(run)[f"relearn/00000/{i:05d}.png"] for i in range(2)]
+    assert all(hashes(run)[f"relearn/00000/{i:05d}.png"] != first[f"relearn/00000/{i:05d}.png"] for i in range(2))
 
 
 def test_a_loss_that_is_not_finite_ends_it(run: Run) -> None:

@@ -282,6 +282,32 @@ def test_the_unet_alone_is_float32_in_evaluation_mode_and_a_fresh_copy_every_tim
     assert next(two.parameters()).any()
 
 
+def test_another_scheduler_is_of_that_sampler_alone(model: StableDiffusion, tiny_pipeline: Path) -> None:
+    """In any order, each sampler draws what it draws alone; the other one as a pipeline does whose scheduler was exchanged."""
+    import diffusers
+
+    prompts, own = ["a star", "a ring"], model.scheduler_name
+
+    def drawn(scheduler: str | None, sampler: Any = None) -> list[bytes]:
+        sample = sampler or model.sampler(2, 2.0, scheduler)
+        return [image.tobytes() for image in sample(prompts, [generator("scheduler", i) for i in range(2)])]
+
+    plain = drawn(None)
+    lms = model.sampler(2, 2.0, "LMSDiscreteScheduler")
+    assert drawn(None) == plain
+    other = drawn("", lms)
+    assert other != plain
+    assert drawn(None) == drawn(own) == plain
+    assert drawn("", lms) == other
+    assert model.scheduler_name == own
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(tiny_pipeline, safety_checker=None, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.scheduler = diffusers.LMSDiscreteScheduler.from_config(pipeline.scheduler.config)
+    noise = [generator("scheduler", i) for i in range(2)]
+    images = pipeline(prompts, num_inference_steps=2, guidance_scale=2.0, generator=noise, height=model.size, width=model.size).images
+    assert [image.tobytes() for image in images] == other
+
+
 def test_parts_that_were_freed_come_back(model: StableDiffusion) -> None:
     before = model.embed(["a star"])
     model.free()

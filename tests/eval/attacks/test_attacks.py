@@ -124,6 +124,16 @@ def test_a_victim_draws_what_the_pipeline_draws(family: str, family_folders: dic
     assert victim.passes.other == 0
 
 
+def test_a_victim_draws_with_the_sampler_of_the_runs_images(tiny_pipeline: Path):
+    model = open_model(tiny_pipeline)
+    victim = Victim(model, 2, 2.0, 4, None, "LMSDiscreteScheduler")
+    texts = ["a red star", "a blue ring"]
+    mine = victim.draw(victim.embed(texts), sources(3, [0, 1]))
+    theirs, own = (model.sampler(2, 2.0, name)(texts, sources(3, [0, 1])) for name in ("LMSDiscreteScheduler", None))
+    assert attacking.same_pictures(mine, theirs)
+    assert not attacking.same_pictures(mine, own)
+
+
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
 def test_the_words_own_vectors_say_what_the_words_say(family: str, family_folders: dict[str, Path], goal: Goal):
     """Vectors put in the place of a marker are read as the word whose vectors they are."""
