@@ -54,7 +54,8 @@ class Need:
 class Question:
     """What the estimate depends on. `batch` is this process's part, `side` that of the latents; settings that are None are chosen.
 
-    Without an optimizer there are no gradients. `copies` of the weights in scope are in memory beside everything else.
+    Without an optimizer there are no gradients. `copies` of the weights in scope are in memory beside everything else. Repair draws
+    `preview` images at once, in float32, for which the other parts of the pipeline are in memory beside the UNet.
     """
 
     folder: Path
@@ -68,6 +69,7 @@ class Question:
     micro_batch: int | None = None
     checkpointing: bool | None = None
     copies: float = 0.0
+    preview: int = 0
 
 
 def plan(question: Question, free: int) -> tuple[Need, str]:
@@ -76,10 +78,10 @@ def plan(question: Question, free: int) -> tuple[Need, str]:
     First whole batches, then smaller micro-batches, which cost a GPU little; then gradient checkpointing, which costs another forward
     pass. Settings of the user stay. InputError, with the need, where not even the last fits, unless the user set both.
     """
-    drawing = int(_drawing_peak(question) * SLACK)
+    drawing, preview = int(_drawing_peak(question) * SLACK), _preview_peak(question)
     tried: list[Need] = []
     for micro, checkpointing in _candidates(question):
-        tried.append(Need(int(_repair_peak(question, micro, checkpointing) * SLACK), drawing, micro, checkpointing))
+        tried.append(Need(int(_repair_peak(question, micro, checkpointing, preview) * SLACK), drawing, micro, checkpointing))
         if tried[-1].repair <= free:
             break
     first, chosen = tried[0], tried[-1]
@@ -175,8 +177,8 @@ def _counting(networks: list[nn.Module], work: Callable[[], object]) -> int:
     return int(counted.peak)
 
 
-def _repair_peak(question: Question, micro: int, checkpointing: bool) -> int:
-    """Weights, the optimizer's state, and the worse of two moments: in the second backward pass, or at the update."""
+def _repair_peak(question: Question, micro: int, checkpointing: bool, preview: tuple[int, int]) -> int:
+    """Weights, the optimizer's state, and the worst of three moments: in the second backward pass, at the update, or at a preview."""
     with _fake_tensors():
         unet = _part(question.folder, "unet")
         unet.requires_grad_(False)
@@ -186,8 +188,10 @@ def _repair_peak(question: Question, micro: int, checkpointing: bool) -> int:
         if checkpointing:
             unet.enable_gradient_checkpointing()
         everything, scoped = (FLOAT * sum(w.numel() for w in group) for group in (unet.parameters(), weights))
+        drawing, parts = preview
+        everything += parts
         if question.optimizer is None:
-            return int(everything + scoped * (1 + question.copies))
+            return int(everything + scoped * question.copies + max(scoped, drawing))
         inputs = _inputs(question, unet, micro)
 
         def step() -> None:
@@ -200,19 +204,32 @@ def _repair_peak(question: Question, micro: int, checkpointing: bool) -> int:
     # The fused kernel, which is used on CUDA, has no temporaries.
     temporary = 0 if question.device.startswith("cuda") else temporary
     updating = scoped * 2 + scoped // FLOAT * temporary
-    return int(everything + scoped * question.copies + scoped // FLOAT * state + max(scoped + passing, updating))
+    return int(everything + scoped * question.copies + scoped // FLOAT * state + max(scoped + passing, updating, drawing))
+
+
+def _preview_peak(question: Question) -> tuple[int, int]:
+    """Bytes that drawing a preview takes at its peak, and bytes of the parts that stay beside the UNet; 0 without one."""
+    if not question.preview:
+        return 0, 0
+    drawing, _, others = _drawing_bytes(question, question.preview)
+    return drawing, others
 
 
 def _drawing_peak(question: Question) -> int:
-    """All parts, and the larger of a denoising step with guidance and of decoding; counted in float32 and scaled to the dtype."""
-    folder, batch = question.folder, question.sampling_batch
+    """All parts, and the peak of drawing; counted in float32 and scaled to the dtype."""
+    return sum(_drawing_bytes(question, question.sampling_batch)) // FLOAT * question.dtype.itemsize
+
+
+def _drawing_bytes(question: Question, batch: int) -> tuple[int, int, int]:
+    """In float32: the larger of a denoising step with guidance and of decoding, the weights of the UNet, and those of the other parts."""
+    folder = question.folder
     with _fake_tensors(), torch.no_grad():
         unet, vae = _part(folder, "unet"), _part(folder, "vae")
         inputs = _inputs(question, unet, 2 * batch)
         denoising = _counting([unet], lambda: unet(**inputs, return_dict=False))
         decoding = _counting([vae], lambda: vae.decode(inputs["sample"][:batch], return_dict=False))
-        parts = FLOAT * sum(weight.numel() for network in (unet, vae) for weight in network.parameters())
-    return int((parts + FLOAT * _text_weights(folder) + max(denoising, decoding)) // FLOAT * question.dtype.itemsize)
+        own, decoder = (FLOAT * sum(weight.numel() for weight in network.parameters()) for network in (unet, vae))
+    return max(denoising, decoding), own, decoder + FLOAT * _text_weights(folder)
 
 
 def _fake_tensors() -> Any:

@@ -15,7 +15,7 @@ from erase.diffusion.latents import hold_out, read_latents
 from erase.diffusion.memory import Need
 from erase.files import read_object, write_json, write_tensors, written
 from erase.methods.requirements import timestep_range
-from erase.pipeline.job import Event
+from erase.pipeline.job import PREVIEWED, Event
 from erase.pipeline.plan import ROUNDS
 from erase.pipeline.session import Session, scope_not_empty
 from erase.processes import wait
@@ -121,7 +121,7 @@ def _preview(work: Session, task: Task[DiffusionBatch]) -> Callable[[int], None]
     every, folder = work.job.preview_every, work.run.folder / "preview"
     if not every or work.rank > 0:
         return lambda step: None
-    texts = [prompts(work.concept, role, 1, work.job.seed)[0].text for role in ("evaluate", "evaluate-retain")]
+    texts = [prompts(work.concept, role, 1, work.job.seed)[0].text for role in PREVIEWED]
     folder.mkdir(exist_ok=True)
     (folder / "prompts.jsonl").write_text(lines_of({"prompt": text} for text in texts), encoding="utf-8")
     model = open_model(work.folder, work.job.device, "float32", work.job.size).of(task.network)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float16", "bfloat16")
 STAGES = ("images", "before", "latents", "erase", "export", "after")  # each reads and writes the run folder
+PREVIEWED = ("evaluate", "evaluate-retain")  # roles of the prompts of which a preview draws the first
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from erase.diffusion.memory import Need, Question, free_bytes, plan
 from erase.errors import EmptyScope
 from erase.methods import DiffusionMethod, Requirements
 from erase.options import differences
-from erase.pipeline.job import STAGES, Event, Job, Show
+from erase.pipeline.job import PREVIEWED, STAGES, Event, Job, Show
 from erase.pipeline.plan import write_plan
 from erase.pipeline.resolve import ResolvedJob
 from erase.processes import agree, join, processes, wait
@@ -118,6 +118,7 @@ def memory_need(resolved: ResolvedJob) -> tuple[Need, str]:
         micro_batch=job.micro_batch,
         checkpointing=job.checkpointing,
         copies=required.copies,
+        preview=len(PREVIEWED) if job.preview_every else 0,
     )
     with scope_not_empty(job.method, required):
         return plan(question, free_bytes(job.device))

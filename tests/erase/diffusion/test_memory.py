@@ -93,6 +93,17 @@ def test_smaller_batches_first_then_checkpointing_then_a_refusal_with_the_need()
     assert "this may not fit" in said
 
 
+def test_a_preview_keeps_the_other_parts_beside_the_unet_and_may_be_the_peak() -> None:
+    """By hand: the decoder and the text encoder in float32, whatever the dtype; drawing many images outgrows every repair step."""
+    folder, small = pipeline_path(), {"batch": 1, "micro_batch": 1, "checkpointing": False}
+    model = StableDiffusion(folder).pipeline
+    parts, unet = (4 * sum(w.numel() for p in some for w in p.parameters()) for some in ((model.vae, model.text_encoder), (model.unet,)))
+    plain, two = (plan(question(folder, **small, dtype=torch.bfloat16, preview=n), 64 * GB)[0].repair / SLACK for n in (0, 2))
+    assert two - plain == pytest.approx(parts, rel=0.01)
+    many, _ = plan(question(folder, **small, sampling_batch=256, preview=256), 64 * GB)
+    assert (many.repair - many.drawing) / SLACK == pytest.approx(2 * unet, abs=0.05 * unet)  # Adam's state beside all of drawing
+
+
 def test_a_smaller_scope_and_half_precision_need_less() -> None:
     full, narrow = (plan(question(pipeline_path(), scope=scope), 64 * GB)[0].repair for scope in ("full", "cross-attention"))
     assert narrow < 0.6 * full
