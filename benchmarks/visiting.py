@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,34 @@ def worker_of(pid: int) -> int:
     return 0
 
 
+# --- what the page offers -------------------------------------------------------------------------------------------
+
+
+def handled(config: dict[str, Any], name: str, elem_id: str | None = None) -> list[dict[str, Any]]:
+    """The page's events of this name that its server handles; only those of one control if given, of which there must be one.
+
+    Events without a handler run in the browser alone. RuntimeError where none is left: the page has changed, and a visit would do nothing.
+    """
+    ids = {component["id"] for component in config["components"] if component["props"].get("elem_id") == elem_id}
+    events = [
+        event
+        for event in config["dependencies"]
+        if event["backend_fn"] and any(kind == name and (elem_id is None or target in ids) for target, kind in event["targets"])
+    ]
+    if not events or (elem_id is not None and len(events) > 1):
+        raise RuntimeError(f"the page handles {len(events)} events {name!r} of {elem_id or 'the page'}; this script needs to follow it")
+    return events
+
+
+def check_labels(config: dict[str, Any], event: dict[str, Any], labels: Iterable[str]) -> None:
+    """RuntimeError where an event has no input, or several, with one of these labels: the value would be lost."""
+    components = {component["id"]: component for component in config["components"]}
+    inputs = [components[id]["props"].get("label") for id in event["inputs"]]
+    if wrong := [label for label in labels if inputs.count(label) != 1]:
+        known = ", ".join(map(str, filter(None, inputs)))
+        raise RuntimeError(f"the page has no one control {wrong[0]!r} that the event reads; it has {known}")
+
+
 # --- a visitor ------------------------------------------------------------------------------------------------------
 
 
@@ -84,14 +112,16 @@ class Visitor:
         """Fetch the page and raise its load events."""
         (await self.client.get(f"{self.address}/")).raise_for_status()
         self.config = (await self.client.get(f"{self.address}/config")).raise_for_status().json()
-        for event in self.config["dependencies"]:
-            if any(name == "load" for _, name in event["targets"]):
-                await self.raise_event(event, {}, Click(time.monotonic()))
+        for event in handled(self.config, "load"):
+            click = Click(time.monotonic())
+            await self.raise_event(event, {}, click)
+            if click.error:
+                raise RuntimeError(f"a load event of the page fails: {click.error}")
 
     async def compare(self, values: dict[str, Any]) -> Click:
         """One comparison with these values of controls, by label."""
-        draw = next(component["id"] for component in self.config["components"] if component["props"].get("elem_id") == "draw")
-        event = next(event for event in self.config["dependencies"] if [draw, "click"] in event["targets"])
+        (event,) = handled(self.config, "click", "draw")
+        check_labels(self.config, event, values)
         click = Click(time.monotonic())
         try:
             await asyncio.wait_for(self.raise_event(event, values, click), PATIENCE)

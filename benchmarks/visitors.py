@@ -20,6 +20,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from host import Record, facts, parser, publish
 from visiting import ROOT, Click, Visitor, resident, served, worker_of
@@ -46,6 +47,11 @@ class Visits:
         return self.begun >= self.most if self.most else time.monotonic() > self.until
 
 
+def comparison(run: str, prompt: int, seed: int, each: int) -> dict[str, Any]:
+    """The values of the controls that a visitor sets, by label."""
+    return {"Prompt": PROMPTS[prompt % len(PROMPTS)], "Random seed": seed, "Images": each, "Erased models": [run]}
+
+
 # --- visitors -------------------------------------------------------------------------------------------------------
 
 
@@ -54,8 +60,7 @@ async def visit(number: int, visitor: Visitor, visits: Visits) -> None:
     while not visits.over:
         visits.begun += 1
         turn = visits.begun
-        values = {"Prompt": PROMPTS[turn % len(PROMPTS)], "Random seed": 1000 * number + turn, "Images": visits.each}
-        visits.clicks.append(await visitor.compare({**values, "Erased models": [visits.run]}))
+        visits.clicks.append(await visitor.compare(comparison(visits.run, turn, 1000 * number + turn, visits.each)))
 
 
 # --- numbers --------------------------------------------------------------------------------------------------------
@@ -87,7 +92,7 @@ async def alone(address: str, each: int) -> tuple[float, float]:
     visitor = Visitor(address)
     await visitor.open()
     opened = time.monotonic()
-    click = await visitor.compare({"Prompt": PROMPTS[0], "Random seed": 1, "Images": each, "Erased models": ["star-1"]})
+    click = await visitor.compare(comparison("star-1", 0, 1, each))
     await visitor.client.aclose()
     return opened, click.ended - click.requested
 
@@ -166,6 +171,8 @@ def main(argv: list[str] | None = None) -> None:
     options = arguments.parse_args(argv)
     record = run(options)
     publish(record, table(record), options.json)
+    if any(record[name] for name in ("errors", "lost", "incomplete")) or not record["comparisons"]:
+        sys.exit(f"comparisons failed: {'; '.join(record['said']) or 'images are missing'}")
 
 
 if __name__ == "__main__":
