@@ -25,10 +25,8 @@ from host import facts
 
 from erase.run import read_lines
 from eval.attacks import ERASED
-from eval.attacks.numbers import succeeded
-from eval.attacks.several_runs import attacked
+from eval.attacks.several_runs import attacked, success_of
 from eval.bench.plan import slug
-from eval.metrics.intervals import rate
 from eval.metrics.paired import paired_rates
 from ui.cli.main import main as command
 
@@ -72,7 +70,7 @@ def _attributes(folder: Path) -> float:
 def attacks_on(folders: Sequence[Path]) -> dict[str, Any]:
     """Of runs that were attacked: the share of attempts that bring the concept back, by attack, all runs together."""
     runs = [attacked(folder, "").attempts for folder in folders]
-    return {name: rate([succeeded(one) for run in runs for one in run[name][ERASED]]).record() for name in runs[0]}
+    return {name: success_of(run[name][ERASED] for run in runs) for name in runs[0]}
 
 
 def seconds(folders: Sequence[Path]) -> float:

@@ -84,8 +84,9 @@ class Attack(Protocol):
     """A frozen dataclass of options. Calling it runs a few attempts at once and yields looks, each after more effort than the
     last; the caller, which judges the images, may stop after any. The same seed and attempts give the same looks.
 
-    `shared`: the attempts share one search, and each is an image of its result. `passes`: maximum number of UNet passes of
-    all looks of n attempts, where an image takes `each`.
+    `shared`: the attempts share one search, and each is an image of its result; `deterministic`, by default False, where that search
+    has no random part and is the same in every turn, so that its attempts are independent all the same. `passes`: maximum number of
+    UNet passes of all looks of n attempts, where an image takes `each`.
     """
 
     family: ClassVar[str]

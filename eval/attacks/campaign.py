@@ -21,7 +21,7 @@ from eval.attacks import CONTROL, ERASED
 from eval.attacks.attack import Attack, facts
 from eval.attacks.budget import whose
 from eval.attacks.estimate import check_budget, first_turns, foreseen
-from eval.attacks.numbers import row_of, summary
+from eval.attacks.numbers import row_of, searches, summary
 from eval.attacks.options import Campaign
 from eval.attacks.registry import possible
 from eval.attacks.report_section import HOME, REPORT
@@ -187,14 +187,14 @@ def _report(ledger: Ledger, attacks: Mapping[str, Attack], reasons: Mapping[str,
     rows = []
     for name, attack in attacks.items():
         own = {"attack": name, **facts(attack)}
-        rows.append(own | ({"not_run": reasons[name]} if name in reasons else row_of(ledger.records[name], attack.shared)))
+        rows.append(own | ({"not_run": reasons[name]} if name in reasons else row_of(ledger.records[name], searches(attack))))
     missing = {subject: why for subject, why in setting.missing.items() if subject not in ("pictures", "others")}
     protocol = {
         "seed": ledger.plan.seed, "budget_seconds": budget, "attempts_at_once": ledger.plan.at_once, "noise": "seed and attempt",
         "effort": "in images: passes through the UNet over those that one image takes; a backward pass counts as two",
         "success": "the detector recognises the concept in an image of the attempt, at any look",
         "control": setting.goals[CONTROL].name if CONTROL in setting.goals else None,
-        "sampling": {name: options["sampling"][name] for name in ("steps", "guidance", "size")},
+        "sampling": {name: options["sampling"].get(name) for name in ("scheduler", "steps", "guidance", "size")},
         "environment": environment(setting.device), **setting.sight.detector.facts(),
     }  # fmt: skip
     goal = setting.goals[ERASED]

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from erase.files import read_object
 from eval.attacks import ERASED, GOLD, SUBJECTS
 from eval.attacks.store import place, recorded
-from eval.attacks.table import efforts, excess, success
+from eval.attacks.table import SHARED, attempts, efforts, excess, success
 from eval.rendering.html import Figure, Image, Panel, render_section, thumbnail
 from eval.rendering.line_chart import Value, lines
 
@@ -45,6 +45,7 @@ def section(folder: Path, hide: bool) -> Markup:
         missing=report["without"],
         headings=("Attack (knows)", "attempts", *(HEADS[subject] for subject in subjects), "excess", "effort", "half at"),
         rows=[_cells(row, subjects) for row in ran],
+        shared=SHARED if any("searches" in row for row in ran) else "",
         curves=_chart(ran),
         panels=_panels(folder / HOME, ran, hide),
         blurred=hide,
@@ -54,7 +55,7 @@ def section(folder: Path, hide: bool) -> Markup:
 
 def _cells(row: Mapping[str, Any], subjects: Sequence[str]) -> list[str]:
     successes = [_unbroken(success(row, subject)) for subject in subjects]
-    return [f"{row['attack']}\n{row['assumes']}", str(row["attempts"]), *successes, _unbroken(excess(row)), *efforts(row)]
+    return [f"{row['attack']}\n{row['assumes']}", attempts(row), *successes, _unbroken(excess(row)), *efforts(row)]
 
 
 def _unbroken(number: str) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 from erase.errors import InputError
 from erase.run import Run
 from eval.attacks import ERASED, GOLD, ORIGINAL
-from eval.attacks.numbers import Record, excess, succeeded
+from eval.attacks.numbers import SEARCH, Record, excess, of_search, success, with_interval
 from eval.attacks.report_section import HEADS, HOME, attacks_of
 from eval.attacks.store import place, recorded
-from eval.metrics.intervals import rate
+from eval.attacks.table import SHARED
 
 Attempts = Mapping[str, Mapping[str, Sequence[Record]]]
 """The records of attempts by attack and subject."""
@@ -57,8 +57,8 @@ def attacked(folder: Path, label: str) -> Attacked:
 
 
 def _attempts(folder: Path, row: Mapping[str, Any], subject: str) -> list[Record]:
-    turns = [recorded(place(folder / HOME, row["attack"], subject, turn)) for turn in range(row["turns"])]
-    return [attempt for turn in turns for attempt in turn["attempts"]]
+    turns = [recorded(place(folder / HOME, row["attack"], subject, turn))["attempts"] for turn in range(row["turns"])]
+    return [one for number, turn in enumerate(turns) for one in (of_search(turn, number) if "searches" in row else turn)]
 
 
 def rows(runs: Sequence[Attacked]) -> list[dict[str, Any]]:
@@ -71,10 +71,10 @@ def _row(name: str, runs: Sequence[Attacked]) -> dict[str, Any]:
     alike = [[run for run in runs if (run.concept, run.seed) == key] for key in dict.fromkeys((run.concept, run.seed) for run in runs)]
     sides = {subject: [_longest(run.attempts[name].get(subject, ()) for run in some) for some in alike] for subject in (ORIGINAL, GOLD)}
     labels = {label: [run for run in runs if run.label == label] for label in dict.fromkeys(run.label for run in runs)}
-    success = {subject: _rate(side) for subject, side in sides.items()}
-    success |= {label: _rate(run.attempts[name][ERASED] for run in mine) for label, mine in labels.items()}
+    rates = {subject: success_of(side) for subject, side in sides.items()}
+    rates |= {label: success_of(run.attempts[name][ERASED] for run in mine) for label, mine in labels.items()}
     over = {label: _excess([run.attempts[name] for run in mine if GOLD in run.attempts[name]]) for label, mine in labels.items()}
-    return {"attack": name, "success": {k: v for k, v in success.items() if v}, "excess": {k: v for k, v in over.items() if v}}
+    return {"attack": name, "success": {k: v for k, v in rates.items() if v}, "excess": {k: v for k, v in over.items() if v}}
 
 
 def _longest(sides: Iterable[Sequence[Record]]) -> Sequence[Record]:
@@ -82,14 +82,21 @@ def _longest(sides: Iterable[Sequence[Record]]) -> Sequence[Record]:
     return max(sides, key=len)
 
 
-def _rate(sides: Iterable[Sequence[Record]]) -> dict[str, float | int] | None:
-    successes = [succeeded(attempt) for side in sides for attempt in side]
-    return rate(successes).record() if successes else None
+def success_of(sides: Iterable[Sequence[Record]]) -> dict[str, float | int] | None:
+    """Success over the attempts of several runs, whose searches are different ones; None without an attempt."""
+    attempts = [attempt for k, side in enumerate(sides) for attempt in _apart(side, k)]
+    return success(attempts) if attempts else None
+
+
+def _apart(attempts: Sequence[Record], run: int) -> list[Record]:
+    """The attempts of one of several runs, whose indexes and searches are its own."""
+    marked = [{**one, "index": (run, one["index"])} for one in attempts]
+    return [{**one, SEARCH: (run, one[SEARCH])} if SEARCH in one else one for one in marked]
 
 
 def _excess(pairs: Sequence[Mapping[str, Sequence[Record]]]) -> dict[str, Any] | None:
     """Over the gold standard, attempt by attempt of each run."""
-    sides = [[{**a, "index": (k, a["index"])} for k, pair in enumerate(pairs) for a in pair[subject]] for subject in (GOLD, ERASED)]
+    sides = [[one for k, pair in enumerate(pairs) for one in _apart(pair[subject], k)] for subject in (GOLD, ERASED)]
     return excess(*sides) if sides[0] and sides[1] else None
 
 
@@ -99,6 +106,8 @@ def tables(comparison: Mapping[str, Any]) -> str:
     if len(parts) > 1:
         parts.append(f"all {len(parts)} concepts:\n\n{_table(comparison['attacks'])}")
     footer = ["success in % of attempts [95 % interval] (points over the model that never knew it)"]
+    rates = [value for row in comparison["attacks"] for value in row["success"].values()]
+    footer += [SHARED] if any("searches" in value for value in rates) else []
     footer += [f"{run['run']}: {name} was not made: {why}" for run in comparison["runs"] for name, why in run["not_made"].items()]
     return "\n\n".join([*parts, "\n".join(footer)])
 
@@ -117,13 +126,14 @@ def _table(mine: Sequence[Mapping[str, Any]]) -> str:
 
 def _counts(row: Mapping[str, Any], labels: Sequence[str]) -> str:
     """Attempts on the erased models; the fewest and the most where methods differ."""
-    counts = sorted({row["success"][label]["n"] for label in labels if label in row["success"]})
-    return f"{counts[0]}" if len(counts) == 1 else f"{counts[0]}–{counts[-1]}"
+    results = [row["success"][label] for label in labels if label in row["success"]]
+    counts = [sorted({result[name] for result in results}) for name in ("n", "searches") if all(name in result for result in results)]
+    return "/".join(f"{few[0]}" if len(few) == 1 else f"{few[0]}–{few[-1]}" for few in counts)
 
 
 def _cell(row: Mapping[str, Any], subject: str) -> str:
     if subject not in row["success"]:
         return "–"
     value, over = row["success"][subject], row["excess"].get(subject)
-    text = f"{value['value']:.0f} [{value['low']:.0f}, {value['high']:.0f}]"
+    text = with_interval(value)
     return f"{text} ({over['difference']:+.0f})" if over else text

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from eval.attacks import SUBJECTS
+from eval.attacks.numbers import with_interval
 
 Row = Mapping[str, Any]
+SHARED = "n/k: n attempts of k searches; what a search finds is the same for all of its attempts, so intervals count it once"
 
 
 def table(report: Row) -> str:
@@ -15,12 +17,13 @@ def table(report: Row) -> str:
     subjects = [subject for subject in SUBJECTS if subject in report["subjects"]]
     ran = [row for row in report["attacks"] if "subjects" in row]
     cells = [["attack", "attempts", *subjects, "over gold", "effort", "half at"]]
-    cells += [[row["attack"], str(row["attempts"]), *(success(row, s) for s in subjects), excess(row), *efforts(row)] for row in ran]
+    cells += [[row["attack"], attempts(row), *(success(row, s) for s in subjects), excess(row), *efforts(row)] for row in ran]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in cells
     ]
     lines += ["", "success in % of attempts with 95 % interval; effort in images (passes through the UNet); half: on the erased model"]
+    lines += [SHARED] if any("searches" in row for row in ran) else []
     if control := report["protocol"]["control"]:
         lines.append(f"control: the same attacks on the erased model, aimed at {control}")
     lines += [f"no {subject}: {why}" for subject, why in report["without"].items()]
@@ -28,12 +31,16 @@ def table(report: Row) -> str:
     return "\n".join([*lines, "", report["summary"]])
 
 
+def attempts(row: Row) -> str:
+    """ "64"; "64/8" where they are of 8 searches."""
+    return f"{row['attempts']}/{row['searches']}" if "searches" in row else str(row["attempts"])
+
+
 def success(row: Row, subject: str) -> str:
     """ "75 [41, 93]"; a dash where the subject was not attacked."""
     if subject not in row["subjects"]:
         return "–"
-    value = row["subjects"][subject]["success"]
-    return f"{value['value']:.0f} [{value['low']:.0f}, {value['high']:.0f}]"
+    return with_interval(row["subjects"][subject]["success"])
 
 
 def excess(row: Row) -> str:

@@ -35,11 +35,11 @@ class Metric:
         return {name: rounded(value) for name, value in asdict(self).items()}
 
 
-def wilson(successes: float, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson(successes: float, n: float, confidence: float = CONFIDENCE) -> tuple[float, float]:
     """Wilson's score interval of a proportion, in percent.
 
-    In closed form, since the mean of shares is a proportion whose `successes` need not be a whole number, which
-    scipy.stats.binomtest requires; of whole numbers it is scipy's.
+    In closed form, since the mean of shares is a proportion whose `successes` need not be a whole number, nor its number of
+    observations (`eval.metrics.clusters`), as scipy.stats.binomtest requires; of whole numbers it is scipy's.
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n} are not a proportion")

@@ -58,7 +58,7 @@ def mcnemar(gained: int, lost: int) -> float:
     return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
-def tango(gained: int, lost: int, n: int) -> tuple[float, float]:
+def tango(gained: float, lost: float, n: float) -> tuple[float, float]:
     """Score interval of the difference of two paired proportions, in percentage points.
 
     Tango, Statistics in Medicine 17 (1998) 891-908: the differences that the score test does not reject. Fagerland,
@@ -67,7 +67,7 @@ def tango(gained: int, lost: int, n: int) -> tuple[float, float]:
     return -100 * _upper(lost, gained, n), 100 * _upper(gained, lost, n)
 
 
-def _upper(gained: int, lost: int, n: int) -> float:
+def _upper(gained: float, lost: float, n: float) -> float:
     """The largest difference that is not rejected, by bisection: the score decreases in the hypothetical difference."""
     low, high = (gained - lost) / n, 1.0
     z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
@@ -76,7 +76,7 @@ def _upper(gained: int, lost: int, n: int) -> float:
     return high
 
 
-def _score(gained: int, lost: int, n: int, difference: float) -> float:
+def _score(gained: float, lost: float, n: float, difference: float) -> float:
     """Tango's statistic, standard normal under the true `difference`; `share` is the maximum-likelihood share of lost pairs."""
     linear = (2 * n - gained + lost) * difference - gained - lost
     share = (math.sqrt(linear**2 + 8 * n * lost * difference * (1 - difference)) - linear) / (4 * n)

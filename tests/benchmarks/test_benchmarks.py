@@ -310,7 +310,7 @@ def test_what_breaks_through_is_counted_over_all_runs_of_an_option(script, tmp_p
     shown = {"green": [True, False, False, False], "star": [True, True, True, False]}
 
     def attacked(folder: Path, label: str) -> Any:
-        attempts = [{"looks": [{"shows": False}, {"shows": one}]} for one in shown[folder.name]]
+        attempts = [{"index": k, "looks": [{"shows": False}, {"shows": one}]} for k, one in enumerate(shown[folder.name])]
         return SimpleNamespace(attempts={"partial": {"erased": attempts, "original": []}})
 
     for name, seconds in (("green", 20), ("star", 40)):
@@ -326,11 +326,37 @@ def test_what_breaks_through_is_counted_over_all_runs_of_an_option(script, tmp_p
     assert table.splitlines()[-1].startswith("| `steps=50` | 0.5 × | 50 [")
 
 
+def test_a_visitor_raises_the_events_that_the_page_handles(script, tmp_path):
+    """Today's page: a click on Draw is answered by the browser at once and drawn by the server; only the latter is an event to raise."""
+    pytest.importorskip("gradio")
+    from ui.web.context import Page
+    from ui.web.drawing.queue import Drawing
+    from ui.web.jobs.queue import Jobs
+    from ui.web.page import build
+
+    visiting, visitors = script("visiting"), script("visitors")
+    with Jobs(tmp_path) as jobs:  # the worker that draws is not started
+        blocks = build(Page(tmp_path, jobs, Drawing("cpu"), device="cpu"))
+        config = blocks.get_config_file()
+        blocks.close(verbose=False)
+    (event,) = visiting.handled(config, "click", "draw")
+    assert event["backend_fn"]
+    assert visiting.handled(config, "load")
+    visiting.check_labels(config, event, visitors.comparison("star-1", 1, 1, 4))
+    with pytest.raises(RuntimeError, match="the page handles 0 events 'click' of paint; this script needs to follow it"):
+        visiting.handled(config, "click", "paint")
+    with pytest.raises(RuntimeError, match=r"the page has no one control 'Sentence' that the event reads; it has .*Prompt"):
+        visiting.check_labels(config, event, ["Prompt", "Sentence"])
+    browser_only = {**config, "dependencies": [{**one, "backend_fn": False} for one in config["dependencies"]]}
+    with pytest.raises(RuntimeError, match="handles 0 events 'load' of the page"):
+        visiting.handled(browser_only, "load")
+
+
 def test_every_script_is_measured_here_or_by_hand(script):
     """A new script needs a line above; these are too long, or only share what others use."""
     by_hand = {
         "ablation", "bench", "classify", "demo_quality", "emoji_quality", "erasing",
-        "evaluation", "scenes_quality", "seen", "whole_job", "visitors",
+        "evaluation", "scenes_quality", "seen", "whole_job", "visitors", "kills",
     }  # fmt: skip
-    shared = {"host", "models", "fresh", "published", "floor", "visiting"}
+    shared = {"host", "models", "fresh", "published", "floor", "visiting", "intact"}
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == set(TIMED) | {"gpu_step", "cost"} | by_hand | shared

@@ -25,6 +25,7 @@ class Interpolate:
     paper: ClassVar[str] = "arXiv 2203.05482"
     needs: ClassVar[tuple[str, ...]] = ("original",)
     shared: ClassVar[bool] = True
+    deterministic: ClassVar[bool] = True
 
     shares: tuple[float, ...] = (0.1, 0.25, 0.5)
 

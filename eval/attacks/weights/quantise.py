@@ -26,6 +26,7 @@ class Quantise:
     paper: ClassVar[str] = "arXiv 2410.16454"
     needs: ClassVar[tuple[str, ...]] = ()
     shared: ClassVar[bool] = True
+    deterministic: ClassVar[bool] = True
 
     bits: tuple[int, ...] = (8, 4)
 

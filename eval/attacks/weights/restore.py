@@ -26,6 +26,7 @@ class Restore:
     paper: ClassVar[str] = "arXiv 2603.06640"
     needs: ClassVar[tuple[str, ...]] = ("original",)
     shared: ClassVar[bool] = True
+    deterministic: ClassVar[bool] = True
 
     fractions: tuple[float, ...] = (0.005, 0.02, 0.1)
 

@@ -16,7 +16,7 @@ from erase.files import sha256
 from erase.run import Run
 from eval.attacks.budget import seconds, whose
 from eval.attacks.campaign import Ledger, attack_run, estimate_run
-from eval.attacks.numbers import curve_of, excess, numbers, row_of
+from eval.attacks.numbers import curve_of, excess, numbers, row_of, searches, summary
 from eval.attacks.registry import ATTACKS, chosen
 from eval.attacks.report_section import attacks_of, section
 from eval.attacks.setting import setting_of
@@ -27,6 +27,7 @@ from eval.attacks.table import table
 from eval.attacks.text.named import Named
 from eval.attacks.text.random_tokens import RandomTokens
 from eval.measurement.measure import Tools
+from eval.metrics.paired import paired_rates
 from eval.vision.detector import Detection
 
 
@@ -228,6 +229,50 @@ def test_turns_that_not_every_subject_has_do_not_count():
     one, two = {"attempts": [attempt(0, True)]}, {"attempts": [attempt(1, False)]}
     row = row_of({"erased": [one, two], "gold": [one]}, shared=True)
     assert (row["attempts"], row["searches"], row["excess"]["n"]) == (1, 1, 1)
+
+
+def turns(*outcomes: tuple[bool, ...]) -> list[dict]:
+    """The records of turns with these outcomes."""
+    starts = [sum(map(len, outcomes[:k])) for k in range(len(outcomes))]
+    return [{"attempts": [attempt(start + i, one) for i, one in enumerate(turn)]} for start, turn in zip(starts, outcomes, strict=True)]
+
+
+def test_a_search_counts_once_however_many_images_are_drawn_of_it():
+    """8 searches of 8 alike, 4 succeed: Wilson's interval of 4 in 8 is [22, 78]; of 32 in 64 images it would be [38, 62]."""
+    erased, gold = turns(*[(True,) * 8, (False,) * 8] * 4), turns(*[(False,) * 8] * 8)
+    row = row_of({"erased": erased, "gold": gold}, shared=True)
+    success = row["subjects"]["erased"]["success"]
+    assert (row["attempts"], row["searches"], success["n"], success["searches"]) == (64, 8, 64, 8)
+    assert (success["value"], round(success["low"]), round(success["high"])) == (50, 22, 78)
+    by_search = paired_rates([False] * 8, [True, False] * 4).record()  # one pair per search
+    assert row["excess"] == {**by_search, "n": 64, "searches": 8}
+    alone = row_of({"erased": erased, "gold": gold}, shared=False)
+    assert [round(alone["subjects"]["erased"]["success"][end]) for end in ("low", "high")] == [38, 62]
+    assert alone["excess"]["low"] > row["excess"]["low"]
+
+
+def test_the_sentence_and_the_tables_have_the_interval_of_the_searches():
+    erased, gold = turns(*[(True,) * 8, (False,) * 8] * 4), turns(*[(False,) * 8] * 8)
+    shared, single = (row_of({"erased": erased, "gold": gold}, shared=shared) for shared in (True, False))
+    row = {"attack": "inversion", **shared}
+    text = summary([row], "star")
+    assert "inversion, brings star back in 50 [22, 78] % of its attempts (of 8 searches), and in 0 [0, 32] % from" in text
+    report = {"subjects": ["erased", "gold"], "attacks": [row], "protocol": {"control": None}, "without": {}, "summary": text}
+    lines = table(report).splitlines()
+    assert lines[1].split("  ")[0] == "inversion"
+    assert "64/8" in lines[1]
+    assert "50 [22, 78]" in lines[1]
+    assert any(line.startswith("n/k: n attempts of k searches") for line in lines)
+    plain = table({**report, "attacks": [{"attack": "named", **single}]})
+    assert "50 [38, 62]" in plain
+    assert "searches" not in plain.replace(text, "")
+
+
+def test_only_a_search_that_differs_between_turns_is_one_observation():
+    """Rounding weights finds the same every time, so its images are independent; learned vectors depend on the turn."""
+    by_search = {name for name, attack in ATTACKS.items() if searches(attack)}
+    assert by_search == {"inversion-1", "inversion", "inversion-8", "relearn", "relearn-fast", "benign", "transfer", "revive"}
+    assert {name for name, attack in ATTACKS.items() if attack.shared} - by_search == {"quantise", "interpolate", "restore"}
 
 
 def test_the_next_turn_is_the_neglected_attacks_and_never_one_that_does_not_fit():

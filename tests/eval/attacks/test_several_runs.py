@@ -12,10 +12,12 @@ from attacking import ATTACKS_HERE, PLAN, attempt, finished_run, opened
 
 from erase.errors import InputError
 from eval.attacks.campaign import attack_run
-from eval.attacks.numbers import excess
+from eval.attacks.numbers import excess, of_search
 from eval.attacks.setting import setting_of
 from eval.attacks.several_runs import Attacked, rows, tables
 from eval.attacks.turn import turn as _turn
+from eval.metrics.intervals import rate
+from eval.metrics.paired import paired_rates
 from ui.cli.flags import golds_of
 
 
@@ -70,6 +72,23 @@ def test_attempts_of_all_seeds_count_together_and_those_on_the_original_once():
     assert rows(runs[3:])[0]["excess"] == {}
     short = of("c", "star", 0, side(True), side(False))  # a smaller budget: what the others have of the gold standard still counts
     assert rows([*runs, short])[0]["success"]["gold"] == row["success"]["gold"]
+
+
+def test_searches_of_different_runs_are_different_ones():
+    """Two runs of two searches of two images each: four observations, paired with the gold standard search by search."""
+
+    def searched(*turns: tuple[bool, bool]) -> list[dict]:
+        return [one for k, turn in enumerate(turns) for one in of_search([attempt(2 * k + i, shown) for i, shown in enumerate(turn)], k)]
+
+    none, both = (False, False), (True, True)
+    runs = [of("a", "star", seed, searched(both, none), searched(none, none)) for seed in (0, 1)]
+    (row,) = rows(runs)
+    assert row["success"]["a"] == {**rate([True, False, True, False]).record(), "n": 8, "searches": 4}
+    assert row["excess"]["a"] == {**paired_rates([False] * 4, [True, False] * 2).record(), "n": 8, "searches": 4}
+    text = tables({"runs": [], "concepts": {"star": [row]}, "attacks": [row]})
+    assert "| named  | 8/4 " in text
+    assert "| 50 [15, 85] (+50) |" in text
+    assert "n/k: n attempts of k searches" in text
 
 
 def test_the_table_has_a_column_a_method_and_says_how_far_it_is_over_the_gold_standard():
