@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from erase.demo.emoji import names, world
+from erase.demo.emoji import names, vocabulary, world
 
 
 def test_every_name_slug_and_keyword_means_its_own_object_or_style() -> None:
@@ -63,3 +63,12 @@ def test_names_are_said_as_captions_say_them() -> None:
 
 def test_every_spelling_means_something() -> None:
     assert [word for word in names.spellings() if not names.meanings(word)] == []
+
+
+def test_a_keyword_of_several_objects_is_shared_and_that_of_one_is_its_own() -> None:
+    named = {thing.emoji: {"slug": slug.replace("-", "_"), "group": ""} for slug, thing in world.OBJECTS.items()}
+    of = {"dog": ["pet", "bark"], "cat": ["pet", "purr"], "bank": ["10"]}
+    keywords = {world.OBJECTS[slug].emoji: words for slug, words in of.items()}
+    assert vocabulary.shared_keywords(named, keywords) == {"pet": ["dog", "cat"]}
+    made = vocabulary.vocabulary(named, [], keywords)
+    assert [made[slug]["keywords"] for slug in ("dog", "cat", "bank")] == [["bark"], ["purr"], []]
