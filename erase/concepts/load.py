@@ -63,12 +63,12 @@ def _unknown(text: str, world: KnownModel) -> str:
 def _slip(text: str) -> str:
     """The hint for a word that is most likely a misspelt name; empty for any that may well be meant as it is.
 
-    Nearness alone does not tell: "strr" and "spring" are as near to a name. So a word one edit away is a slip unless it is an
-    English word or, with a capital, a name.
+    Nearness alone does not tell: "spring" is nearer to a name than "strr". So a word one edit away is a slip unless it is an English
+    word. One with capitals ("Starr") is somebody's or something's own name.
     """
-    names = sorted({file.stem for file in prompts_folder().glob("*.toml")} | {*KNOWN_MODELS[DEMO].concepts})
-    if " " in text:
+    if " " in text or text != text.lower():
         return ""
+    names = sorted({file.stem for file in prompts_folder().glob("*.toml")} | {*KNOWN_MODELS[DEMO].concepts})
     if near := hint(text, names, 0.85):
         return near
     words = (prompts_folder() / "free" / "near-names.txt").read_text(encoding="utf-8").splitlines()

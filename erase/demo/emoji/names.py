@@ -121,8 +121,9 @@ def _forms(text: str) -> list[str]:
     """A user's word without articles and capitals, as it is and in the singular."""
     plain = bare_name(" ".join(text.lower().replace("_", " ").split()))
     plain = plain.removeprefix("in the style of ").removesuffix(" style").removesuffix(" emoji")
-    ends = [plain.removesuffix(end) for end in ("s", "es") if plain.endswith(end)]
-    return [plain, *(f"{plain[:-3]}y" for _ in [0] if plain.endswith("ies")), *(end for end in ends if len(end) > 2)]
+    endings = (("ies", "y"), ("s", ""), ("es", ""))
+    singular = [plain.removesuffix(end) + instead for end, instead in endings if plain.endswith(end) and len(plain) > len(end) + 2]
+    return [plain, *singular]
 
 
 def _named(word: str) -> str | None:
