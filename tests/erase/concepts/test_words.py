@@ -71,7 +71,7 @@ def test_a_slip_in_a_name_of_the_demo_is_one_line(typed: str, meant: str) -> Non
     assert load_concept(typed, "some/model").words == (typed,)
 
 
-@pytest.mark.parametrize("word", ["spring", "king", "crows", "Starr", "Stan", "Bluey", "glue", "bed", "squire", "garden gnome", "strr club"])
+@pytest.mark.parametrize("word", ["spring", "king", "crows", "Starr", "Stan", "Bluey", "glue", "bed", "garden gnome", "strr club"])
 def test_a_word_of_its_own_is_free_text(word: str) -> None:
     assert load_concept(word).detector == "clip"
 
