@@ -91,5 +91,6 @@ def check_no_code(folder: Path, name: str) -> None:
         if path.name in LARGE or ".index." in path.name:
             continue
         content = config_of(folder, name, path.name)
-        if key := next((key for key in CODE_KEYS if content.get(key)), None):
+        keys = [key for key in CODE_KEYS if content.get(key)] + ["_class_name"] * isinstance(content.get("_class_name"), list)
+        if key := next(iter(keys), None):
             raise InputError(f"{folder}: {name}/{path.name} names code of its own ({key}), which is never run; {REMEDY}")

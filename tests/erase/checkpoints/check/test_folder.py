@@ -62,6 +62,7 @@ FAULTS: dict[str, tuple[str, list[Change], str]] = {
     ),
     "a file that replaces a library": ("sd1", [file("unet/diffusers.py", b"raise")], r"code in its part unet \(diffusers.py\), which is"),
     "auto_map": ("sd1", [settings("tokenizer/tokenizer_config.json", auto_map={"AutoTokenizer": ["my.T", None]})], "names code of its own"),
+    "a class of a file": ("sd1", [settings(CONFIG, _class_name=["my", "My"])], r"unet/config.json names code of its own \(_class_name\)"),
     "an unknown part": ("sd1", [settings(INDEX, extra=["diffusers", "UNet2DConditionModel"])], "lists a part extra, which no supported"),
     "null": (
         "sd1",
