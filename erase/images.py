@@ -218,7 +218,7 @@ def _earlier_images(folder: Path, prompts: Sequence[str], seeds: Sequence[int], 
     if strange:
         raise InputError(f"{folder} already contains other images ({_few(strange)}); give another folder")
     known = {}
-    for record in (record for path in manifests for record in read_lines(path)):
+    for record in (record for path in manifests for record in read_lines(path, None)):
         i = names.get(str(record.get("file")), -1)
         earlier, now = (record.get("prompt"), record.get("seed")), (prompts[i], seeds[i]) if i >= 0 else (None, None)
         if earlier != now:
@@ -257,7 +257,7 @@ def _captions(folder: Path, paths: Sequence[Path], captions: Path | None) -> tup
 def _table(path: Path) -> dict[str, dict[str, Any]]:
     rows: list[dict[str, Any]]
     if path.suffix.lower() == ".jsonl":
-        rows = [row for _, row in read_objects(path)] if path.name != MANIFEST else read_lines(path)
+        rows = [row for _, row in read_objects(path)] if path.name != MANIFEST else read_lines(path, None)
         headers = [list(row) for row in rows]
     elif path.suffix.lower() == ".csv":
         rows, headers = _csv_rows(path)

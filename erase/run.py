@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from erase.errors import InputError
 from erase.files import read_object, write_json, written
 from erase.files.reading import RECORD_BYTES, read_objects
-from erase.files.schema import RUN_OPTIONS, Record, check_schema
+from erase.files.schema import LINES, RUN_OPTIONS, Record, Schema, check_schema
 from erase.options import differences, flat
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise InputError(f"cannot use {path}: {DISK[int(code[1])]}") from error
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path, schema: Schema = LINES) -> list[dict[str, Any]]:
     """The objects of a .jsonl file, without a last line that a killed process left incomplete."""
     try:
-        return [record for _, record in read_objects(path, RECORD_BYTES, torn=True)]
+        return [record for _, record in read_objects(path, RECORD_BYTES, torn=True, schema=schema)]
     except (FileNotFoundError, NotADirectoryError):
         return []
 

@@ -28,7 +28,7 @@ def prompts_file(folder: Path) -> Path:
 def read_prompts(folder: Path) -> list[Row]:
     """The evaluation prompts (text, role, attributes, seed); line i belongs to picture i."""
     path = prompts_file(folder)
-    rows = read_lines(path)
+    rows = read_lines(path, None)
     if not rows:
         raise InputError(f"{path} {'is empty' if path.exists() else 'is not there'}, so there is nothing to evaluate; {REMEDY}")
     for number, row in enumerate(rows, 1):

@@ -169,6 +169,9 @@ def break_lines(data: bytes, random: Random) -> bytes:
         return break_bytes(data, random)
     lines = data.split(b"\n")
     at = random.randrange(len(lines))
+    if lines[at].startswith(b"{"):
+        lines[at] = break_json(lines[at], random)
+        return b"\n".join(lines)
     value = json.dumps(random.choice(HOSTILE)).encode()
     for separator in (b" = ", b": ", b",", b"\t"):
         if separator in lines[at]:

@@ -27,6 +27,7 @@ from erase.classifiers.datasets import Data, load_data
 from erase.classifiers.forget_sets import requested_rows
 from erase.concepts.files import prompts_folder, read_concept
 from erase.concepts.prompt_csv import read_prompt_csv
+from erase.files import write_json
 from erase.images import open_picture, read_images
 from erase.methods import METHODS
 from erase.options import kind_of
@@ -53,6 +54,8 @@ class World:
         records = [{"index": i, "role": "evaluate", "ok_before": False, "ok_after": True} for i in range(3)]
         shutil.copytree(pipeline, self.runs[0] / "model")
         for run in self.runs:
+            write_json(run / "anchor.json", {"anchors": ["circle"], "tested": {"circle": 0.5}})
+            write_json(run / "stages.json", {"erase": {"seconds": 1.5, "peak_bytes": 10}})
             (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
         self.images = folder / "images"
         self.images.mkdir()
@@ -122,11 +125,14 @@ def configuration(world: World, random: Random) -> Iterator[Case]:
         yield Case(f"{path.parent.name}/{path.name}", command(*(draw if random.random() < 0.15 else export)))
 
 
+RECORDS = "options.json report.json records.jsonl anchor.json stages.json samples/prompts.jsonl samples/after/manifest.jsonl"
+
+
 @contextmanager
 def run_record(world: World, random: Random) -> Iterator[Case]:
     """A record in a run folder."""
     first, second = world.runs
-    path = random.choice([first / name for name in ("options.json", "report.json", "records.jsonl")])
+    path = random.choice([first / name for name in RECORDS.split()])
     data = path.read_bytes()
     ways = [
         ["compare", first, second, random.choice(["--csv", "--json"])],

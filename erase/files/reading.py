@@ -118,7 +118,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     return tables
 
 
-def read_objects(path: Path, limit: int = TABLE_BYTES, torn: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_objects(
+    path: Path, limit: int = TABLE_BYTES, torn: bool = False, schema: Schema = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a .jsonl file with the number of their line. `torn`: a last line that is not complete is left out."""
     lines = read_bytes(path, limit).removeprefix(_MARK.encode()).split(b"\n")  # not splitlines: U+2028 in a prompt ends no line
     if limit == TABLE_BYTES and len(lines) > ENTRIES + 1:
@@ -137,6 +139,7 @@ def read_objects(path: Path, limit: int = TABLE_BYTES, torn: bool = False) -> It
             raise
         if not isinstance(value, dict):
             raise InputError(f'{where}: {_short(value)} is not an object; expected {{"name": value, ...}}')
+        check_schema(value, schema, where)
         yield number, value
 
 

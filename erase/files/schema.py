@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,10 @@ RUN_OPTIONS = {  # options.json of a run folder of any kind
     "folders": {"before": str, "after": str, "left_out": [int]}, "asked": dict, "protocol": dict, "prompts": dict, "original": str,
     "erased": str, "device": str, "environment": dict, "resumed_in": [dict], "kind": str,
 }  # fmt: skip
+LINES = {  # what lines of a run have that others go by: steps, samples, measurements
+    "step": int, "index": int, "role": str, "prompt": str, "text": str, "attributes": dict, "file": str, "sha256": str,
+}  # fmt: skip
+LARGEST = 1e100  # of a finite number: its square can be computed
 REMEDY = "restore the file, or make it again"
 _NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object", list: "a list"}
 
@@ -53,7 +58,8 @@ def check_schema(value: Any, schema: Schema, where: str, key: str = "") -> None:
 
 def _check_type(value: Any, kind: type, where: str, key: str) -> None:
     if kind is float:
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        fits = number and (abs(value) <= LARGEST or value != value or value in (math.inf, -math.inf))
     elif kind is int:
         fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
     else:

@@ -9,6 +9,7 @@ from erase.concepts.record import concept_of
 from erase.concepts.several import Concepts
 from erase.errors import InputError
 from erase.files import read_object, user_path
+from erase.files.schema import check_schema
 from erase.run import Run
 
 
@@ -33,5 +34,7 @@ def _with_chosen(concept: Concept, run: Path) -> Concept:
     """The concept with the anchors that its run chose, if its file has none."""
     path = run / "anchor.json"
     known = read_object(path) if path.is_file() else {}
-    anchors = known.get(concept.name, known).get("anchors")
+    record = known.get(concept.name, known)
+    check_schema(record, {"anchors": [str]}, str(path), concept.name)
+    anchors = (record or {}).get("anchors")
     return with_anchors(concept, anchors) if anchors and not (concept.anchors or concept.anchor_prompts) else concept

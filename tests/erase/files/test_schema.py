@@ -24,7 +24,7 @@ SCHEMA = {"name": str, "count": int, "share": float, "flag": bool, "list": [int]
 
 @pytest.mark.parametrize(
     "value",
-    [{}, {"name": None}, {"share": 1, "count": 0, "other": [{}]}, {"open": {"x": 1.5}, "deep": {"a": {"b": "c", "d": 1}}}, {"list": []}],
+    [{}, {"name": None}, {"share": float("inf"), "count": 0, "other": [{}]}, {"open": {"x": 1.5}, "deep": {"a": {"b": "c", "d": 1}}}, {"list": []}],
 )
 def test_what_fits(value: dict[str, Any]) -> None:
     check_schema(value, SCHEMA, "a.json")
@@ -39,6 +39,8 @@ def test_what_fits(value: dict[str, Any]) -> None:
         ({"count": 1.0}, "a.json: count is 1.0; expected a whole number"),
         ({"count": 2**70}, "expected a whole number"),
         ({"share": "1"}, "a.json: share is '1'; expected a number"),
+        ({"share": 1e308}, "a.json: share is 1e+308; expected a number"),
+        ({"share": -(10**400)}, "a.json: share is -1000"),
         ({"flag": 1}, "a.json: flag is 1; expected true or false"),
         ({"list": [0, "x"]}, "a.json: list[1] is 'x'; expected a whole number"),
         ({"open": {"x": {}}}, "a.json: open.x is {}; expected a number"),
