@@ -125,3 +125,21 @@ def test_an_error_of_the_system_is_one_line(
     assert main(["concepts"]) == status
     (printed,) = capsys.readouterr().err.splitlines()
     assert line in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["generate", "demo", "--prompt", "", "--output", "x"], "--prompt"),
+        (["generate", "demo", "--prompt", "a", "--output="], "--output"),
+        (["generate", " ", "--prompt", "a", "--output", "x"], "a value"),
+        (["compare", "x", "--scatter", ""], "--scatter"),
+        (["ui", "--auth", ""], "--auth"),
+        (["bench", "--concepts", "star", "--output", ""], "--output"),
+        (["--concept="], "--concept"),
+    ],
+)
+def test_an_empty_value_as_a_script_leaves_it_is_refused(arguments: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A path of nothing would be the working directory, a password of nothing none at all."""
+    assert main(arguments) == 2
+    assert capsys.readouterr().err == f"erase-concept: {name} is empty; give one, or leave it out\n"

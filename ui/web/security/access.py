@@ -50,7 +50,7 @@ def check_address(host: str, share: bool, auth: Mapping[str, str], port: int | N
 
 def read_auth(text: str | None) -> dict[str, str]:
     """Passwords by user, from USER:PASSWORD or a file with one per line; empty for None."""
-    if not text:
+    if text is None:
         return {}
     path = user_path(text)
     try:

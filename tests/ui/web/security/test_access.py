@@ -206,3 +206,8 @@ def test_a_file_is_given_to_whoever_has_its_key_and_to_nobody_else():
     headers = dict(asked(f"/keep/{key}/a.png")[0]["headers"])
     assert headers[b"cache-control"] == b"private, no-store"
     assert headers[b"x-content-type-options"] == b"nosniff"
+
+
+def test_an_empty_password_is_none_at_all_and_not_no_password() -> None:
+    with pytest.raises(InputError, match="names nobody"):
+        read_auth("")
