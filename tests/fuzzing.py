@@ -157,10 +157,33 @@ def break_header(data: bytes, random: Random) -> bytes:
     """A safetensors file with a broken header, or broken bytes in it."""
     length = struct.unpack("<Q", data[:8])[0]
     head, rest = data[8 : 8 + length], data[8 + length :]
+    if random.random() < 0.4:
+        return _other_tensors(json.loads(head), rest, random)
     if random.random() < 0.2:
         return random.choice([data[: random.randrange(len(data))], random.randbytes(8) + data[8:], data + b"\0", data[8:]])
     head = break_json(head, random)
     return struct.pack("<Q", len(head) + random.choice([0, 0, 0, 0, 1, -1])) + head + rest
+
+
+def _other_tensors(entries: dict[str, Any], data: bytes, random: Random) -> bytes:
+    """A whole file, but of other tensors: another name, dtype, order of the shape, metadata, values that are not numbers, or zeros."""
+    name = random.choice([name for name in entries if name != "__metadata__"])
+    entry = entries[name]
+    first, last = entry["data_offsets"]
+    way = random.randrange(6)
+    if way == 0:
+        entries[random.choice(["x", f"{name}.base_layer", "a/../b", name.upper()])] = entries.pop(name)
+    elif way == 1:
+        entry["dtype"] = {"F32": "I32", "F16": "BF16", "I64": "F64"}.get(entry["dtype"], "U8")
+    elif way == 2:
+        entry["shape"] = random.choice([entry["shape"][::-1], [*entry["shape"], 1], [1, *entry["shape"]]])
+    elif way == 3:
+        key = random.choice(["format", "erase-concept", "modelspec.prediction_type", "x"])
+        entries["__metadata__"] = {key: random.choice(["", "x", "\0", "v"])}
+    else:
+        data = data[:first] + random.choice([b"\xff", b"\0"]) * (last - first) + data[last:]
+    head = json.dumps(entries).encode()
+    return struct.pack("<Q", len(head)) + head + data
 
 
 def break_lines(data: bytes, random: Random) -> bytes:

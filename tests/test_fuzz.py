@@ -30,12 +30,15 @@ from erase.concepts.prompt_csv import read_prompt_csv
 from erase.files import write_json
 from erase.images import open_picture, read_images
 from erase.methods import METHODS
-from erase.options import kind_of
 from erase.pipeline.job import Job
+from erase.run import lines_of, read_lines
+from eval.attacks.options import Campaign
 from eval.bench.sweep import space_of
+from eval.classifiers.options import Classify
 from eval.options import Evaluation
 from eval.prompt_sets import read_prompt_set
 from eval.protocols import read_protocol
+from ui.cli.generate import Generation
 
 SEED = 20261130
 QUICK, MANY, PART = 60, 5000, 250  # cases of each kind in `make test`; of all kinds under the marker slow, and at once
@@ -54,6 +57,8 @@ class World:
         records = [{"index": i, "role": "evaluate", "ok_before": False, "ok_after": True} for i in range(3)]
         shutil.copytree(pipeline, self.runs[0] / "model")
         for run in self.runs:
+            rows = [{"index": i, **row} for i, row in enumerate(read_lines(run / "samples" / "prompts.jsonl"))]
+            (run / "samples" / "prompts.jsonl").write_text(lines_of(rows))
             write_json(run / "anchor.json", {"anchors": ["circle"], "tested": {"circle": 0.5}})
             write_json(run / "stages.json", {"erase": {"seconds": 1.5, "peak_bytes": 10}})
             (run / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
@@ -142,7 +147,7 @@ def run_record(world: World, random: Random) -> Iterator[Case]:
         ["estimate", "--concept", "ring", "--model", first, "--device", "cpu"],
     ]
     with broken(path, break_json(data, random) if path.suffix == ".json" else break_lines(data, random)):
-        yield Case(f"{path.name}", command(*random.choice(ways)))
+        yield Case(f"{path.name}", command(*random.choices(ways, weights=(8, 8, 8, 1, 1))[0]))  # estimates take a second
 
 
 @contextmanager
@@ -192,34 +197,36 @@ def image(world: World, random: Random) -> Iterator[Case]:
 def value(world: World, random: Random) -> Iterator[Case]:
     """Values of options, for commands that would find nothing to work on if the values were good."""
     absent = world.folder / "absent"
-    commands: dict[str, tuple[list[Any], list[type]]] = {
-        "main": (["--model", absent, "--concept", "star"], [Job, METHODS["scissorhands"]]),
-        "estimate": (["estimate", "--model", absent, "--concept", "star"], [Job, METHODS["scissorhands"]]),
-        "evaluate": (["evaluate", absent], [Evaluation]),
-        "generate": (["generate", absent, "--prompt", "a", "--output", world.output()], []),
-        "bench": (["bench", absent], []),
-        "attack": (["attack", absent], []),
-        "compare": (["compare", absent], []),
-        "sweep": (["sweep", "--concepts", "star"], [Job]),
-        "export": (["export", absent, "--output", world.output()], []),
-        "concepts": (["concepts", absent / "x.toml"], []),
+    out = world.output()
+    commands: dict[str, tuple[list[Any], list[type], str]] = {
+        "main": (["--model", absent, "--concept", "star"], [Job, METHODS["scissorhands"]], ""),
+        "estimate": (["estimate", "--model", absent, "--concept", "star"], [Job, METHODS["scissorhands"]], ""),
+        "evaluate": (["evaluate", absent], [Evaluation], ""),
+        "generate": (["generate", absent, "--prompt", "a", "--output", out], [Generation], "--output"),
+        "bench": (["bench", absent], [], "--seeds --first-seed --output --relearn --gold"),
+        "attack": (["attack", absent], [Campaign], "--budget --device --gold --detector --lists --pictures"),
+        "compare": (["compare", absent], [], "--scatter"),
+        "sweep": (["sweep", "--concepts", "star"], [Job], "--trials --draw --seeds --over --space"),
+        "export": (["export", absent, "--output", out], [], "--output --format --dtype --tokenizer --push-to-hub"),
+        "concepts": (["concepts", absent / "x.toml"], [], "--count --model"),
+        "classify": (["classify", "--original", absent], [Classify], "--forget --methods --preset"),
     }
-    own = ["--seed", "--steps", "--count", "--guidance", "--output", "--scatter", "--budget", "--device", "--seeds", "--trials", "--dtype"]
     name = random.choice(list(commands))
-    words, options = commands[name]
-    skip = ("concepts", "model", "overwrite")
-    names = [item.name for kind in options for item in fields(kind) if item.name not in skip and kind_of(kind, item.name).type is not bool]
-    flags = [f"--{name.replace('_', '-')}" for name in names]
-    chosen = [(random.choice(flags or own), text_of(random)) for _ in range(random.randrange(1, 4))]
+    words, options, more = commands[name]
+    skip = ("concepts", "model", "overwrite", "original", "forget", "on", "method", "preset")
+    fits = [item for kind in options for item in fields(kind) if item.name not in skip and "help" in item.metadata]
+    flags = [f"--{item.name.replace('_', '-')}" for item in fits if not isinstance(item.default, bool)] + more.split()
+    chosen = [(random.choice(flags), text_of(random)) for _ in range(random.randrange(1, 4))]
     yield Case(f"{name} {chosen}"[:200], command(*words, *(f"{flag}={text}" for flag, text in chosen)))
 
 
-WORDS = "1e400 ١ 0x10 1_000 -- - nan cuda:99 cpu /dev/null /proc/self/x .. %s {x} ~nobody/x re:( re:.* 0.1-0.9"
+WORDS = "1e400 ١ 0x10 1_000 -- - nan -inf cuda:99 cpu /dev/null /proc/self/x .. %s {x} ~nobody/x re:( re:.* 0.1-0.9 a=1,b=2 10% x:y=z"
+NUMBERS = "-1 0 1 2 7 8 64 1000000 1000001 16384 16392 9223372036854775807 9223372036854775808 0.5 1.0 1e-300 1e38 1e39 1e308"
 
 
 def text_of(random: Random) -> str:
     hostile = [str(one).replace("\0", "") for one in HOSTILE]
-    return random.choice([*WORDS.split(), *hostile, str(random.randrange(-3, 10)), str(random.random())])
+    return random.choice(random.choice([WORDS.split(), NUMBERS.split(), hostile]))
 
 
 KINDS: dict[str, Any] = {kind.__name__: kind for kind in (header, configuration, run_record, table, toml, image, value)}
