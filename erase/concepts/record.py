@@ -10,7 +10,9 @@ from erase.concepts import Concept
 from erase.errors import InputError
 from erase.files.schema import check_schema
 
-CONCEPT = {item.name: str if item.type == "str" else dict if "Mapping" in str(item.type) else [str] for item in fields(Concept)}
+CONCEPT: dict[str, Any] = {
+    item.name: str if item.type == "str" else dict if "Mapping" in str(item.type) else [str] for item in fields(Concept)
+}
 CONCEPT["vocabulary"] = {...: [str]}
 NEEDED = [item.name for item in fields(Concept) if item.default is MISSING and item.default_factory is MISSING]
 
