@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
 import sys
@@ -47,7 +46,7 @@ class Interrupts:
     def unraisable(self, problem: UnraisableHookArgs) -> None:
         """Where Python would print and forget a KeyboardInterrupt (in a finalizer, in a callback of C), it is raised again."""
         if isinstance(problem.exc_value, KeyboardInterrupt):
-            threading.Timer(AGAIN, _thread.interrupt_main).start()  # not here: it would be raised, and lost, in this hook
+            threading.Timer(AGAIN, _press_again).start()  # not here: it would be raised, and lost, in this hook
         elif not self.seen:
             sys.__unraisablehook__(problem)
 
@@ -76,6 +75,11 @@ def end() -> None:
     with suppress(Exception):
         print(f"\n{MESSAGE}", file=sys.stderr, flush=True)
     os._exit(STATUS)
+
+
+def _press_again() -> None:
+    """Send the signal to the main thread, which it wakes where it waits."""
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
 def _importing(frame: FrameType | None) -> bool:

@@ -506,7 +506,7 @@ MISTAKES: dict[str, tuple[Given, list[str]]] = {
     "concept file with a setting that is none": (concept_file(lambda text: text + "\n[settings]\nstep = 5\n"), ["'step'", "'steps'"]),
     "concept file that is not there": (wrong("--concept", "nowhere.toml"), ["nowhere.toml: no such concept file"]),
     "unknown word of the embedded world": (wrong("--concept", "starr"), ['"starr"', 'did you mean "star"']),
-    "no concept": (lambda model, tmp: [], ["--concept is empty"]),
+    "no concept": (lambda model, tmp: [], ["--concept is missing"]),
     "empty concept": (wrong("--concept", "  "), ["--concept is empty"]),
     "empty prompt": (
         lambda model, tmp: ["generate", str(model), "--prompt", " ", "--output", str(tmp / "run")],
