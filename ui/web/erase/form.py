@@ -88,7 +88,8 @@ class EraseForm:
 
     def connect(self) -> None:
         """The form follows the choice of concept, model, method and preset."""
-        outputs: list[Block] = [self.about, self.examples, self.preset, self.filled_for, *self.texts.values(), *self.groups.values()]
+        shown: list[Block] = [self.concept, self.about, self.examples, self.preset, self.filled_for]
+        outputs = [*shown, *self.texts.values(), *self.groups.values()]
         # One listener: the last answer belongs to the last choice, whichever control it was.
         gr.on(
             [self.concept.change, self.model.change, self.method.change, self.preset.input], self.follow,
@@ -134,6 +135,8 @@ class EraseForm:
         if (before.concept, before.model) != (choice.concept, choice.model):
             changes[self.about], texts, changes[self.examples] = about(self.page, choice.concept, choice.model)
             changes |= {self.texts[name]: text for name, text in texts.items()}
+        if before.model != choice.model:
+            changes[self.concept] = gr.Dropdown(choices=concepts(choice.model))
         if before.method != choice.method:
             names = presets(choice.method)
             choice = Choice(choice.concept, choice.model, choice.method, names[0])

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from page_runs import erased_run
 
-from erase.concepts import load_concept, read_concept
+from erase.concepts import list_concepts, load_concept, read_concept
+from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import InputError
 from erase.pipeline.job import Job
 from ui.cli.flags import add_flags, chosen_method
@@ -80,6 +81,15 @@ def test_a_first_visit_starts_on_the_embedded_model(page):
     concept, arguments = command_of(page, request(page))
     assert concept == "star"
     assert parsed(arguments) == {"concepts": ["star"], "model": "demo", "method": "scissorhands", "preset": "balanced", "device": "cpu"}
+
+
+def test_a_model_with_words_of_its_own_offers_all_of_them_and_its_files_first():
+    offered = concepts("emoji")
+    assert offered[: len(list_concepts("emoji"))] == [concept.name for concept in list_concepts("emoji")]
+    assert {"cat", "wine-glass", "beer mug", "EmojiOne", "musical instrument"} <= set(offered)
+    assert "wine glass" not in offered  # it has a file
+    assert len(offered) == len(set(offered)) > 400
+    assert set(concepts("scenes")) == set(KNOWN_MODELS["scenes"].concepts)
 
 
 def test_what_is_changed_is_in_the_command_and_nothing_else(page):
