@@ -46,6 +46,17 @@ def list_concepts(model: str | None = None) -> list[Concept]:
     return [read_concept(path) for path in sorted(folder.glob("*.toml"))]
 
 
+def own_words(model: str) -> list[str]:
+    """The concepts of an embedded model that has files of its own: these, then every other word that it knows; empty for any other."""
+    known = KNOWN_MODELS.get(model)
+    if known is None or not known.prompts:
+        return []
+    filed = [concept.name for concept in list_concepts(model)]
+    names = [name for members in known.language.names().values() for name in members] if known.language else known.concepts
+    slug = known.language.slug if known.language else str
+    return [*filed, *(name for name in names if slug(name) not in filed)]
+
+
 def read_concept(path: Path) -> Concept:
     """A concept file, checked; InputError names the file, the key and what is allowed."""
     return parse(read_raw(path), str(path))

@@ -12,9 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from erase.concepts import DEMO, Concept, list_concepts
+from erase.concepts import DEMO, Concept, list_concepts, own_words
 from erase.concepts.several import JOINT, Concepts, load_concepts, settings_of, together
-from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import InputError
 from erase.methods import METHODS, make_method
 from erase.pipeline.job import Job
@@ -71,12 +70,8 @@ def concepts(model: str = OWN) -> list[str]:
     What is typed filters the list by parts of words, and Enter takes the first: so red comes before checkered. Where an embedded model
     with words of its own is chosen: its files, then every other word that it knows.
     """
-    known = KNOWN_MODELS.get(model)
-    if known is not None and known.prompts:
-        filed = [concept.name for concept in list_concepts(known.name)]
-        names = [name for members in known.language.names().values() for name in members] if known.language else known.concepts
-        slug = known.language.slug if known.language else str
-        return [*filed, *(name for name in names if slug(name) not in filed)]
+    if own := own_words(model):
+        return own
     domains = ("shape", "colour", "style")
 
     def place(concept: Concept) -> tuple[bool, bool, int, str]:
