@@ -66,7 +66,7 @@ class Command:
 
 COMMANDS = {
     "main": Command(("--concept", "star", "--output", "main", *COUNTS, *METHOD), "main", "main", (START, *STAGES, MEASURE)),
-    "export": Command(("export", "run", "--format", "single-file", "--output", "model.safetensors"), "model.safetensors"),
+    "export": Command(("export", "run", "--format", "unet", "--output", "unet.safetensors"), "unet.safetensors"),
     "export folder": Command(("export", "run", "--dtype", "float16", "--output", "model"), "model"),
     "evaluate": Command(
         ("evaluate", "run", "--count", "4", "--steps", "2", "--device", "cpu", "--output", "evaluation"), "evaluation", "evaluation"
