@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
-from erase.classifiers.task import LabelledSets, classifier_task
+from erase.classifiers.task import ClassifierTask, LabelledSets, absent, by_row, classifier_task
 from erase.errors import InputError
-from erase.methods import CLASSIFIER_METHODS, make_method
+from erase.methods import CLASSIFIER_METHODS
 from erase.methods.base import ClassifierMethod
+from erase.methods.classifiers.released import dataset_of, values_at
+from erase.methods.spec import Entry, entry
 from erase.task import Batch, Step, generator
 from erase.training.modes import evaluated
 
@@ -58,8 +60,9 @@ def unlearn(
     """A copy of `model` that has unlearned the samples of `forget_loader` and retains those of `retain_loader`.
 
     With `validation_loader`, samples that the model was not trained on, scissorhands forgets until the model is as uncertain as it is
-    about these. `method` is a name in CLASSIFIER_METHODS, with its default options, or a method with options of your own, as
-    `make_method("scissorhands", "cifar10", CLASSIFIER_METHODS, fraction=0.1)` returns it. `fresh` builds an untrained model; only
+    about these. `method` is a name in CLASSIFIER_METHODS, with its default options, or with options as in a table's row,
+    "scissorhands:preset=cifar10,fraction=0.1": a preset named after a data set then has the values of the share that is forgotten here.
+    Or it is a method made by `make_method("scissorhands", "cifar10", CLASSIFIER_METHODS)`, whose presets have the values of 10 %. `fresh` builds an untrained model; only
     `retrain` needs it. `progress` is called after each step.
 
     Batches are as large as the retain loader's. Samplers are read once, for which samples there are; the order depends on `seed`
@@ -67,7 +70,8 @@ def unlearn(
 
     InputError: a loader without labels, an output that is not one score per class, an unknown method.
     """
-    chosen: ClassifierMethod = make_method(method, table=CLASSIFIER_METHODS) if isinstance(method, str) else method
+    row = entry(method, CLASSIFIER_METHODS, source="--method") if isinstance(method, str) else None
+    chosen: ClassifierMethod = method if row is None else row.make()
     forget, _ = read_loader("forget", forget_loader, seed)
     retain, batch = read_loader("retain", retain_loader, seed)
     held_out = None if validation_loader is None else read_loader("validation", validation_loader, seed)[0]
@@ -76,6 +80,8 @@ def unlearn(
     modes = [module.training for module in unlearned.modules()]
     sets = loader_sets(unlearned.train(), forget, retain, held_out)
     task = classifier_task(unlearned, sets, batch=batch, seed=seed, scope=chosen.scope, fresh=fresh)
+    if row is not None and dataset_of(row.preset) is not None:
+        chosen = _at_share(row, task)
     for step in chosen(task):
         if progress is not None:
             progress(step)
@@ -84,6 +90,14 @@ def unlearn(
     for module, mode in zip(unlearned.modules(), modes, strict=True):
         module.training = mode
     return unlearned
+
+
+def _at_share(row: Entry, task: ClassifierTask) -> ClassifierMethod:
+    """The method of a row, with its preset's values for the share that this task forgets, or for whole classes."""
+    classes = bool(absent(task)[by_row(task, lambda batch: batch["y"])].all())
+    values, _ = values_at(CLASSIFIER_METHODS[row.method], row.preset, task.forget_size / (task.forget_size + task.retain_size), classes)
+    made: ClassifierMethod = replace(row, values={**values, **row.values}).make()
+    return made
 
 
 def loader_sets(model: nn.Module, forget: LoadedSamples, retain: LoadedSamples, held_out: LoadedSamples | None) -> LabelledSets:

@@ -66,6 +66,19 @@ def test_every_method_by_name_and_the_same_as_on_the_task(name):
     assert same(copied(unlearned), copied(network))
 
 
+@pytest.mark.parametrize(("of_a_class", "strength"), [(False, 15.0), (True, 2.0)])
+def test_a_preset_has_the_values_of_the_share_at_hand(of_a_class, strength):
+    """SVHN's preset at 10 %, and for a whole class."""
+    rows = samples()
+    forget, retain = (rows[rows.y == 2], rows[rows.y != 2]) if of_a_class else split()
+    given = [DataLoader(TensorDataset(part.x, part.y), batch_size=16) for part in (forget, retain)]
+    by_text = unlearn(model(), *given, method="influence:preset=svhn,iterations=2")
+    by_hand = unlearn(model(), *given, method=chosen("influence", "svhn", iterations=2, strength=strength))
+    assert same(copied(by_text), copied(by_hand))
+    with pytest.raises(InputError, match="influence has no option 'strenght', did you mean 'strength'"):
+        unlearn(model(), *given, method="influence:strenght=3")
+
+
 def all_of(loader):
     found, batch = read_loader("retain", loader, 0)
     got = found.batch(torch.arange(len(found)))
