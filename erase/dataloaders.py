@@ -59,11 +59,12 @@ def unlearn(
 ) -> nn.Module:
     """A copy of `model` that has unlearned the samples of `forget_loader` and retains those of `retain_loader`.
 
-    With `validation_loader`, samples that the model was not trained on, scissorhands forgets until the model is as uncertain as it is
-    about these. `method` is a name in CLASSIFIER_METHODS, with its default options, or with options as in a table's row,
-    "scissorhands:preset=cifar10,fraction=0.1": a preset named after a data set then has the values of the share that is forgotten here.
-    Or it is a method made by `make_method("scissorhands", "cifar10", CLASSIFIER_METHODS)`, whose presets have the values of 10 %. `fresh` builds an untrained model; only
-    `retrain` needs it. `progress` is called after each step.
+    With `validation_loader`, samples that the model was not trained on, scissorhands forgets only as hard as there is something to
+    forget, and until the model is as uncertain as it is about these. `method` is a name in CLASSIFIER_METHODS, with its default
+    options, or with options as in a table's row, "scissorhands:preset=cifar10,fraction=0.1": a preset named after a data set then has
+    the values of the share that is forgotten here. Or it is a method made by `make_method("scissorhands", "cifar10",
+    CLASSIFIER_METHODS)`, whose presets have the values of 10 %. `fresh` builds an untrained model; only `retrain` needs it. `progress`
+    is called after each step.
 
     Batches are as large as the retain loader's. Samplers are read once, for which samples there are; the order depends on `seed`
     alone. The work is done on the model's device. An iterable other than a DataLoader over a data set is read once and kept in memory.
