@@ -36,7 +36,8 @@ PAPER: dict[str, Any] = {
     "weight_decay": 5e-4,
 }
 
-LATE_LAYERS, LAST_LAYERS = r"re:^(layer3|layer4|fc)\.", r"re:^(layer4|fc)\."
+# Of a ResNet, as the script names them; `head` is what the network `small` has for fc.
+LATE_LAYERS, LAST_LAYERS = r"re:^(layer3|layer4|fc|head)\.", r"re:^(layer4|fc|head)\."
 
 RELEASED = Released(
     both=PAPER,

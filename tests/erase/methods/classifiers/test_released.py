@@ -8,11 +8,11 @@ from torch import nn
 from toys import copied, same
 from toys_classifier import INPUTS, Rows, samples, toy_task
 
+from erase.classifiers.networks import build_network
 from erase.classifiers.task import LabelledSets, classifier_task, redrawn_labels, relabelled
 from erase.methods import CLASSIFIER_METHODS, make_method
 from erase.methods.classifiers.released import CELLS, DATASETS, Cell, cell_of, dataset_of, preset_on, reference_of, values_at
-
-PLAIN = {"momentum": 0.0, "weight_decay": 0.0}
+from erase.scope import in_scope
 
 
 def method(name, preset="balanced", **values):
@@ -67,15 +67,26 @@ def test_rate_share_trimmed_and_lambda_of_scissorhands(preset, share, classes, v
 def test_what_the_script_trims_and_projects_where():
     layers = {preset: at("scissorhands", preset, 0.1, preset.startswith("celeba")) for preset in map(reference_of, DATASETS)}
     assert {p: (m.trim_scope, m.projection_scope, m.projection_every) for p, m in layers.items()} == {
-        "cifar10-reference": (r"re:^(layer3|layer4|fc)\.", r"re:^(layer3|layer4|fc)\.", 1),
-        "cifar100-reference": (r"re:^(layer4|fc)\.", r"re:^(layer3|layer4|fc)\.", 1),
-        "svhn-reference": (r"re:^(layer3|layer4|fc)\.", r"re:^(layer3|layer4|fc)\.", 1),
-        "celeba-reference": (r"re:^(layer4|fc)\.", r"re:^(layer4|fc)\.", 10),
+        "cifar10-reference": (r"re:^(layer3|layer4|fc|head)\.", r"re:^(layer3|layer4|fc|head)\.", 1),
+        "cifar100-reference": (r"re:^(layer4|fc|head)\.", r"re:^(layer3|layer4|fc|head)\.", 1),
+        "svhn-reference": (r"re:^(layer3|layer4|fc|head)\.", r"re:^(layer3|layer4|fc|head)\.", 1),
+        "celeba-reference": (r"re:^(layer4|fc|head)\.", r"re:^(layer4|fc|head)\.", 10),
     }
     assert at("scissorhands", "reference", 0.5).projection_every == 10
-    assert at("scissorhands", "svhn-reference", 0.1, True).trim_scope == r"re:^(layer4|fc)\."
+    assert at("scissorhands", "svhn-reference", 0.1, True).trim_scope == r"re:^(layer4|fc|head)\."
     paper = at("scissorhands", "cifar10", 0.5)
     assert (paper.trim_scope, paper.projection_scope, paper.projection_every, paper.projection_margin) == (None, None, 1, 0.0)
+
+
+@pytest.mark.parametrize("preset", map(reference_of, DATASETS))
+def test_the_scripts_layers_are_there_in_the_networks_by_name(preset):
+    made = at("scissorhands", preset, 0.1, True)
+    for network in (build_network("small", 4, 3, 16), build_network("resnet18", 4, 3, 32)):
+        for scope in (made.trim_scope, made.projection_scope):
+            parts = {name.partition(".")[0] for name in in_scope(network, scope)}
+            assert parts == {"layer3", "layer4", "fc", "head"} & set(dict(network.named_children())) - (
+                {"layer3"} if "3" not in scope else set()
+            )
 
 
 def test_where_paper_and_script_disagree():
