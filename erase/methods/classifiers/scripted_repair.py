@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from erase.classifiers.task import ClassifierTask
+from erase.errors import InputError
 from erase.project import Projected, Projection, project
 from erase.scope import in_scope
 from erase.task import Batch, Batches, Step
@@ -72,10 +73,16 @@ def scripted_repair(
 ) -> Iterator[Step]:
     """Descend L_r + lambda U, a step for each retain batch; `task.forget` returns None for a step without a forget batch.
 
-    Retain batches go through the network first, then forget batches. Without a `projection` nothing is projected.
+    Retain batches go through the network first, then forget batches. Without a `projection` nothing is projected. InputError where its
+    layers are not among those in scope.
     """
     names = list(in_scope(task.network, projection.scope)) if projection and projection.scope else list(task.weights)
     layers = [i for i, name in enumerate(task.weights) if name in set(names)]
+    if projection is not None and not layers:
+        raise InputError(
+            f"--projection-scope {projection.scope} has no weights that repair may change; give another, or --no-projected",
+            option="projection_scope",
+        )
     remembers = projection is not None and projection.memory == "epoch"
 
     with _memory(task, layers if remembers else []) as memory:

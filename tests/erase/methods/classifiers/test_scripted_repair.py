@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 from toys_classifier import build, toy_task
 
+from erase.errors import InputError
 from erase.methods import CLASSIFIER_METHODS, make_method
 from erase.methods.classifiers.scripted_repair import RIDGE, multiplier
 
@@ -76,6 +77,13 @@ def test_two_epochs_are_those_of_the_released_loop(memory, every):
     assert all((step - 1) % 18 in (0, 1) for step in projected)
     for name, value in network.state_dict().items():
         torch.testing.assert_close(task.network.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_projection_of_layers_that_are_not_repaired_is_refused():
+    options = {"trimming": False, "scope": r"re:^5\.", "projection_scope": r"re:^3\."}
+    method = make_method("scissorhands", "reference", CLASSIFIER_METHODS, **options)
+    with pytest.raises(InputError, match=r"--projection-scope re:\^3\\. has no weights that repair may change"):
+        next(method(toy_task(scope=r"re:^5\.")))
 
 
 def test_layers_outside_the_scope_are_not_projected():
