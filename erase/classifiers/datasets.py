@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from erase.errors import InputError
-from erase.images import SUFFIXES, open_picture
+from erase.images import image_files, open_picture
+from erase.images.reading import COMMON
 from erase.task import Batch, generator
 from erase.torchvision_compat import torchvision
 
@@ -217,13 +218,11 @@ def _read(part: Path, root: Path, classes: Sequence[str], size: int, edge: int) 
     unknown = sorted(path.name for path in part.iterdir() if path.is_dir() and path.name not in classes and not path.name.startswith("."))
     if unknown:
         raise InputError(f"{part} has classes without training samples: {', '.join(unknown[:3])}; add samples or remove the classes")
-    images = [
-        (path, label) for label, name in enumerate(classes) for path in sorted((part / name).glob("*")) if path.suffix.lower() in SUFFIXES
-    ]
+    images = [(path, label) for label, name in enumerate(classes) if (part / name).is_dir() for path in image_files(part / name)]
     present = {label for _, label in images}
     empty = [name for label, name in enumerate(classes) if label not in present] if part.name not in PARTS[1:] else []
     if empty or not images:
-        raise InputError(f"{part} has no images for {', '.join(empty[:3]) or 'any class'}; expected {', '.join(sorted(SUFFIXES))}")
+        raise InputError(f"{part} has no images for {', '.join(empty[:3]) or 'any class'}; expected {COMMON}")
     pixels = np.stack([_square(path, size, edge) for path, _ in images])
     ids = tuple(path.relative_to(root).as_posix() for path, _ in images)
     return Samples(torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor([label for _, label in images]), ids)

@@ -158,11 +158,11 @@ def model_source(typed: str, roots: Sequence[Path], hub: Sequence[str] = (), sha
 
 def uploaded(path: Path) -> Image.Image:
     """An image that a visitor has uploaded, decoded; InputError for what is too large, of another kind, or broken."""
-    from erase.images import SUFFIXES, open_picture
+    from erase.images.reading import COMMON, SUFFIXES, open_picture
 
     name = _quoted(path.name)
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{name} is not an image; expected {', '.join(sorted(SUFFIXES))}")
+        raise InputError(f"{name} is not an image; expected {COMMON}")
     if path.stat().st_size > UPLOAD_BYTES:
         raise InputError(f"{name} is larger than {UPLOAD_BYTES // 2**20} MiB; upload a smaller image")
     try:

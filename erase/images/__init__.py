@@ -7,28 +7,30 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from erase.errors import InputError
 from erase.files import read_text, sha256, written
 from erase.files.reading import FIELD, read_objects
 from erase.files.tables import read_rows
+from erase.images.reading import SUFFIXES, few, image_files, load_pixels, open_picture, picture_paths, to_tensor
 from erase.run import append_lines, disk_errors, lines_of, read_lines
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+__all__ = [
+    "MANIFEST", "SUFFIXES", "Callbacks", "Picture", "Sample", "image_files", "load_pixels", "make_images", "open_picture", "picture_paths",
+    "read_images", "to_tensor",
+]  # fmt: skip
+
 COLUMNS = (("file", "prompt"), ("file_name", "text"))  # ours, and that of Hugging Face image folders
-PIXELS = 120_000_000  # of an image, more than cameras take; decoding needs about 16 bytes for each
 MANIFEST = "manifest.jsonl"
 CAPTION_BYTES = 4 * FIELD  # of a .txt file beside an image
 
@@ -130,7 +132,7 @@ def read_images(
 
     Captions come from `captions`, else from manifest.jsonl, captions.csv, metadata.jsonl or a .txt file beside each
     image; `default_caption` counts only without any of these, so that it never hides a mismatch. Images whose positions are in
-    `leave_out` are not opened.
+    `leave_out` are not opened. InputError, with their names, where images cannot be read.
     """
     paths = picture_paths(folder)
     source, table = _captions(folder, paths, captions)
@@ -140,50 +142,7 @@ def read_images(
     if table:
         _match(source, folder, [path.name for path in paths], table)
     selected = [path for i, path in enumerate(paths) if i not in leave_out]
-    return [_read(path, table.get(path.name, {"prompt": default_caption}), source) for path in selected]
-
-
-def load_pixels(paths: Iterable[Path], size: int) -> Tensor:
-    """Images as (n, 3, size, size) in [-1, 1]; of another size: the middle square, resized."""
-    import torch
-
-    return torch.stack([to_tensor(open_picture(path), size) for path in paths])
-
-
-def open_picture(path: Path) -> Image.Image:
-    """An image in RGB, upright, transparent parts white; InputError if it cannot be decoded."""
-    try:
-        with Image.open(path) as file:
-            _check_pixels(path, file)
-            file.load()
-            image = ImageOps.exif_transpose(file)
-    except InputError:
-        raise
-    except Exception as error:  # its decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        reason = str(error).replace(str(path), path.name)
-        raise InputError(f"{path} is not a complete image ({reason}); replace or remove it") from error
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
-
-
-def _check_pixels(path: Path, image: Image.Image) -> None:
-    """InputError for an image that would take gigabytes of memory: a few kilobytes of file can claim any size."""
-    if image.width * image.height > PIXELS:
-        size = f"{image.width} × {image.height}"
-        raise InputError(f"{path} has {size} pixels; expected at most {PIXELS // 10**6} million: make it smaller, or remove it")
-
-
-def to_tensor(image: Image.Image, size: int) -> Tensor:
-    import torch
-
-    if image.size != (size, size):
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        square = image.crop((left, top, left + side, top + side))  # resize(box=...) would let the cut-off parts bleed in
-        image = square.resize((size, size), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+    return _read_all(folder, [(path, table.get(path.name, {"prompt": default_caption})) for path in selected], source)
 
 
 def _name(index: int) -> str:
@@ -216,7 +175,7 @@ def _earlier_images(folder: Path, prompts: Sequence[str], seeds: Sequence[int], 
     present = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     strange = [name for name in present if name not in names] if manifests or not alone else present
     if strange:
-        raise InputError(f"{folder} already contains other images ({_few(strange)}); give another folder")
+        raise InputError(f"{folder} already contains other images ({few(strange)}); give another folder")
     known = {}
     for record in (record for path in manifests for record in read_lines(path, None)):
         i = names.get(str(record.get("file")), -1)
@@ -229,18 +188,6 @@ def _earlier_images(folder: Path, prompts: Sequence[str], seeds: Sequence[int], 
         if path.exists() and sha256(path) == record.get("sha256"):
             known[i] = Picture(path, prompts[i], seeds[i], str(record["sha256"]))
     return known
-
-
-def picture_paths(folder: Path) -> list[Path]:
-    """The image files of a folder by name; InputError if there are none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is {'a file' if folder.exists() else 'not there'}; expected a folder of images")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    if not paths:
-        deeper = sorted({path.parent.name for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES})
-        remedy = f"its subfolders contain some, give one of them ({_few(deeper)})" if deeper else "add some"
-        raise InputError(f"{folder} contains no images; expected {', '.join(sorted(SUFFIXES))}: {remedy}")
-    return paths
 
 
 def _captions(folder: Path, paths: Sequence[Path], captions: Path | None) -> tuple[Path, dict[str, dict[str, Any]]]:
@@ -287,10 +234,26 @@ def _match(source: Path, folder: Path, names: Sequence[str], table: Mapping[str,
     """InputError unless every caption has its image and every image its caption."""
     absent = [name for name in table if name not in set(names)]
     if absent:
-        raise InputError(f"{source} names images that are not in {folder}: {_few(absent)}; add them or remove their lines")
+        raise InputError(f"{source} names images that are not in {folder}: {few(absent)}; add them or remove their lines")
     bare = [name for name in names if name not in table or not (table[name]["prompt"] or "sha256" in table[name])]
     if bare:
-        raise InputError(f"{source} has no caption for {len(bare)} of {len(names)} images: {_few(bare)}; add them")
+        raise InputError(f"{source} has no caption for {len(bare)} of {len(names)} images: {few(bare)}; add them")
+
+
+def _read_all(folder: Path, rows: Sequence[tuple[Path, Mapping[str, Any]]], source: Path) -> list[Picture]:
+    """The images, all opened; one InputError that names those that cannot be read."""
+    pictures, errors = [], {}
+    for path, row in rows:
+        try:
+            pictures.append(_read(path, row, source))
+        except InputError as error:
+            errors[path.name] = error
+    if len(errors) > 1:
+        first, number = next(iter(errors.values())), f"{len(errors)} of {len(rows)} images"
+        raise InputError(f"{number} of {folder} cannot be read: {few(list(errors))}; the first: {first}") from first
+    for error in errors.values():
+        raise error
+    return pictures
 
 
 def _read(path: Path, row: Mapping[str, Any], source: Path) -> Picture:
@@ -305,7 +268,3 @@ def _read(path: Path, row: Mapping[str, Any], source: Path) -> Picture:
         raise InputError(f"{path} is not the image that {source.name} lists (its hash differs); restore it or make the set again")
     seed = str(row.get("seed"))
     return Picture(path, str(row["prompt"]), int(seed) if seed.removeprefix("-").isdecimal() else None, digest)
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
