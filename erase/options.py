@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import Field, field, fields
@@ -24,6 +25,8 @@ SIDE = 16_384  # pixels of an image
 SAMPLING_STEPS = 10_000
 LONG = 10_000  # characters of a text
 _DEVICE = re.compile(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d{1,3})?")
+MODELS = ("model", "erased")  # paths or names of what the hashes of weights in the same record identify
+PLACES = ("forget_images", "retain_images", "forget_image_captions", "retain_image_captions")
 _SOURCE = re.compile(r"(concept_file|concepts\[\d+\])\.source$")  # where a concept file lies; its content is recorded beside it
 
 
@@ -163,6 +166,8 @@ REWRITTEN = {
 def differences(recorded: Mapping[str, Any], requested: Mapping[str, Any], added: Mapping[str, Any] | None = None) -> list[str]:
     """One phrase for each option that differs: `learning_rate: 0.0001 there, 0.0002 now`. The path of a concept file does not count.
 
+    Nor does where a model lies while its weights are the same, nor how the path of a folder of images is spelled.
+
     `added`: options (as `flat` names them) that are younger than some runs, with their defaults. A record without such an option
     counts as having its default, so that an earlier run can be resumed.
     """
@@ -170,7 +175,25 @@ def differences(recorded: Mapping[str, Any], requested: Mapping[str, Any], added
     old = {name: value for name, value in (added or {}).items() if name in new} | flat(recorded)
     old = {name: REWRITTEN.get(value, value) if isinstance(value, str) else value for name, value in old.items()}
     names = [name for name in {**old, **new} if (name in old, old.get(name)) != (name in new, new.get(name)) and not _SOURCE.match(name)]
+    if _same_weights(old, new):
+        names = [name for name in names if name not in MODELS and not name.startswith("weights.")]
+    names = [name for name in names if not (name in PLACES and _same_place(old.get(name), new.get(name)))]
     return [f"{name}: {_short(old, name)} there, {_short(new, name)} now" for name in names]
+
+
+def _same_weights(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether two records are of the same models, wherever these lie: by the hashes of their weights, or of their single file."""
+    one, other = ({name: value for name, value in side.items() if name.startswith("weights.")} for side in (old, new))
+    file = old.get("single_file_sha256")
+    return (bool(one) and one == other) or (file is not None and file == new.get("single_file_sha256"))
+
+
+def _same_place(old: Any, new: Any) -> bool:
+    """Whether two paths are of the same file or folder, differently spelled."""
+    try:
+        return isinstance(old, str) and isinstance(new, str) and os.path.samefile(old, new)
+    except OSError:
+        return False
 
 
 def flat(value: Any, name: str = "") -> dict[str, Any]:

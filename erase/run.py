@@ -5,63 +5,29 @@ A stage is a name that is done or not; models and methods are the business of th
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import platform
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from safetensors import SafetensorError
+from typing import Any
 
 from erase.errors import InputError
 from erase.files import read_object, write_json, written
+from erase.files.disk import disk_errors as disk_errors
+from erase.files.locks import LOCK, OWNER, Lock, lock_folder
 from erase.files.reading import RECORD_BYTES, read_objects
 from erase.files.schema import LINES, RUN_OPTIONS, Record, Schema, check_schema
-from erase.options import differences, flat
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
+from erase.options import MODELS, differences, flat
 
 RUNS = Path("runs")  # the parent of run folders that are created without --output
 PACKAGES = ("erase-concept", "torch", "diffusers", "transformers", "safetensors")
 RECORDS = ("environment", "resumed_in")  # what options.json holds beside the options
 LISTED = 8  # differences that an error message lists
-DISK = {
-    errno.ENOSPC: "the disk is full; free some space and run the same command again, it resumes where it stopped",
-    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again, it resumes where it stopped",
-    errno.EFBIG: "the file is larger than the file system or ulimit allows; choose a folder elsewhere",
-    errno.EACCES: "no permission; choose a folder that you may write to",
-    errno.EPERM: "no permission; choose a folder that you may write to",
-    errno.EROFS: "the file system is read-only; choose a folder elsewhere",
-    errno.ENOTDIR: "a part of this path is a file; choose another folder",
-    errno.EEXIST: "a file of this name exists; choose another folder",
-    errno.EISDIR: "a folder of this name exists; choose another name",
-    errno.ELOOP: "the links on this path lead in a circle; choose another folder",
-    errno.EIO: "the device failed; choose a folder on another one",
-    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
-}
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or write-protected disk into an InputError that names the file (`path` where the system names none)."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in DISK:
-            raise
-        raise InputError(f"cannot use {error.filename or path}: {DISK[error.errno]}") from error
-    except SafetensorError as error:  # its writer reports the errno only in the text
-        code = re.search(r"os error (\d+)", str(error))
-        if code is None or int(code[1]) not in DISK:
-            raise
-        raise InputError(f"cannot use {path}: {DISK[int(code[1])]}") from error
 
 
 def read_lines(path: Path, schema: Schema = LINES) -> list[dict[str, Any]]:
@@ -126,7 +92,7 @@ class Run:
     report = _Path("report.json")
     comparison = _Path("comparison.png")
 
-    def __init__(self, folder: Path, options: dict[str, Any], lock: BaseFileLock | None = None) -> None:
+    def __init__(self, folder: Path, options: dict[str, Any], lock: Lock | None = None) -> None:
         self.folder, self.options, self._lock = folder, options, lock
 
     @classmethod
@@ -232,24 +198,15 @@ def _record(folder: Path) -> dict[str, Any] | None:
 
 def _refuse_foreign(folder: Path) -> None:
     """InputError for a folder that holds files and is not a run; a lock or a torn options.json alone is a run killed at birth."""
-    others = [path.name for path in folder.iterdir() if path.name != ".lock" and not re.fullmatch(r"\..*\.part", path.name)]
+    others = [path.name for path in folder.iterdir() if path.name not in (LOCK, OWNER) and not re.fullmatch(r"\..*\.part", path.name)]
     if others and _record(folder) is None:
         names = ", ".join(sorted(others)[:3])
         raise InputError(f"{folder} is not a run folder but holds {names}{', ...' if len(others) > 3 else ''}; give another --output")
 
 
-def locked(folder: Path) -> BaseFileLock:
+def locked(folder: Path) -> Lock:
     """The lock of a run folder, taken. InputError where another process has it."""
-    import filelock
-
-    lock = filelock.FileLock(folder / ".lock", thread_local=False)
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout as error:
-        raise InputError(f"another process is working on {folder}; wait until it ends, or give another --output") from error
-    except NotImplementedError as error:
-        raise InputError(f"the file system of {folder} has no locks; give an --output on another one") from error
-    return lock
+    return lock_folder(folder, f"another process is working on {folder}; wait until it ends, or give another --output")
 
 
 def _torn_files(folder: Path) -> Iterator[Path]:
@@ -270,7 +227,7 @@ def _clear(folder: Path, options: dict[str, Any]) -> None:
         for lock in list(folder.rglob("*/.lock")):  # InputError where another process works there; held, so that none begins meanwhile
             held.callback(locked(lock.parent).release)
         for path in sorted(folder.iterdir(), key=lambda path: {"stages.json": 0, "options.json": 2}.get(path.name, 1)):
-            if path.name != ".lock":
+            if path.name not in (LOCK, OWNER):
                 _remove(path)
 
 
@@ -282,7 +239,7 @@ def _remove(path: Path) -> None:
 
 
 def _settle(folder: Path, requested: dict[str, Any], added: Mapping[str, Any]) -> None:
-    """Write options.json, or compare with the recorded one; a changed environment is recorded, not refused."""
+    """Write options.json, or compare with the recorded one; a changed environment or place of the model is recorded, not refused."""
     here, record = environment(str(requested.get("device", "cpu"))), _record(folder)
     if record is None:
         write_json(folder / "options.json", {**requested, "environment": here})
@@ -291,6 +248,9 @@ def _settle(folder: Path, requested: dict[str, Any], added: Mapping[str, Any]) -
     if phrases := differences(recorded, requested, added):
         text = "; ".join(phrases[:LISTED]) + (f"; and {len(phrases) - LISTED} more" if len(phrases) > LISTED else "")
         raise InputError(f"{folder} holds a run with other options: {text}; give another --output, or --overwrite to start again")
+    moved = {name: requested[name] for name in MODELS if name in requested and record.get(name) != requested[name]}
     resumed = record.get("resumed_in", [])
     if [record["environment"], *resumed][-1] != here:
-        write_json(folder / "options.json", {**record, "resumed_in": [*resumed, here]})
+        moved["resumed_in"] = [*resumed, here]
+    if moved:
+        write_json(folder / "options.json", {**record, **moved})

@@ -18,12 +18,12 @@ from erase.concepts import Concept, prompts
 from erase.errors import InputError
 from erase.files import sha256
 from erase.files.reading import read_objects
-from erase.files.tables import read_rows
+from erase.files.tables import read_table
 from eval.protocols import SLOT, Protocol
 from eval.samples import ROLES, Row
 from eval.toml_schema import hint
 
-KINDS = {".csv": ",", ".tsv": "\t", ".jsonl": ""}
+KINDS = (".csv", ".tsv", ".txt", ".jsonl")  # of which .txt is a table too, as spreadsheets call one in Unicode
 DRAWN = (("evaluate", "evaluate"), ("implicit", "implicit"), ("evaluate-retain", "retain"))  # role, count in a protocol
 
 
@@ -54,7 +54,7 @@ def read_prompt_set(
     """
     rows: list[Row] = []
     seed_column: str | None = None
-    for where, record in _records(path):
+    for where, record in _records(path, [prompt_column]):
         if not rows:
             for column in (prompt_column, *([role_column] if role_column else [])):
                 _column(path, [column], list(record))
@@ -67,13 +67,13 @@ def read_prompt_set(
 
 def seed_column(path: Path, columns: Sequence[str]) -> str | None:
     """The column of a prompt set's seeds: the first of `columns` that it has."""
-    _, first = next(_records(path), ("", {}))
+    _, first = next(_records(path, columns), ("", {}))
     return next((column for column in columns if column in first), None)
 
 
-def columns_of(path: Path) -> list[str]:
-    """The columns of a prompt set; InputError where it is empty."""
-    first = next(_records(path), None)
+def columns_of(path: Path, expected: Sequence[str] = ()) -> list[str]:
+    """The columns of a prompt set, of which one is `expected`; InputError where it is empty."""
+    first = next(_records(path, expected), None)
     if first is None:
         raise InputError(f"{path}: has no prompts; expected one line per prompt, below the line with the columns")
     return list(first[1])
@@ -172,23 +172,22 @@ def _by_concept(protocol: Protocol, rows: Sequence[Row], concept: Concept | None
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The place of each record ("file, line 7"), and its columns with their values."""
+def _records(path: Path, expected: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The place of each record ("file, line 7"), and its columns with their values; one of the columns is `expected`."""
     kind = path.suffix.lower()
     if kind not in KINDS:
         raise InputError(f"{path}: is of an unknown kind; expected a prompt set that ends in {', '.join(KINDS)}")
     try:
-        if KINDS[kind]:
-            yield from _table(path, KINDS[kind])
+        if kind != ".jsonl":
+            yield from _table(path, expected)
         else:
             yield from ((f"{path}, line {number}", record) for number, record in read_objects(path))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such prompt set; give the path of a file that ends in {', '.join(KINDS)}") from None
 
 
-def _table(path: Path, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    rows = read_rows(path, delimiter, strict=True)
-    _, columns = next(rows, (1, []))
+def _table(path: Path, expected: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    columns, rows = read_table(path, [{column} for column in expected], strict=True)
     twice = sorted({column for column in columns if columns.count(column) > 1})
     if twice:
         raise InputError(f'{path}: names the column "{twice[0]}" twice; rename one of the two')

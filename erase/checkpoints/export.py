@@ -46,7 +46,7 @@ def export(
     facts |= {"erase-concept": package_version("erase-concept"), "source_sha256": unet_hash(source / "unet"), **single_file_origin(source)}
     part, old = (temporary(out), temporary(out))
     try:
-        with disk_errors(out):
+        with disk_errors(out, resumes=False):
             _copy_parts(source, part)
             _write_unet(source / "unet", part / "unet", unet_state, facts)
             write_card(part)

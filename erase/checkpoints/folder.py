@@ -99,6 +99,11 @@ def single_file_origin(folder: Path) -> dict[str, str]:
     return {name: facts[name] for name in ("single_file", "single_file_sha256") if name in facts}
 
 
+def single_file_hash(folder: Path) -> str | None:
+    """The hash of the single file that a folder was unpacked from, with the same weights; None for another folder."""
+    return None if read_provenance(folder) else single_file_origin(folder).get("single_file_sha256")
+
+
 def unet_hash(unet: Path) -> str:
     """sha256 of the weight file; for several files, of their names and hashes."""
     hashes = {name: sha256(path) for name, path in sorted(weight_files(unet).items()) if path.suffix == ".safetensors"}

@@ -6,7 +6,9 @@ or from the hub (from its cache first).
 
 from __future__ import annotations
 
-import os
+import glob
+import hashlib
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,16 +21,23 @@ from erase.checkpoints.families import FAMILIES, prediction_of, recognise, size_
 from erase.checkpoints.safetensors_file import lazy_tensors, write_lazy
 from erase.checkpoints.safetensors_header import metadata
 from erase.errors import InputError
-from erase.files import read_object, sync, temporary, user_path, write_json
-from erase.run import disk_errors
+from erase.files import read_object, sha256, user_path, write_json
+from erase.files.cache import cache_places, cached, making, whole
+from erase.run import package_version
 
 TOKENIZER = "openai/clip-vit-large-patch14"  # all versions of Stable Diffusion use this tokenizer
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 OPTION = "--tokenizer DIR"
+KIND = "models"  # of cache
+CONVERTERS = ("erase-concept", "diffusers", "transformers")
+CONVERSION = 1  # one more with every change of what is written for the same file
 
 
 def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = None) -> Path:
     """The folder of a single-file checkpoint, written once; the same file and options give the same folder.
+
+    It is found again by everything that decides what is in it: name and hash of the file, `prediction`, the tokenizer and the
+    versions of what converts. Without `tokenizer`, a folder that was written with any one will do.
 
     `prediction` is epsilon or v_prediction where the file does not record it. InputError for a file that is not a complete model of a
     known family, or has values that cannot be right, and where no tokenizer is available; then nothing is written.
@@ -37,8 +46,8 @@ def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = 
     family = recognise(tensors, str(path))
     predicts = prediction_of(tensors, facts, family, prediction, str(path))
     digest, faults = digest_and_faults(path)
-    folder = cache_folder() / f"{path.stem}-{digest[:16]}{'-' + prediction if prediction else ''}"
-    if (folder / "model_index.json").is_file():
+    name = f"{path.stem[:60]}-{_key(path.name, digest, prediction, *(package_version(each) for each in CONVERTERS), CONVERSION)}"
+    if (folder := _whole_folder(name, tokenizer)) is not None:
         return folder
     try:
         parts = to_folder(tensors, family)
@@ -48,28 +57,34 @@ def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = 
     parts = checked(parts, part_configs, str(path))
     used = {tensor.name for own in parts.values() for tensor in own.values()}
     refuse_faults(str(path), {name: fault for name, fault in faults.items() if name in used})
+    if "ztsnr" in tensors:
+        part_configs["scheduler"]["rescale_betas_zero_snr"] = True
     vocabulary = find_tokenizer(tokenizer)
-    part = temporary(folder)
+    if (folder := cached(KIND, _named_with(name, vocabulary))) is not None:
+        return folder
     origin = {**{k: v for k, v in facts.items() if k != "format"}, "single_file": path.name, "single_file_sha256": digest}
-    try:
-        with disk_errors(part):
-            if "ztsnr" in tensors:
-                part_configs["scheduler"]["rescale_betas_zero_snr"] = True
-            _write_parts(part, parts, part_configs, origin)
-            _write_tokenizers(part, vocabulary, part_configs, family)
-            _write_index(part, family, part_configs)
-            if not (folder / "model_index.json").is_file():  # another process may have been faster
-                sync(part)
-                part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with making(KIND, _named_with(name, vocabulary)) as (part, folder):
+        _write_parts(part, parts, part_configs, origin)
+        _write_tokenizers(part, vocabulary, part_configs, family)
+        _write_index(part, family, part_configs)
     return folder
 
 
-def cache_folder() -> Path:
-    """The folder of unpacked checkpoints."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "erase-concept" / "models"
+def _key(*facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _named_with(name: str, vocabulary: Mapping[str, Path]) -> str:
+    """The name of the folder with this tokenizer."""
+    return f"{name}-{_key(*(sha256(vocabulary[file]) for file in TOKENIZER_FILES))[:8]}"
+
+
+def _whole_folder(name: str, tokenizer: str | None) -> Path | None:
+    """The whole folder of this name with the tokenizer, or with whatever one for None; None also where there are several of these."""
+    if tokenizer is not None:
+        return cached(KIND, _named_with(name, find_tokenizer(tokenizer)))
+    folders = {path.name: path for place in cache_places(KIND) for path in place.glob(f"{glob.escape(name)}-*") if whole(path)}
+    return next(iter(folders.values())) if len(folders) == 1 else None
 
 
 def find_tokenizer(path: str | None) -> dict[str, Path]:

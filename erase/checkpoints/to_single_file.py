@@ -55,7 +55,7 @@ def pack(folder: Path, out: Path, form: str = "single-file", dtype: str = "sourc
     writers: dict[str, Callable[[Path, Path, torch.dtype | None], None]]
     writers = {"folder": _folder, "single-file": _single_file, "unet": _unet_file}
     check_folder_values(folder)
-    with disk_errors(out):
+    with disk_errors(out, resumes=False):
         writers[form](folder, out, _DTYPES[dtype])
     return out
 

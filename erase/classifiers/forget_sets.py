@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from erase.classifiers import FORMS
 from erase.classifiers.datasets import Data, Samples
 from erase.errors import InputError
-from erase.files.tables import read_rows
+from erase.files.tables import read_table
 from erase.task import generator
 
 
@@ -121,8 +121,9 @@ def _listed(path: Path, ids: Sequence[str]) -> Tensor:
     """Bool (samples,): the ids of a CSV, from its column `id` or else its first column, with or without a header."""
     if not path.is_file():
         raise InputError(f"--forget ids:{path} does not exist; expected a CSV with a column id")
-    lines = [cells for _, cells in read_rows(path) if any(cell.strip() for cell in cells)]
-    heads = [cell.strip().lower() for cell in lines[0]] if lines else []
+    first, rows = read_table(path, [{"id"}, {"Id"}, {"ID"}])
+    lines = [first] * bool(first) + [cells for _, cells in rows]
+    heads = [cell.strip().lower() for cell in first]
     column = heads.index("id") if "id" in heads else 0
     listed = [line[column].strip() if column < len(line) else "" for line in lines["id" in heads :]]
     row_of = {name: row for row, name in enumerate(ids)}

@@ -9,14 +9,13 @@ from pathlib import Path
 from erase.concepts.concept import ROLES, Prompt
 from erase.concepts.english import hint
 from erase.errors import InputError
-from erase.files.tables import read_rows
+from erase.files.tables import read_table
 
 
 def read_prompt_csv(path: Path) -> list[Prompt]:
     """A prompt set: a CSV file with the columns prompt, role and seed; other columns become attributes where they are filled."""
     try:
-        table = read_rows(path)
-        _, columns = next(table, (1, []))
+        columns, table = read_table(path, [("prompt", "role", "seed")])
         for column in ("prompt", "role", "seed"):
             if columns.count(column) != 1:
                 problem = "is there twice" if column in columns else "is missing"

@@ -7,6 +7,7 @@ callers know what its absence means.
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import stat
@@ -59,8 +60,12 @@ def read_bytes(path: Path, limit: int = JSON_BYTES) -> bytes:
 
 
 def read_text(path: Path, limit: int = TABLE_BYTES) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark."""
-    return _text(read_bytes(path, limit), path).removeprefix(_MARK)
+    """The text of a file in UTF-8, with or without a byte order mark; or in UTF-16 with one, as spreadsheets and PowerShell write."""
+    text = _text(_as_utf8(read_bytes(path, limit), path), path).removeprefix(_MARK)
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise InputError(f"{path}, line {line}: has a zero character, as UTF-16 without a byte order mark has; save it as UTF-8")
+    return text
 
 
 def read_json(path: Path, schema: Schema = None) -> Any:
@@ -122,7 +127,9 @@ def read_objects(
     path: Path, limit: int = TABLE_BYTES, torn: bool = False, schema: Schema = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a .jsonl file with the number of their line. `torn`: a last line that is not complete is left out."""
-    lines = read_bytes(path, limit).removeprefix(_MARK.encode()).split(b"\n")  # not splitlines: U+2028 in a prompt ends no line
+    lines = (
+        _as_utf8(read_bytes(path, limit), path).removeprefix(_MARK.encode()).split(b"\n")
+    )  # not splitlines: U+2028 in a prompt ends no line
     if limit == TABLE_BYTES and len(lines) > ENTRIES + 1:
         raise InputError(f"{path} has more than {ENTRIES} lines; split it")
     for number, line in enumerate(lines, 1):
@@ -186,7 +193,18 @@ def _text(data: bytes, path: Path) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text in UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from None
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path} is not text in UTF-8 (line {line}: {error.reason} at byte {error.start}); save it as UTF-8") from None
+
+
+def _as_utf8(data: bytes, path: Path) -> bytes:
+    """Text that begins with a byte order mark of UTF-16 in UTF-8; other bytes as they are."""
+    if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data
+    try:
+        return data.decode("utf-16").encode()
+    except UnicodeError as error:
+        raise InputError(f"{path} begins as UTF-16 and is not ({error}); save it as UTF-8") from None
 
 
 def _short(value: object) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 from erase.errors import InputError
 from erase.files import read_text, sha256, written
 from erase.files.reading import FIELD, read_objects
-from erase.files.tables import read_rows
+from erase.files.tables import read_table
 from erase.images.reading import SUFFIXES, few, image_files, load_pixels, open_picture, picture_paths, to_tensor
 from erase.run import append_lines, disk_errors, lines_of, read_lines
 
@@ -32,6 +32,7 @@ __all__ = [
 
 COLUMNS = (("file", "prompt"), ("file_name", "text"))  # ours, and that of Hugging Face image folders
 MANIFEST = "manifest.jsonl"
+SOURCES = (MANIFEST, "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")  # of captions in the folder of the images
 CAPTION_BYTES = 4 * FIELD  # of a .txt file beside an image
 
 Sample: TypeAlias = "Callable[[list[str], list[torch.Generator]], list[Image.Image]]"
@@ -130,9 +131,9 @@ def read_images(
 ) -> list[Picture]:
     """The images of a set with a manifest (every hash is checked) or of any folder (every image is opened), by name.
 
-    Captions come from `captions`, else from manifest.jsonl, captions.csv, metadata.jsonl or a .txt file beside each
-    image; `default_caption` counts only without any of these, so that it never hides a mismatch. Images whose positions are in
-    `leave_out` are not opened. InputError, with their names, where images cannot be read.
+    Captions come from `captions`, else from the first of SOURCES that is there, or a .txt file beside each image; `default_caption`
+    counts only without any of these, so that it never hides a mismatch. Images whose positions are in `leave_out` are not opened.
+    InputError, with their names, where images cannot be read.
     """
     paths = picture_paths(folder)
     source, table = _captions(folder, paths, captions)
@@ -194,7 +195,7 @@ def _captions(folder: Path, paths: Sequence[Path], captions: Path | None) -> tup
     """The source of the captions, and file name -> row with the caption."""
     if captions is not None and not captions.is_file():
         raise InputError(f"captions file {captions} is not there; expected a .csv (file,prompt) or .jsonl file")
-    for source in [captions] if captions is not None else [folder / name for name in (MANIFEST, "captions.csv", "metadata.jsonl")]:
+    for source in [captions] if captions is not None else [folder / name for name in SOURCES]:
         if source.is_file():
             return source, _table(source)
     texts = {path.name: path.with_suffix(".txt") for path in paths if path.with_suffix(".txt").is_file()}
@@ -206,10 +207,10 @@ def _table(path: Path) -> dict[str, dict[str, Any]]:
     if path.suffix.lower() == ".jsonl":
         rows = [row for _, row in read_objects(path)] if path.name != MANIFEST else read_lines(path, None)
         headers = [list(row) for row in rows]
-    elif path.suffix.lower() == ".csv":
+    elif path.suffix.lower() in (".csv", ".tsv", ".txt"):
         rows, headers = _csv_rows(path)
     else:
-        raise InputError(f"captions file {path} is of an unknown kind; expected .csv (file,prompt) or .jsonl")
+        raise InputError(f"captions file {path} is of an unknown kind; expected .csv (file,prompt), .tsv, .txt (a table) or .jsonl")
     table: dict[str, dict[str, Any]] = {}
     names = next((names for names in COLUMNS if all(set(names) <= set(header) for header in headers)), None)
     if names is None or not rows:
@@ -225,9 +226,14 @@ def _table(path: Path) -> dict[str, dict[str, Any]]:
 
 def _csv_rows(path: Path) -> tuple[list[dict[str, Any]], list[list[str]]]:
     """The rows by column, and the line with the columns. A row may be shorter; what it lacks is None."""
-    table = read_rows(path)
-    _, columns = next(table, (1, []))
-    return [dict(zip_longest(columns, cells[: len(columns)])) for _, cells in table], [columns]
+    columns, rows = read_table(path, COLUMNS)
+    table = []
+    for line, cells in rows:
+        if len(cells) > len(columns):
+            counts = f"{len(cells)} cells for {len(columns)} columns"
+            raise InputError(f"{path}, line {line}: has {counts}; put a caption with a separator in double quotes")
+        table.append(dict(zip_longest(columns, cells)))
+    return table, [columns]
 
 
 def _match(source: Path, folder: Path, names: Sequence[str], table: Mapping[str, Mapping[str, Any]]) -> None:

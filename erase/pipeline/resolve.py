@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from erase.checkpoints.folder import is_small, scheduler_of, size_of, weight_hashes
+from erase.checkpoints.folder import is_small, scheduler_of, single_file_hash, size_of, weight_hashes
 from erase.concepts import Concept, with_anchors
 from erase.concepts.several import Concepts, all_apart, also_earlier, evaluation_rows, forget_prompts, load_concepts, settings_of, together
 from erase.diffusion import locate, pick_device
@@ -98,12 +98,14 @@ class ResolvedJob:
         if len(self.whole) > 1:
             options |= {"concepts": [asdict(concept) for concept in self.whole], "earlier": list(self.earlier)}
         options |= {"method_options": asdict(self.method), "weights": weight_hashes(self.folder)}
+        options |= {"single_file_sha256": digest} if (digest := single_file_hash(self.folder)) else {}
         sampling = {"scheduler": scheduler_of(self.folder), "steps": self.job.sampling_steps, "guidance": self.job.guidance}
         return {**options, "sampling": sampling | {"size": self.size, "batch": self.job.sampling_batch}}
 
     def added(self) -> dict[str, Any]:
-        """Options that the record of a run of an earlier version may lack, with their defaults."""
-        return {f"method_options.{name}": value for name, value in added_options(type(self.method)).items()}
+        """Options that the record of a run of an earlier version may lack, with their defaults or their only value."""
+        options = {f"method_options.{name}": value for name, value in added_options(type(self.method)).items()}
+        return options | ({"single_file_sha256": digest} if (digest := single_file_hash(self.folder)) else {})
 
 
 def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJob:

@@ -28,6 +28,6 @@ def compare(arguments: list[str]) -> int:
     rows = rows_of(options.runs)
     print((as_json if options.json else as_csv if options.csv else as_table)(rows))
     if options.scatter is not None:
-        with disk_errors(options.scatter), written(options.scatter) as part:
+        with disk_errors(options.scatter, resumes=False), written(options.scatter) as part:
             part.write_text(scatter_svg(rows), encoding="utf-8")
     return 0

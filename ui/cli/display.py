@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -53,7 +55,8 @@ class Display:
         self.libraries = libraries
         self.bar: Any = None
         self.stage = ""
-        self.shown = sys.stderr.isatty() and not int(os.environ.get("RANK", 0))  # of several processes the first one speaks
+        first = not int(os.environ.get("RANK", 0))  # of several processes it speaks alone
+        self.shown = first and sys.stderr is not None and sys.stderr.isatty()
 
     def __enter__(self) -> Display:
         return self
@@ -111,6 +114,12 @@ def print_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     widths = {key: max(len(key), *(len(str(row[key])) for row in rows)) for key in rows[0]}
     for row in [{key: key for key in widths}, *rows]:
         print("  ".join(f"{row[key]!s:{width}}" for key, width in widths.items()).rstrip())
+
+
+def shell_line(*words: object) -> str:
+    """A command that a shell takes as it is printed, whatever characters its words have."""
+    texts = [str(word) for word in words]
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 
 
 def results(folder: Path) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ui.cli.display import Display, results
+from ui.cli.display import Display, results, shell_line
 from ui.cli.flags import PROGRAM
 from ui.cli.job_flags import main_job
 from ui.cli.main import COMMANDS
@@ -47,7 +47,7 @@ def _run(job: Any, values: dict[str, Any], as_json: bool) -> int:
         return 0
     print(table(report))
     print(f"\n{results(folder)}\nmodel     {folder / 'model'}")
-    print(f"\nnext: {PROGRAM} generate {folder / 'model'} --prompt {_example(folder)!r} --output pictures")
+    print(f"\nnext: {shell_line(PROGRAM, 'generate', folder / 'model', '--prompt', _example(folder), '--output', 'pictures')}")
     return 0
 
 

@@ -124,6 +124,9 @@ def main(arguments: Sequence[str] | None = None, report: Callable[[InputError], 
     """
     try:
         from ui.cli.interrupts import interrupts
+        from ui.cli.streams import prepare_streams
+
+        prepare_streams()
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     with interrupts() as pressed:
@@ -180,8 +183,10 @@ def _call(command: Callable[[list[str]], int], words: list[str]) -> int:
 def _disk_error(error: OSError) -> int:
     """One line for what the system refused: a file with its name, or else the standard output."""
     reason = error.strerror or str(error) or type(error).__name__
-    if error.filename is not None:
-        return _fail(f"cannot use {error.filename} ({reason}); finished work is kept, and the same command resumes where it stopped", 2)
+    from erase.files.disk import file_of
+
+    if (name := file_of(error)) is not None:
+        return _fail(f"cannot use {name} ({reason}); finished work is kept: correct this, and run the same command again", 2)
     if isinstance(error, FileNotFoundError):
         return _fail("the working directory does not exist any more; change to another one", 2)
     _give_up_output()

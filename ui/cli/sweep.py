@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from erase.errors import InputError
 from erase.files import read_object
 from erase.options import MANY, SEED
-from ui.cli.display import Display, measured
+from ui.cli.display import Display, measured, shell_line
 from ui.cli.flags import PROGRAM, Parser, add_flags, at_most
 
 if TYPE_CHECKING:
@@ -89,5 +89,5 @@ def _run(plan: Sweep, options: argparse.Namespace) -> int:
     print(f"{table(results)}\n\nscore: {SCORE}\nsettings tried: {len(results)} of {plan.grid}, on {', '.join(record['concepts'])}")
     print(f"best:  {record['flags']}\nscatter   {options.output / 'sweep.svg'}" if best else "every setting failed")
     if best:
-        print(f"\nnext, on concepts that the sweep has not used: {PROGRAM} bench --concepts NAME ... --methods {best}")
+        print(f"\nnext, on concepts that the sweep has not used: {PROGRAM} bench --concepts NAME ... --methods {shell_line(best)}")
     return 0 if best else 1

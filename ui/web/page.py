@@ -19,6 +19,7 @@ from ui.web.security.access import UPLOAD_BYTES, check_address, loopback
 from ui.web.security.login import guard
 from ui.web.security.request_filter import RequestFilter
 from ui.web.style import css, theme
+from ui.web.surroundings import direct_to_this_machine, temporary_folder
 from ui.web.visitor import secret
 
 if TYPE_CHECKING:
@@ -82,14 +83,18 @@ def opened(
     """The page while it is served, and its address. `memory`: bytes of models that stay loaded for Compare."""
     check_address(server.host, server.share, server.auth, server.port)
     with ExitStack() as stack:
+        stack.enter_context(temporary_folder())
         drawing = stack.enter_context(Drawing(device, memory))
         drawing.start()  # its imports run beside ours
-        _import_gradio()
+        with direct_to_this_machine(server.host, server.share):
+            _import_gradio()
         jobs = stack.enter_context(Jobs(runs))
         page = Page(runs, jobs, drawing, allowed, hub, device, server.shared)
         blocks = build(page)
         stack.callback(blocks.close, verbose=False)
-        yield page, _launch(blocks, page, server)
+        with direct_to_this_machine(server.host, server.share):
+            address = _launch(blocks, page, server)
+        yield page, address
 
 
 def serve(served: AbstractContextManager[tuple[Page, str]]) -> None:
@@ -110,8 +115,10 @@ def _import_gradio() -> None:
     os.environ["GRADIO_RUN_HISTORY"] = "False"  # it would keep images in the browser; gradio before 6.24 has no argument for it
     try:
         import gradio  # noqa: F401
-    except ImportError:
-        raise InputError('the web page needs gradio; install it with: pip install "erase-concept[ui]"') from None
+    except ImportError as error:
+        if error.name == "gradio":
+            raise InputError('the web page needs gradio; install it with: pip install "erase-concept[ui]"') from None
+        raise InputError(f"gradio cannot be imported ({first_line(error)}); install what it lacks") from error
 
 
 def _launch(blocks: gr.Blocks, page: Page, server: ServerOptions) -> str:

@@ -54,8 +54,8 @@ class Listed:
 
 
 def listed(path: Path) -> Listed:
-    """A list from a .csv, .tsv or .jsonl file; InputError where it has no column of prompts."""
-    columns = columns_of(path)
+    """A list from a .csv, .tsv, .txt or .jsonl file; InputError where it has no column of prompts."""
+    columns = columns_of(path, PROMPTS)
     column = next((name for name in PROMPTS if name in columns), None)
     if column is None:
         raise InputError(f"{path}: has the columns {', '.join(columns)}; prompts are expected in one of {', '.join(PROMPTS)}")

@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from erase.checkpoints.from_single_file import cache_folder, find_tokenizer
+from erase.checkpoints.from_single_file import find_tokenizer
 from erase.checkpoints.to_single_file import pack
 from erase.diffusion import locate
 from erase.errors import InputError
+from erase.files.cache import cache_places, whole
 
 UNET = "model.diffusion_model."
 State = dict[str, Tensor]
@@ -25,7 +26,7 @@ State = dict[str, Tensor]
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return cache_folder()
+    return cache_places("models")[0]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,35 @@ def test_a_file_is_unpacked_once_and_needs_no_tokenizer_again(family_folders: di
     inside = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
     assert locate(str(files["sd1"])) == made
     assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == inside
-    assert [path.name for path in cache.iterdir()] == [made.name]
+    assert sorted(path.name for path in cache.iterdir()) == [made.name, f"{made.name}.files.json"]
+
+
+def test_a_folder_is_that_of_everything_that_decides_its_content(
+    family_folders: dict[str, Path], files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file's hash and name, the prediction type, the tokenizer, the versions; the same from another folder is the same."""
+    source, elsewhere = family_folders["sd1"], tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    made = locate(str(files["sd1"]), str(source))
+    moved = Path(shutil.copy(files["sd1"], elsewhere / "sd1.safetensors"))
+    assert locate(str(moved), str(source)) == made
+    other = Path(shutil.copytree(source / "tokenizer", elsewhere / "tokenizer"))
+    (other / "merges.txt").write_text((other / "merges.txt").read_text() + "\n")
+    folders = {made, locate(str(moved), str(other)), locate(str(moved), str(source), "v_prediction")}
+    folders.add(locate(str(moved.rename(elsewhere / "renamed.safetensors")), str(source)))
+    monkeypatch.setattr("erase.checkpoints.from_single_file.package_version", lambda name: "0")
+    folders.add(locate(str(files["sd1"]), str(source)))
+    assert len(folders) == 5
+    assert all(map(whole, folders))
+
+
+@pytest.mark.parametrize("lost", ["unet", "tokenizer/vocab.json", "model_index.json", "vae/config.json"])
+def test_a_cache_that_was_half_cleaned_is_made_whole(family_folders: dict[str, Path], files: dict[str, Path], lost: str) -> None:
+    made = locate(str(files["sd1"]), str(family_folders["sd1"]))
+    before = {path.relative_to(made): path.read_bytes() for path in made.rglob("*") if path.is_file()}
+    shutil.rmtree(made / lost) if (made / lost).is_dir() else (made / lost).unlink()
+    assert locate(str(files["sd1"]), str(family_folders["sd1"])) == made
+    assert {path.relative_to(made): path.read_bytes() for path in made.rglob("*") if path.is_file()} == before
 
 
 def test_where_it_comes_from_is_in_the_metadata(family_folders: dict[str, Path], files: dict[str, Path]) -> None:

@@ -39,7 +39,7 @@ def export(run: Path, form: str, dtype: str, home: Path) -> Path:
     folder = home.resolve() / f"export-{uuid4().hex}"
     name = f"{run.name}{'' if dtype == 'source' else f'-{dtype}'}"
     target = folder / (name if form == "folder" else f"{name}.safetensors")
-    with disk_errors(folder):
+    with disk_errors(folder, resumes=False):
         folder.mkdir(parents=True)
         # In the folder of the runs, so that messages name the run and no path of the machine.
         arguments = ["export", run.name, "--format", form, "--dtype", dtype, "--output", str(target)]

@@ -62,7 +62,7 @@ def edited(concept: Concept, entered: Mapping[str, str], home: Path) -> Path | N
     _check_size(now)
     text = concept_toml(concept, now)
     path = home / f"{concept.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}.toml"
-    with disk_errors(home), written(path) as part:
+    with disk_errors(home, resumes=False), written(path) as part:
         part.write_text(text, encoding="utf-8")
         parse(read_raw(part), "the prompts")
     return path

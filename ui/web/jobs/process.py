@@ -13,6 +13,7 @@ from typing import IO
 
 from erase.errors import InputError
 from ui.web.jobs.child import command_line, read_error
+from ui.web.surroundings import hidden_proxies
 
 GRACE = 60.0  # seconds that a job has to stop by itself
 SHORT = threading.BoundedSemaphore(2)  # short commands that run at once; others wait
@@ -93,4 +94,4 @@ def last_line(text: str, status: int) -> str:
 def environment() -> dict[str, str]:
     """The page's own, with these packages where the page itself has them from."""
     path = os.pathsep.join(filter(None, [str(PACKAGES), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path}
+    return {**os.environ, **hidden_proxies(), "PYTHONPATH": path}

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import filelock
-
 from erase.errors import InputError
+from erase.files.locks import LOCK, lock_folder, locked_folder
 from erase.run import disk_errors
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, STOPPING, WAITING, Entry, read_entries, write_entries
 from ui.web.jobs.process import GRACE, Ended, Process, ended, interrupt, start
@@ -38,11 +37,7 @@ class Jobs:
         self.limit, self.each = limit, each
         with disk_errors(root):
             (self.home / "logs").mkdir(parents=True, exist_ok=True)
-        self._lock = filelock.FileLock(self.home / ".lock", thread_local=False)
-        try:
-            self._lock.acquire(blocking=False)
-        except filelock.Timeout:
-            raise InputError(f"another page already serves {root}; open that one, or give another --runs") from None
+        self._lock = lock_folder(self.home, f"another page already serves {root}; open that one, or give another --runs")
         self._changed = threading.Condition()
         self._process: Process | None = None
         self._closing = False
@@ -152,13 +147,14 @@ class Jobs:
 
     def _until_free(self, entry: Entry) -> None:
         """Wait for a process of a page that died: it is about to stop, and locks the run folder until then."""
-        lock, end = Path(entry.output) / ".lock", time.monotonic() + GRACE
-        while lock.exists() and time.monotonic() < end:
-            with suppress(filelock.Timeout), filelock.FileLock(lock).acquire(timeout=1):
+        run, end = Path(entry.output), time.monotonic() + GRACE
+        while (run / LOCK).exists() and time.monotonic() < end:
+            with suppress(InputError), locked_folder(run, "another process is about to stop", wait=1):
                 return
             with self._changed:
                 if self._closing or self._entries[entry.id].state != RUNNING:
                     return
+                self._changed.wait(0.1)  # where a lock cannot be waited for
 
     def _run(self, entry: Entry) -> Ended:
         with self.log(entry.id).open("wb") as log:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -38,6 +39,10 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
 KINDS = {"zip": "application/zip", "png": "image/png", "csv": "text/csv; charset=utf-8", "svg": "image/svg+xml"}
+BEHIND_PROXY = (
+    "If it came through a proxy of yours, let that leave Host as it is and pass on the address that the browser shows; in nginx: "
+    "proxy_set_header X-Forwarded-Host $http_host; If not, another site tried to use this page."
+)
 BODY = 2**20  # bytes of an event at most; images come through uploads, which have a limit of their own
 
 
@@ -46,18 +51,27 @@ class RequestFilter:
 
     def __init__(self, app: App, local: bool, uploads: bool = False, files: Files = lambda key, name, show: None) -> None:
         self.app, self.local, self.uploads, self.files = app, local, uploads, files
+        self.explained = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
             if refused := refusal(scope, self.local, self.uploads):
+                self._explain(refused[0], headers_of(scope))
                 await _answer(send, refused[0], json.dumps({"detail": refused[1]}).encode(), "application/json")
             elif match := DOWNLOADS.fullmatch(scope["path"]):
                 await self._download(match[1], match[2], b"show=1" in scope.get("query_string", b""), send)
             else:
                 address.set(network(str((scope.get("client") or ("",))[0])))
                 await self.app(scope, receive, _with_headers(send))
+
+    def _explain(self, status: int, headers: Mapping[str, str]) -> None:
+        """Tell the owner, once, why a visitor behind a proxy sees nothing but errors."""
+        if status == 403 and not self.explained:
+            self.explained = True
+            facts = ", ".join(f"{name} {headers[name][:80]!r}" for name in ("host", "origin", "x-forwarded-host") if name in headers)
+            print(f"erase-concept: a request was refused ({facts}). {BEHIND_PROXY}", file=sys.stderr, flush=True)
 
     async def _download(self, key: str, name: str, show: bool, send: Send) -> None:
         data = await asyncio.to_thread(self.files, key, name, show)
@@ -70,11 +84,11 @@ class RequestFilter:
 
 def refusal(scope: Scope, local: bool, uploads: bool = False) -> tuple[int, str] | None:
     """Status and reason for a request that is refused; None for one that is not."""
-    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-    host, path = headers.get("host", ""), scope["path"]
+    headers, path = headers_of(scope), scope["path"]
+    host = headers.get("host", "")
     if local and not loopback(urlsplit(f"//{host}").hostname or ""):
         return 403, "this page answers to localhost only"
-    if scope["method"] not in ("GET", "HEAD") and "origin" in headers and urlsplit(headers["origin"]).netloc != host:
+    if scope["method"] not in ("GET", "HEAD") and "origin" in headers and not _own_origin(headers):
         return 403, "this page accepts no requests from other sites"
     allowed = [OPEN, DOWNLOADS, FILES, *([UPLOADS] if uploads else [])]
     if not any(pattern.fullmatch(path) for pattern in allowed) or ".." in path:
@@ -82,6 +96,20 @@ def refusal(scope: Scope, local: bool, uploads: bool = False) -> tuple[int, str]
     if scope["method"] == "POST" and not UPLOADS.fullmatch(path) and not 0 <= _length(headers) <= BODY:
         return 413, "too large, or of unknown length"
     return None
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """The headers of a request by their names in lower case."""
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+def _own_origin(headers: Mapping[str, str]) -> bool:
+    """Whether a request comes from this page: from its own address, or from the one that a proxy serves it under.
+
+    A page of another site can have a browser send no X-Forwarded-Host: it would have to be asked for first (OPTIONS), which is refused.
+    """
+    names = {headers.get("host", ""), *(name.strip() for name in headers.get("x-forwarded-host", "").split(","))}
+    return urlsplit(headers["origin"]).netloc in names - {""}
 
 
 def _length(headers: Mapping[str, str]) -> int:
