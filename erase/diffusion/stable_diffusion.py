@@ -20,6 +20,7 @@ from erase.checkpoints.check.noise import SCHEDULERS
 from erase.checkpoints.check.values import check_loaded
 from erase.checkpoints.folder import scheduler_of, size_of, variant_of
 from erase.diffusion.batches import Conditioning
+from erase.diffusion.guidance_embedding import embed_guidance
 from erase.diffusion.text_encoders import check_text_encoder
 from erase.errors import InputError
 from erase.task import generator
@@ -46,6 +47,7 @@ class StableDiffusion:
     def __init__(self, folder: Path, device: str = "cpu", dtype: str = "float32", size: int | None = None) -> None:
         self.folder, self.device, self.dtype = folder, device, DTYPES[dtype]
         self.name = str(folder)
+        self.guidance = 7.5  # the scale that a UNet distilled with a guidance embedding reads; that of the last sampler
         self._size = size
         self._unet: nn.Module | None = None
         self._pipeline: Any = None
@@ -69,6 +71,8 @@ class StableDiffusion:
                     **self.OPTIONS, **({} if self._unet is None else {"unet": self._unet}),
                 )  # fmt: skip
             self._pipeline.set_progress_bar_config(disable=True)
+            if self._unet is None:
+                embed_guidance(self._pipeline.unet, lambda: self.guidance)
             for part in self.PARTS:
                 if part.startswith("text_encoder"):
                     check_text_encoder(self.folder / part, getattr(self._pipeline, part))
@@ -131,6 +135,7 @@ class StableDiffusion:
 
         Another one is this sampler's alone: the pipeline keeps its own, and so do samplers that are made without a name.
         """
+        self.guidance = guidance
         other = self.other_scheduler(scheduler)
 
         def sample(prompts: list[str], generators: list[torch.Generator]) -> list[Image.Image]:
@@ -262,6 +267,7 @@ class StableDiffusion:
         with self._readable():
             unet = UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32, **where)
         check_loaded(self.folder, "unet", unet)
+        embed_guidance(unet, lambda: self.guidance)
         return unet.to(self.device).eval()  # type: ignore[no-any-return]
 
     def noise_scheduler(self) -> Any:

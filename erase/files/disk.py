@@ -27,7 +27,7 @@ DISK = FULL | {
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EEXIST, errno.EISDIR}  # never the fault of a file that is read
-_PART = re.compile(r"\.([^/\\]+?)(\.\d+(-\d+)?)+(\.old)?\.part(?=[/\\]|$)")  # the temporary name of a file that is being written
+_PART = re.compile(r"\.([^/\\]+?)\.\d+(-\d+)?(\.old)?\.part(?=[/\\]|$)")  # the temporary name of a file that is being written
 
 
 @contextmanager

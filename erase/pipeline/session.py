@@ -45,6 +45,7 @@ class Session:
         job = resolved.job
         join(job.device)
         model = open_model(resolved.folder, job.device, job.dtype, job.size)
+        model.guidance = float(job.guidance or model.guidance)
         if processes()[0] > 0:
             return cls(resolved, Run.read(agree(Path())), model, show, pool)
         record, added = resolved.record(), resolved.added()

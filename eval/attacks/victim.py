@@ -62,6 +62,7 @@ class Victim:
         sampler: str | None = None,
     ) -> None:
         self.model, self.steps, self.guidance, self.batch, self.original = model, steps, guidance, batch, original
+        model.guidance = guidance
         self.passes, self._drawing = Passes(), False
         self.scheduler = model.noise_scheduler()
         self._sampler = model.other_scheduler(sampler)

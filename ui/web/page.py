@@ -118,7 +118,7 @@ def _import_gradio() -> None:
     except ImportError as error:
         if error.name == "gradio":
             raise InputError('the web page needs gradio; install it with: pip install "erase-concept[ui]"') from None
-        raise InputError(f"gradio cannot be imported ({first_line(error)}); install what it lacks") from error
+        raise InputError(f"gradio cannot be imported ({error}); install what it lacks") from error
 
 
 def _launch(blocks: gr.Blocks, page: Page, server: ServerOptions) -> str:
