@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib import metadata
@@ -183,7 +184,9 @@ def next_run_folder(root: Path, concept: str, model: str, method: str) -> Path:
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^\w.]+", "-", text.lower())[:32].strip("-._") or "x"
+    """Part of a folder name: what the encoding of file names has, which is not always UTF-8."""
+    known = text.lower().encode(sys.getfilesystemencoding(), "replace").decode(sys.getfilesystemencoding(), "replace")
+    return re.sub(r"[^\w.]+", "-", known)[:32].strip("-._") or "x"
 
 
 def _record(folder: Path) -> dict[str, Any] | None:

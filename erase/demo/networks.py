@@ -66,9 +66,9 @@ def _learn_tokens(folder: Path, words: Iterable[str]) -> None:
     learned = json.loads(bpe.to_str())["model"]
     tokens = [*sorted(learned["vocab"], key=learned["vocab"].get), "<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False))
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}, ensure_ascii=False), encoding="utf-8")
     merges = [" ".join(pair) if isinstance(pair, list) else pair for pair in learned["merges"]]
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
 
 
 def build_text_encoder(tokenizer: Any, layers: int = 3, width: int = WIDTH) -> Any:

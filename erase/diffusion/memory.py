@@ -108,7 +108,7 @@ def free_bytes(device: str) -> int:
     import psutil
 
     limit = Path("/sys/fs/cgroup/memory.max")
-    bound = limit.read_text().strip() if limit.exists() else "max"
+    bound = limit.read_text(encoding="ascii").strip() if limit.exists() else "max"
     used = psutil.Process().memory_info().rss
     return min(int(psutil.virtual_memory().available), int(bound) - used if bound.isdigit() else 1 << 62)
 

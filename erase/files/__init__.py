@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from erase.errors import InputError
 from erase.files.outputs import check_file, check_folder, check_replaceable, real_path, user_path
 from erase.files.reading import parse_json, read_json, read_object, read_text, read_toml
 
@@ -80,9 +81,14 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON in UTF-8, whatever the locale, with an indent of one."""
+    """Write JSON in UTF-8, whatever the locale, with an indent of one. InputError for a text that is no Unicode."""
+    try:
+        data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError as error:
+        text = ascii(error.object[max(error.start - 40, 0) : error.end + 20])
+        raise InputError(f"{text} holds a byte that is not UTF-8, as in a file name of another encoding; rename that file") from None
     with written(path) as part:
-        part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        part.write_bytes(data)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -169,6 +169,9 @@ def _run(words: list[str], report: Callable[[InputError], None]) -> int:
         return 0
     except OSError as error:
         return _disk_error(error)
+    except UnicodeEncodeError as error:  # a file name, or a text that a library writes
+        text = ascii(error.object[:80])
+        return _fail(f"{text} has characters that the encoding {error.encoding} lacks; use a locale in UTF-8, such as LC_ALL=C.UTF-8", 2)
 
 
 def _call(command: Callable[[list[str]], int], words: list[str]) -> int:

@@ -188,7 +188,7 @@ def train(plan: Plan, folder: Path, base: Path | None = None, polish: bool = Fal
     """Run every stage that is not done yet; returns the folder that holds `pipeline/` and `judge.safetensors`."""
     folder.mkdir(parents=True, exist_ok=True)
     record = folder / "plan.json"
-    record.write_text(json.dumps({**vars(plan)}, indent=1))
+    record.write_text(json.dumps({**vars(plan)}, indent=1), encoding="utf-8")
     drawn, scenes = pictures(plan, folder)
     if polish and base is not None:  # the numbers of the tokens belong to the weights
         shutil.copytree(base / "pipeline" / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)

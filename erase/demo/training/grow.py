@@ -47,5 +47,5 @@ def begin(unet: nn.Module, text_encoder: Any, tokenizer: Any, start: Path) -> No
     table = text.pop(next(name for name in text if name.endswith("token_embedding.weight")))
     grow(unet, drawn)
     grow(text_encoder, text)
-    old = json.loads((start / "tokenizer" / "vocab.json").read_text())
+    old = json.loads((start / "tokenizer" / "vocab.json").read_text(encoding="utf-8"))
     keep_words(text_encoder.get_input_embeddings(), table, old, tokenizer.get_vocab())

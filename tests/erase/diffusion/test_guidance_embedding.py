@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from tiny_pipeline import build_family
 
 from erase.diffusion import StableDiffusion
 from erase.diffusion.batches import Conditioning
 from erase.diffusion.guidance_embedding import guidance_embedding
 from erase.diffusion.prediction import predict
 from erase.task import generator
-from tiny_pipeline import build_family
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,8 @@ def test_sampling_gives_its_own(distilled: Path) -> None:
     (ours,) = model.sampler(2, 3.0)(["a star"], random)
     plain = StableDiffusionPipeline.from_pretrained(distilled, safety_checker=None)
     plain.set_progress_bar_config(disable=True)
-    (theirs,) = plain(["a star"], num_inference_steps=2, guidance_scale=3.0, generator=[torch.Generator().manual_seed(0)], height=64, width=64).images
+    options = {"num_inference_steps": 2, "guidance_scale": 3.0, "height": model.size, "width": model.size}
+    (theirs,) = plain(["a star"], generator=[torch.Generator().manual_seed(0)], **options).images
     assert ours.tobytes() == theirs.tobytes()
 
 

@@ -54,7 +54,10 @@ def test_a_full_disk_at_an_export(form: str, tiny_pipeline: Path, tmp_path: Path
     if form == "single-file":
         monkeypatch.setattr("erase.checkpoints.safetensors_file.write_tensors_in_order", full)
         monkeypatch.setattr("erase.checkpoints.to_single_file.write_lazy", full)
-    write = {"folder": lambda: export(tiny_pipeline, {}, tmp_path / "out", {}), "single-file": lambda: pack(tiny_pipeline, tmp_path / "out")}
+    write = {
+        "folder": lambda: export(tiny_pipeline, {}, tmp_path / "out", {}),
+        "single-file": lambda: pack(tiny_pipeline, tmp_path / "out.safetensors"),
+    }
     with pytest.raises(InputError) as raised:
         write[form]()
     line = str(raised.value)

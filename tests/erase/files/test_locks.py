@@ -35,7 +35,7 @@ def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_run_is_locked_everywhere(file_system: str, tmp_path: Path) -> None:
-    with Run.open(tmp_path, OPTIONS), pytest.raises(InputError, match="another process is working on .*wait until it ends"):
+    with Run.open(tmp_path, OPTIONS), pytest.raises(InputError, match=r"another process is working on .*wait until it ends"):
         Run.open(tmp_path, OPTIONS)
     Run.open(tmp_path, OPTIONS).close()
     Run.open(tmp_path, OPTIONS, overwrite=True).close()

@@ -179,6 +179,50 @@ def test_foreign_names_and_foreign_sites_are_refused():
     assert refusal(request(join, "POST", origin="http://127.0.0.1:7860"), local=True) is None
 
 
+@pytest.mark.parametrize(
+    ("host", "origin", "forwarded", "passes"),
+    [
+        ("127.0.0.1:7860", "http://demo.example.org", "demo.example.org", True),  # nginx with X-Forwarded-Host
+        ("127.0.0.1:7860", "https://demo.example.org:8443", "demo.example.org:8443", True),
+        ("127.0.0.1:7860", "http://demo.example.org", "demo.example.org, inner.proxy", True),
+        ("127.0.0.1:7860", "http://demo.example.org", "", False),  # nginx with nothing but proxy_pass
+        ("127.0.0.1:7860", "https://evil.example", "demo.example.org", False),
+        ("127.0.0.1:7860", "null", "demo.example.org", False),
+        ("127.0.0.1:7860", "null", "", False),
+        ("demo.example.org", "http://demo.example.org", "demo.example.org", False),  # another host name: it may be made to point here
+    ],
+)
+def test_behind_a_proxy_its_own_address_counts(host, origin, forwarded, passes):
+    extra = {"x_forwarded_host": forwarded} if forwarded else {}
+    press = request("/gradio_api/queue/join", "POST", host=host, origin=origin, **extra)
+    assert (refusal(press, local=True) is None) == passes
+    if host == "127.0.0.1:7860":
+        assert (refusal(press, local=False) is None) == passes
+
+
+def test_no_site_may_ask_for_the_header_of_a_proxy():
+    """A browser sends X-Forwarded-Host to another site only after an OPTIONS request that allows it."""
+    asked = {"access_control_request_method": "POST", "access_control_request_headers": "x-forwarded-host"}
+    assert refusal(request("/gradio_api/queue/join", "OPTIONS", origin="https://evil.example", **asked), local=True)[0] == 403
+
+
+def test_the_owner_is_told_once_what_a_proxy_lacks(capsys):
+    async def gradio(scope, receive, send):
+        raise AssertionError("not for gradio")
+
+    async def send(message):
+        pass
+
+    door = RequestFilter(gradio, local=True)
+    for _ in range(3):
+        asyncio.run(door(request("/gradio_api/queue/join", "POST", origin="http://demo.example.org\x1b[2J"), None, send))
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert "host '127.0.0.1:7860', origin 'http://demo.example.org\\x1b[2J'" in line
+    assert "in nginx: proxy_set_header X-Forwarded-Host $http_host;" in line
+
+
 def test_a_press_has_a_size():
     join = "/gradio_api/queue/join"
     assert refusal(request(join, "POST", content_length=str(BODY + 1)), local=True)[0] == 413
