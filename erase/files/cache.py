@@ -67,7 +67,11 @@ def making(kind: str, name: str) -> Iterator[tuple[Path, Path]]:
             if not whole(folder):
                 if folder.exists():
                     folder.rename(old)
-                part.rename(folder)
+                try:
+                    part.rename(folder)
+                except OSError:
+                    if not folder.is_dir():  # another process has just put the same there
+                        raise
                 write_json(_listing(folder), sizes)
     finally:
         shutil.rmtree(part, ignore_errors=True)
