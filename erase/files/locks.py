@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import socket
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ def lock_folder(folder: Path, busy: str, wait: float = 0.0) -> Lock:
     """Lock a folder that exists, waiting for at most so many seconds. InputError `busy` where another process has it."""
     import filelock
 
+    warnings.filterwarnings("ignore", message="flock not supported")  # its own other kind of lock works
     lock = filelock.FileLock(folder / LOCK, thread_local=False)
     try:
         lock.acquire(timeout=wait)

@@ -286,7 +286,7 @@ def test_a_full_disk_and_a_file_in_the_way(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full)
+        patch.setattr(Path, "write_bytes", full)
         with pytest.raises(InputError, match="the disk is full"):
             Run.open(tmp_path / "run", OPTIONS)
     Run.open(tmp_path / "run", OPTIONS).close()

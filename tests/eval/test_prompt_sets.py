@@ -101,7 +101,7 @@ def test_thirty_thousand_rows_are_all_there(tmp_path: Path) -> None:
     [
         ("a.csv", "Prompts,seed\na star,1\n", 'has no column "prompt", did you mean "Prompts"?; it has Prompts, seed'),
         ("a.csv", "prompt,evaluation_sed\na,1\n", 'has no column "evaluation_seed" or "seed", did you mean "evaluation_sed"?'),
-        ("a.csv", "prompt;seed\na;1\n", "it has prompt;seed"),
+        ("a.csv", "prompt|seed\na|1\n", "it has prompt|seed"),
         ("a.csv", "prompt,seed\na,1\n  ,2\n", "line 3: the prompt"),
         ("a.csv", 'prompt,seed\n"a\nb",1\nc,1.5\n', 'line 4: the seed (column "seed") is "1.5"'),
         ("a.csv", "prompt,seed\na,-1\n", 'is "-1"; expected a whole number'),
@@ -116,7 +116,8 @@ def test_thirty_thousand_rows_are_all_there(tmp_path: Path) -> None:
         ("a.jsonl", '{"prompt": "a", "seed": true}\n', 'the seed (column "seed") is "True"'),
         ("a.jsonl", '{"prompt": 7, "seed": 1}\n', "is empty or not a text"),
         ("a.jsonl", '["a", 1]\n', "line 1: a list is not an object"),
-        ("a.txt", "a star\n", "is of an unknown kind; expected a prompt set that ends in .csv, .tsv, .jsonl"),
+        ("a.md", "a star\n", "is of an unknown kind; expected a prompt set that ends in .csv, .tsv, .txt, .jsonl"),
+        ("a.txt", "a star\na ring\n", 'has no column "prompt"'),
     ],
 )
 def test_a_wrong_file_says_where_and_what(tmp_path: Path, name: str, text: str, said: str) -> None:

@@ -87,7 +87,7 @@ def test_ids_that_are_not_there_are_counted_and_the_first_few_named(tmp_path: Pa
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "takedown.csv"
-    path.write_bytes(b"\xff\xfe\x00p")
+    path.write_bytes(b"\xff\xfd\x00p")
     with pytest.raises(InputError, match="is not text in UTF-8"):
         requested_rows(DATA, [f"ids:{path}"], 0)
 

@@ -41,7 +41,7 @@ def test_only_what_resumes_says_so(error: Exception) -> None:
         assert ("resumes" in str(raised.value)) == resumes
 
 
-@pytest.mark.parametrize("form", ["folder", "single-file"])
+@pytest.mark.parametrize("form", ["folder", "unet"])
 def test_a_full_disk_at_an_export(form: str, tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system's own calls fail once some hundred kilobytes are written."""
 
@@ -51,12 +51,11 @@ def test_a_full_disk_at_an_export(form: str, tiny_pipeline: Path, tmp_path: Path
     for name in ("sendfile", "copy_file_range"):
         if hasattr(os, name):
             monkeypatch.setattr(os, name, full)
-    if form == "single-file":
-        monkeypatch.setattr("erase.checkpoints.safetensors_file.write_tensors_in_order", full)
+    if form == "unet":
         monkeypatch.setattr("erase.checkpoints.to_single_file.write_lazy", full)
     write = {
         "folder": lambda: export(tiny_pipeline, {}, tmp_path / "out", {}),
-        "single-file": lambda: pack(tiny_pipeline, tmp_path / "out.safetensors"),
+        "unet": lambda: pack(tiny_pipeline, tmp_path / "out.safetensors", "unet"),
     }
     with pytest.raises(InputError) as raised:
         write[form]()

@@ -72,7 +72,7 @@ def test_prompt_sets(write: Callable[[list[list[str]]], Path]) -> None:
 
 def test_lists_of_attacks_and_takedowns(write: Callable[[list[list[str]]], Path]) -> None:
     prompts = listed(write([["nr", "prompt", "seed"], *(["1", text, str(i)] for i, text in enumerate(TEXTS))]))
-    assert (prompts.prompts, prompts.seeds) == (tuple(TEXTS), (0, 1, 2))
+    assert (prompts.texts, prompts.seeds) == (tuple(TEXTS), (0, 1, 2))
     takedown = write([["reason", "ID"], ["a, b; c", "x/2.png"], ["", "x/0.png"]])
     assert torch.equal(_listed(takedown, ["x/0.png", "x/1.png", "x/2.png"]), torch.tensor([True, False, True]))
 

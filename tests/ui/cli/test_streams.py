@@ -47,8 +47,8 @@ def test_progress_is_silent_without_a_standard_error(monkeypatch: pytest.MonkeyP
 def test_what_is_printed_never_fails_and_stays_json(tmp_path: Path, encoding: str) -> None:
     concept = tmp_path / "star.toml"
     text = (ROOT / "prompts" / "star.toml").read_text(encoding="utf-8")
-    concept.write_text(text.replace("the shape star of the embedded world", ABOUT), encoding="utf-8")
-    code = f"import sys; from ui.cli.main import main; sys.exit(main(['concepts', {str(concept)!r}, '--json']))"
+    concept.write_text(text.replace('"a {concept}",', f'"a {{concept}} {ABOUT}",', 1), encoding="utf-8")
+    code = f"import sys; from ui.cli.main import main; sys.exit(main(['concepts', {str(concept)!r}, '--json', '--count', '99']))"
     done = run(code, {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert ABOUT in json.dumps(json.loads(done.stdout.decode(encoding)), ensure_ascii=False)

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from ui.web.security.access import loopback
 from ui.web.security.login import address, network
@@ -86,7 +86,7 @@ def refusal(scope: Scope, local: bool, uploads: bool = False) -> tuple[int, str]
     """Status and reason for a request that is refused; None for one that is not."""
     headers, path = headers_of(scope), scope["path"]
     host = headers.get("host", "")
-    if local and not loopback(urlsplit(f"//{host}").hostname or ""):
+    if local and not loopback(_address(f"//{host}").hostname or ""):
         return 403, "this page answers to localhost only"
     if scope["method"] not in ("GET", "HEAD") and "origin" in headers and not _own_origin(headers):
         return 403, "this page accepts no requests from other sites"
@@ -109,7 +109,15 @@ def _own_origin(headers: Mapping[str, str]) -> bool:
     A page of another site can have a browser send no X-Forwarded-Host: it would have to be asked for first (OPTIONS), which is refused.
     """
     names = {headers.get("host", ""), *(name.strip() for name in headers.get("x-forwarded-host", "").split(","))}
-    return urlsplit(headers["origin"]).netloc in names - {""}
+    return _address(headers["origin"]).netloc in names - {""}
+
+
+def _address(text: str) -> SplitResult:
+    """The parts of an address; empty ones where it is none."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        return urlsplit("")
 
 
 def _length(headers: Mapping[str, str]) -> int:

@@ -189,6 +189,8 @@ def test_foreign_names_and_foreign_sites_are_refused():
         ("127.0.0.1:7860", "https://evil.example", "demo.example.org", False),
         ("127.0.0.1:7860", "null", "demo.example.org", False),
         ("127.0.0.1:7860", "null", "", False),
+        ("127.0.0.1:7860", "http://[evil", "", False),
+        ("[evil", "http://[evil", "[evil", False),
         ("demo.example.org", "http://demo.example.org", "demo.example.org", False),  # another host name: it may be made to point here
     ],
 )
