@@ -27,6 +27,7 @@ LONG = 10_000  # characters of a text
 _DEVICE = re.compile(r"auto|cpu(:0)?|mps(:0)?|cuda(:\d{1,3})?")
 MODELS = ("model", "erased")  # paths or names of what the hashes of weights in the same record identify
 PLACES = ("forget_images", "retain_images", "forget_image_captions", "retain_image_captions")
+_CONCEPT_MODEL = re.compile(r"(concept_file|concepts\[\d+\])\.model$")  # that of the run, for a concept without a file
 _SOURCE = re.compile(r"(concept_file|concepts\[\d+\])\.source$")  # where a concept file lies; its content is recorded beside it
 
 
@@ -176,7 +177,9 @@ def differences(recorded: Mapping[str, Any], requested: Mapping[str, Any], added
     old = {name: REWRITTEN.get(value, value) if isinstance(value, str) else value for name, value in old.items()}
     names = [name for name in {**old, **new} if (name in old, old.get(name)) != (name in new, new.get(name)) and not _SOURCE.match(name)]
     if _same_weights(old, new):
-        names = [name for name in names if name not in MODELS and not name.startswith("weights.")]
+        models = (old.get("model"), new.get("model"))
+        follows = {name for name in names if _CONCEPT_MODEL.match(name) and (old.get(name), new.get(name)) == models}
+        names = [name for name in names if name not in {*MODELS, *follows} and not name.startswith("weights.")]
     names = [name for name in names if not (name in PLACES and _same_place(old.get(name), new.get(name)))]
     return [f"{name}: {_short(old, name)} there, {_short(new, name)} now" for name in names]
 

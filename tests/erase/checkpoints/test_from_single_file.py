@@ -73,7 +73,7 @@ def test_a_file_is_unpacked_once_and_needs_no_tokenizer_again(family_folders: di
 def test_a_folder_is_that_of_everything_that_decides_its_content(
     family_folders: dict[str, Path], files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file's hash and name, the prediction type, the tokenizer, the versions; the same from another folder is the same."""
+    """The file's hash and name, the tokenizer, the versions; the same from another folder is the same."""
     source, elsewhere = family_folders["sd1"], tmp_path / "elsewhere"
     elsewhere.mkdir()
     made = locate(str(files["sd1"]), str(source))
@@ -81,11 +81,11 @@ def test_a_folder_is_that_of_everything_that_decides_its_content(
     assert locate(str(moved), str(source)) == made
     other = Path(shutil.copytree(source / "tokenizer", elsewhere / "tokenizer"))
     (other / "merges.txt").write_text((other / "merges.txt").read_text() + "\n")
-    folders = {made, locate(str(moved), str(other)), locate(str(moved), str(source), "v_prediction")}
+    folders = {made, locate(str(moved), str(other))}
     folders.add(locate(str(moved.rename(elsewhere / "renamed.safetensors")), str(source)))
     monkeypatch.setattr("erase.checkpoints.from_single_file.package_version", lambda name: "0")
     folders.add(locate(str(files["sd1"]), str(source)))
-    assert len(folders) == 5
+    assert len(folders) == 4
     assert all(map(whole, folders))
 
 

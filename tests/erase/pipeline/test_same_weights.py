@@ -28,13 +28,14 @@ def stopped(model: Path, run: Path) -> None:
 
 
 def test_a_moved_model_resumes_its_run(tiny_pipeline: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Path(shutil.copytree(tiny_pipeline, tmp_path / "here"))
+    model = Path(shutil.copytree(tiny_pipeline, tmp_path / "here" / tiny_pipeline.name))
     stopped(model, tmp_path / "run")
-    model.rename(tmp_path / "there")
+    (tmp_path / "here").rename(tmp_path / "there")
     monkeypatch.chdir(tmp_path)
-    erase_concept(job(Path("there"), tmp_path / "run"), METHOD)
+    moved = Path("there") / tiny_pipeline.name
+    erase_concept(job(moved, tmp_path / "run"), METHOD)
     assert alike(tmp_path / "run", whole)
-    assert json.loads((tmp_path / "run" / "options.json").read_text())["model"] == "there", "so that evaluate finds it"
+    assert json.loads((tmp_path / "run" / "options.json").read_text())["model"] == str(moved), "so that evaluate finds it"
 
 
 def test_other_weights_at_the_same_path_are_another_model(tiny_pipeline: Path, tmp_path: Path) -> None:
@@ -79,5 +80,8 @@ def test_differences_of_places_are_none(tmp_path: Path, monkeypatch: pytest.Monk
     assert differences(one, {**other, "retain_images": "others"}) == ['retain_images: "photos" there, "others" now']
     assert [text.split(":")[0] for text in differences(one, {**other, "weights": {**weights, "vae": "3"}})] == ["model", "weights.vae"]
     assert differences({**one, "weights": {}}, {**other, "weights": {}})[0].startswith("model:"), "nothing says that they are the same"
+    concept = {"concept_file": {"name": "star", "model": "a"}}, {"concept_file": {"name": "star", "model": "b"}}
+    assert differences({**one, **concept[0]}, {**other, **concept[1]}) == []
+    assert differences({**one, **concept[1]}, {**other, **concept[0]}) != [], "the concept is meant for another model"
     digests = {"single_file_sha256": "x"}
     assert differences({**one, **digests}, {**other, "weights": {"unet": "3", "vae": "2"}, **digests}) == []
