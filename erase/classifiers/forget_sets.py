@@ -121,8 +121,8 @@ def _listed(path: Path, ids: Sequence[str]) -> Tensor:
     """Bool (samples,): the ids of a CSV, from its column `id` or else its first column, with or without a header."""
     if not path.is_file():
         raise InputError(f"--forget ids:{path} does not exist; expected a CSV with a column id")
-    first, rows = read_table(path, [{"id"}, {"Id"}, {"ID"}])
-    lines = [first] * bool(first) + [cells for _, cells in rows]
+    first, table = read_table(path, [{"id"}, {"Id"}, {"ID"}])
+    lines = [first] * bool(first) + [cells for _, cells in table]
     heads = [cell.strip().lower() for cell in first]
     column = heads.index("id") if "id" in heads else 0
     listed = [line[column].strip() if column < len(line) else "" for line in lines["id" in heads :]]

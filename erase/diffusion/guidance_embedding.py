@@ -22,9 +22,9 @@ def guidance_embedding(scale: float, count: int, width: int) -> Tensor:
     return row.expand(count, -1)
 
 
-def embed_guidance(unet: nn.Module, scale: Callable[[], float]) -> None:
+def embed_guidance(unet: Any, scale: Callable[[], float]) -> None:
     """Add the embedding of `scale` to every forward pass that has none, if this UNet was distilled with one."""
-    width = unet.config.time_cond_proj_dim
+    width: int | None = unet.config.time_cond_proj_dim
     if width is None:
         return
 

@@ -257,8 +257,8 @@ def _read_all(folder: Path, rows: Sequence[tuple[Path, Mapping[str, Any]]], sour
     if len(errors) > 1:
         first, number = next(iter(errors.values())), f"{len(errors)} of {len(rows)} images"
         raise InputError(f"{number} of {folder} cannot be read: {few(list(errors))}; the first: {first}") from first
-    for error in errors.values():
-        raise error
+    for only in errors.values():
+        raise only
     return pictures
 
 
