@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from erase.errors import InputError
-from erase.files import read_json, write_json
+from erase.files import read_json, sync, temporary, write_json
 from erase.files.disk import disk_errors
 
 LISTING = ".files.json"
@@ -57,13 +57,14 @@ def making(kind: str, name: str) -> Iterator[tuple[Path, Path]]:
     """
     place = _writable(kind)
     folder = place / name
-    part, old = (folder.with_name(f".{name}.{os.getpid()}{mark}.part") for mark in ("", ".old"))
+    part, old = temporary(folder), temporary(folder)
     _remove_abandoned(place, name)
     try:
         with disk_errors(folder, resumes=False):
             part.mkdir()
             yield part, folder
             sizes = {path.relative_to(part).as_posix(): path.stat().st_size for path in sorted(part.rglob("*")) if path.is_file()}
+            sync(part)
             if not whole(folder):
                 if folder.exists():
                     folder.rename(old)
