@@ -25,7 +25,11 @@ def test_of_two_files_the_one_that_is_written_is_named() -> None:
 
 @pytest.mark.parametrize(
     ("temporary", "final"),
-    [("/a/.out.2.77-3.part/unet/x", "/a/out.2/unet/x"), ("/a/.model.safetensors.77.part", "/a/model.safetensors"), ("/a/.b.1.old.part", "/a/b")],
+    [
+        ("/a/.out.2.77-3.part/unet/x", "/a/out.2/unet/x"),
+        ("/a/.model.safetensors.77.part", "/a/model.safetensors"),
+        ("/a/.b.1.old.part", "/a/b"),
+    ],
 )
 def test_a_file_in_the_making_has_its_final_name(temporary: str, final: str) -> None:
     with pytest.raises(InputError) as raised, disk_errors(Path("x")):
