@@ -48,4 +48,5 @@ def _columns(presets: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, int, M
             names.append([name])
         else:
             same.append(name)
-    return [(", ".join(group), max(26, len(", ".join(group)) + 2), presets[group[0]]) for group in names]
+    heads = {", ".join(group): presets[group[0]] for group in names}
+    return [(head, max(26, *(len(text) + 2 for text in (head, *map(shown, values.values())))), values) for head, values in heads.items()]
