@@ -26,14 +26,16 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-JSON_BYTES = 48 * 2**20  # the largest tokenizers of text encoders take 35 MB
+JSON_BYTES = 40 * 2**20  # the largest tokenizers of text encoders take 35 MB
 TOML_BYTES = 2**20  # thousands of prompts
-TABLE_BYTES = 256 * 2**20  # prompts and captions
-RECORD_BYTES = 2**30  # lines that a run writes: one for each image, step or sample
+TABLE_BYTES = 128 * 2**20  # prompts and captions
+RECORD_BYTES = 2**29  # lines that a run writes: one for each image, step or sample
 LINE_BYTES = 8 * 2**20  # of a .jsonl file
 DEPTH = 64  # of lists and objects within one another
 FIELD = 131_072  # characters of a cell, Python's own limit for CSV
 ENTRIES = 1_000_000  # prompts or captions
+RECORDS = 10_000_000  # lines that a run writes
+CONTAINERS = 2_000_000  # lists and objects of a JSON text, each of which takes a hundred bytes of memory
 _MARK = "\ufeff"
 _LONE = re.compile("[\ud800-\udfff]")
 _HALF = re.compile(r"\\u[dD]")
@@ -98,12 +100,17 @@ def parse_json(text: str | bytes, where: str, unique: bool = False, record: bool
     make = partial(Record, where=where) if record else None
     try:
         text = text.decode() if isinstance(text, bytes) else text
+        containers = text.count("[") + text.count("{")
+        if containers > CONTAINERS:
+            raise InputError(f"{where} has {containers} lists and objects; expected at most {CONTAINERS}")
         value = json.loads(text, object_pairs_hook=_unique if unique else make)
     except RecursionError:
         raise InputError(f"{where} is nested too deeply; expected at most {DEPTH} levels") from None
+    except InputError:
+        raise
     except ValueError as error:
         raise InputError(f"{where}: not JSON in UTF-8 ({error}); correct or replace it") from None
-    if text.count("[") + text.count("{") > DEPTH or _HALF.search(text):  # most texts need no look at each value
+    if containers > DEPTH or _HALF.search(text):  # most texts need no look at each value
         check_values(value, where)
     return value
 
@@ -127,11 +134,10 @@ def read_objects(
     path: Path, limit: int = TABLE_BYTES, torn: bool = False, schema: Schema = None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a .jsonl file with the number of their line. `torn`: a last line that is not complete is left out."""
-    lines = (
-        _as_utf8(read_bytes(path, limit), path).removeprefix(_MARK.encode()).split(b"\n")
-    )  # not splitlines: U+2028 in a prompt ends no line
-    if limit == TABLE_BYTES and len(lines) > ENTRIES + 1:
-        raise InputError(f"{path} has more than {ENTRIES} lines; split it")
+    data, most = _as_utf8(read_bytes(path, limit), path), ENTRIES if limit == TABLE_BYTES else RECORDS
+    if data.count(b"\n") > most:
+        raise InputError(f"{path} has more than {most} lines; split it")
+    lines = data.removeprefix(_MARK.encode()).split(b"\n")  # not splitlines: U+2028 in a prompt ends no line
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

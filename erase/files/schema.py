@@ -29,6 +29,8 @@ _NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true o
 class Record(dict[str, Any]):
     """The object of a JSON file. A key that it lacks is an InputError that names the file, where code needs it."""
 
+    __slots__ = ("where",)
+
     def __init__(self, values: Iterable[tuple[str, Any]] | Mapping[str, Any] = (), where: str = "a record") -> None:
         super().__init__(values)
         self.where = where

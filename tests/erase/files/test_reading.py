@@ -36,6 +36,7 @@ def refusal(read: Callable[[Path], Any], path: Path) -> str:
         (b"", "not JSON"),
         (b'{"a": 1', "not JSON"),
         (b"1" * 5000, "not JSON"),
+        (b"[" + b"{}," * 2_000_000 + b"{}]", "has 2000002 lists and objects; expected at most 2000000"),
         ("{}".encode("utf-16"), "not text in UTF-8"),
     ],
 )
@@ -80,7 +81,7 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "large.json"
     with path.open("wb") as file:
         file.truncate(reading.JSON_BYTES + 1)
-    assert "has 48 MiB; a file of this kind has at most 48" in refusal(read_json, path)
+    assert "has 40 MiB; a file of this kind has at most 40" in refusal(read_json, path)
 
 
 @pytest.mark.parametrize(
