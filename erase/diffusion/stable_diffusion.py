@@ -21,7 +21,7 @@ from erase.checkpoints.check.values import check_loaded
 from erase.checkpoints.folder import scheduler_of, size_of, variant_of
 from erase.diffusion.batches import Conditioning
 from erase.diffusion.guidance_embedding import embed_guidance
-from erase.diffusion.text_encoders import check_text_encoder
+from erase.diffusion.text_encoders import check_text_encoder, check_tokens
 from erase.errors import InputError
 from erase.task import generator
 from erase.torchvision_compat import check_torchvision
@@ -76,6 +76,8 @@ class StableDiffusion:
             for part in self.PARTS:
                 if part.startswith("text_encoder"):
                     check_text_encoder(self.folder / part, getattr(self._pipeline, part))
+                    words = part.replace("text_encoder", "tokenizer")
+                    check_tokens(self.folder / words, getattr(self._pipeline, words), getattr(self._pipeline, part))
             for part in self._own_parts():
                 check_loaded(self.folder, part, getattr(self._pipeline, part))
                 getattr(self._pipeline, part).requires_grad_(False).eval()

@@ -5,6 +5,7 @@ transformers 5 does not and reads both; what transformers 4 does not find under 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -28,6 +29,25 @@ def check_text_encoder(component: Path, encoder: nn.Module) -> None:
             stored = file.get_tensor(name).float()
         if (value.float().cpu() - stored).norm() > NEAR * stored.norm():
             raise _unread(component)
+
+
+def check_tokens(component: Path, tokenizer: Any, encoder: Any) -> None:
+    """InputError where the tokenizer in the folder `component` does not turn a prompt into tokens that its text encoder reads.
+
+    A setting of the tokenizer may be of the wrong type, or name a word that gets a number of its own; nothing says so before a prompt.
+    """
+    length = tokenizer.model_max_length
+    try:
+        tokens = tokenizer(["a photo"], padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+    except Exception as error:  # the tokenizers raise a dozen kinds
+        reason = next(iter(str(error).strip().splitlines()), "")[:160]
+        problem = f"does not turn a prompt into tokens ({type(error).__name__}: {reason})"
+        raise InputError(f"{component} {problem}; give the tokenizer that belongs to the model") from error
+    words, positions = encoder.config.vocab_size, encoder.config.max_position_embeddings
+    if int(tokens.max()) >= words or tokens.shape[1] > positions:
+        made = f"turns a prompt into {tokens.shape[1]} tokens with numbers up to {int(tokens.max())}"
+        known = f"its text encoder reads {positions} with numbers below {words}"
+        raise InputError(f"{component} {made}, and {known}; give the tokenizer that belongs to the model")
 
 
 def _unread(component: Path) -> InputError:

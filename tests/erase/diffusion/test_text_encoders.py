@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from erase.diffusion.models import open_model
 from erase.diffusion.text_encoders import PREFIX, check_text_encoder
 from erase.errors import InputError
 
@@ -32,3 +34,14 @@ def test_noise_in_place_of_the_file_is_one_line(component: Path) -> None:
     noise = transformers.CLIPTextModel(transformers.CLIPTextConfig.from_pretrained(component))
     with pytest.raises(InputError, match=r"does not read .*text_encoder.*pip install --upgrade transformers"):
         check_text_encoder(component, noise)
+
+
+@pytest.mark.parametrize("change", [{"model_max_length": 2**70}, {"model_max_length": []}, {"pad_token": "a word of its own"}], ids=str)
+def test_a_tokenizer_that_no_prompt_can_use_is_one_line(change: dict[str, object], tiny_pipeline: Path, tmp_path: Path) -> None:
+    """What the file says is JSON of the right shape; only a prompt shows that it does not fit."""
+    folder = Path(shutil.copytree(tiny_pipeline, tmp_path / "model"))
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(InputError, match="tokenizer"):
+        _ = open_model(folder).pipeline
+    assert open_model(tiny_pipeline).pipeline
