@@ -60,6 +60,20 @@ def test_repair_adds_noise_as_the_scheduler_draws(
     assert torch.allclose(process.add_noise(image, noise, step), draws.alphas_cumprod[500].sqrt() * image)
 
 
+@pytest.mark.parametrize(
+    ("kind", "steps", "guidance"), [*((kind, 3, 2.0) for kind in SCHEDULERS if kind != NEEDS_TORCHSDE), ("turbo", 1, 0.0)]
+)
+def test_a_folder_with_any_of_them_draws(kind: str, steps: int, guidance: float, family_folders: dict[str, Path], tmp_path: Path) -> None:
+    """`turbo`: one step without guidance, as models distilled for it are used."""
+    turbo = {"timestep_spacing": "trailing"} if kind == "turbo" else {}
+    name = "EulerAncestralDiscreteScheduler" if turbo else kind
+    folder = with_scheduler(family_folders["sdxl" if turbo else "sd1"], tmp_path / "model", name, **turbo)
+    check_model_folder(folder)
+    (image,) = open_model(folder).sampler(steps, guidance)(["a star"], [torch.Generator().manual_seed(0)])
+    assert image.size == (64, 64)
+    assert len(set(image.getdata())) > 1
+
+
 def test_the_betas_that_a_file_lists_are_used(family_folders: dict[str, Path], tmp_path: Path) -> None:
     betas = torch.linspace(0.001, 0.02, 1000).tolist()
     folder = copied(family_folders["sd1"], tmp_path / "model", settings(CONFIG, trained_betas=betas))
