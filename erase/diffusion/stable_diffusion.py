@@ -6,6 +6,7 @@ needed and can be unloaded (`free`).
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -144,6 +145,7 @@ class StableDiffusion:
             states = [source.get_state() for source in generators]
             try:
                 with self.scheduled(other):
+                    self._check_steps(steps)
                     return self._draw(prompts, generators, steps, guidance)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or len(prompts) == 1:
@@ -155,6 +157,14 @@ class StableDiffusion:
             return sample(prompts[:half], generators[:half]) + sample(prompts[half:], generators[half:])
 
         return sample
+
+    def _check_steps(self, steps: int) -> None:
+        """InputError where the scheduler, as it is configured, cannot draw in so many steps; it is asked on a copy."""
+        try:
+            copy.deepcopy(self.pipeline.scheduler).set_timesteps(steps)
+        except Exception as error:  # each class has checks of its own, and computes with whatever its configuration holds
+            problem = f"cannot draw in {steps} steps ({first_line(error)})"
+            raise InputError(f"{self.folder / 'scheduler'} {problem}; give another number, or correct its configuration") from error
 
     def other_scheduler(self, name: str | None) -> Any:
         """A scheduler of diffusers by class name, with the configuration of the pipeline's own; None where that is the one named."""

@@ -458,3 +458,9 @@ def test_mean_squared_error_is_the_mean_over_the_batch(model: StableDiffusion) -
     with torch.no_grad():
         seen = predict(task.network, batch.noisy, batch.timesteps, batch.prompt, torch.float32)
     assert F.mse_loss(seen, batch.target).item() == pytest.approx(task.loss(task.network, batch).item())
+
+
+def test_a_scheduler_that_cannot_draw_in_so_many_steps_is_one_line(tiny_pipeline: Path) -> None:
+    own = StableDiffusion(tiny_pipeline)
+    with pytest.raises(InputError, match=r"scheduler cannot draw in 5000 steps \(.*; give another number"):
+        own.sampler(5000, 1.0, "DDIMScheduler")(["a star"], [torch.Generator()])
