@@ -80,6 +80,17 @@ def encode_variant(variant: int, choices: list[tuple[str, str]], vae: Any, seed:
     return torch.cat(parts).contiguous()
 
 
+@torch.no_grad()
+def plain_latents(choices: list[tuple[str, str]], vae: Any, device: str) -> Tensor:
+    """Latents (pairs, 6, 16, 16) of each pair in the middle of a white picture."""
+    parts = []
+    for start in range(0, len(choices), 64):
+        x = pictures.draw([world.Scene(*pair, "white") for pair in choices[start : start + 64]], device)
+        with half_precision(device):
+            parts.append(vae.encode(x.contiguous(memory_format=torch.channels_last)).latent_dist.mean.float().cpu())
+    return torch.cat(parts).contiguous()
+
+
 def variant_scenes(variant: int, choices: list[tuple[str, str]], seed: int) -> list[world.Scene]:
     """One random scene of each pair, in the order of `choices`."""
     rng = np.random.default_rng(hash_seed(seed, "variant", variant))

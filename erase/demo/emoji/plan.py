@@ -12,7 +12,7 @@ class Plan:
     autoencoder_steps: int = 1_000
     decoder_steps: int = 2_000
     variants: int = 12
-    reader_steps: int = 800
+    reader_steps: int = 1_500
     unet_steps: int = 10_000
     judge_steps: int = 6_000
     clip_steps: int = 2_500

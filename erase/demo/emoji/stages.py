@@ -91,21 +91,23 @@ def tokenizer(folder: Path, base: Path | None) -> Any:
     return small.build_tokenizer(folder / "tokenizer", captions.words())
 
 
-def reader(plan: Plan, tokens: Any, folder: Path, base: Path | None) -> Any:
+def reader(plan: Plan, vae: Any, tokens: Any, folder: Path, base: Path | None) -> Any:
     """The text encoder after its first course."""
     torch.manual_seed(hash_seed(plan.seed, "reader"))
     network = reading.Reader(networks.build_text_encoder(tokens), networks.WIDTH).to(plan.device)
     choices = world.pairs(plan.without)
+    if not (base is None or plan.without is not None or not _has(base, "text_encoder")):
+        return network.text_encoder
+    looks = reading.looks(choices, autoencoding.plain_latents(choices, vae, plan.device))
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
         texts, labels = reading.sample(choices, 96, generator)
         numbers = tokens(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         with autoencoding.half_precision(plan.device):
-            read = network(numbers.to(plan.device))
-        return reading.reading_loss({domain: logits.float() for domain, logits in read.items()}, labels)
+            read, sketched = network(numbers.to(plan.device))
+        return reading.reading_loss({domain: logits.float() for domain, logits in read.items()}, sketched.float(), labels, looks)
 
-    if base is None or plan.without is not None or not _has(base, "text_encoder"):
-        fit(Course("reader", plan.reader_steps, 1e-3, decay=0.995, every=EVERY), network, loss, folder, plan.seed, plan.device)
+    fit(Course("reader", plan.reader_steps, 1.5e-3, decay=0.995, every=EVERY), network, loss, folder, plan.seed, plan.device)
     return network.text_encoder
 
 

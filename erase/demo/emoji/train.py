@@ -32,20 +32,19 @@ def train(plan: Plan, folder: Path, base: Path | None = None, stage: str | None 
         raise InputError(f"--base {base} holds no pipeline/vae; expected the folder of a finished training")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(vars(plan), indent=1) + "\n", encoding="utf-8")
-    if stage in ("clip", "reader"):  # all the others need the autoencoder
-        if stage == "reader":
-            stages.reader(plan, stages.tokenizer(folder, base), folder, base)
-        else:
-            stages.clip(plan, folder, base)
+    if stage == "clip":  # all the others need the autoencoder
+        stages.clip(plan, folder, base)
         return folder
     vae = stages.autoencoder(plan, folder, base)
+    if stage == "reader":
+        stages.reader(plan, vae, stages.tokenizer(folder, base), folder, base)
     if stage == "decoder" or (stage is None and base is None):  # a base's decoder continues only where that is requested
         stages.decoder(plan, vae, folder)
     if stage in (None, "latents"):
         stages.latents(plan, vae, folder)
     if stage in (None, "denoiser"):
         tokens = stages.tokenizer(folder, base)
-        stages.denoiser(plan, vae, stages.reader(plan, tokens, folder, base), tokens, folder, base)
+        stages.denoiser(plan, vae, stages.reader(plan, vae, tokens, folder, base), tokens, folder, base)
     if stage in (None, "judge"):
         stages.judge(plan, vae, folder, base)
     if stage is None:
