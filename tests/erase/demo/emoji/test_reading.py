@@ -16,8 +16,8 @@ def test_a_sketch_keeps_the_distances_of_pictures() -> None:
     assert sketches.shape == (9, reading.SKETCH)
     assert not sketches[:, 9:].any()
     wanted, found = torch.cdist(latents.flatten(1), latents.flatten(1)), torch.cdist(sketches, sketches)
-    upper = torch.triu_indices(9, 9, 1)
-    ratio = found[*upper] / wanted[*upper]
+    rows, columns = torch.triu_indices(9, 9, 1)
+    ratio = found[rows, columns] / wanted[rows, columns]
     assert ratio.std() / ratio.mean() < 1e-5
 
 
