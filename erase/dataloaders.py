@@ -71,8 +71,12 @@ def unlearn(
 
     InputError: a loader without labels, an output that is not one score per class, an unknown method.
     """
-    row = entry(method, CLASSIFIER_METHODS, source="--method") if isinstance(method, str) else None
-    chosen: ClassifierMethod = method if row is None else row.make()
+    row: Entry | None = None
+    if isinstance(method, str):
+        row = entry(method, CLASSIFIER_METHODS, source="--method")
+        chosen: ClassifierMethod = row.make()
+    else:
+        chosen = method
     forget, _ = read_loader("forget", forget_loader, seed)
     retain, batch = read_loader("retain", retain_loader, seed)
     held_out = None if validation_loader is None else read_loader("validation", validation_loader, seed)[0]

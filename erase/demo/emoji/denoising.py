@@ -67,6 +67,7 @@ def denoising(
         with half_precision(device):
             states = model.text_encoder(tokens.to(device))[0]
             predicted = model.unet(noisy, t.to(device), states).sample
-        return (predicted.float() - target).pow(2).mean()
+        value: Tensor = (predicted.float() - target).pow(2).mean()
+        return value
 
     return loss
