@@ -75,7 +75,8 @@ def _forward_pass(resolved: ResolvedJob) -> float:
     from erase.diffusion import DTYPES, open_model
 
     job, batch, dtype = resolved.job, 2 * int(resolved.job.sampling_batch or 1), DTYPES[resolved.job.dtype]
-    unet: Any = open_model(resolved.folder, job.device, job.dtype, job.size).unet().to(dtype)
+    unet: Any = open_model(resolved.folder, job.device, job.dtype, job.size).unet()
+    torch.nn.Module.to(unet, dtype)  # diffusers' own warns of modules to be kept in float32, even where there are none
     config = unet.config
     side = resolved.size // latent_factor(resolved.folder)
     here: dict[str, Any] = {"device": job.device, "dtype": dtype}

@@ -271,7 +271,7 @@ COMMAND = ["bench", "--concepts", "star", "--forget-count", "4", "--retain-count
         (["--methods", "influence"], "is a method for classifiers"),
         (["--methods", "scissorhands:fraction=2"], "--fraction is 2.0"),
         (["--concepts", "star", "star"], "two concepts are named star"),
-        (["--concepts", ""], "the concept is empty"),
+        (["--concepts", ""], "--concepts is empty"),
         (["--concepts", "star", "nudity"], "name one model with --model"),
         (["--seeds", "0"], "--seeds is 0"),
         (["--gold", "heart=nowhere"], "--gold heart=nowhere is of none of the concepts; expected one of star"),

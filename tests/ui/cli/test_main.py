@@ -531,7 +531,7 @@ MISTAKES: dict[str, tuple[Given, list[str]]] = {
     "unknown command": (lambda model, tmp: ["erase", "star"], ["'erase' is not a command", "--concept NAME"]),
     "device that is not there": (wrong("--device", "cuda"), ["--device cuda is not available", "--device cpu"]),
     "device that nobody knows": (wrong("--device", "gpu"), ["--device 'gpu' is unknown", "cuda:N"]),
-    "empty image folder": (photos("--forget-images", empty), ["photos contains no images", ".png"]),
+    "empty image folder": (photos("--forget-images", empty), ["photos contains no images", "PNG"]),
     "image folder that is not there": (wrong("--retain-images", "nowhere"), ["nowhere is not there", "folder of images"]),
     "broken picture": (photos("--retain-images", truncate), ["1.png is not a complete image", "replace or remove it"]),
     "captions of other pictures": (
