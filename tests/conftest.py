@@ -25,3 +25,11 @@ def family_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Tiny folders with random weights as each family has them: sd1, sd2, sdxl. Read-only."""
     root = tmp_path_factory.mktemp("families")
     return {family: build_family(family, root / family) for family in ("sd1", "sd2", "sdxl")}
+
+
+FIRST = ("test_readme.py", "test_processes.py", "test_evaluate.py", "test_pipeline.py")  # minutes each
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: begun last, one of them would keep one worker busy while the other has nothing left."""
+    items.sort(key=lambda item: item.path.name not in FIRST)
