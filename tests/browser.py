@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SMALL = {"forget-count": "8", "retain-count": "8", "evaluate-count": "4", "sampling-steps": "2", "preview-every": "1"}
 SOON, LATE = 180_000, 300_000  # milliseconds until something surely has happened, on a busy machine too
+STEP = 50  # milliseconds between two looks at what has come
 LEFT = re.compile("BodyStreamBuffer was aborted|Connection errored out")  # what a document says of its streams when it is left
 JOIN = re.compile("/queue/join")  # where the browser says that a control was used
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -84,6 +85,10 @@ def late(tab: Any, picked: Callable[[list[Any]], bool]) -> Iterator[None]:
 
     tab.route(JOIN, hold)
     yield
+    for _ in range(SOON // STEP):  # on a slow machine the page asks a while after the press
+        if answers:
+            break
+        tab.wait_for_timeout(STEP)
     assert answers, "nothing was requested"
     for route, answer in answers:
         route.fulfill(response=answer)
