@@ -101,8 +101,8 @@ def _at_share(row: Entry, task: ClassifierTask) -> ClassifierMethod:
     """The method of a row, with its preset's values for the share that this task forgets, or for whole classes."""
     classes = bool(absent(task)[by_row(task, lambda batch: batch["y"])].all())
     values, _ = values_at(CLASSIFIER_METHODS[row.method], row.preset, task.forget_size / (task.forget_size + task.retain_size), classes)
-    made: ClassifierMethod = replace(row, values={**values, **row.values}).make()
-    return made
+    method: ClassifierMethod = replace(row, values={**values, **row.values}).make()
+    return method
 
 
 def loader_sets(model: nn.Module, forget: LoadedSamples, retain: LoadedSamples, held_out: LoadedSamples | None) -> LabelledSets:

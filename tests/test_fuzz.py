@@ -244,7 +244,7 @@ def run_cases(world: World, kind: str, numbers: range) -> list[str]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_hostile_input_ends_in_a_result_or_in_one_line_within_two_gigabytes(kind: str, world: World) -> None:
-    CLEAR.write_text("5")  # the peak starts anew
+    CLEAR.write_text("5")  # resets the peak to the memory in use
     start = memory("VmRSS")
     assert run_cases(world, kind, range(QUICK)) == []
     assert memory("VmHWM") - start < 2 * GIB

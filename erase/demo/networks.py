@@ -59,7 +59,7 @@ def _learn_tokens(folder: Path, words: Iterable[str]) -> None:
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     letters += [f"{letter}</w>" for letter in letters]
-    trainer = trainers.BpeTrainer(  # ties go by the numbers of letters, which the learner would otherwise draw anew in each process
+    trainer = trainers.BpeTrainer(  # ties go by the numbers of letters, which the learner would otherwise order differently in each process
         vocab_size=5000, min_frequency=0, special_tokens=letters, end_of_word_suffix="</w>", show_progress=False
     )
     bpe.train_from_iterator(iter(words), trainer)

@@ -120,7 +120,6 @@ class KnownModel:
         return f"python -m erase.demo.shapes.train --world {self.name} --without {concept} --base {base} --output DIR"
 
 
-KINDS = emoji.KIND_OF
 KNOWN_MODELS = {
     known.name: known
     for known in (
@@ -133,7 +132,7 @@ KNOWN_MODELS = {
             "emoji",
             {},
             "emoji",
-            derived={"kind": ("object", KINDS)},
+            derived={"kind": ("object", emoji.KIND_OF)},
             rings=nearness.rings,
             ring_names=nearness.RINGS,
             language=Language(emoji.names, emoji.meanings, emoji.spellings, emoji_concepts.content, emoji.slug, emoji.phrases),

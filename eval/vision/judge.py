@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from erase.demo import EMOJI, judge_path
+from erase.demo.emoji import names
 from erase.demo.emoji import world as emoji
 from erase.demo.emoji.judge import load_judge as load_emoji_judge
 from erase.demo.shapes.judge import load_judge
 from erase.demo.shapes.world import DOMAINS, SIZE
-from erase.demo.worlds import KINDS
 from erase.errors import InputError
 from erase.files import sha256
 from erase.images import open_picture, to_tensor
@@ -87,9 +87,9 @@ class EmojiJudge(Judge):
 
     name = "emoji"
     labels: Mapping[str, Sequence[str]] = {
-        **{domain: [emoji.name_of(member) for member in members] for domain, members in emoji.DOMAINS.items()},
+        **names.DOMAINS,
         "background": list(emoji.BACKGROUNDS),
-        "kind": list(dict.fromkeys(KINDS.values())),
+        "kind": list(dict.fromkeys(names.KIND_OF.values())),
     }
 
     @classmethod
@@ -104,7 +104,7 @@ class EmojiJudge(Judge):
 
     def _look(self, pixels: Tensor) -> list[list[Detection]]:
         """(n, 3, 64, 64) in [-1, 1] -> one list per image."""
-        return [[*found, Detection(KINDS[found[0].label], found[0].score)] for found in super()._look(pixels)]
+        return [[*found, Detection(names.KIND_OF[found[0].label], found[0].score)] for found in super()._look(pixels)]
 
 
 def judge_pictures(

@@ -55,7 +55,7 @@ def direct_to_this_machine(host: str, share: bool) -> Iterator[None]:
 def temporary_folder() -> Iterator[None]:
     """Within, gradio has a folder for its files: the one that is configured, or a new one where that cannot be used.
 
-    By default it is /tmp/gradio, which on a shared machine may be another user's. InputError where no folder can be made at all.
+    Gradio's default is one folder for all users of the machine, so it may be another user's. InputError where no folder can be made at all.
     """
     configured = os.environ.get(TEMPORARY)
     try:

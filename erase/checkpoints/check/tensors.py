@@ -61,11 +61,11 @@ def check_shapes(label: str, shapes: Mapping[str, tuple[int, ...]], expected: Sh
 
 def stored(folder: Path, part: str) -> dict[str, Any]:
     """Tensor -> its entry in the header, over all weight files of a part."""
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for path in weight_files(folder / part).values():
         if path.suffix == ".safetensors":
-            found |= {name: entry for name, entry in header(path)[0].items() if name != "__metadata__"}
-    return found
+            entries |= {name: entry for name, entry in header(path)[0].items() if name != "__metadata__"}
+    return entries
 
 
 def plain_name(part: str, name: str) -> str:

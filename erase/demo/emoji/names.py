@@ -58,34 +58,34 @@ def bare_name(phrase: str) -> str:
 @cache
 def kinds() -> dict[str, Kind]:
     """Name of a kind -> the kind. Each object is of one: of a broad concept of the world, or of its subgroup in CLDR."""
-    found: dict[str, Kind] = {}
-    phrases = {KINDS[thing.subgroup][0] for thing in OBJECTS.values()}
-    for slug, said in [*BROAD_PHRASES.items(), *((bare_name(phrase).replace(" ", "-"), (phrase,)) for phrase in phrases)]:
-        said = tuple(phrase for phrase in said if not phrase.startswith("something"))
-        words = tuple(bare_name(phrase) for phrase in said)
+    by_name: dict[str, Kind] = {}
+    subgroups = {KINDS[thing.subgroup][0] for thing in OBJECTS.values()}
+    for slug, candidates in [*BROAD_PHRASES.items(), *((bare_name(phrase).replace(" ", "-"), (phrase,)) for phrase in subgroups)]:
+        phrases = tuple(phrase for phrase in candidates if not phrase.startswith("something"))
+        words = tuple(bare_name(phrase) for phrase in phrases)
         members = tuple(member for member, thing in OBJECTS.items() if words and KIND_OF[thing.name] == words[0])
         if len(members) > 1 and words[0] not in _VAGUE:
-            found |= dict.fromkeys({slug, *words}, Kind(slug, words, said, members))
-    return {name: found[name] for name in sorted(found)}
+            by_name |= dict.fromkeys({slug, *words}, Kind(slug, words, phrases, members))
+    return {name: by_name[name] for name in sorted(by_name)}
 
 
 @cache
 def _wide() -> dict[str, list[str]]:
     """Kinds of several kinds -> these: "vehicle" -> aircraft, boat, land vehicle."""
-    found: dict[str, list[str]] = {}
+    narrower: dict[str, list[str]] = {}
     for thing in OBJECTS.values():
         for phrase in KINDS[thing.subgroup][1:]:
             if (kind := KIND_OF[thing.name]) in kinds() and not phrase.startswith("something"):
-                found.setdefault(bare_name(phrase), []).append(kind)
-    return {word: sorted(set(names)) for word, names in found.items() if word not in (*kinds(), *_VAGUE)}
+                narrower.setdefault(bare_name(phrase), []).append(kind)
+    return {word: sorted(set(names)) for word, names in narrower.items() if word not in (*kinds(), *_VAGUE)}
 
 
 @cache
 def phrases() -> dict[str, str]:
     """Names that do not take "a" -> how they are said: "sun": "the sun", "sake": "sake"."""
-    said = {thing.name: thing.phrase for thing in OBJECTS.values()}
-    said |= {word: phrase for kind in kinds().values() for word, phrase in zip(kind.words, kind.phrases, strict=True)}
-    return {name: phrase for name, phrase in said.items() if not phrase.startswith(("a ", "an "))}
+    phrase_of = {thing.name: thing.phrase for thing in OBJECTS.values()}
+    phrase_of |= {word: phrase for kind in kinds().values() for word, phrase in zip(kind.words, kind.phrases, strict=True)}
+    return {name: phrase for name, phrase in phrase_of.items() if not phrase.startswith(("a ", "an "))}
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from erase.demo.emoji import captions, world
+from erase.demo.emoji.names import NAME_OF
 
 RINGS = ("same kind", "same subgroup", "same group", "other groups", "same designers", "other designers")
 DESIGNERS = {"noto": "Google", "noto-v1": "Google", "fluent-emoji": "Microsoft", "fluent-emoji-flat": "Microsoft"}
@@ -17,9 +18,9 @@ def rings(domain: str, word: str) -> dict[str, str]:
     """
     if domain == "style":
         own = DESIGNERS.get(world.slug_of(word) or "")
-        near = {style: own is not None and DESIGNERS.get(style) == own for style in world.STYLES if world.name_of(style) != word}
-        return {world.name_of(style): RINGS[4 if same else 5] for style, same in near.items()}
-    inside = [slug for slug in world.OBJECTS if word in (world.name_of(slug), captions.kind_of(slug) if domain == "kind" else None)]
+        near = {style: own is not None and DESIGNERS.get(style) == own for style in world.STYLES if NAME_OF[style] != word}
+        return {NAME_OF[style]: RINGS[4 if same else 5] for style, same in near.items()}
+    inside = [slug for slug in world.OBJECTS if word in (NAME_OF[slug], captions.kind_of(slug) if domain == "kind" else None)]
     others = [slug for slug in world.OBJECTS if slug not in inside]
     steps: tuple[Callable[[str], str], ...] = (
         captions.kind_of,
@@ -30,5 +31,5 @@ def rings(domain: str, word: str) -> dict[str, str]:
     ring_of = {}
     for slug in others:
         depth = next((k for k, (step, own) in enumerate(zip(steps, own_values, strict=True)) if step(slug) in own), len(steps))
-        ring_of[world.name_of(slug)] = RINGS[depth]
+        ring_of[NAME_OF[slug]] = RINGS[depth]
     return ring_of

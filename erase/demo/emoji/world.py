@@ -101,11 +101,6 @@ def slug_of(text: str) -> str | None:
     return dashed if domain_of(dashed) else names.get(plain) or names.get(plain.replace("-", " "))
 
 
-def name_of(member: str) -> str:
-    """How English names an object or a style: "beer mug", "Flat Fluent"."""
-    return STYLE_NAMES[member] if member in STYLE_NAMES else OBJECTS[member].name
-
-
 # --- which pairs are left out of training -----------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ import pytest
 from erase.concepts import load_concept
 from erase.concepts.several import evaluation_rows, load_concepts
 from erase.demo.emoji.concepts import SHIPPED, UNSEEN
-from erase.demo.worlds import KINDS
+from erase.demo.emoji.names import KIND_OF
 from eval.metrics.accuracy import judged_by, metrics, requested_words
 from eval.vision.detector import Detection
 from eval.vision.judge import EmojiJudge
@@ -15,7 +15,7 @@ from eval.vision.judge import EmojiJudge
 
 def picture(thing: str, style: str = "Noto", background: str = "white") -> list[Detection]:
     """What the judge finds in a picture."""
-    return [Detection(label, 1.0) for label in (thing, style, background, KINDS[thing])]
+    return [Detection(label, 1.0) for label in (thing, style, background, KIND_OF[thing])]
 
 
 @pytest.mark.parametrize("name", [*SHIPPED, *UNSEEN])
@@ -39,7 +39,7 @@ def test_what_is_to_be_kept_is_right_in_its_kind_and_its_object_counts_as_anothe
     concepts = load_concepts(["alcohol"], "emoji")
     row = next(row for row in evaluation_rows(concepts, concepts, 40) if row["role"] == "evaluate-retain")
     asked = row["attributes"]
-    other = next(name for name, kind in KINDS.items() if kind == asked["kind"] and name != asked["object"])
+    other = next(name for name, kind in KIND_OF.items() if kind == asked["kind"] and name != asked["object"])
     right, near, gone = (picture(name, asked["style"], asked["background"]) for name in (asked["object"], other, "beer mug"))
     measured = metrics(judged_by([row] * 3, [right, near, gone], EmojiJudge.labels), "kind")
     assert measured["ira"].value == pytest.approx(100 * 2 / 3)

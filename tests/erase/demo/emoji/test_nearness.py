@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from erase.demo.emoji import nearness, world
+from erase.demo.emoji.names import NAME_OF
 
 
 def test_the_nearest_of_an_object_are_its_kind_then_its_subgroup_and_group() -> None:
     rings = nearness.rings("object", "cat")
     assert [rings[name] for name in ("lion", "dog", "penguin", "hamburger")] == list(nearness.RINGS[:4])
-    assert set(rings) == {world.name_of(slug) for slug in world.OBJECTS} - {"cat"}
+    assert set(rings) == {NAME_OF[slug] for slug in world.OBJECTS} - {"cat"}
 
 
 def test_the_members_of_a_kind_are_not_near_it() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from erase.demo.emoji import captions, world
-from erase.demo.worlds import KINDS
+from erase.demo.emoji.names import KIND_OF, NAME_OF
 
 
 def test_it_has_hundreds_of_things_each_with_a_name_a_description_and_a_group_of_cldr() -> None:
@@ -81,9 +81,9 @@ def test_a_random_scene_can_be_drawn_on_one_background() -> None:
 
 
 def test_every_object_is_of_one_kind_whose_name_is_no_object_s() -> None:
-    assert set(KINDS) == {world.name_of(slug) for slug in world.OBJECTS}
-    assert [KINDS[name] for name in ("beer mug", "tiger", "violin")] == ["alcoholic drink", "feline", "musical instrument"]
+    assert set(KIND_OF) == {NAME_OF[slug] for slug in world.OBJECTS}
+    assert [KIND_OF[name] for name in ("beer mug", "tiger", "violin")] == ["alcoholic drink", "feline", "musical instrument"]
     for broad, members in world.BROAD.items():
-        assert len({KINDS[world.name_of(slug)] for slug in members}) == 1, broad
-    counted = sum(KINDS[world.name_of(slug)] == "alcoholic drink" for slug in world.OBJECTS)
+        assert len({KIND_OF[NAME_OF[slug]] for slug in members}) == 1, broad
+    counted = sum(KIND_OF[NAME_OF[slug]] == "alcoholic drink" for slug in world.OBJECTS)
     assert counted == len(world.BROAD["alcohol"])
