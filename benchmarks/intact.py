@@ -63,7 +63,12 @@ def _whole(path: Path) -> bool:
 
 
 def differing(one: Path, other: Path) -> list[str]:
-    """What two folders do not have in common: files of only one of them, and files with other content, times aside."""
+    """What two folders do not have in common: files of only one of them, and files with other content, times aside.
+
+    Two files are compared byte for byte, whatever they are called.
+    """
+    if one.is_file() and other.is_file():
+        return [] if one.read_bytes() == other.read_bytes() else [other.name]
     first, second = files(one), files(other)
     alone = sorted(first.keys() ^ second.keys())
     return alone + [name for name in sorted(first.keys() & second.keys()) if _content(first[name]) != _content(second[name])]

@@ -85,6 +85,15 @@ def test_results_are_compared_and_times_are_not(intact: ModuleType, folder: Path
     assert intact.differing(folder, other) == ["images/more.txt", "images/stages.json", "images/weights.safetensors"]
 
 
+def test_two_files_are_compared_by_their_bytes_and_not_by_their_names(intact: ModuleType, tmp_path: Path) -> None:
+    one, other = tmp_path / "reference", tmp_path / "unet.safetensors"
+    one.write_bytes(b"the same")
+    other.write_bytes(b"the same")
+    assert intact.differing(one, other) == []
+    other.write_bytes(b"another!")
+    assert intact.differing(one, other) == ["unet.safetensors"]
+
+
 def test_every_part_of_every_command_is_killed_by_every_signal(kills: ModuleType) -> None:
     names = list(kills.COMMANDS)
     assert {name.split()[0] for name in names} == {"main", "export", "evaluate", "attack", "bench"}
