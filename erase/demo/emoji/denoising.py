@@ -14,7 +14,7 @@ from erase.demo.emoji import captions
 from erase.demo.emoji.autoencoding import half_precision
 from erase.demo.emoji.world import Scene
 
-BATCH = 48
+BATCH = 96
 SILENCE = 0.1  # share of empty captions, for classifier-free guidance
 
 

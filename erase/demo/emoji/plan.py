@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps of each stage. `variants`: how many random pictures of each pair are encoded for the UNet."""
+    """Steps of each stage. `variants`: how many random pictures of each pair are encoded for the UNet.
+
+    `plain_steps`: how many of the UNet's steps, the first, show each pair only in the middle of a white picture.
+    """
 
     autoencoder_steps: int = 1_000
     decoder_steps: int = 2_000
     variants: int = 12
-    reader_steps: int = 1_500
-    unet_steps: int = 10_000
+    reader_steps: int = 800
+    unet_steps: int = 5_600
+    plain_steps: int = 2_800
     judge_steps: int = 6_000
     clip_steps: int = 2_500
     rate: float = 1e-3  # learning rate of UNet and text encoder

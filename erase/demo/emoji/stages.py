@@ -91,28 +91,27 @@ def tokenizer(folder: Path, base: Path | None) -> Any:
     return small.build_tokenizer(folder / "tokenizer", captions.words())
 
 
-def reader(plan: Plan, vae: Any, tokens: Any, folder: Path, base: Path | None) -> Any:
+def reader(plan: Plan, tokens: Any, folder: Path, base: Path | None) -> Any:
     """The text encoder after its first course."""
     torch.manual_seed(hash_seed(plan.seed, "reader"))
     network = reading.Reader(networks.build_text_encoder(tokens), networks.WIDTH).to(plan.device)
     choices = world.pairs(plan.without)
     if not (base is None or plan.without is not None or not _has(base, "text_encoder")):
         return network.text_encoder
-    looks = reading.looks(choices, autoencoding.plain_latents(choices, vae, plan.device))
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
         texts, labels = reading.sample(choices, 96, generator)
         numbers = tokens(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         with autoencoding.half_precision(plan.device):
-            read, sketched = network(numbers.to(plan.device))
-        return reading.reading_loss({domain: logits.float() for domain, logits in read.items()}, sketched.float(), labels, looks)
+            read = network(numbers.to(plan.device))
+        return reading.reading_loss({domain: logits.float() for domain, logits in read.items()}, labels)
 
     fit(Course("reader", plan.reader_steps, 1.5e-3, decay=0.995, every=EVERY), network, loss, folder, plan.seed, plan.device)
     return network.text_encoder
 
 
 def denoiser(plan: Plan, vae: Any, text_encoder: Any, tokens: Any, folder: Path, base: Path | None) -> None:
-    """UNet and text encoder together, on the latents of random pictures of every training pair."""
+    """UNet and text encoder together, on the latents of every training pair: first of plain pictures, then of random ones."""
     torch.manual_seed(hash_seed(plan.seed, "denoiser"))
     encoded, scenes = latents(plan, vae, folder)
     model = Denoiser(networks.build_unet(), text_encoder).to(plan.device)
@@ -121,7 +120,14 @@ def denoiser(plan: Plan, vae: Any, text_encoder: Any, tokens: Any, folder: Path,
     if plan.device == "cpu":
         use_plain_attention(model)
     loss = denoising(model, encoded, scenes, tokens, plan.device)
-    fit(Course("denoiser", plan.unet_steps, plan.rate, every=EVERY), model, loss, folder, plan.seed, plan.device)
+    choices = world.pairs(plan.without)
+    plain = autoencoding.plain_latents(choices, vae, plan.device) * vae.config.scaling_factor
+    plain_loss = denoising(model, plain, [world.Scene(*pair, "white") for pair in choices], tokens, plan.device)
+
+    def course(step: int, generator: torch.Generator) -> Tensor:
+        return (plain_loss if step < plan.plain_steps else loss)(step, generator)
+
+    fit(Course("denoiser", plan.unet_steps, plan.rate, every=EVERY, muon=True), model, course, folder, plan.seed, plan.device)
 
 
 def judge(plan: Plan, vae: Any, folder: Path, base: Path | None) -> None:

@@ -37,14 +37,14 @@ def train(plan: Plan, folder: Path, base: Path | None = None, stage: str | None 
         return folder
     vae = stages.autoencoder(plan, folder, base)
     if stage == "reader":
-        stages.reader(plan, vae, stages.tokenizer(folder, base), folder, base)
+        stages.reader(plan, stages.tokenizer(folder, base), folder, base)
     if stage == "decoder" or (stage is None and base is None):  # a base's decoder continues only where that is requested
         stages.decoder(plan, vae, folder)
     if stage in (None, "latents"):
         stages.latents(plan, vae, folder)
     if stage in (None, "denoiser"):
         tokens = stages.tokenizer(folder, base)
-        stages.denoiser(plan, vae, stages.reader(plan, vae, tokens, folder, base), tokens, folder, base)
+        stages.denoiser(plan, vae, stages.reader(plan, tokens, folder, base), tokens, folder, base)
     if stage in (None, "judge"):
         stages.judge(plan, vae, folder, base)
     if stage is None:
@@ -69,6 +69,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--without", type=concept, metavar="CONCEPT", help="an object or a style that the data never shows")
     parser.add_argument("--base", type=Path, help="a finished folder to begin with")
     parser.add_argument("--unet-steps", type=int, help="steps of the UNet and the text encoder")
+    parser.add_argument("--plain-steps", type=int, help="how many of these show plain pictures only")
     parser.add_argument("--decoder-steps", type=int, help="steps of the decoder alone")
     parser.add_argument("--judge-steps", type=int, help="steps of the judge")
     parser.add_argument("--seed", type=int, default=0)

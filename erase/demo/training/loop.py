@@ -14,6 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from erase.demo.training.optimizers import Optimizers
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -53,13 +55,17 @@ def save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None
 
 @dataclass(frozen=True)
 class Course:
-    """One training: its name, steps and peak learning rate; `decay` of the moving average, and steps between checkpoints (`every`)."""
+    """One training: its name, steps and peak learning rate; `decay` of the moving average, and steps between checkpoints (`every`).
+
+    `muon`: matrices are trained by Muon, not by AdamW.
+    """
 
     name: str
     steps: int
     rate: float
     decay: float = 0.999
     every: int = 250
+    muon: bool = False
 
 
 def fit(
@@ -70,7 +76,7 @@ def fit(
     seed: int,
     device: str,
 ) -> None:
-    """AdamW with warm-up and cosine decay; leaves the exponential moving average of the weights in `network`.
+    """AdamW (or Muon) with warm-up and cosine decay; leaves the exponential moving average of the weights in `network`.
 
     `loss` draws its batch from its generator, which depends on (seed, name, step) alone, so that a stopped training resumes exactly.
     """
@@ -78,7 +84,7 @@ def fit(
     path = folder / "checkpoints" / f"{name}.safetensors"
     weights = dict(network.named_parameters())
     average = {key: value.detach().clone() for key, value in weights.items()}
-    optimizer = torch.optim.AdamW(weights.values(), lr=course.rate, betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = Optimizers(weights, course.rate, course.muon)
     start = 0
     if path.exists():
         with safe_open(path, "pt", device) as file:
@@ -86,21 +92,17 @@ def fit(
             for key, weight in weights.items():
                 weight.data.copy_(file.get_tensor(f"weight/{key}"))
                 average[key].copy_(file.get_tensor(f"average/{key}"))
-                optimizer.state[weight] = {
-                    "step": torch.tensor(float(start)),
-                    "exp_avg": file.get_tensor(f"first/{key}"),
-                    "exp_avg_sq": file.get_tensor(f"second/{key}"),
-                }
+            optimizer.load(file, start)
     clock, recent = time.perf_counter(), 0.0
     for step in range(start, steps):
         warm = min(1.0, (step + 1) / 100)
-        optimizer.param_groups[0]["lr"] = course.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        rate = course.rate * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         generator = torch.Generator().manual_seed(hash_seed(seed, name, step))
-        optimizer.zero_grad(set_to_none=True)
+        network.zero_grad(set_to_none=True)
         value = loss(step, generator)
         value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(weights.values(), 1.0)
-        optimizer.step()
+        optimizer.step(rate)
         blend = min(course.decay, (step + 1) / (step + 10))
         torch._foreach_lerp_(list(average.values()), [w.detach() for w in weights.values()], 1 - blend)
         recent = value.item() if not recent else 0.98 * recent + 0.02 * value.item()
@@ -109,10 +111,7 @@ def fit(
             print(f"{name} {step + 1}/{steps}  loss {recent:.4f}  {rate_now:.2f} steps/s", flush=True)
         if (step + 1) % course.every == 0 or step + 1 == steps:
             state = {f"weight/{key}": weight.detach() for key, weight in weights.items()}
-            state |= {f"average/{key}": mean for key, mean in average.items()}
-            for key, weight in weights.items():
-                state[f"first/{key}"] = optimizer.state[weight]["exp_avg"]
-                state[f"second/{key}"] = optimizer.state[weight]["exp_avg_sq"]
+            state |= {f"average/{key}": mean for key, mean in average.items()} | optimizer.state()
             save(state, path, {"step": str(step + 1)})
     for key, weight in weights.items():
         weight.data.copy_(average[key])
