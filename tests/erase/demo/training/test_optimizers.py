@@ -72,7 +72,7 @@ def test_a_training_that_stops_goes_on_with_the_same_bits(tmp_path: Path, muon: 
             network = Network().to(memory_format=torch.channels_last)
 
             def loss(step: int, generator: torch.Generator) -> torch.Tensor:
-                if step == stop:
+                if step == stop:  # noqa: B023
                     raise KeyboardInterrupt
                 return network(torch.randn(2, 3, 8, 8, generator=generator)).pow(2).sum()  # noqa: B023
 
