@@ -32,6 +32,7 @@ from erase.methods import METHODS
 from erase.pipeline.job import Job
 from erase.run import lines_of, read_lines
 from eval.attacks.options import Campaign
+from eval.bench.paper.plan import Reproduction
 from eval.bench.sweep import space_of
 from eval.classifiers.options import Classify
 from eval.options import Evaluation
@@ -209,6 +210,7 @@ def value(world: World, random: Random) -> Iterator[Case]:
         "export": (["export", absent, "--output", out], [], "--output --format --dtype --tokenizer --push-to-hub"),
         "concepts": (["concepts", absent / "x.toml"], [], "--count --model"),
         "classify": (["classify", "--original", absent], [Classify], "--forget --methods --preset"),
+        "reproduce": (["reproduce", absent], [Reproduction], "--runs"),
     }
     name = random.choice(list(commands))
     words, options, more = commands[name]

@@ -81,6 +81,12 @@ def _classify(arguments: list[str]) -> int:
     return classify(arguments)
 
 
+def _reproduce(arguments: list[str]) -> int:
+    from ui.cli.reproduce import reproduce
+
+    return reproduce(arguments)
+
+
 def _protocols(arguments: list[str]) -> int:
     from ui.cli.protocols import protocols
 
@@ -111,6 +117,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "bench": _bench,
     "sweep": _sweep,
     "classify": _classify,
+    "reproduce": _reproduce,
     "protocols": _protocols,
     "ui": _ui,
 }

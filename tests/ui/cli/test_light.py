@@ -22,7 +22,7 @@ print(status, *(name for name in {HEAVY} if sys.modules.get(name)), file=sys.std
 
 HELP = [
     "concepts", "methods", "estimate", "generate", "evaluate", "export", "compare", "classify", "protocols", "ui", "attack", "bench",
-    "sweep",
+    "sweep", "reproduce",
 ]  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def test_help_imports_no_heavy_library(command: str) -> None:
         ("protocols",),
         ("methods",),
         ("methods", "--classifiers"),
+        ("reproduce",),
     ],
     ids=" ".join,
 )

@@ -1,0 +1,141 @@
+"""`erase-concept reproduce`: a table of the paper from data to page, at a scale of seconds; and every mistake in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.classifiers.run import results
+from ui.cli.main import main
+
+TINY = ("--scale", "0.003", "--seeds", "1")
+
+
+@pytest.fixture(scope="module")
+def table8(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two cells of four networks, with relearning."""
+    folder = tmp_path_factory.mktemp("table8") / "run"
+    assert main(["reproduce", "table8", *TINY, "--output", str(folder)]) == 0
+    return folder
+
+
+def report_of(folder: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return report
+
+
+def test_a_table_has_the_papers_rows_and_columns_with_our_values(table8: Path) -> None:
+    report = report_of(table8)
+    assert [cell["title"] for cell in report["cells"]] == ["CIFAR-10, 10 %", "CIFAR-100, 10 %"]
+    cell = report["cells"][0]
+    assert list(cell["columns"]) == ["relearn_epochs", "peak_bytes", "run_time"]
+    assert [row["title"] for row in cell["rows"]] == ["SalUn", "Scissorhands"]
+    assert [row["paper"] for row in cell["rows"]] == [
+        {"relearn_epochs": 24.25, "run_time": 0.075}, {"relearn_epochs": ">200", "run_time": 0.182},
+    ]  # fmt: skip
+    lines = {line["label"]: line for line in results(table8 / cell["folder"])}
+    for row in cell["rows"]:
+        line = lines[row["label"]]
+        assert row["values"]["peak_bytes"]["mean"] == pytest.approx(line["peak_bytes"] / 2**20)
+        assert row["values"]["run_time"]["mean"] == pytest.approx(line["work"] / lines["retrain"]["work"], rel=1e-3)
+    assert any(line.startswith("A rehearsal at scale 0.003: 135 samples") for line in report["deviations"])
+    assert "1 seed instead of 4." in report["deviations"]
+
+
+def test_the_page_and_the_print_have_ours_and_the_papers(table8: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "T8", *TINY, "--output", str(table8)]) == 0
+    printed = capsys.readouterr().out
+    page = (table8 / "report.html").read_text(encoding="utf-8")
+    for text in ("relearn time, epochs", "(0.182)", "(24.2)", "(–)", "CIFAR-100, 10 %", "names no data set"):
+        assert text in printed
+        assert text in page
+    assert "<script" not in page
+    assert (table8 / "cifar10-random-10" / "report.html").is_file()
+
+
+def test_a_finished_table_is_read_and_not_run_again(table8: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path: path.read_bytes() for path in table8.rglob("results.jsonl")}
+    first = report_of(table8)
+
+    def never(*arguments: object) -> None:
+        raise AssertionError("a finished cell was run")
+
+    monkeypatch.setattr("eval.bench.paper.cells.unlearn_all", never)
+    assert main(["reproduce", "table8", *TINY, "--output", str(table8)]) == 0
+    assert {path: path.read_bytes() for path in table8.rglob("results.jsonl")} == before
+    assert report_of(table8)["cells"] == first["cells"]
+
+
+def test_a_cell_that_was_stopped_is_completed(table8: Path, tmp_path: Path) -> None:
+    """Lines of the second cell lost with a kill come again; the first cell keeps its own."""
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(table8, folder)
+    path = folder / "cifar100-random-10" / "results.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:-1]), encoding="utf-8")
+    assert main(["reproduce", "table8", *TINY, "--output", str(folder)]) == 0
+    again, before = results(path.parent), results(table8 / "cifar100-random-10")
+    assert [line["label"] for line in again] == [line["label"] for line in before]
+    timed = ("seconds", "work", "peak_bytes")
+    assert [{k: v for k, v in line.items() if k not in timed} for line in again] == [
+        {k: v for k, v in line.items() if k not in timed} for line in before
+    ]
+
+
+def test_the_list_names_what_each_shows_needs_and_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["reproduce", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in rows][:2] == ["table1", "table2"]
+    assert rows[0]["takes"] == "3 data sets x 5 seeds x 10 networks, of which 2 are trained from scratch"
+
+
+def test_an_estimate_counts_and_runs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("eval.bench.paper.estimate.seconds_an_image", lambda cell: 0.001)
+    assert main(["reproduce", "table3", "--estimate", "--seeds", "2", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    images = 182 * (45000 + 40500) + 5 * 10 * 45000  # original and retraining; five rows of ten epochs over both sets
+    assert row["networks"] == 14
+    assert row["images trained"] == 2 * images
+    assert row["images measured"] == 2 * 7 * 55000
+    assert row["hours"] == pytest.approx(2 * 0.001 * (images + 7 * 55000 / 3) / 3600, abs=1e-3)
+    assert main(["reproduce", "table9", "--estimate", "--json"]) == 0
+    assert [row["pictures of each model"] for row in json.loads(capsys.readouterr().out)] == [1000, 30000]
+    assert list(tmp_path.iterdir()) == []
+
+
+def people(folder: Path, count: int) -> Path:
+    for number in range(count):
+        (folder / f"person-{number}").mkdir(parents=True)
+    return folder
+
+
+def test_mistakes_are_one_line(table8: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "holidays").mkdir()
+    (tmp_path / "holidays" / "beach.jpg").write_text("")
+    twelve = people(tmp_path / "people", 12)
+    cases = {
+        ("table10",): "the paper has no 'table10', did you mean \"table1\"?",
+        ("table1", "--data", str(tmp_path / "holidays")): "has none of the files of cifar100 (cifar-100-python, cifar-100-python.tar.gz)",
+        ("table1", "--data", str(tmp_path / "holidays" / "beach.jpg")): "is a file; table1 needs the folder with CIFAR-100",
+        ("table2",): "--data is missing; table2 needs CelebAMask-HQ",
+        ("table2", "--data", str(tmp_path / "absent")): "is no folder; table2 needs CelebAMask-HQ",
+        ("table5", "--data", str(twelve)): "has 12 class folders, and table5 needs 307",
+        ("table1", "--runs", "runs/a"): "table1 is not made from --runs, but from data",
+        ("figure3",): "figure3 is made from finished runs; --runs is missing",
+        ("table1", "--scale", "2"): "--scale is 2.0; expected at most 1",
+        ("table8", "--scale", "0.004", "--output", str(table8)): "holds a run with other options: scale: 0.003 there, 0.004 now",
+        ("table3", *TINY, "--output", str(table8)): "holds a run with other options: item",
+    }
+    for words, message in cases.items():
+        output = () if "--output" in words else ("--output", str(tmp_path / "out"))
+        assert main(["reproduce", *words, *output]) == 2, words
+        errors = capsys.readouterr().err
+        assert message in errors, errors
+        assert len(errors.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
