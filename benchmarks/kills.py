@@ -50,12 +50,12 @@ WAIT = 600.0  # seconds after which a command counts as hung
 class Command:
     """A command: its arguments, what it writes (both in a scratch folder, beside a finished `run`), and the parts to be killed in.
 
-    `own` is the folder that it locks, in which it leaves nothing temporary; an export has none.
+    `own` is the folder in which nothing temporary is left: that which it locks, or of an export all that is there.
     """
 
     arguments: tuple[str, ...]
     output: str
-    own: str | None = None
+    own: str = "."
     parts: tuple[str, ...] = THIRDS
 
     @property
@@ -221,7 +221,7 @@ class Ground:
             return landed, [*wrong, f"the repetition ends with status {status}: {errors.strip()[-300:]}"]
         output = self.work / command.output
         wrong += [f"differs: {name}" for name in differing(reference.output, output)]
-        return landed, wrong + [f"left: {name}" for name in (leftovers(self.work / command.own) if command.own else ())]
+        return landed, wrong + [f"left: {name}" for name in (leftovers(self.work / command.own))]
 
 
 # --- all of them ----------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ from typing import Any
 
 from erase.errors import InputError
 from erase.files import read_object, write_json, written
-from erase.files.disk import disk_errors as disk_errors
+from erase.files.disk import disk_errors
+from erase.files.leftovers import in_use, remove_leftovers
 from erase.files.locks import LOCK, OWNER, Lock, lock_folder
 from erase.files.reading import RECORD_BYTES, read_objects
 from erase.files.schema import LINES, RUN_OPTIONS, Record, Schema, check_schema
@@ -108,6 +109,7 @@ class Run:
                 _refuse_foreign(folder)
                 if overwrite:
                     _clear(folder, requested)
+                remove_leftovers(folder.parent)  # of an export, for instance
                 for part in list(_torn_files(folder)):
                     _remove(part)
                 _settle(folder, requested, added or {})
@@ -213,10 +215,14 @@ def locked(folder: Path) -> Lock:
 
 
 def _torn_files(folder: Path) -> Iterator[Path]:
-    """What killed processes left incomplete, except in folders with a lock of their own: another process may be writing there."""
+    """What killed processes left incomplete, except in folders with a lock of their own: another process may be writing there.
+
+    Nor what a living process writes in this folder: an export needs no lock.
+    """
     for path in folder.iterdir():
         if re.fullmatch(r"\..*\.part", path.name):
-            yield path
+            if not in_use(path):
+                yield path
         elif path.is_dir() and not path.is_symlink() and not (path / ".lock").exists():
             yield from _torn_files(path)
 

@@ -18,8 +18,9 @@ from erase.diffusion import DiffusionBatch, StableDiffusion, TaskConfig, diffusi
 from erase.diffusion.latents import LatentCache, read_latents
 from erase.errors import Diverged
 from erase.files import read_object, write_json
+from erase.files.disk import disk_errors
 from erase.images import Picture, make_images, read_images
-from erase.run import Run, disk_errors, read_lines
+from erase.run import Run, read_lines
 from erase.scope import open_scope
 from erase.task import Task
 from erase.training.micro_batches import count, pieces

@@ -16,8 +16,9 @@ from PIL import Image
 from erase.concepts.several import JOINT
 from erase.errors import InputError
 from erase.files import read_object, sha256, write_json, written
+from erase.files.disk import disk_errors
 from erase.images import Picture, open_picture
-from erase.run import Run, disk_errors, lines_of, locked, package_version
+from erase.run import Run, lines_of, locked, package_version
 from eval.attacks.report_section import attacks_of, section
 from eval.deviations import deviations
 from eval.measurement.aggregate import MEANINGS as SCORES

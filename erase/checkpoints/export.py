@@ -21,7 +21,8 @@ from erase.checkpoints.safetensors_file import write_tensors_in_order
 from erase.checkpoints.safetensors_header import header, open_tensors
 from erase.errors import InputError
 from erase.files import real_path, sync, temporary
-from erase.run import disk_errors, package_version
+from erase.files.disk import disk_errors
+from erase.run import package_version
 
 
 def export(

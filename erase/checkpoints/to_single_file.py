@@ -28,7 +28,7 @@ from erase.checkpoints.safetensors_header import metadata
 from erase.checkpoints.weight_names import clip_to_folder, strays
 from erase.errors import InputError
 from erase.files import sync, temporary
-from erase.run import disk_errors
+from erase.files.disk import disk_errors
 
 _DTYPES: dict[str, torch.dtype | None] = {"source": None, "float16": torch.float16, "float32": torch.float32}
 SOURCES = {

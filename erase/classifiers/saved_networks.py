@@ -14,7 +14,7 @@ from erase.checkpoints.safetensors_header import load_tensors, metadata
 from erase.classifiers.task import ClassifierTask
 from erase.errors import InputError
 from erase.files import parse_json, write_tensors
-from erase.run import disk_errors
+from erase.files.disk import disk_errors
 from erase.task import Step
 from erase.training.meters import Clock, Memory
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from erase.errors import InputError
-from erase.files.outputs import check_file, check_folder, check_replaceable, real_path, user_path
+from erase.files.leftovers import remove_leftovers, temporary
+from erase.files.outputs import check_file, check_folder, check_own_folder, check_replaceable, real_path, user_path
 from erase.files.reading import parse_json, read_json, read_object, read_text, read_toml
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_file",
     "check_folder",
+    "check_own_folder",
     "check_replaceable",
     "parse_json",
     "read_json",
@@ -29,6 +30,7 @@ __all__ = [
     "read_text",
     "read_toml",
     "real_path",
+    "remove_leftovers",
     "sha256",
     "sync",
     "temporary",
@@ -37,9 +39,6 @@ __all__ = [
     "write_tensors",
     "written",
 ]  # fmt: skip
-
-
-_numbers = itertools.count()
 
 
 @contextmanager
@@ -59,11 +58,6 @@ def written(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def temporary(path: Path) -> Path:
-    """A name beside `path` that no other process or thread uses; one that a killed process has left is removed with `.*.part`."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{next(_numbers)}.part")
 
 
 def sync(path: Path) -> None:

@@ -9,17 +9,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from erase.errors import InputError
-from erase.files import read_json, sync, temporary, write_json
+from erase.files import read_json, remove_leftovers, sync, temporary, write_json
 from erase.files.disk import disk_errors
 
 LISTING = ".files.json"
-ABANDONED = 24 * 3600.0  # seconds after which a folder in the making belongs to nobody
 
 
 def cache_places(kind: str) -> list[Path]:
@@ -58,7 +56,7 @@ def making(kind: str, name: str) -> Iterator[tuple[Path, Path]]:
     place = _writable(kind)
     folder = place / name
     part, old = temporary(folder), temporary(folder)
-    _remove_abandoned(place, name)
+    remove_leftovers(place)
     try:
         with disk_errors(folder, resumes=False):
             part.mkdir()
@@ -102,12 +100,3 @@ def _is_ours(place: Path) -> bool:
         return not hasattr(os, "getuid") or not place.name.startswith("erase-concept-") or place.lstat().st_uid == os.getuid()
     except OSError:  # it does not exist yet
         return True
-
-
-def _remove_abandoned(place: Path, name: str) -> None:
-    """Delete what killed processes left of this folder."""
-    for path in place.glob(f".{name}.*.part"):
-        with suppress(OSError):
-            newest = max(each.stat().st_mtime for each in (path, *path.rglob("*")))
-            if time.time() - newest > ABANDONED:
-                shutil.rmtree(path, ignore_errors=True)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from erase.errors import InputError
+from erase.files.leftovers import TEMPORARY
 
 AGAIN = "free some space and run the same command again"
 RESUMES = ", it resumes where it stopped"
@@ -27,7 +28,7 @@ DISK = FULL | {
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EEXIST, errno.EISDIR}  # never the fault of a file that is read
-_PART = re.compile(r"\.([^/\\]+?)\.\d+(-\d+)?(\.old)?\.part(?=[/\\]|$)")  # the temporary name of a file that is being written
+_PART = re.compile(rf"{TEMPORARY.pattern}(?=[/\\]|$)")  # a temporary name somewhere in a path
 
 
 @contextmanager

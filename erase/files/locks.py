@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from erase.errors import InputError
+from erase.files.leftovers import alive
 
 LOCK = ".lock"
 OWNER = ".lock.owner"  # beside it, on file systems without locks
@@ -84,7 +85,7 @@ class OwnerFile:
         try:
             text = self.path.read_text(encoding="utf-8")
             owner = json.loads(text)
-            if owner["host"] != socket.gethostname() or _lives(int(owner["pid"])):
+            if owner["host"] != socket.gethostname() or alive(int(owner["pid"])):
                 return False
         except FileNotFoundError:
             return True
@@ -97,15 +98,3 @@ class OwnerFile:
                 os.link(aside, self.path)
             aside.unlink()
         return True
-
-
-def _lives(pid: int) -> bool:
-    if pid == os.getpid():
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # of another user
-        return True
-    return True

@@ -13,6 +13,7 @@ from typing import Literal
 from erase.errors import InputError
 
 Kind = Literal["svg", "json"]
+RUN = "options.json"  # what every run folder has, evaluations and attacks too
 HEAD = 1024  # bytes that show of what kind a file is
 MARKS: dict[Kind, tuple[bytes, ...]] = {"svg": (b"<svg", b"<?xml"), "json": (b"{", b"[")}
 
@@ -40,6 +41,22 @@ def check_folder(path: Path, option: str = "output") -> None:
     status = _status(path, flag, option)
     if status is not None and not stat.S_ISDIR(status.st_mode):
         raise InputError(f"{flag} {path} is {kind_of_file(status.st_mode)}; give the name of a folder", option=option)
+
+
+def check_own_folder(path: Path, mark: str, kind: str, option: str = "output") -> None:
+    """InputError for a folder that holds files but is not of the command's own kind: it lacks the file `mark`, or is a run folder.
+
+    Hidden files and folders in it count for nothing. `kind` says what such a folder holds.
+    """
+    if not path.is_dir():
+        return
+    names = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".") and not entry.is_dir())
+    flag, remedy = f"--{option.replace('_', '-')}", "give a new folder"
+    if RUN in names:
+        raise InputError(f"{flag} {path} is a run folder, not one for {kind}; {remedy}", option=option)
+    if names and mark not in names:
+        few = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise InputError(f"{flag} {path} holds {few} and is not a folder of {kind} (no {mark}); {remedy}", option=option)
 
 
 def user_path(text: str | Path) -> Path:

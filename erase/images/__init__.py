@@ -17,10 +17,12 @@ from PIL import Image
 
 from erase.errors import InputError
 from erase.files import read_text, sha256, written
+from erase.files.disk import disk_errors
+from erase.files.leftovers import in_use
 from erase.files.reading import FIELD, read_objects
 from erase.files.tables import read_table
 from erase.images.reading import SUFFIXES, few, image_files, load_pixels, open_picture, picture_paths, to_tensor
-from erase.run import append_lines, disk_errors, lines_of, read_lines
+from erase.run import append_lines, lines_of, read_lines
 
 if TYPE_CHECKING:
     import torch
@@ -170,7 +172,8 @@ def _earlier_images(folder: Path, prompts: Sequence[str], seeds: Sequence[int], 
     """Images that a manifest lists and whose hashes match; InputError if they have other prompts or seeds."""
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".*.part") if alone else ():  # another process may be writing it
-        left.unlink(missing_ok=True)
+        if not in_use(left):
+            left.unlink(missing_ok=True)
     manifests = [path for path in (folder / MANIFEST, *sorted(folder.glob("manifest.*.jsonl"))) if path.exists()]
     names = {_name(i): i for i in range(len(prompts))}
     present = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)

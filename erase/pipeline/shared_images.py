@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from erase.files import sha256
+from erase.files.disk import disk_errors
 from erase.images import MANIFEST
-from erase.run import disk_errors, read_lines
+from erase.run import read_lines
 
 
 def set_name(drawn_with: Mapping[str, Any], prompts: Sequence[str], seeds: int | Sequence[int]) -> str:

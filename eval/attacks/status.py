@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from erase.files import read_object, write_json
-from erase.run import disk_errors
+from erase.files.disk import disk_errors
 
 STANDING = "standing.json"
 

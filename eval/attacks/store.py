@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from erase.files import read_object, write_json, write_tensors, written
-from erase.run import disk_errors
+from erase.files.disk import disk_errors
 
 if TYPE_CHECKING:
     from torch import Tensor

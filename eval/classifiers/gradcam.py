@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from erase.classifiers.datasets import Samples
 from erase.errors import InputError
 from erase.files import written
-from erase.run import disk_errors
+from erase.files.disk import disk_errors
 from erase.training.modes import evaluated
 
 SIDE, GAP, GUTTER, HEAD = 96, 6, 130, 40  # pixels: cell, gap between cells, names on the left, headings

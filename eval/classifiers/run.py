@@ -25,6 +25,7 @@ from erase.classifiers.task import ClassifierTask, LabelledSets, classifier_task
 from erase.diffusion import pick_device
 from erase.errors import Diverged, InputError
 from erase.files import sha256, write_tensors
+from erase.files.disk import disk_errors
 from erase.methods import CLASSIFIER_METHODS
 from erase.methods.base import ClassifierMethod
 from erase.methods.classifiers.released import CELEBA, Cell, dataset_of, values_at
@@ -32,7 +33,7 @@ from erase.methods.classifiers.retrain import Retrain
 from erase.methods.spec import RETRAIN, Entry
 from erase.options import added_options, differences
 from erase.pipeline.job import Event, Show
-from erase.run import RUNS, Run, append_lines, disk_errors, next_run_folder, read_lines
+from erase.run import RUNS, Run, append_lines, next_run_folder, read_lines
 from erase.training.meters import Clock, Memory
 from eval.classifiers.options import ADDED, Classify
 

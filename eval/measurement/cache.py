@@ -20,7 +20,8 @@ from torch import Tensor
 from erase.checkpoints.safetensors_header import load_tensors
 from erase.errors import InputError
 from erase.files import read_json, write_json, write_tensors, written
-from erase.run import append_lines, disk_errors, lines_of, read_lines
+from erase.files.disk import disk_errors
+from erase.run import append_lines, lines_of, read_lines
 from eval.measurement.aggregate import Measurements, Record
 from eval.metrics.frechet import Moments
 from eval.metrics.kid import Sample

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from erase.files import written
-from erase.run import disk_errors
+from erase.files.disk import disk_errors
 
 SIDE = 144  # pixels of an image's longer side, about
 MARGIN = 32  # around the sheet, and between its parts

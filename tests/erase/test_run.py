@@ -13,8 +13,9 @@ import pytest
 from safetensors import SafetensorError
 
 from erase.errors import InputError
+from erase.files.disk import disk_errors
 from erase.options import differences
-from erase.run import Run, disk_errors, list_runs, next_run_folder
+from erase.run import Run, list_runs, next_run_folder
 
 OPTIONS = {
     "concept": "star",

@@ -21,7 +21,7 @@ def compare(arguments: list[str]) -> int:
 
     if options.scatter is not None:
         check_file(options.scatter, "svg", "scatter")
-    from erase.run import disk_errors
+    from erase.files.disk import disk_errors
     from eval.compare import as_csv, as_json, as_table, scatter_svg
     from eval.compare import compare as rows_of
 

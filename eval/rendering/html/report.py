@@ -11,8 +11,9 @@ from markupsafe import Markup
 
 from erase.concepts.record import names_of
 from erase.files import read_object, written
+from erase.files.disk import disk_errors
 from erase.images import Picture
-from erase.run import disk_errors, read_lines
+from erase.run import read_lines
 from eval.rendering.html.environment import render_page
 from eval.rendering.html.numbers import became_of, concepts_of, detections_of, neighbours_table, numbers_of
 from eval.rendering.html.pictures import COLUMNS, pairs, panels_of

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -243,3 +246,30 @@ def test_overflow_in_half_precision_leaves_nothing(erased: dict[str, Path], tmp_
         with pytest.raises(InputError, match=r"encoder\.conv_in\.bias has values outside the range of torch\.float16"):
             pack(large, tmp_path / name, form, "float16")
     assert [path.name for path in tmp_path.iterdir()] == ["large"]
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "killed_after"),
+    [
+        ("folder", "out", "erase.checkpoints.to_single_file.copy_part"),
+        ("unet", "out.safetensors", "erase.checkpoints.safetensors_file.write_tensors_in_order"),
+    ],
+)
+def test_what_a_killed_export_left_is_removed_by_the_next_one(
+    form: str, name: str, killed_after: str, family_folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (child := os.fork()) == 0:
+        module, function = killed_after.rsplit(".", 1)
+        real = getattr(sys.modules[module], function)
+
+        def killed(*arguments: object) -> None:
+            real(*arguments)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        monkeypatch.setattr(killed_after, killed)
+        pack(family_folders["sd1"], tmp_path / name, form)
+    os.waitpid(child, 0)
+    (left,) = tmp_path.iterdir()
+    assert left.name.endswith(".part")
+    pack(family_folders["sd1"], tmp_path / "another.safetensors", "unet")
+    assert [path.name for path in tmp_path.iterdir()] == ["another.safetensors"]

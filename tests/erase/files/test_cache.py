@@ -71,7 +71,7 @@ def test_nothing_is_left_of_a_failure() -> None:
 
 def test_what_a_killed_process_left_goes_after_a_day() -> None:
     folder = make()
-    for name, age in (("old", 1e6), ("new", 0)):
+    for name, age in (("1", 1e6), ("2", 0)):
         part = folder.with_name(f".a.{name}.part")
         part.mkdir()
         (part / "w").touch()
@@ -79,7 +79,7 @@ def test_what_a_killed_process_left_goes_after_a_day() -> None:
             os.utime(path, (path.stat().st_mtime - age,) * 2)
     shutil.rmtree(folder)
     make()
-    assert sorted(path.name for path in folder.parent.iterdir()) == [".a.new.part", "a", "a.files.json"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == [".a.2.part", "a", "a.files.json"]
 
 
 def test_without_a_home_the_temporary_folder_takes_its_place(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

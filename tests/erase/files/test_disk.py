@@ -28,6 +28,8 @@ def test_of_two_files_the_one_that_is_written_is_named() -> None:
     [
         ("/a/.out.2.77-3.part/unet/x", "/a/out.2/unet/x"),
         ("/a/.model.safetensors.77.part", "/a/model.safetensors"),
+        ("/a/.out.2.0123abcd-77-3.part/unet/x", "/a/out.2/unet/x"),
+        ("/a/.part.0123abcd-77-3.part/.b.txt.0123abcd-77-4.part", "/a/part/b.txt"),
         ("/a/.b.1.old.part", "/a/b"),
     ],
 )

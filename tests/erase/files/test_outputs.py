@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from erase.errors import InputError
-from erase.files import check_file, check_folder, write_json, written
+from erase.files import check_file, check_folder, check_own_folder, write_json, written
 
 
 def test_a_new_name_an_empty_file_and_one_of_the_same_kind_may_be_written(tmp_path: Path) -> None:
@@ -57,6 +57,23 @@ def test_a_folder_is_no_file_and_a_file_no_folder(tmp_path: Path) -> None:
         check_file(tmp_path, "svg", "scatter")
     with pytest.raises(InputError, match="is a file; give the name of a folder"):
         check_folder(tmp_path / "file")
+
+
+def test_a_folder_is_written_into_only_if_it_is_new_or_of_the_command_s_own_kind(tmp_path: Path) -> None:
+    check_own_folder(tmp_path / "absent", "manifest.jsonl", "images")
+    (tmp_path / "inner").mkdir()
+    (tmp_path / ".hidden").touch()
+    check_own_folder(tmp_path, "manifest.jsonl", "images")
+    (tmp_path / "notes.txt").touch()
+    problem = r"holds notes\.txt and is not a folder of images \(no manifest\.jsonl\); give a new folder"
+    with pytest.raises(InputError, match=f"^--output .* {problem}$") as caught:
+        check_own_folder(tmp_path, "manifest.jsonl", "images")
+    assert caught.value.option == "output"
+    (tmp_path / "manifest.jsonl").touch()
+    check_own_folder(tmp_path, "manifest.jsonl", "images")
+    (tmp_path / "options.json").touch()
+    with pytest.raises(InputError, match="is a run folder, not one for images; give a new folder"):
+        check_own_folder(tmp_path, "manifest.jsonl", "images")
 
 
 def test_nothing_is_renamed_over_a_folder_or_a_device(tmp_path: Path) -> None:

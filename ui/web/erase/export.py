@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from erase.errors import InputError
 from erase.files import written
-from erase.run import disk_errors
+from erase.files.disk import disk_errors
 from ui.web.jobs.process import command
 from ui.web.messages import labelled
 

@@ -15,9 +15,10 @@ from typing import Any
 from erase.concepts import DEMO, Concept, list_concepts, own_words
 from erase.concepts.several import JOINT, Concepts, load_concepts, settings_of, together
 from erase.errors import InputError
+from erase.files.disk import disk_errors
 from erase.methods import METHODS, make_method
 from erase.pipeline.job import Job
-from erase.run import disk_errors, next_run_folder
+from erase.run import next_run_folder
 from ui.web.context import Page
 from ui.web.erase.prompts import TEXTS, edited, examples, texts
 from ui.web.forms import Field, changed, flags, form, labels_of, preset_values, presets

@@ -16,7 +16,7 @@ from erase.concepts import Concept, prompts
 from erase.concepts.files import parse, read_raw
 from erase.errors import InputError
 from erase.files import written
-from erase.run import disk_errors
+from erase.files.disk import disk_errors
 
 LONGEST = 400  # letters of a prompt
 MOST = 400  # prompts of a kind

@@ -16,8 +16,8 @@ from typing import Any
 from uuid import uuid4
 
 from erase.errors import InputError
+from erase.files.disk import disk_errors
 from erase.files.locks import LOCK, lock_folder, locked_folder
-from erase.run import disk_errors
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, STOPPING, WAITING, Entry, read_entries, write_entries
 from ui.web.jobs.process import GRACE, Ended, Process, ended, interrupt, start
 from ui.web.jobs.progress import read_progress
