@@ -33,6 +33,10 @@ CONVERTERS = ("erase-concept", "diffusers", "transformers")
 CONVERSION = 1  # one more with every change of what is written for the same file
 
 
+_origins: dict[Path, tuple[Path, str | None, str | None]] = {}
+"""The folders of the cache that this process uses, and what each was unpacked from."""
+
+
 def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = None) -> Path:
     """The folder of a single-file checkpoint, written once; the same file and options give the same folder.
 
@@ -42,6 +46,28 @@ def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = 
     `prediction` is epsilon or v_prediction where the file does not record it. InputError for a file that is not a complete model of a
     known family, or has values that cannot be right, and where no tokenizer is available; then nothing is written.
     """
+    folder = _unpacked(path, tokenizer, prediction)
+    _origins[folder] = path, tokenizer, prediction
+    return folder
+
+
+def restore(folder: Path) -> None:
+    """Unpack a folder again that this process has from `unpacked`, where the cache was cleaned since. Nothing for any other folder.
+
+    InputError where the file gives another folder by now, or none.
+    """
+    if folder not in _origins or whole(folder):
+        return
+    path, tokenizer, prediction = _origins[folder]
+    if tokenizer is not None:
+        restore(Path(tokenizer))
+    if not path.is_file():
+        raise InputError(f"{folder}, which was unpacked from {path}, was deleted, and so was the file; put it back")
+    if _unpacked(path, tokenizer, prediction) != folder:
+        raise InputError(f"{folder} was deleted, and {path} is another file by now; run the same command again, it resumes")
+
+
+def _unpacked(path: Path, tokenizer: str | None, prediction: str | None) -> Path:
     tensors, facts = lazy_tensors(path), metadata(path)
     family = recognise(tensors, str(path))
     predicts = prediction_of(tensors, facts, family, prediction, str(path))

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from erase.checkpoints.check.noise import SCHEDULERS
 from erase.checkpoints.check.values import check_loaded
 from erase.checkpoints.folder import scheduler_of, size_of, variant_of
+from erase.checkpoints.from_single_file import restore
 from erase.diffusion.batches import Conditioning
 from erase.diffusion.guidance_embedding import embed_guidance
 from erase.diffusion.text_encoders import check_text_encoder, check_tokens
@@ -46,13 +47,19 @@ class StableDiffusion:
     UPCAST: ClassVar[bool] = False  # whether to run the autoencoder in float32 where its configuration says that it overflows in float16
 
     def __init__(self, folder: Path, device: str = "cpu", dtype: str = "float32", size: int | None = None) -> None:
-        self.folder, self.device, self.dtype = folder, device, DTYPES[dtype]
+        self._folder, self.device, self.dtype = folder, device, DTYPES[dtype]
         self.name = str(folder)
         self.guidance = 7.5  # the scale that a UNet distilled with a guidance embedding reads; that of the last sampler
         self._size = size
         self._unet: nn.Module | None = None
         self._pipeline: Any = None
         self._placed: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The pipeline folder. One in the cache of unpacked files is whole when it is asked for, also hours after the model was opened."""
+        restore(self._folder)
+        return self._folder
 
     def of(self, unet: nn.Module) -> StableDiffusion:
         """This model with another UNet, one that is being repaired; it stays on its device and is not changed."""
@@ -93,10 +100,8 @@ class StableDiffusion:
         """Errors that loaders raise for truncated files and files of other models, as an InputError in one line."""
         try:
             yield
-        except InputError:
-            raise
         except Exception as error:  # whatever the loaders of diffusers and transformers make of a configuration that fits nothing
-            if out_of_memory(error):
+            if isinstance(error, InputError) or out_of_memory(error):
                 raise
             raise InputError(f"{self.folder} does not load as a pipeline ({first_line(error)}); is it complete?") from error
 

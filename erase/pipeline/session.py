@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from erase.checkpoints.folder import latent_factor
+from erase.checkpoints.from_single_file import restore
 from erase.concepts import Concept
-from erase.diffusion import DTYPES, StableDiffusion, locate, open_model
+from erase.diffusion import DTYPES, StableDiffusion, open_model
 from erase.diffusion.memory import Need, Question, free_bytes, plan
-from erase.errors import EmptyScope, InputError
-from erase.files.cache import whole
+from erase.errors import EmptyScope
+from erase.files.disk import disk_errors
 from erase.methods import DiffusionMethod, Requirements
 from erase.options import differences
 from erase.pipeline.job import PREVIEWED, STAGES, Event, Job, Show
 from erase.pipeline.plan import write_plan
 from erase.pipeline.resolve import ResolvedJob
 from erase.processes import agree, join, processes, wait
-from erase.run import RUNS, Run, disk_errors, list_runs, next_run_folder
+from erase.run import RUNS, Run, list_runs, next_run_folder
 from erase.training.meters import Memory, peak_bytes
 
 
@@ -37,7 +38,6 @@ class Session:
         self.show: Show = show or (lambda event: None)
         self.concepts = resolved.concepts
         self.rank, self.world = processes()
-        self._unpacked = whole(resolved.folder)  # in the cache, from a single file
 
     @classmethod
     def open(cls, resolved: ResolvedJob, show: Show | None = None, pool: Path | None = None) -> Session:
@@ -92,7 +92,9 @@ class Session:
         """Time a stage, record it as complete when all processes have finished it, and show it."""
         start = time.perf_counter()
         self.show(Event(name, 0, 0))
-        self._restore_model()
+        if self.rank == 0:
+            restore(self.folder)
+        wait()
         with disk_errors(self.run.folder), Memory(self.job.device) as memory:
             yield
         wait()
@@ -100,15 +102,6 @@ class Session:
         if self.rank == 0:
             self.run.complete(name, seconds=seconds, peak_bytes=memory.peak or peak_bytes(self.job.device))
         self.show(Event(name, 1, 1, note=f"{seconds:.1f} s"))
-        wait()
-
-    def _restore_model(self) -> None:
-        """Unpack a single-file model again where its folder in the cache was cleaned while the job ran."""
-        if not self._unpacked or whole(self.folder):
-            return
-        job = self.job
-        if self.rank == 0 and locate(str(job.model), job.tokenizer, job.prediction_type) != self.folder:
-            raise InputError(f"{self.folder} was deleted and cannot be written again; run the same command again, it resumes")
         wait()
 
     def progress(self, name: str) -> Callable[[int, int], None]:

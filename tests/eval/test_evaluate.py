@@ -25,6 +25,7 @@ from erase.concepts import load_concept
 from erase.demo.shapes.world import render, scenes
 from erase.diffusion import StableDiffusion
 from erase.errors import InputError
+from erase.files.cache import cache_places
 from erase.images import MANIFEST, make_images, read_images
 from erase.processes import processes
 from erase.run import Run, read_lines
@@ -595,6 +596,28 @@ def test_a_single_file_is_measured_like_the_folder_that_it_was_made_of(
     report = report_of(evaluate(file))
     assert report["after"]["ssim"]["value"] == pytest.approx(1, abs=1e-3)
     assert report["before"]["ua"] == report["after"]["ua"]
+
+
+def test_a_cache_that_is_cleaned_while_it_measures_is_filled_again(
+    family_folders: dict[str, Path], job: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the original and of the erased model: the second is loaded when all images of the first exist, which may be hours later."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    pack(family_folders["sd1"], tmp_path / "original.safetensors")
+    shutil.copy(tmp_path / "original.safetensors", tmp_path / "erased.safetensors")
+    words = {"model": str(tmp_path / "erased.safetensors"), "original": str(tmp_path / "original.safetensors")}
+    files = replace(job, **words, tokenizer=str(family_folders["sd1"]), count=2)
+    cleaned = []
+
+    def clean(stage: str, done: int, total: int) -> None:
+        if stage in ("before", "after") and stage not in cleaned:
+            cleaned.append(stage)
+            shutil.rmtree(cache_places("models")[0])
+
+    first = report_of(evaluate(replace(files, output=str(tmp_path / "first"))))
+    second = report_of(evaluate(replace(files, output=str(tmp_path / "second")), clean))
+    assert cleaned == ["before", "after"]
+    assert second["after"] == first["after"]
 
 
 # --- several processes ----------------------------------------------------------------------------------------------
