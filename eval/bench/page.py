@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from erase.files import write_json, written
-from erase.run import disk_errors
+from erase.files.disk import disk_errors
 from eval.bench.charts import confusion, curves, scatter
 from eval.bench.sheet import Grid, sheet
 from eval.bench.summary import BACK, BASELINES, MEANINGS, Line, confusions, ranked
@@ -19,6 +19,7 @@ from eval.rendering.html import protocol_entries, render_page
 
 GAPS = {"gap_ua": "ua", "gap_ua_implicit": "ua described", "gap_ira": "ira", "gap_cra": "cra", "gap_attributes_kept": "attributes"}
 GAPS |= {"average_gap": "mean of these", "gap_clip_score": "CLIP", "frechet_gold": "Fréchet distance"}
+MARKDOWN = "report.md"
 
 Report = Mapping[str, Any]
 
@@ -49,17 +50,19 @@ def write(folder: Path, report: Report, lines: Sequence[Line]) -> None:
     by_concept = confusion_charts(report, tables)
     charts |= {f"confusion-{concept}-{i}.svg": chart for concept, svgs in by_concept.items() for i, chart in enumerate(svgs)}
     with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        _write_text(folder / MARKDOWN, markdown(report))  # first: by this file the folder is known as that of a bench
         grids = {concept: sheet(folder, concept, lines, labels_in_order(report)) for concept in report["protocol"]["concepts"]}
         for name, chart in charts.items():
             if chart:
-                with written(folder / name) as part:
-                    part.write_text(chart, encoding="utf-8")
+                _write_text(folder / name, chart)
         write_json(folder / "report.json", {**report, "confusion": tables})
         html = page(report, charts, by_concept, {concept: grid for concept, grid in grids.items() if grid})
-        for name, text in (("report.md", markdown(report)), ("report.html", html)):
-            with written(folder / name) as part:
-                part.write_text(text, encoding="utf-8", errors="replace")
+        _write_text(folder / "report.html", html)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with written(path) as part:
+        part.write_text(text, encoding="utf-8", errors="replace")
 
 
 def page(report: Report, charts: Mapping[str, str], confused: Mapping[str, Sequence[str]], grids: Mapping[str, Grid]) -> str:

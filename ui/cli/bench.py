@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from erase.errors import InputError
+from erase.files import check_folder, check_own_folder
 from erase.options import MANY, SEED
 from ui.cli.display import Display, measured
 from ui.cli.flags import PROGRAM, Parser, add_flags, at_most, golds_of
@@ -96,6 +97,7 @@ def _compare_runs(options: argparse.Namespace, shared: dict[str, Any], relearnin
     """A bench of finished runs."""
     from erase.run import RUNS, Run
     from eval.bench.finished_runs import cells_of, facts_of, golds_beside
+    from eval.bench.page import MARKDOWN
     from eval.bench.relearning import relearned
 
     unused = [*(name for name in ("concepts", "methods", "seeds", "first_seed") if getattr(options, name)), *shared]
@@ -105,6 +107,8 @@ def _compare_runs(options: argparse.Namespace, shared: dict[str, Any], relearnin
         raise InputError(message, option=unused[0])
     cells = cells_of(options.runs)
     folder = options.output or RUNS / "bench-runs"
+    check_folder(folder)
+    check_own_folder(folder, MARKDOWN, "a bench of finished runs")
     golds = golds_beside(cells, golds_of(options.gold), folder, relearning, partial(measured, display), display)
     for cell in cells:
         if relearning.relearn:

@@ -6,10 +6,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from erase.errors import InputError
-from erase.files import check_folder
+from erase.files import check_folder, check_own_folder
 from erase.options import SAMPLING_STEPS, check, option
 from ui.cli.display import Display, quiet_libraries
 from ui.cli.flags import PROGRAM, Parser, add_flags
+
+MARK = "manifest.jsonl"  # written before the first image
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ def generate(arguments: list[str]) -> int:
     if not all(text.strip() for text in values.prompt):
         raise InputError(f"--prompt is {values.prompt}; expected prompts with words", option="prompt")
     check_folder(values.output)
+    check_own_folder(values.output, MARK, "images of this command")
     options = Generation(**{item.name: value for item in fields(Generation) if (value := getattr(values, item.name)) is not None})
     from erase.demo import GUIDANCE, STEPS
     from erase.diffusion import locate, open_model, pick_device

@@ -22,6 +22,8 @@ def ui(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     check_device(options.device)
     check_folder(options.runs, "runs")
+    if (options.runs / "options.json").is_file():
+        raise InputError(f"--runs {options.runs} is a run folder; give the folder that it lies in", option="runs")
     folders, names = _allowed(options.models)
     if not 0 < options.memory < 4096:
         raise InputError(f"--memory is {options.memory:g}; expected GiB, more than 0", option="memory")

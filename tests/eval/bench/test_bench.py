@@ -325,6 +325,21 @@ def test_runs_that_are_there_make_the_same_table(made: Path, capsys: pytest.Capt
     assert drawn == []
 
 
+def test_a_bench_of_runs_writes_no_report_over_that_of_a_run(made: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """But again into its own folder, and into one that was killed at its first file."""
+    run = run_of(made, 0)
+    before = (run / "report.json").read_bytes()
+    assert main(["bench", str(run), "--output", str(run)]) == 2
+    assert f"--output {run} is a run folder, not one for a bench of finished runs; give a new folder" in capsys.readouterr().err
+    assert (run / "report.json").read_bytes() == before
+    assert not (run / "report.md").exists()
+    for _ in range(2):
+        assert main(["bench", str(run), "--output", str(tmp_path / "out")]) == 0
+        for path in tmp_path.glob("out/*"):
+            if path.name != "report.md":
+                path.unlink()
+
+
 def test_runs_that_are_there_relearn_at_the_rate_of_their_model(copy: Path, tmp_path: Path) -> None:
     run = run_of(copy)
     assert main(["bench", str(run), "--relearn", "2", "--relearn-count", "2", "--output", str(tmp_path / "out"), "--json"]) == 0
