@@ -19,7 +19,7 @@ from erase.errors import InputError
 
 MANY = 1_000_000  # of anything that is counted: images, steps, batches
 LARGE = 1e6  # of any other number
-RATE = 1e38  # of learning rates: what float32 holds. A rate that is too high ends in a line that names the step
+RATE = 1e4  # of learning rates: plain SGD on a diffusion network, whose gradients are about 1e-6, needs some hundreds
 SEED = 2**63 - 1
 SIDE = 16_384  # pixels of an image
 SAMPLING_STEPS = 10_000

@@ -143,6 +143,17 @@ def test_a_rewritten_weight_file_is_the_same_weights() -> None:
     assert {sha256(file) for file in files} == set(REWRITTEN.values())
 
 
+@pytest.mark.parametrize("name", ["learning_rate", "guard", "cross_attention_rate"])
+def test_rates_and_limits_end_where_nothing_can_be_meant_by_more(name: str) -> None:
+    """A rate of 10,000 moves every weight by more than it is; 1e38 was a slip that ended hours later, in a loss that is not finite."""
+    bound = {"guard": 1000.0}.get(name, 1e4)
+    for value in (1e-8, bound):
+        assert getattr(METHODS["scissorhands"](**{name: value}), name) == value
+    for value in (bound * 1.001, 1e38):
+        with pytest.raises(InputError, match=f"^--{name.replace('_', '-')} is .*; expected at most {bound}$"):
+            METHODS["scissorhands"](**{name: value})
+
+
 ALL = [Job, Campaign, Classify, Evaluation, Relearning, Generation, *METHODS.values(), *CLASSIFIER_METHODS.values()]
 
 

@@ -79,6 +79,7 @@ def test_it_draws_with_the_scheduler_of_the_runs_images(run: Run) -> None:
     assert all(hashes(run)[f"relearn/00000/{i:05d}.png"] != first[f"relearn/00000/{i:05d}.png"] for i in range(2))
 
 
+@pytest.mark.usefixtures("any_rate")
 def test_a_loss_that_is_not_finite_ends_it(run: Run) -> None:
     with pytest.raises(Diverged, match="the loss of relearning is not finite"):
         relearn(run, run.model, run.forget_images, Relearning(relearn=9, relearn_count=1, relearn_rate=1e30, relearn_batch=2))

@@ -109,6 +109,7 @@ class Scissorhands(DiffusionMethod):
         "allowed increase of the training loss on held-out retain images, as a share; beyond it, repair returns to the best state and "
         "halves the learning rate",
         above=0.0,
+        high=1000.0,
     )
     gone: float | None = option(
         None,

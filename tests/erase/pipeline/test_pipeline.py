@@ -335,6 +335,7 @@ def test_a_loss_that_stops_being_finite_leaves_a_run_that_goes_on(
     assert alike(erase_concept(this, METHOD), finished)
 
 
+@pytest.mark.usefixtures("any_rate")
 def test_a_learning_rate_that_is_far_too_large_diverges_again_and_again_at_the_same_step(tiny_pipeline: Path, tmp_path: Path) -> None:
     this, wild = job(tiny_pipeline, tmp_path / "run"), {**METHOD, "learning_rate": 1e30}
     steps = []

@@ -170,6 +170,7 @@ def test_a_sweep_draws_the_originals_pictures_once_and_goes_on_where_it_stopped(
         sweep(plan(str(tiny_pipeline), space={"steps": ("1", "3")}), tmp_path / "sweep", lambda folder: None)
 
 
+@pytest.mark.usefixtures("any_rate")
 def test_a_setting_that_breaks_does_not_stop_the_others(tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     space = {"learning_rate": ("1e-3", "1e30"), "steps": ("3",), "batch": ("2",), "sensitivity_batches": ("1",)}
     cells = sweep(plan(str(tiny_pipeline), space=space, concepts=("star",)), tmp_path / "sweep", lambda folder: None)

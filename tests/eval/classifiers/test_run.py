@@ -85,6 +85,7 @@ def test_training_goes_on_where_it_was_killed_bit_for_bit(tmp_path: Path, monkey
     assert not list((killed / "models").glob("*.checkpoint"))
 
 
+@pytest.mark.usefixtures("any_rate")
 def test_a_method_that_diverges_has_its_line_and_the_others_go_on(tmp_path: Path) -> None:
     folder = unlearn_all(job(tmp_path), entries(["gradient_ascent:learning_rate=1e12,epochs=9", FINE]), weigh)
     lost = next(line for line in results(folder) if line["method"] == "gradient_ascent")

@@ -339,6 +339,23 @@ def test_protocols_are_listed_and_one_is_shown(capsys: pytest.CaptureFixture[str
     assert (one["pictures"], one["detector"]["threshold"]) == (4703, 0.6)
 
 
+def test_pictures_are_not_drawn_into_a_run_a_model_or_a_folder_of_other_files(
+    tiny_pipeline: Path, finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    for folder in (finished, finished / "model", tmp_path):
+        before = sorted(folder.iterdir())
+        line = refused(["generate", str(tiny_pipeline), "--prompt", "a star", "--output", str(folder)], capfd)
+        assert line.startswith(f"erase-concept: --output {folder} ")
+        assert line.endswith("; give a new folder\n")
+        assert sorted(folder.iterdir()) == before
+
+
+def test_the_page_does_not_put_its_jobs_into_a_run(finished: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert f"--runs {finished} is a run folder" in refused(["ui", "--runs", str(finished)], capfd)
+    assert not (finished / ".ui").exists()
+
+
 def test_pictures_are_drawn_prompt_by_prompt(tiny_pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wanted = ["generate", str(tiny_pipeline), "--prompt", "a star", "--prompt", "a ring", "--count", "2", "--steps", "1"]
     assert "4 images" in printed(capsys, *wanted, "--output", str(tmp_path / "out"))
@@ -638,6 +655,7 @@ def test_a_mistake_in_a_fresh_process_is_one_line_too(tmp_path: Path) -> None:
 # --- other ends -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("any_rate")
 def test_a_loss_that_is_not_finite_ends_with_status_1_and_one_line(
     tiny_pipeline: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

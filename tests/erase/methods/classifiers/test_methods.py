@@ -217,6 +217,7 @@ def test_one_step_of_gradient_ascent_on_paper():
     assert step.unlearn_loss == pytest.approx(float(p.log()))
 
 
+@pytest.mark.usefixtures("any_rate")
 def test_ascent_without_end_stops_with_its_name_and_the_last_good_network():
     task = toy_task()
     states = (copied(task.network) for _ in method("gradient_ascent", epochs=500, learning_rate=1e12)(task))
