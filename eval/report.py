@@ -37,6 +37,7 @@ from eval.protocols import load_protocol
 from eval.rendering.blur import blurred
 from eval.rendering.html import shows_nudity, write_html
 from eval.rendering.image_grid import Column, Group, save_comparison
+from eval.rendering.verdict import verdict
 from eval.samples import NO_SEED, ROLES, WHICH, Row, prompts_file, read_prompts, samples_of
 
 NAMED = ("concept", "model", "method", "preset")
@@ -207,7 +208,7 @@ def _title(named: Mapping[str, Any]) -> str:
 
 
 def table(report: Mapping[str, Any]) -> str:
-    """The numbers for a terminal, aligned: metric, meaning, number of images, before, after."""
+    """The numbers for a terminal, aligned: metric, meaning, number of images, before, after; then the verdict in three answers."""
     lines = [_title(report)]
     before, after = (report[which] for which in WHICH)
     cells = [["", "in %, with 95 % interval", "images", *WHICH]]
@@ -223,7 +224,8 @@ def table(report: Mapping[str, Any]) -> str:
     now = ", ".join(f"{label} {count}" for label, count in after.get("became", {}).items())
     lines += [f"prompts that name it now show: {now}"] if now else []
     lines += [f"deviates from the protocol {report['protocol']['name']}: {what}" for what in report["protocol"].get("deviations", ())]
-    return "\n".join([*lines, *(f"{name} not measured: {why}" for name, why in report.get("unmeasured", {}).items())])
+    lines += [f"{name} not measured: {why}" for name, why in report.get("unmeasured", {}).items()]
+    return "\n".join([*lines, " ".join(f"{question} {claim.answer}." for question, claim in verdict(report).questions().items())])
 
 
 def _line(name: str, part: Mapping[str, Any], earlier: Sequence[str]) -> str:

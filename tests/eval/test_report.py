@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -164,10 +165,11 @@ def test_the_table_is_aligned_and_says_what_the_report_says(folder: Path, weight
     text = table(evaluate_run(folder, weights=weights))
     lines = text.splitlines()
     assert lines[0] == '"star" erased from demo with scissorhands (balanced)'
-    assert len({len(line) for line in lines[1:-1]}) == 1
-    assert [line.split()[0] for line in lines[2:-1]] == [*METRICS, "false_alarms", "clip_score", "ssim", *DISTANCES]
+    assert len({len(line) for line in lines[1:-2]}) == 1
+    assert [line.split()[0] for line in lines[2:-2]] == [*METRICS, "false_alarms", "clip_score", "ssim", *DISTANCES]
     assert "87.5 [" in lines[2]
-    assert lines[-1] == "prompts that name it now show: cross 6, diamond 1, star 1"
+    assert lines[-2] == "prompts that name it now show: cross 6, diamond 1, star 1"
+    assert re.fullmatch(r"Is “star” gone\? [A-Z].*\. Is the rest kept\? [A-Z].*\. Does it hold against attacks\? Not tried\.", lines[-1])
     assert max(map(len, lines)) <= 120
 
 
@@ -242,7 +244,9 @@ def test_without_a_detector_there_is_a_page_that_says_why_and_no_accuracy(folder
     assert "detector" not in report["protocol"]
     why = 'the judge has no labels for the domain "mood"'
     assert why in report["unmeasured"]["ua, ira, cra"]
-    assert why in table(report).splitlines()[-1]
+    *_, reason, verdict = table(report).splitlines()
+    assert why in reason
+    assert verdict.endswith("Does it hold against attacks? Not tried.")
     assert "mood" in (folder / "report.html").read_text()
     assert (folder / "comparison.png").exists()
 

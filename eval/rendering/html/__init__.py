@@ -9,11 +9,10 @@ from __future__ import annotations
 from eval.rendering.html.environment import framed, render_page, render_section
 from eval.rendering.html.pictures import THUMB, Figure, Image, Panel, shows_nudity, thumbnail
 from eval.rendering.html.report import command, page, write_html
-from eval.rendering.html.sections import ANSWERS, protocol_entries
+from eval.rendering.html.sections import protocol_entries
 from eval.rendering.html.worse import groups
 
 __all__ = [
-    "ANSWERS",
     "THUMB",
     "Figure",
     "Image",

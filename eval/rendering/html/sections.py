@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from erase.options import flat
-from eval.rendering.verdict import RULE, Claim, verdict
+from eval.rendering.claims import Claim
+from eval.rendering.verdict import RULE, verdict
 
-ANSWERS = {"good": "Yes", "fair": "Mostly", "unsure": "Probably", "bad": "No", "unknown": "Not known"}
 LONG = 40  # entries of a list beyond which it is folded
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One half of the verdict as a card: a question, a word, the numbers."""
+    """One part of the verdict as a card: a question, a word, the numbers."""
 
     level: str
     question: str
@@ -25,7 +25,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class VerdictSection:
-    """The verdict: a sentence, warnings, the two answers, and what was not measured."""
+    """The verdict: a sentence, warnings, the three answers, and what was not measured."""
 
     sentence: str
     notes: Sequence[str]
@@ -59,15 +59,12 @@ def verdict_of(report: Mapping[str, Any]) -> VerdictSection:
     protocol = report.get("protocol") or {}
     deviations = _texts(protocol.get("deviations"))
     notes = [*_texts(protocol.get("note")), *([f"Deviates from the named protocol: {'; '.join(deviations)}"] if deviations else [])]
-    claims = [_answer(f"Is “{result.concept}” gone?", result.forgotten), _answer("Is the rest kept?", result.retained)]
-    return VerdictSection(
-        result.sentence(), notes, claims, [*unmeasured, *([] if report.get("attacks") else ["attacks and further training"])]
-    )
+    claims = [_answer(question, claim) for question, claim in result.questions().items()]
+    return VerdictSection(result.sentence(), notes, claims, unmeasured)
 
 
 def _answer(question: str, claim: Claim) -> Answer:
-    words = claim.numbers if claim.level == "good" else claim.clause()
-    return Answer(claim.level, question, ANSWERS[claim.level], words[:1].upper() + words[1:])
+    return Answer(claim.level, question, claim.answer, claim.detail)
 
 
 def protocol_entries(protocol: Mapping[str, Any]) -> list[ProtocolEntry]:

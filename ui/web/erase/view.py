@@ -19,7 +19,8 @@ from PIL import Image
 from erase.concepts import EMBEDDED
 from erase.concepts.english import spoken_duration
 from eval.measurement.report_file import read_report
-from eval.rendering.html import ANSWERS, thumbnail
+from eval.rendering.claims import Claim
+from eval.rendering.html import thumbnail
 from eval.rendering.losses import losses_of
 from eval.rendering.verdict import RULE, verdict
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STATES, STOPPED, STOPPING, WAITING, Entry, failure
@@ -111,8 +112,7 @@ def sentence(folder: Path) -> str:
         result = verdict(report)
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-    gone = _claim(f"Is “{result.concept}” gone?", result.forgotten.level, f"“{result.concept}” {result.forgotten.clause()}")
-    claims = gone + _claim("Is the rest kept?", result.retained.level, result.retained.clause())
+    claims = "".join(_claim(question, claim) for question, claim in result.questions().items())
     return f"<div class=claims>{claims}</div><p class=muted>{escape(RULE)}</p>"
 
 
@@ -125,9 +125,9 @@ def sheet(folder: Path, show: bool) -> str:
     return f'<p><img class=sheet src="{address}" alt="the same prompts and seeds, above the original, below the erased model"></p>'
 
 
-def _claim(question: str, level: str, words: str) -> str:
-    answer = f"<p class=question>{escape(question)}</p><p class=answer>{ANSWERS[level]}</p>"
-    return f'<div class="claim {level}">{answer}<p>{escape(words[:1].upper() + words[1:])}.</p></div>'
+def _claim(question: str, claim: Claim) -> str:
+    answer = f"<p class=question>{escape(question)}</p><p class=answer>{claim.answer}</p>"
+    return f'<div class="claim {claim.level}">{answer}<p>{escape(claim.detail)}.</p></div>'
 
 
 def queue_list(entries: Sequence[Entry], own: Callable[[Entry], bool]) -> str:

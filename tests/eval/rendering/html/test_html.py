@@ -184,6 +184,7 @@ def test_a_page_without_any_number_says_so(tmp_path: Path) -> None:
     report = a_report(before={}, after={}, protocol={"note": "nothing was measured"}, paired=None, seconds={}, peak_bytes=None, preset=None)
     page = Page(write_html(tmp_path, report, [], {"before": [], "after": []}))
     assert page.text.count("Not known") == 2
+    assert page.text.count("Not tried") == 1
     assert "nothing was measured" in page.text
     assert page.all("img") == []
     assert "not measured" in card(report)
@@ -316,7 +317,8 @@ def forgotten(before: tuple[int, int], after: tuple[int, int]) -> Any:
         ((0, 100), (80, 100), "fair", "is mostly gone"),
         ((0, 100), (40, 100), "bad", "is only partly gone"),
         ((0, 100), (0, 100), "bad", "is still there"),
-        ((0, 5), (5, 5), "fair", "is mostly gone"),  # too few pictures to be sure
+        ((0, 5), (5, 5), "unsure", "is gone as far as 5 images can tell"),
+        ((0, 2), (2, 2), "few", "is gone as far as 2 images can tell"),
         ((85, 100), (90, 100), "bad", "is still there"),  # without the concept in 90 %, but the original was in 85 %
         ((100, 100), (100, 100), "unknown", "was never drawn by the original, so there was nothing to forget"),
     ],
@@ -339,7 +341,8 @@ def test_a_concept_that_comes_back_when_described_is_not_gone() -> None:
     [
         (-1, -4, 2, "good", "the rest is kept"),
         (-2, -4, -0.5, "good", "the rest is kept"),
-        (-3, -12, 6, "unsure", "no loss beyond chance in the rest, but up to 12.0 points cannot be excluded"),
+        (-3, -9, 3, "unsure", "no loss beyond chance in the rest, but up to 9.0 points cannot be excluded"),
+        (-3, -12, 6, "few", "no loss beyond chance in the rest, but up to 12.0 points cannot be excluded"),
         (-4, -7, -1, "fair", "the rest got worse, its own domain by 4.0 points"),
         (-30, -40, -20, "bad", "the rest got worse, its own domain by 30.0 points"),
     ],
@@ -349,6 +352,56 @@ def test_kept_follows_the_paired_interval(difference: float, low: float, high: f
     paired["cra"] = {"difference": 0.0, "low": -1.0, "high": 1.0, "p": 1.0, "n": 9}
     claim = verdict(a_report(paired=paired)).retained
     assert (claim.level, claim.words) == (level, words)
+
+
+def attacked(*rows: tuple[str, tuple[float, float, float], tuple[float, float] | None]) -> dict[str, Any]:
+    """A report with attacks: name, success with its interval, and the interval of the excess over a model that never knew it."""
+    found = []
+    for name, (value, low, high), excess in rows:
+        success = {"value": value, "low": low, "high": high, "n": 16}
+        found.append(
+            {"attack": name, "subjects": {"erased": {"success": success}}, "excess": excess and {"low": excess[0], "high": excess[1]}}
+        )
+    return a_report(attacks={"attacks": [*found, {"attack": "prefix", "not_run": "it needs a text encoder"}]})
+
+
+@pytest.mark.parametrize(
+    ("report", "level", "answer", "words"),
+    [
+        (a_report(), "unknown", "Not tried", "attacks and further training were not tried"),
+        (
+            attacked(("named", (0, 0, 5), None), ("relearn", (38, 20, 60), None), ("partial", (94, 80, 98), None)),
+            "bad",
+            "No",
+            "it is brought back by partial (in 94 % of its attempts) and relearn (in 38 % of its attempts)",
+        ),
+        (attacked(("named", (0, 0, 5), None), ("words", (2, 0, 11), None)), "good", "Yes", "none of 2 attacks brings it back"),
+        (
+            attacked(("named", (0, 0, 19), None)),
+            "few",
+            "Too few attempts to tell",
+            "the one attack that was tried does not bring it back for certain, but in up to 19 % of attempts cannot be excluded",
+        ),
+        # what it does as often to a model that never knew the concept says nothing about the erasure
+        (attacked(("relearn", (90, 80, 97), (-5, 9))), "good", "Yes", "the one attack that was tried does not bring it back"),
+        (attacked(("relearn", (90, 80, 97), (3, 30))), "bad", "No", "it is brought back by relearn (in 90 % of its attempts)"),
+    ],
+)
+def test_the_verdict_reads_the_attacks(report: dict[str, Any], level: str, answer: str, words: str) -> None:
+    claim = verdict(report).robust
+    assert (claim.level, claim.answer, claim.words) == (level, answer, words)
+    assert words in verdict(report).sentence()
+    assert words in card(report)
+
+
+def test_the_page_asks_three_questions(made: Any) -> None:
+    folder, rows, pictures = made
+    report = attacked(("partial", (94, 80, 98), None))
+    report["attacks"] |= {"summary": "", "subjects": ["erased"]}
+    page = Page(write_html(folder, report, rows, pictures))
+    for question in ("Is “star” gone?", "Is the rest kept?", "Does it hold against attacks?"):
+        assert page.text.count(question) == 1
+    assert "It is brought back by partial (in 94 % of its attempts)" in page.text
 
 
 def test_without_pairs_newcombes_interval_stands_in() -> None:
