@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from erase.errors import InputError
@@ -19,13 +20,14 @@ PREVIEWED = ("evaluate", "evaluate-retain")  # roles of the prompts of which a p
 
 @dataclass(frozen=True)
 class Event:
-    """Something to show: `done` of `total` in a stage, and the step where there is one."""
+    """Something to show: `done` of `total` in a stage, the step where there is one, and the run folder whose stage it is."""
 
     stage: str
     done: int
     total: int
     step: Step | None = None
     note: str = ""
+    folder: Path | None = None
 
 
 Show = Callable[[Event], None]

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Session:
 
     def __init__(self, resolved: ResolvedJob, run: Run, model: StableDiffusion, show: Show | None = None, pool: Path | None = None) -> None:
         self.resolved, self.run, self.model, self.pool = resolved, run, model, pool
-        self.show: Show = show or (lambda event: None)
+        self._show = show
         self.concepts = resolved.concepts
         self.rank, self.world = processes()
 
@@ -86,6 +87,11 @@ class Session:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def show(self, event: Event) -> None:
+        """Show an event of this run."""
+        if self._show is not None:
+            self._show(replace(event, folder=self.run.folder))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

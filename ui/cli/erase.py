@@ -40,7 +40,7 @@ def _run(job: Any, values: dict[str, Any], as_json: bool) -> int:
         folder = erase_concept(job, values, display)
         if processes()[0] > 0:  # measuring is little work beside drawing: the first process does it
             return 0
-        report = evaluate_locked(folder, lambda done, total: display(Event("measure", done, total)))
+        report = evaluate_locked(folder, lambda done, total: display(Event("measure", done, total, folder=folder)))
     write_card(folder / "model", card(report))
     if as_json:
         print(json.dumps(report, indent=1, ensure_ascii=False))

@@ -9,7 +9,7 @@ import pytest
 from pipeline_runs import METHOD, Stop, job, stop_at
 
 from erase.images import read_images
-from erase.pipeline import erase_concept
+from erase.pipeline import Event, erase_concept
 from erase.pipeline.plan import PLAN, Plan, read_plan
 from erase.pipeline.resolve import resolve_job
 from erase.run import Run, read_lines
@@ -23,8 +23,14 @@ def test_the_plan_is_there_before_the_first_stage_and_is_what_the_stages_make(ti
     assert plan is not None
     assert not Run.read(tmp_path / "run").stages()
     assert plan == resolve_job(this, METHOD).plan()
-    run = Run.read(erase_concept(this, METHOD))
+    events: list[Event] = []
+    run = Run.read(erase_concept(this, METHOD, events.append))
     assert read_plan(run.folder) == plan
+    assert {event.folder for event in events} == {run.folder}
+    counted = {event.stage: event.done for event in events if not event.note}
+    assert {f"images: {role}": n for role, n in plan.stage("images").pieces.items()}.items() <= counted.items()
+    totals = {name: plan.stage(name).total for name in ("before", "latents", "after")} | {"erase": plan.stage("erase").pieces["steps"]}
+    assert totals.items() <= counted.items()
     assert plan.concepts == ("star", "red")
     folders = {"forget": run.forget_images, "retain": run.retain_images, "anchor": run.anchor_images}
     assert plan.stage("images").pieces == {name: len(read_images(folder)) for name, folder in folders.items()}

@@ -32,11 +32,13 @@ from erase.files import sha256, write_tensors
 from erase.methods.diffusion.scissorhands import Scissorhands
 from erase.pipeline import Event, Job
 from erase.pipeline.job import STAGES
-from erase.run import Run, read_lines
+from erase.pipeline.plan import make_plan, write_plan
+from erase.run import Run, append_lines, read_lines
 from erase.task import Step
 from ui import cli as commands
 from ui.cli.display import Display
 from ui.cli.main import COMMANDS, main
+from ui.progress import read_progress
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = shlex.split(
@@ -706,6 +708,37 @@ def test_on_a_terminal_every_stage_leaves_one_line_and_repair_shows_its_losses(m
     assert len(lines) == len(STAGES)
     assert all(any(title in line for line in lines) for title in ("samples of the original", "score, trim, repair", "write the model"))
     assert "1/2" in written
+
+
+def test_a_run_is_counted_against_its_plan_as_the_page_counts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage in all its parts, also what an earlier start has done, and the share of the whole job."""
+    plan = make_plan(("star",), Scissorhands(steps=10).requirements, {"forget": 8, "retain": 6}, {}, 5, 5, 4.0)
+    folder = tmp_path / "run"
+    with Run.open(folder, {"method": "scissorhands", "method_options": {}}) as run:
+        write_plan(folder, plan)
+        for images in (run.forget_images, run.retain_images):
+            images.mkdir(parents=True)
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        with Display(libraries=False) as display:
+            append_lines(run.forget_images / "manifest.jsonl", [{"file": str(i)} for i in range(8)])
+            display(Event("images: retain", 2, 6, folder=folder))
+            assert "8/14" in str(display.bar)
+            append_lines(run.retain_images / "manifest.jsonl", [{"file": str(i)} for i in range(2)])
+            display(Event("images: retain", 2, 6, folder=folder))
+            assert "10/14" in str(display.bar)
+            progress = read_progress(folder)
+            assert progress is not None
+            assert progress.share == plan.share({"images": 10 / 14})
+            assert f"{progress.share:.0%} of the job" in str(display.bar)
+            run.complete("images", seconds=1.0)
+            display(Event("predictions", 1, 4, folder=folder))
+            assert "predictions of the original" in str(display.bar)
+            assert "1/4" in str(display.bar)
+        with Display(libraries=False) as display:  # with a pool, the images of a part are linked into the run once they are complete
+            shutil.rmtree(run.folder / "images")
+            display(Event("images: forget", 8, 8, folder=folder))
+            display(Event("images: retain", 3, 6, folder=folder))
+            assert "11/14" in str(display.bar)
 
 
 def test_elsewhere_the_display_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:

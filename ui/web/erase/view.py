@@ -23,8 +23,8 @@ from eval.rendering.claims import Claim
 from eval.rendering.html import thumbnail
 from eval.rendering.losses import losses_of
 from eval.rendering.verdict import RULE, verdict
+from ui.progress import Progress, Stage, preview, read_progress, seconds_left
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STATES, STOPPED, STOPPING, WAITING, Entry, failure
-from ui.web.jobs.progress import Progress, Stage, preview, read_progress, seconds_left
 
 SHEET = 1400  # pixels of a comparison's width at most
 STRIP = 9  # steps of the preview at most

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
+from ui.progress import read_progress, seconds_left
 from ui.web.context import Page
 from ui.web.erase.view import View, queue_list, view
 from ui.web.jobs.entry import RUNNING, STATES, Entry
-from ui.web.jobs.progress import read_progress, seconds_left
 from ui.web.visitor import own_jobs, owns, session_of
 
 

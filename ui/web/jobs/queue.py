@@ -18,9 +18,9 @@ from uuid import uuid4
 from erase.errors import InputError
 from erase.files.disk import disk_errors
 from erase.files.locks import LOCK, lock_folder, locked_folder
+from ui.progress import read_progress
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, STOPPING, WAITING, Entry, read_entries, write_entries
 from ui.web.jobs.process import GRACE, Ended, Process, ended, interrupt, start
-from ui.web.jobs.progress import read_progress
 from ui.web.security.owners import claim
 
 HISTORY = 200  # ended jobs that are remembered

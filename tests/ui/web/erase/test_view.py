@@ -14,9 +14,9 @@ from erase.concepts.english import spoken_duration
 from erase.methods import make_method
 from erase.pipeline.plan import make_plan, write_plan
 from erase.run import Run, append_lines
+from ui.progress import STAGES, preview, read_progress, seconds_left
 from ui.web.erase.view import NOTHING, queue_list, strip, view
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, WAITING, Entry
-from ui.web.jobs.progress import STAGES, preview, read_progress, seconds_left
 from ui.web.units import estimated, size
 
 COUNTS = {"forget_count": 4, "retain_count": 6, "evaluate_count": 2, "sampling_steps": 5, "guidance": 4.0, "sampling_batch": 2}

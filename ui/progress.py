@@ -1,4 +1,4 @@
-"""The progress of a run, read from its folder: stages, images, steps, time left. Another process writes it.
+"""The progress of a run, read from its folder: stages, images, steps, time left. The page and the command show it.
 
 The engine's plan (`erase.pipeline.plan`) says how many pieces of work each stage has and what they cost; here they are counted.
 """
@@ -15,7 +15,7 @@ from erase.pipeline.plan import Plan, read_plan
 from erase.run import Run, read_lines
 
 STAGES = {
-    "images": "Images to forget and to keep",
+    "images": "Images to forget and to retain",
     "before": "Samples of the original",
     "latents": "Latents and text embeddings",
     "erase": "Score, trim, repair",
