@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from erase.concepts import DETECTORS
@@ -41,11 +41,21 @@ def _sampling(protocol: Protocol, actual: Mapping[str, Any]) -> Iterator[Compare
     yield _same("images", protocol.pictures, sum(prompts.get("roles", {}).values()) or None)
     for name in ("sampler", "steps", "guidance", "size", "noise"):
         yield _same(name, getattr(protocol, name), actual.get(name))
-    if protocol.seed_columns:
-        column = prompts.get("seed_column") or "none"
-        yield Compared("column of the seed", protocol.seed_columns[0], column, column in protocol.seed_columns)
-    else:
-        yield Compared("seeds", protocol.seeds, actual.get("seeds"), set(protocol.seeds) == set(actual.get("seeds") or ()))
+    if protocol.prompts_from == "file":
+        yield from _column("guidance", protocol.guidance_columns, prompts.get("guidance_column"))
+    if protocol.prompts_from == "file" and protocol.seed_columns:
+        yield from _column("seed", protocol.seed_columns, prompts.get("seed_column"))
+    elif protocol.prompts_from == "file" or not prompts.get("seed_column"):
+        seeds = protocol.prompt_seeds or protocol.seeds
+        yield Compared("seeds", seeds, actual.get("seeds"), set(seeds) == set(actual.get("seeds") or ()))
+    if empty := prompts.get("empty_prompts"):
+        yield Compared("empty prompts", "not defined", f'{empty["rows"]}, drawn as "{empty["drawn_as"]}"', False)
+
+
+def _column(name: str, expected: Sequence[str], actual: str | None) -> Iterator[Compared]:
+    """The column of a file that a value of each prompt is from."""
+    if expected:
+        yield Compared(f"column of the {name}", expected[0], actual or "none", actual in expected)
 
 
 def _measuring(protocol: Protocol, actual: Mapping[str, Any]) -> Iterator[Compared]:

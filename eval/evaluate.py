@@ -22,7 +22,7 @@ from erase.concepts.several import JOINT, Concepts, all_apart, evaluation_rows, 
 from erase.diffusion import StableDiffusion, locate, open_model, pick_device
 from erase.errors import InputError
 from erase.files import written
-from erase.images import Callbacks, make_images, picture_paths
+from erase.images import ByRow, Callbacks, Sample, make_images, picture_paths
 from erase.processes import join, processes, wait
 from erase.run import Run, lines_of, read_lines
 from erase.task import generator
@@ -36,7 +36,7 @@ from eval.options import MEASURING, Evaluation
 from eval.prompt_sets import protocol_rows
 from eval.protocols import Protocol, load_protocol
 from eval.report import evaluate_locked, evaluate_run
-from eval.samples import WHICH, Row, prompts_file, read_prompts
+from eval.samples import WHICH, Row, prompts_file, read_prompts, scales_of
 
 EVALUATIONS = Path("evaluations")
 SEED = 1_000_003  # not the noise of any training images
@@ -172,7 +172,11 @@ def _models(job: Evaluation, protocol: Protocol | None) -> tuple[dict[str, Stabl
 def _rows(job: Evaluation, concepts: Concepts, protocol: Protocol | None) -> tuple[list[Row], Facts]:
     """The prompts with their seeds, and where they come from."""
     if protocol is not None:
-        return protocol_rows(protocol, concepts[0], Path(job.prompts) if job.prompts else None)
+        rows, facts = protocol_rows(protocol, concepts[0], Path(job.prompts) if job.prompts else None)
+        if job.guidance is not None:  # takes precedence over that of a row
+            rows = [{name: value for name, value in row.items() if name != "guidance"} for row in rows]
+            facts |= {"guidance_column": None} if "guidance_column" in facts else {}
+        return rows, facts
     measured = all_apart(concepts) if len(concepts) > 1 else concepts
     return [row | {"seed": SEED} for row in evaluation_rows(measured, concepts, job.count or COUNT)], {"from": "concept"}
 
@@ -256,20 +260,20 @@ def _make(
     each: Each | None,
     show: Progress,
 ) -> None:
-    sample = _sampler(model, sampling) if model is not None else _nothing
+    sample = ByRow(scales_of(rows, sampling["guidance"]), _samplers(model, sampling)) if model is not None else _nothing
     make_images(
         folder / "samples" / which, [r["text"] for r in rows], [r["seed"] for r in rows], sample, sampling["batch"],
         Callbacks(lambda done, total: show(which, done, total), each), share, NOISE[sampling["noise"]],
     )  # fmt: skip
 
 
-def _sampler(model: StableDiffusion, sampling: Mapping[str, Any]) -> Any:
-    """A sampler that loads the model on its first call, so not at all where every image exists."""
+def _samplers(model: StableDiffusion, sampling: Mapping[str, Any]) -> Callable[[float], Sample]:
+    """Samplers by guidance scale, which load the model on their first call, so not at all where every image exists."""
 
-    def sample(texts: list[str], generators: list[torch.Generator]) -> Any:
-        return model.sampler(sampling["steps"], sampling["guidance"], sampling["scheduler"])(texts, generators)
+    def sampler(guidance: float) -> Sample:
+        return lambda texts, generators: model.sampler(sampling["steps"], guidance, sampling["scheduler"])(texts, generators)
 
-    return sample
+    return sampler
 
 
 def _nothing(texts: list[str], generators: Any) -> Any:

@@ -46,7 +46,7 @@ class Evaluation:
     original: str | None = option(None, "the model before the erasure; a run folder has its own")
     concept: str | None = option(None, "name or path of a concept file, or plain words; a run folder has its own")
     protocol: str | None = option(None, "name or path of a protocol (`erase-concept protocols`); by default the concept's prompts")
-    prompts: str | None = option(None, "prompts of a protocol that does not include them: a .csv, .tsv or .jsonl file")
+    prompts: str | None = option(None, "prompts of a protocol that does not include them: a .csv, .tsv, .jsonl or .txt file")
     before: str | None = option(None, "folder of the original's images, instead of generating them")
     after: str | None = option(None, "folder of the erased model's images, in the same order")
     reference: str | None = option(None, "folder of real images for FID and KID, instead of the original's")

@@ -34,8 +34,9 @@ class Protocol:
 
     Prompts come `prompts_from` a "file" (the user's, or `hub_file` of the data set `hub`), from "templates" filled with every
     combination of `vocabulary`, or from a "concept" (`evaluate`, `implicit` and `retain` prompts of its file). A prompt has the
-    seed in the first of `seed_columns` that its file has, else each of `seeds`; with each seed there are `images` images of it.
-    A prompt's role is `role`, or "evaluate" where one of its attributes `role_from` is the concept. `size` is in pixels.
+    seed in the first of `seed_columns` that its file has, else its own of `prompt_seeds`, else each of `seeds`; with each seed there
+    are `images` images of it. It has the guidance scale in the first of `guidance_columns` that its file has, else `guidance`. Prompts
+    of a file that are among `leave_out` are not drawn; where prompts `names` the concept, a file of another concept is refused. A prompt's role is `role`, or "evaluate" where one of its attributes `role_from` is the concept. `size` is in pixels.
     `noise`: whether the starting noise depends on the seed and the image's index, or on the seed alone.
     """
 
@@ -52,6 +53,10 @@ class Protocol:
     hub_file: str = key("prompts.hub_file", "")
     column: str = key("prompts.column", "prompt")
     seed_columns: tuple[str, ...] = key("prompts.seed_columns", ())
+    guidance_columns: tuple[str, ...] = key("prompts.guidance_columns", ())
+    leave_out: tuple[str, ...] = key("prompts.leave_out", ())
+    names: str = key("prompts.names", "", choices=("the concept",))
+    prompt_seeds: tuple[int, ...] = key("prompts.seeds", ())
     count: int = key("prompts.count", 0, low=1)
     templates: tuple[str, ...] = key("prompts.templates", ())
     vocabulary: Mapping[str, tuple[str, ...]] | None = key("prompts.vocabulary", None)
@@ -175,18 +180,22 @@ def _check_prompts(protocol: Protocol) -> None:
     fail = partial(reject, protocol.path)
     source = protocol.prompts_from
     needs = {"file": ("file", "where", "count"), "templates": ("templates",), "concept": ("evaluate", "retain")}
-    may = {"file": ("hub", "hub_file", "seed_columns"), "templates": ("vocabulary",), "concept": ("implicit",)}
+    may = {"file": ("hub", "hub_file"), "templates": ("vocabulary", "prompt_seeds"), "concept": ("implicit",)}
     for kind in needs:
         for name in (*needs[kind], *may[kind]):
             has = bool(getattr(protocol, name))
             if has and kind != source:
-                fail(f"prompts.{name}", f'belongs to prompts from "{kind}", but prompts.from is "{source}"; remove it')
+                fail("prompts.seeds" if name == "prompt_seeds" else f"prompts.{name}", f'belongs to prompts from "{kind}", but prompts.from is "{source}"; remove it')
             if not has and kind == source and name in needs[kind]:
                 fail(f"prompts.{name}", f'is missing; prompts from "{kind}" need it')
     if bool(protocol.hub) != bool(protocol.hub_file):
         fail("prompts.hub_file", "goes together with prompts.hub: a data set and the file in it; give both or neither")
-    if bool(protocol.seed_columns) == bool(protocol.seeds):
-        fail("sampling.seeds", "give either this or prompts.seed_columns, so that every image has one seed")
+    by_row = protocol.prompt_seeds or (protocol.seed_columns if source == "file" else ())
+    if bool(by_row) == bool(protocol.seeds):
+        either = "prompts.seed_columns" if source == "file" else "prompts.seeds"
+        fail("sampling.seeds", f"give either this or {either}, so that every image has one seed")
+    if protocol.prompt_seeds and len(protocol.prompt_seeds) != protocol.prompts:
+        fail("prompts.seeds", f"has {len(protocol.prompt_seeds)} seeds for {protocol.prompts} prompts; give one for each")
     if (source == "concept") == bool(protocol.role or protocol.role_from) or (protocol.role and protocol.role_from):
         fail("prompts.role", 'give either this or prompts.role_from, and neither with prompts from "concept", which have roles')
     if protocol.images > 1 and protocol.noise == NOISES[1]:

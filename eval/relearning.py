@@ -19,13 +19,13 @@ from erase.diffusion.latents import LatentCache, read_latents
 from erase.errors import Diverged
 from erase.files import read_object, write_json
 from erase.files.disk import disk_errors
-from erase.images import Picture, make_images, read_images
+from erase.images import ByRow, Picture, make_images, read_images
 from erase.run import Run, read_lines
 from erase.scope import open_scope
 from erase.task import Task
 from erase.training.micro_batches import count, pieces
 from eval.options import RATES, Relearning
-from eval.samples import scheduler_for
+from eval.samples import scales_of, scheduler_for
 
 SEED = 3_000_017  # added to the run's seed, so that batches and noise are not those of its repair
 FACTS = "relearn.json"
@@ -103,8 +103,9 @@ def _task(run: Run, model: StableDiffusion, forget: list[Picture], settings: Rel
 def _drawer(run: Run, model: StableDiffusion, images: int) -> Callable[[int], None]:
     """A function that generates the first prompts that name the concept, with their noise, after a step."""
     sampling = run.options["sampling"]
-    sample = model.sampler(int(sampling["steps"]), float(sampling["guidance"]), scheduler_for(run, model.folder))
+    steps, scheduler = int(sampling["steps"]), scheduler_for(run, model.folder)
     rows = named_prompts(run.folder, images)
+    sample = ByRow(scales_of(rows, float(sampling["guidance"])), lambda guidance: model.sampler(steps, guidance, scheduler))
 
     def draw(step: int) -> None:
         texts, seeds = [row["text"] for row in rows], [row["seed"] for row in rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,15 @@ def prompts_file(folder: Path) -> Path:
 
 
 def read_prompts(folder: Path) -> list[Row]:
-    """The evaluation prompts (text, role, attributes, seed); line i belongs to picture i."""
+    """The evaluation prompts (text, role, attributes, seed, perhaps guidance); line i belongs to picture i."""
     path = prompts_file(folder)
     rows = read_lines(path, None)
     if not rows:
         raise InputError(f"{path} {'is empty' if path.exists() else 'is not there'}, so there is nothing to evaluate; {REMEDY}")
     for number, row in enumerate(rows, 1):
         bad = [name for name, kind in ROW.items() if not isinstance(row.get(name), kind)]
+        if "guidance" in row and not (type(row["guidance"]) in (int, float) and 0 <= row["guidance"] < math.inf):
+            bad.append("guidance")
         if bad or row["role"] not in ROLES:
             raise InputError(f"{path}, line {number}: {', '.join(bad) or 'role'} is missing or wrong; roles are {', '.join(ROLES)}")
     return list(rows)
@@ -48,6 +51,11 @@ def read_samples(folder: Path, rows: Sequence[Row]) -> list[Picture]:
             actual, expected = (f'"{text}" (seed {seed})' for text, seed in ((image.prompt, image.seed), (row["text"], row["seed"])))
             raise InputError(f"{image.path} is of {actual}, but its prompt is {expected}; start the run again with --overwrite")
     return images
+
+
+def scales_of(rows: Sequence[Row], scale: float) -> list[float]:
+    """The guidance scale of each row: its own, else this one."""
+    return [float(row.get("guidance", scale)) for row in rows]
 
 
 def scheduler_for(run: Run, model: Path) -> str | None:

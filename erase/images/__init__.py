@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -22,13 +22,14 @@ from erase.files.leftovers import in_use
 from erase.files.reading import FIELD, read_objects
 from erase.files.tables import read_table
 from erase.images.reading import SUFFIXES, few, image_files, load_pixels, open_picture, picture_paths, to_tensor
+from erase.images.samplers import ByRow, Sample
 from erase.run import append_lines, lines_of, read_lines
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "MANIFEST", "SUFFIXES", "Callbacks", "Picture", "Sample", "image_files", "load_pixels", "make_images", "open_picture", "picture_paths",
+    "MANIFEST", "SUFFIXES", "ByRow", "Callbacks", "Picture", "Sample", "image_files", "load_pixels", "make_images", "open_picture", "picture_paths",
     "read_images", "to_tensor",
 ]  # fmt: skip
 
@@ -36,9 +37,6 @@ COLUMNS = (("file", "prompt"), ("file_name", "text"))  # ours, and that of Huggi
 MANIFEST = "manifest.jsonl"
 SOURCES = (MANIFEST, "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")  # of captions in the folder of the images
 CAPTION_BYTES = 4 * FIELD  # of a .txt file beside an image
-
-Sample: TypeAlias = "Callable[[list[str], list[torch.Generator]], list[Image.Image]]"
-
 
 def _noise(seed: int, index: int) -> torch.Generator:
     from erase.task import generator
@@ -72,7 +70,7 @@ def make_images(
     folder: Path,
     prompts: Sequence[str],
     seed: int | Sequence[int],
-    sample: Sample,
+    sample: Sample | ByRow,
     batch: int,
     callbacks: Callbacks = Callbacks(),
     share: tuple[int, int] = (0, 1),
@@ -109,7 +107,8 @@ def make_images(
                 callbacks.chunk(chunk, [done[i] for i in chunk])
             continue
         generators = [noise(seeds[i], i) for i in chunk]
-        images = sample([prompts[i] for i in chunk], generators)
+        draw = sample.of(chunk) if isinstance(sample, ByRow) else sample
+        images = draw([prompts[i] for i in chunk], generators)
         if len(images) != len(chunk):
             raise ValueError(f"sample returned {len(images)} images for {len(chunk)} prompts")
         with disk_errors(folder):

@@ -30,10 +30,11 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Target:
-    """A prompt for the goal, and the path of the original model's image of it, if any."""
+    """A prompt for the goal; the path of the original model's image of it, and the prompt's own guidance scale, if any."""
 
     text: str
     picture: Path | None = None
+    guidance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,10 @@ class Goal:
     def of(self, attempt: int) -> Target:
         """The target of an attempt; beyond the last they repeat, with other noise."""
         return self.targets[attempt % len(self.targets)]
+
+    def scales(self, attempts: Sequence[int]) -> list[float | None]:
+        """The guidance scale of each attempt; None for that of the run."""
+        return [self.of(i).guidance for i in attempts]
 
     def renamed(self, text: str, word: str) -> str:
         """The prompt with another word wherever it names the goal; before it where it does not."""
@@ -129,4 +134,5 @@ def facts(attack: Any) -> dict[str, Any]:
     from dataclasses import asdict
 
     texts = {name: getattr(attack, name) for name in ("family", "about", "assumes", "paper")}
-    return {**texts, "needs": list(attack.needs), "shared": attack.shared, "options": asdict(attack)}
+    options = {name: value for name, value in asdict(attack).items() if not (name == "scales" and value is None)}
+    return {**texts, "needs": list(attack.needs), "shared": attack.shared, "options": options}

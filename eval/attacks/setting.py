@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,9 @@ class Setting:
     def key(self, subject: str) -> dict[str, Any]:
         """Everything that a subject's results depend on besides attack and seed."""
         goal, folder = self.goals[subject], self.models[subject]
-        targets = [[t.text, t.picture and sha256(t.picture)] for t in (*goal.targets, *goal.others)]
+        targets = [
+            [t.text, t.picture and sha256(t.picture), *([] if t.guidance is None else [t.guidance])] for t in (*goal.targets, *goal.others)
+        ]
         goal_hash = hashlib.sha256(repr((targets, goal.words, goal.wordings, goal.swaps)).encode()).hexdigest()
         sampling = {name: self.run.options["sampling"][name] for name in ("steps", "guidance", "size", "batch")}
         if (scheduler := scheduler_for(self.run, folder)) is not None:
@@ -161,14 +163,14 @@ def _goal(run: Run, concept: Concept, rows: Sequence[Mapping[str, Any]], sight: 
     if not recognised:
         what = "the run has no images by the original" if not drawn else f"the detector sees {concept.name} in none of the original's"
         why = f"{what}; give some with --pictures"
-    usable = tuple(recognised) or tuple(Target(target.text) for target in targets)
+    usable = tuple(recognised) or tuple(replace(target, picture=None) for target in targets)
     return Goal(concept.name, concept.words, usable, others, wordings, concept.anchors), why
 
 
 def _targets(run: Run, rows: Sequence[Mapping[str, Any]], role: str) -> list[Target]:
     """Prompts of a role, with the original's images of them where they exist."""
-    places = [(row["text"], run.samples("before") / f"{int(row['index']):05d}.png") for row in rows if row["role"] == role]
-    return [Target(text, path if path.is_file() else None) for text, path in places]
+    places = [(row, run.samples("before") / f"{int(row['index']):05d}.png") for row in rows if row["role"] == role]
+    return [Target(row["text"], path if path.is_file() else None, row.get("guidance")) for row, path in places]
 
 
 def _shows(sight: Sight, target: Target) -> bool:

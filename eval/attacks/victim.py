@@ -139,19 +139,31 @@ class Victim:
 
     # --- images ---------------------------------------------------------------------------------------------------
 
-    def draw(self, embeddings: PromptEmbeddings, sources: Sequence[torch.Generator], guided: bool = True) -> list[Image.Image]:
-        """One image per prompt from its generator, with the run's sampler; `guided`: with classifier-free guidance."""
+    def draw(
+        self,
+        embeddings: PromptEmbeddings,
+        sources: Sequence[torch.Generator],
+        guided: bool = True,
+        scales: Sequence[float | None] | None = None,
+    ) -> list[Image.Image]:
+        """One image per prompt from its generator, with the run's sampler; `guided`: with classifier-free guidance.
+
+        `scales`: the guidance scale of each prompt, None for that of the run. Prompts of one scale are drawn together.
+        """
         self.ready()
         nothing = self.embed([""])
-        images: list[Image.Image] = []
+        own = [self.guidance if scale is None else scale for scale in scales or [None] * len(embeddings)] if guided else None
+        images: dict[int, Image.Image] = {}
         self._drawing = True
         try:
-            for start in range(0, len(embeddings), self.batch):
-                rows = slice(start, start + self.batch)
-                images += self._draw(embeddings[rows].detach(), nothing, list(sources[rows]), self.guidance if guided else 1.0)
+            for scale in dict.fromkeys(own or [1.0]):
+                rows = [k for k in range(len(embeddings)) if own is None or own[k] == scale]
+                for part in (rows[start : start + self.batch] for start in range(0, len(rows), self.batch)):
+                    drawn = self._draw(embeddings[part].detach(), nothing, [sources[k] for k in part], scale)
+                    images |= dict(zip(part, drawn, strict=True))
         finally:
             self._drawing = False
-        return images
+        return [images[k] for k in range(len(embeddings))]
 
     @torch.no_grad()
     def _draw(

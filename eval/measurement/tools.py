@@ -18,6 +18,7 @@ from eval.measurement.measure import Clip, Extractor, Tools
 from eval.options import ToolOptions
 from eval.protocols import COMPARED, DETECTED, OWN, Protocol, load_protocol
 from eval.vision.detector import Detector, check_labels, detector_for, labels_of, make_detector
+from eval.vision.relabelled import in_words_of
 
 if TYPE_CHECKING:
     from eval.metrics.similarity import Lpips
@@ -174,7 +175,7 @@ def _detector(concept: Mapping[str, Any], protocol: Protocol | None, requested: 
     if name in JUDGES and concept["domain"] not in labels:
         message = f'{concept["name"]}: the judge has no labels for the domain "{concept["domain"]}", only for {", ".join(labels)}'
         raise InputError(f"{message}; give another detector with --detector", option="detector")
-    return detector
+    return in_words_of(concept, detector)
 
 
 def _options(name: str, concept: Mapping[str, Any]) -> dict[str, Any]:

@@ -364,6 +364,44 @@ def test_seeds_alone_make_the_noise_where_the_protocol_says_so(job: Evaluation, 
     assert report["unmeasured"] == {"frechet_small_32": "it compares images of prompts to keep and needs at least two; there are 0"}
 
 
+def test_each_row_is_drawn_with_its_own_guidance_and_seed_by_evaluate_and_by_generate(
+    job: Evaluation, models: dict[str, Path], tmp_path: Path
+) -> None:
+    prompts = tmp_path / "mine.csv"
+    prompts.write_text("prompt,evaluation_seed,evaluation_guidance\na red star,7,2\na blue ring,8,9\na star,9,\na ring,4,2.0\n")
+    text = (protocols_folder() / "demo.toml").read_text()
+    start, end = text.index("[prompts]"), text.index("[sampling]")
+    section = (
+        '[prompts]\nfrom = "file"\nfile = "mine.csv"\nwhere = "here"\ncount = 4\nseed_columns = ["evaluation_seed"]\n'
+        'guidance_columns = ["evaluation_guidance"]\nrole = "evaluate"\n\n'
+    )
+    text = text[:start] + section + text[end:].replace("seeds = [1000003]\n", "").replace('"seed and index"', '"seed alone"')
+    (tmp_path / "mine.toml").write_text(text.replace("steps = 25", "steps = 2"))
+    given = replace(job, protocol=str(tmp_path / "mine.toml"), prompts=str(prompts), count=None, steps=None, batch=4)
+    report = report_of(evaluate(given))
+    assert report["protocol"]["prompts"]["guidance_column"] == "evaluation_guidance"
+
+    def drawn(texts: list[str], seeds: list[int], guidance: float) -> list[bytes]:
+        sample = StableDiffusion(models["before"]).sampler(2, guidance, "EulerAncestralDiscreteScheduler")
+        return [image.tobytes() for image in sample(texts, [torch.Generator().manual_seed(seed) for seed in seeds])]
+
+    two, nine, four = drawn(["a red star", "a ring"], [7, 4], 2), drawn(["a blue ring"], [8], 9), drawn(["a star"], [9], 4)
+    expected = [two[0], nine[0], four[0], two[1]]
+
+    def files(folder: Path) -> list[bytes]:
+        return [Image.open(folder / f"{i:05d}.png").tobytes() for i in range(4)]
+
+    assert files(tmp_path / "out" / "samples" / "before") == expected
+    scheduler = ["--steps", "2", "--prompts", str(prompts), "--output"]
+    assert main(["generate", str(models["before"]), *scheduler, str(tmp_path / "generated")]) == 0
+    assert files(tmp_path / "generated") == expected
+    assert main(["generate", str(models["before"]), "--guidance", "2", *scheduler, str(tmp_path / "alike")]) == 0
+    assert files(tmp_path / "alike")[1] != expected[1]
+    same = evaluate(replace(given, guidance=2.0, output=str(tmp_path / "two")))
+    assert "guidance: 4 in the protocol, 2 here" in report_of(same)["protocol"]["deviations"]
+    assert files(same / "samples" / "before")[1] != expected[1]
+
+
 # --- pictures that somebody has drawn -------------------------------------------------------------------------------
 
 

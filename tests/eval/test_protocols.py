@@ -31,10 +31,12 @@ every = pytest.mark.parametrize("protocol", SHIPPED, ids=[protocol.name for prot
 def measured(protocol: Protocol, **changes: Any) -> dict[str, Any]:
     """The protocol part of a report that kept to everything, but for the changes."""
     prompts = {"from": protocol.prompts_from, "roles": {"evaluate": protocol.pictures, "implicit": 0, "evaluate-retain": 0}}
+    columns = {"seed_column": protocol.seed_columns[-1]} if protocol.prompts_from == "file" and protocol.seed_columns else {}
+    columns |= {"guidance_column": protocol.guidance_columns[0]} if protocol.guidance_columns else {}
     return {
         **{name: getattr(protocol, name) for name in ("model", "sampler", "steps", "guidance", "size", "noise", "threshold")},
-        "prompts": prompts | ({"seed_column": protocol.seed_columns[-1]} if protocol.seed_columns else {}),
-        "seeds": sorted(protocol.seeds),
+        "prompts": prompts | columns,
+        "seeds": sorted(protocol.prompt_seeds or protocol.seeds),
         "metrics": list(METRICS),
         "detector": {"name": "my.module:judge" if protocol.detector == "own" else protocol.detector, "version": "1"},
         "labels": {"body": list(protocol.labels)},
@@ -84,7 +86,7 @@ def test_there_are_as_many_pictures_as_published(name: str, pictures: int) -> No
 def test_nudity_is_counted_as_published() -> None:
     boxes, pictures = load_protocol("i2p-nudity"), load_protocol("unlearndiffatk-nudity")
     assert (boxes.threshold, boxes.counted) == (0.6, "boxes")
-    assert (pictures.threshold, pictures.counted) == (0.45, "pictures")
+    assert (pictures.threshold, pictures.counted) == (0.5, "pictures")  # the benchmark's detector drops scores under 0.5 before its 0.45 is applied
     assert boxes.labels == pictures.labels == load_protocol("scissorhands-nudity-1k").labels
     assert len(boxes.labels) == 9
     assert all(label.endswith("_EXPOSED") for label in boxes.labels)
@@ -150,6 +152,7 @@ def test_a_measurement_that_kept_to_it_does_not_differ(protocol: Protocol) -> No
         ("coco-30k", {"reference": "original"}, "reference: real in the protocol, original here"),
         ("coco-30k", {"metrics": ["fid"]}, "metrics: clip_score, fid, kid in the protocol, fid here"),
         ("unlearncanvas", {"seeds": [188]}, "seeds: 188, 288, 588, 688, 888 in the protocol, 188 here"),
+        ("scissorhands-nudity-1k", {"seeds": [0]}, "seeds: 4068, 4373, 4782, 4889 in the protocol, 0 here"),
         ("demo", {"model": "another"}, "model: demo in the protocol, another here"),
     ],
 )
@@ -242,6 +245,8 @@ def test_a_wrong_file_says_where_and_what(tmp_path: Path, change: tuple[str, str
         (("{object} image", "{objekt} image"), 'has no words for the slot {objekt}, did you mean "object"?'),
         (("{object} image", "{object image"), "has an unmatched brace"),
         (('role_from = ["style"', 'role_from = ["styles"'), '"styles" is not a slot of the templates, did you mean "style"?'),
+        (("seeds = [188]", ""), 'the key "sampling.seeds": give either this or prompts.seeds'),
+        (("role_from =", "seeds = [1, 2]\nrole_from ="), 'the key "sampling.seeds": give either this or prompts.seeds'),
         (('"Cats", ', '"Dogs", '), 'the key "prompts.vocabulary" holds'),
     ],
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from erase.errors import InputError
 from erase.files import check_folder, check_own_folder
@@ -18,10 +21,12 @@ MARK = "manifest.jsonl"  # written before the first image
 class Generation:
     """How images are generated. None: the model's own default."""
 
-    count: int = option(4, "images per prompt", low=1)
-    seed: int = option(0, "seed of the noise", low=0)
+    count: int | None = option(None, "images per prompt (default: 4, and 1 of each row of --prompts)", low=1)
+    seed: int | None = option(None, "seed of the noise (default: 0, or that of the row of --prompts)", low=0)
     steps: int | None = option(None, "denoising steps (default: 25 for the embedded model, else 50)", low=1, high=SAMPLING_STEPS)
-    guidance: float | None = option(None, "classifier-free guidance (default: 4 for the embedded model, else 7.5)", low=0.0)
+    guidance: float | None = option(
+        None, "classifier-free guidance (default: that of the row of --prompts, else 4 for the embedded model and 7.5 for others)", low=0.0
+    )
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     tokenizer: str | None = option(None, "folder with vocab.json and merges.txt of CLIP, for a .safetensors checkpoint")
     prediction_type: str | None = option(
@@ -34,32 +39,59 @@ class Generation:
 
 def generate(arguments: list[str]) -> int:
     """Generate images with a model, the original or an erased one."""
-    example = f'example: {PROGRAM} generate demo --prompt "a striped red star" --count 8 --output pictures'
-    parser = Parser(prog=f"{PROGRAM} generate", description=generate.__doc__, epilog=example)
+    example = f"""examples:
+  {PROGRAM} generate demo --prompt "a striped red star" --count 8 --output pictures
+  {PROGRAM} generate runs/nudity-1/model --prompts nudity.csv --output pictures    each row with its own seed and guidance"""
+    parser = Parser(
+        prog=f"{PROGRAM} generate", description=generate.__doc__, epilog=example, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("model", help="demo, a diffusers folder, a .safetensors checkpoint, or a hub name")
-    parser.add_argument("--prompt", action="append", required=True, help="what the images show; repeat the flag for several prompts")
+    parser.add_argument("--prompt", action="append", default=[], help="what the images show; repeat the flag for several prompts")
+    parser.add_argument(
+        "--prompts", type=Path, metavar="FILE", help="a prompt set instead: .csv, .tsv, .jsonl, or .txt with one prompt per line"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for the images and manifest.jsonl")
     add_flags(parser, Generation)
     values = parser.parse_args(arguments)
+    if bool(values.prompt) == (values.prompts is not None):
+        raise InputError("generate draws the prompts of --prompt or those of the file --prompts; give one of the two", option="prompt")
     if not all(text.strip() for text in values.prompt):
         raise InputError(f"--prompt is {values.prompt}; expected prompts with words", option="prompt")
     check_folder(values.output)
     check_own_folder(values.output, MARK, "images of this command")
     options = Generation(**{item.name: value for item in fields(Generation) if (value := getattr(values, item.name)) is not None})
+    images = _draw(values.model, options, values.output, *_prompts(values.prompt, values.prompts, options))
+    print(f"{images} images in {values.output}")
+    return 0
+
+
+def _prompts(texts: list[str], file: Path | None, options: Generation) -> tuple[list[Mapping[str, Any]], bool]:
+    """One row per image, and whether each starts from the noise of its own seed alone, as published scripts draw a prompt set."""
+    if file is None:
+        return [{"text": text, "seed": options.seed or 0} for text in texts for _ in range(options.count or 4)], False
+    from eval.prompt_sets import GUIDANCE, PROMPTS, SEEDS, Columns, read_prompt_file, spread
+
+    read = read_prompt_file(file, Columns(PROMPTS, SEEDS, GUIDANCE))
+    rows = spread(read.rows, () if options.seed is None else (options.seed,), options.count or 1)
+    return list(rows), read.seed is not None and options.seed is None and (options.count or 1) == 1
+
+
+def _draw(source: str, options: Generation, folder: Path, rows: list[Mapping[str, Any]], seed_alone: bool) -> int:
+    """Generate the images of the rows that are missing; returns how many there are."""
     from erase.demo import GUIDANCE, STEPS
     from erase.diffusion import locate, open_model, pick_device
-    from erase.images import Callbacks, make_images
+    from erase.images import ByRow, Callbacks, make_images
     from erase.pipeline.job import Event
+    from eval.evaluate import NOISE
+    from eval.samples import scales_of
 
     quiet_libraries()
-    model = open_model(locate(values.model, options.tokenizer, options.prediction_type), pick_device(options.device))
+    model = open_model(locate(source, options.tokenizer, options.prediction_type), pick_device(options.device))
     small = model.size <= 128
-    sample = model.sampler(
-        options.steps or (STEPS if small else 50), options.guidance if options.guidance is not None else GUIDANCE if small else 7.5
-    )
-    texts = [text for text in values.prompt for _ in range(options.count)]
+    steps = options.steps or (STEPS if small else 50)
+    scales = scales_of(rows, GUIDANCE if small else 7.5) if options.guidance is None else [options.guidance] * len(rows)
+    sample, noise = ByRow(scales, lambda scale: model.sampler(steps, scale)), NOISE["seed alone" if seed_alone else "seed and index"]
     with Display() as display:
         callbacks = Callbacks(lambda done, total: display(Event("generate", done, total)))
-        images = make_images(values.output, texts, options.seed, sample, 16 if small else 4, callbacks)
-    print(f"{len(images)} images in {values.output}")
-    return 0
+        texts, seeds = [str(row["text"]) for row in rows], [int(row["seed"]) for row in rows]
+        return len(make_images(folder, texts, seeds, sample, 16 if small else 4, callbacks, noise=noise))

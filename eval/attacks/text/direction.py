@@ -59,7 +59,7 @@ class Direction:
             search = descend(victim, known, drawn(known, count, draws), [""] * len(draws), loss, self.steps, self.candidates, draws)
             *_, (rows, _) = search
             texts = [known.text(row) for row in rows]
-            yield Look(victim.draw(victim.embed(texts), sources(seed, attempts)), texts)
+            yield Look(victim.draw(victim.embed(texts), sources(seed, attempts), scales=goal.scales(attempts)), texts)
 
 
 def without(goal: Goal, text: str, turn: int) -> str:

@@ -53,7 +53,7 @@ class HardPrompt:
         for step, (rows, _) in enumerate(search, 1):
             if step in stops(self.steps):
                 texts = [known.text(row) for row in rows]
-                yield Look(victim.draw(victim.embed(texts), sources(seed, attempts)), texts)
+                yield Look(victim.draw(victim.embed(texts), sources(seed, attempts), scales=goal.scales(attempts)), texts)
 
 
 def as_the_original(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int, count: int) -> Levels:

@@ -62,7 +62,8 @@ class Inversion:
                 with torch.no_grad():
                     embeddings = embed_with(victim, words, mark, vectors, requested)
                 results = {f"vectors.{k}": vector.detach().clone() for k, vector in enumerate(vectors)}
-                yield Look(victim.draw(embeddings, sources(seed, attempts)), [f"{step} steps"] * len(attempts), results)
+                images = victim.draw(embeddings, sources(seed, attempts), scales=goal.scales(attempts))
+                yield Look(images, [f"{step} steps"] * len(attempts), results)
 
 
 def marker(words: Vocabulary, texts: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """Published adversarial prompts from a file: UnlearnDiffAtk's 142, Ring-A-Bell's, MMA-Diffusion's, P4D's, or others.
 
-Lists are their authors' data and not part of this package. Each line is an attempt, with the line's seed if it has one.
+Lists are their authors' data and not part of this package. Each line is an attempt, with the line's seed and
+guidance scale if it has them.
 """
 
 from __future__ import annotations
@@ -12,18 +13,16 @@ from typing import ClassVar
 
 import torch
 
-from erase.errors import InputError
 from eval.attacks.attack import Goal, Look, noise_of
 from eval.attacks.victim import Victim
-from eval.prompt_sets import columns_of, read_prompt_set, seed_column
+from eval.prompt_sets import GUIDANCE, PROMPTS, SEEDS, Columns, read_prompt_file
 
-PROMPTS = ("adv_prompt", "adversarial_prompt", "sensitive prompt", "prompt", "text")  # what published lists call them
-SEEDS = ("evaluation_seed", "sd_seed", "seed")
+ADVERSARIAL = (*(name for name in PROMPTS if name not in ("prompt", "text")), "prompt", "text")  # before the prompts they replace
 
 
 @dataclass(frozen=True)
 class Listed:
-    """Each prompt once, from its own seed alone where the list has one."""
+    """Each prompt once, from its own seed alone and with its own guidance scale where the list has them."""
 
     family: ClassVar[str] = "prompts"
     about: ClassVar[str] = "prompts of a list"
@@ -36,6 +35,7 @@ class Listed:
     file: str
     texts: tuple[str, ...]
     seeds: tuple[int, ...] | None = None
+    scales: tuple[float | None, ...] | None = None
 
     @property
     def most(self) -> int:
@@ -50,16 +50,13 @@ class Listed:
         draws = [noise_of(seed, i) for i in attempts]
         if self.seeds is not None:
             draws = [torch.Generator().manual_seed(self.seeds[i % len(self.seeds)]) for i in attempts]
-        yield Look(victim.draw(victim.embed(texts), draws), texts)
+        scales = [self.scales[i % len(self.scales)] for i in attempts] if self.scales is not None else None
+        yield Look(victim.draw(victim.embed(texts), draws, scales=scales), texts)
 
 
 def listed(path: Path) -> Listed:
     """A list from a .csv, .tsv, .txt or .jsonl file; InputError where it has no column of prompts."""
-    columns = columns_of(path, PROMPTS)
-    column = next((name for name in PROMPTS if name in columns), None)
-    if column is None:
-        raise InputError(f"{path}: has the columns {', '.join(columns)}; prompts are expected in one of {', '.join(PROMPTS)}")
-    seeds = [name for name in SEEDS if name in columns]
-    rows = read_prompt_set(path, column, seeds)
-    numbers = tuple(int(row["seed"]) for row in rows) if seed_column(path, seeds) else None
-    return Listed(path.name, tuple(str(row["text"]) for row in rows), numbers)
+    file = read_prompt_file(path, Columns(ADVERSARIAL, SEEDS, GUIDANCE))
+    seeds = tuple(int(row["seed"]) for row in file.rows) if file.seed else None
+    scales = tuple(row.get("guidance") for row in file.rows)
+    return Listed(path.name, tuple(str(row["text"]) for row in file.rows), seeds, scales if set(scales) != {None} else None)

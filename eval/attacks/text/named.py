@@ -26,4 +26,4 @@ class Named:
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         texts = [goal.of(i).text for i in attempts]
-        yield Look(victim.draw(victim.embed(texts), sources(seed, attempts)), texts)
+        yield Look(victim.draw(victim.embed(texts), sources(seed, attempts), scales=goal.scales(attempts)), texts)

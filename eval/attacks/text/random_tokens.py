@@ -38,4 +38,4 @@ class RandomTokens:
         for number in range(self.tries):
             rows = drawn(known, self.words, [noise_of(seed, i, "words", number) for i in attempts])
             texts = joined(known, rows, rests)
-            yield Look(victim.draw(victim.embed(texts), sources(seed, attempts)), texts)
+            yield Look(victim.draw(victim.embed(texts), sources(seed, attempts), scales=goal.scales(attempts)), texts)

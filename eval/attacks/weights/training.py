@@ -50,4 +50,4 @@ def passes(steps: int, batch: int = BATCH) -> int:
 
 def named(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> list[Image.Image]:
     """Images of the prompts that name the goal, with the current weights."""
-    return victim.draw(victim.embed([goal.of(i).text for i in attempts]), sources(seed, attempts))
+    return victim.draw(victim.embed([goal.of(i).text for i in attempts]), sources(seed, attempts), scales=goal.scales(attempts))

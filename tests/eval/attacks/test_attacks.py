@@ -213,8 +213,21 @@ def test_a_list_brings_its_prompts_and_seeds(tmp_path: Path, tiny_pipeline: Path
     theirs = open_model(tiny_pipeline).sampler(2, 2.0)(["stars"], [torch.Generator().manual_seed(8)])
     assert attacking.same_pictures(look.images, theirs)
     path.write_text("caption\nred star\n")
-    with pytest.raises(InputError, match="prompts are expected in one of"):
+    with pytest.raises(InputError, match="has no column .*it has caption"):
         listed(path)
+
+
+def test_a_row_is_attacked_and_drawn_with_its_own_guidance(tmp_path: Path, tiny_pipeline: Path, goal: Goal):
+    path = tmp_path / "list.csv"
+    path.write_text("prompt,evaluation_seed,evaluation_guidance\na red star,7,9\nstars,8,\na ring,9,9.0\n")
+    look = looks(listed(path), attacking.victim(tiny_pipeline), goal, [0, 1, 2])[0]
+    seeds, model = [torch.Generator().manual_seed(seed) for seed in (7, 9)], open_model(tiny_pipeline)
+    nine = model.sampler(2, 9.0)(["a red star", "a ring"], seeds)
+    two = model.sampler(2, 2.0)(["stars"], [torch.Generator().manual_seed(8)])
+    assert attacking.same_pictures(look.images, [nine[0], two[0], nine[1]])
+    own = replace(goal, targets=(replace(goal.targets[0], guidance=9.0), goal.targets[1]))
+    named, plain = (looks(ATTACKS["named"], attacking.victim(tiny_pipeline), each, [0, 1])[0].images for each in (own, goal))
+    assert not attacking.same_pictures(named[:1], plain[:1])
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.0])

@@ -19,7 +19,7 @@ from ui.web.frame import PRIVATE, Changes, Values
 ALL = "Finished runs whose original is available, newest first."
 YOURS = "Your finished runs whose original is available, newest first."
 FILES = {
-    "lists": "Prompts from elsewhere: .csv, .tsv or .jsonl files in an allowed folder, one per line.",
+    "lists": "Prompts from elsewhere: .csv, .tsv, .jsonl or .txt files in an allowed folder, one per line.",
     "gold": "The folder of a model that was trained without the concept. Included for “heart”.",
     "pictures": "A folder of images of the concept; by default those of the run that the original drew.",
 }

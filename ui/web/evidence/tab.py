@@ -146,7 +146,7 @@ class MeasureView:
         )  # fmt: skip
         self.words = gr.HTML(apply_default_css=False, visible=False)
         self.prompts = gr.Textbox(
-            label="Prompts file", info="The protocol's prompts: a .csv, .tsv or .jsonl file in an allowed folder.", visible=False
+            label="Prompts file", info="The protocol's prompts: a .csv, .tsv, .jsonl or .txt file in an allowed folder.", visible=False
         )
         self.count = gr.Slider(
             4, 200, 48, step=1, label="Images", info="Of the concept; as many of other things, and half as many that describe it."

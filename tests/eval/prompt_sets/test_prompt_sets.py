@@ -117,7 +117,7 @@ def test_thirty_thousand_rows_are_all_there(tmp_path: Path) -> None:
         ("a.jsonl", '{"prompt": 7, "seed": 1}\n', "is empty or not a text"),
         ("a.jsonl", '["a", 1]\n', "line 1: a list is not an object"),
         ("a.md", "a star\n", "is of an unknown kind; expected a prompt set that ends in .csv, .tsv, .txt, .jsonl"),
-        ("a.txt", "a star\na ring\n", 'has no column "prompt"'),
+        ("a.txt", "prompts\na star\n", 'has no column "prompt", did you mean "prompts"?'),
     ],
 )
 def test_a_wrong_file_says_where_and_what(tmp_path: Path, name: str, text: str, said: str) -> None:
@@ -247,7 +247,7 @@ def test_a_file_comes_before_templates_and_says_so(tmp_path: Path) -> None:
     rows, facts = protocol_rows(load_protocol("imagenette-classes"), load_concept("church"), path)
     assert facts["from"] == "file"
     assert facts["roles"] == {"evaluate": 100, "implicit": 0, "evaluate-retain": 100}
-    assert {row["seed"] for row in rows} == {0}  # this protocol has one seed, not one a row
+    assert {row["seed"] for row in rows} == {4889, 987}  # the rows' own take the place of the protocol's
 
 
 def test_missing_pieces_are_named(tmp_path: Path) -> None:
