@@ -36,7 +36,8 @@ class Protocol:
     combination of `vocabulary`, or from a "concept" (`evaluate`, `implicit` and `retain` prompts of its file). A prompt has the
     seed in the first of `seed_columns` that its file has, else its own of `prompt_seeds`, else each of `seeds`; with each seed there
     are `images` images of it. It has the guidance scale in the first of `guidance_columns` that its file has, else `guidance`. Prompts
-    of a file that are among `leave_out` are not drawn; where prompts `names` the concept, a file of another concept is refused. A prompt's role is `role`, or "evaluate" where one of its attributes `role_from` is the concept. `size` is in pixels.
+    of a file that are among `leave_out` are not drawn; where prompts `names` the concept, a file of another concept is refused. A
+    prompt's role is `role`, or "evaluate" where one of its attributes `role_from` is the concept. `size` is in pixels.
     `noise`: whether the starting noise depends on the seed and the image's index, or on the seed alone.
     """
 
@@ -185,7 +186,10 @@ def _check_prompts(protocol: Protocol) -> None:
         for name in (*needs[kind], *may[kind]):
             has = bool(getattr(protocol, name))
             if has and kind != source:
-                fail("prompts.seeds" if name == "prompt_seeds" else f"prompts.{name}", f'belongs to prompts from "{kind}", but prompts.from is "{source}"; remove it')
+                fail(
+                    "prompts.seeds" if name == "prompt_seeds" else f"prompts.{name}",
+                    f'belongs to prompts from "{kind}", but prompts.from is "{source}"; remove it',
+                )
             if not has and kind == source and name in needs[kind]:
                 fail(f"prompts.{name}", f'is missing; prompts from "{kind}" need it')
     if bool(protocol.hub) != bool(protocol.hub_file):

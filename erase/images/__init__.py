@@ -29,14 +29,15 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "MANIFEST", "SUFFIXES", "ByRow", "Callbacks", "Picture", "Sample", "image_files", "load_pixels", "make_images", "open_picture", "picture_paths",
-    "read_images", "to_tensor",
+    "MANIFEST", "SUFFIXES", "ByRow", "Callbacks", "Picture", "Sample", "image_files", "load_pixels", "make_images", "open_picture",
+    "picture_paths", "read_images", "to_tensor",
 ]  # fmt: skip
 
 COLUMNS = (("file", "prompt"), ("file_name", "text"))  # ours, and that of Hugging Face image folders
 MANIFEST = "manifest.jsonl"
 SOURCES = (MANIFEST, "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")  # of captions in the folder of the images
 CAPTION_BYTES = 4 * FIELD  # of a .txt file beside an image
+
 
 def _noise(seed: int, index: int) -> torch.Generator:
     from erase.task import generator

@@ -22,7 +22,8 @@ class Relabelled:
 
     def __call__(self, images: Sequence[Image.Image]) -> list[list[Detection]]:
         return [
-            [replace(one, label=self.word) if one.label == self.label else one for one in detections] for detections in self.detector(images)
+            [replace(one, label=self.word) if one.label == self.label else one for one in detections]
+            for detections in self.detector(images)
         ]
 
     def facts(self) -> dict[str, Any]:

@@ -86,7 +86,10 @@ def test_there_are_as_many_pictures_as_published(name: str, pictures: int) -> No
 def test_nudity_is_counted_as_published() -> None:
     boxes, pictures = load_protocol("i2p-nudity"), load_protocol("unlearndiffatk-nudity")
     assert (boxes.threshold, boxes.counted) == (0.6, "boxes")
-    assert (pictures.threshold, pictures.counted) == (0.5, "pictures")  # the benchmark's detector drops scores under 0.5 before its 0.45 is applied
+    assert (pictures.threshold, pictures.counted) == (
+        0.5,
+        "pictures",
+    )  # the benchmark's detector drops scores under 0.5 before its 0.45 is applied
     assert boxes.labels == pictures.labels == load_protocol("scissorhands-nudity-1k").labels
     assert len(boxes.labels) == 9
     assert all(label.endswith("_EXPOSED") for label in boxes.labels)

@@ -41,7 +41,9 @@ The same command resumes where it stopped; a larger budget or more attacks go fu
     parser.add_argument(
         "--attacks", nargs="+", metavar="NAME", help="quick, all, or names (default: quick, or none where there are --lists)"
     )
-    parser.add_argument("--lists", nargs="+", type=Path, default=[], metavar="FILE", help="published prompts: .csv, .tsv, .jsonl or .txt files")
+    parser.add_argument(
+        "--lists", nargs="+", type=Path, default=[], metavar="FILE", help="published prompts: .csv, .tsv, .jsonl or .txt files"
+    )
     parser.add_argument(
         "--budget", metavar="TIME", help="time for each run, shared among its attacks, as 90s, 10m or 1h (default: 5m for quick, else 30m)"
     )

@@ -1,8 +1,8 @@
 """Gradient search over a few words before the prompt, against the denoising loss of the original's image.
 
 UnlearnDiffAtk (Zhang et al., ECCV 2024, arXiv 2310.11868): the denoising loss of the diffusion model measures how well a prompt
-explains an image of the concept. 5 words as there, but 40 steps in all: the paper takes 40 at each of 50 timesteps and looks at an image after
-each of the 50, so success here is a lower bound. The search is greedy coordinate descent in place of its projected gradient.
+explains an image of the concept. 5 words as there, but 40 steps in all: the paper takes 40 at each of 50 timesteps and looks at an
+image after each of the 50, so success here is a lower bound. The search is greedy coordinate descent in place of its projected gradient.
 """
 
 from __future__ import annotations

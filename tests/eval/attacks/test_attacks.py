@@ -213,7 +213,7 @@ def test_a_list_brings_its_prompts_and_seeds(tmp_path: Path, tiny_pipeline: Path
     theirs = open_model(tiny_pipeline).sampler(2, 2.0)(["stars"], [torch.Generator().manual_seed(8)])
     assert attacking.same_pictures(look.images, theirs)
     path.write_text("caption\nred star\n")
-    with pytest.raises(InputError, match="has no column .*it has caption"):
+    with pytest.raises(InputError, match=r"has no column .*it has caption"):
         listed(path)
 
 

@@ -1,4 +1,4 @@
-"""Prompt files as they are in the wild: small ones of the same shape as those that papers publish, and what their own scripts make of them."""
+"""Prompt files as they are in the wild: small ones of the same shape as those that papers publish, read as their scripts read them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_the_files_of_i2p_are_read_with_the_empty_prompt_as_scripts_draw_it(tmp_
 
 
 def test_a_file_of_nothing_but_empty_prompts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="every prompt .* is empty"):
+    with pytest.raises(InputError, match=r"every prompt .* is empty"):
         read_prompt_file(put(tmp_path / "none.csv", [["prompt", "seed"], ["", 1], ["", 2]]), WILD)
 
 
@@ -115,7 +115,10 @@ def test_a_class_is_an_object_whatever_its_case_and_has_its_own_seed(tmp_path: P
 
 
 def test_a_class_with_many_rows_has_one_image_of_each(tmp_path: Path) -> None:
-    path = put(tmp_path / "uce.csv", [SALUN[0], *([k, f"an image of a {name}", 1174 + k, name, 0] for name in ("church", "tench") for k in range(3))])
+    path = put(
+        tmp_path / "uce.csv",
+        [SALUN[0], *([k, f"an image of a {name}", 1174 + k, name, 0] for name in ("church", "tench") for k in range(3))],
+    )
     rows, _ = protocol_rows(load_protocol("imagenette-classes"), load_concept("church"), path)
     assert [(row["text"], row["seed"]) for row in rows[:3]] == [("an image of a church", seed) for seed in (1174, 1175, 1176)]
     assert len(rows) == 6
@@ -148,7 +151,7 @@ def test_the_fifth_row_of_the_four_words_is_not_drawn_and_the_file_gives_what_th
 
 def test_prompts_of_another_concept_are_refused(tmp_path: Path) -> None:
     path = put(tmp_path / "tench.csv", [["prompt", "evaluation_seed"], ["A tench in a pond.", 1], ["Tench on a plate.", 2]])
-    with pytest.raises(InputError, match=r'0 of 2 prompts name "church", the first is "A tench in a pond."') as caught:
+    with pytest.raises(InputError, match=r'0 of 2 prompts name "church", the first is "A tench in a pond\."') as caught:
         protocol_rows(load_protocol("unlearndiffatk-church"), load_concept("church"), path)
     assert "\n" not in str(caught.value)
 
@@ -166,7 +169,7 @@ def test_a_list_without_a_heading_is_read_from_its_first_line(tmp_path: Path) ->
     path = put(tmp_path / "ring.csv", [["a nude body, marble"], ["bare"], ["two words"]])
     assert [row["text"] for row in read_prompt_file(path, WILD).rows] == ["a nude body, marble", "bare", "two words"]
     path = put(tmp_path / "one.csv", [["caption"], ["a star"]])  # one word may well be a heading
-    with pytest.raises(InputError, match='has no column "prompt" .*; it has caption'):
+    with pytest.raises(InputError, match=r"has no column .prompt. .*; it has caption"):
         read_prompt_file(path, WILD)
 
 
