@@ -22,6 +22,10 @@ _TABLE = {
     "cross-attention": (r"\battn2\.", "cross-attention: where the prompt enters"),
     "cross-attention-kv": (r"\battn2\.to_[kv]\.", "only the keys and values of cross-attention"),
     "not-cross-attention": (r"^(?!.*\battn2\.)", "all but cross-attention: for content that appears without being named"),
+    "noxattn": (
+        r"^(?!conv_out\.|conv_norm_out\.|time_embedding\.)(?!.*\battn2\.)",
+        "all but cross-attention, output layers and the timestep embedding: what the code of ESD-u, EraseDiff and MUNBa trains",
+    ),
     "decoder-self-attention": (
         r"^up_blocks\.[12]\.attentions\.1\..*\battn1\.",
         "self-attention in two decoder blocks, all that the released Scissorhands code trims in Stable Diffusion",

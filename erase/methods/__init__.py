@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLASSIFIER_METHODS", "METHODS", "ClassifierMethod", "DiffusionMethod", "Method", "Requirements", "Side", "check", "make_method",
-    "method_class", "one_anchor_option", "option", "rate_of", "rate_option", "tune", "weighted",
+    "method_class", "one_anchor_option", "option", "preset_values", "rate_of", "rate_option", "tune", "weighted",
 ]  # fmt: skip
 
 M = TypeVar("M", bound=Method)
@@ -118,6 +118,12 @@ def make_method(name: str, preset: str = "balanced", table: Mapping[str, type[An
             hint = f", did you mean {close[0]!r}?" if close else ""
             raise InputError(f"{name} has no option {key!r}{hint}; it has {', '.join(known)}")
     return method(**{**method.presets[preset], **values})
+
+
+def preset_values(method: type[Method], preset: str, kind: str | None = None) -> dict[str, Any]:
+    """The values that a preset has beside the defaults; for a `kind` of concept with those that papers have for it."""
+    by_kind: Mapping[str, Any] = getattr(method, "kinds", {}).get(preset, {}).get(kind, {})
+    return {**method.presets[preset], **by_kind}
 
 
 def __getattr__(name: str) -> Any:

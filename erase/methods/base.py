@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 Presets = Mapping[str, Mapping[str, Any]]
 """Preset name -> values of options that differ from the defaults. Every method has the preset `balanced`."""
 
+Kinds = Mapping[str, Mapping[str, Mapping[str, Any]]]
+"""Preset name -> kind of concept (`erase.concepts.published.kind_of`) -> values that differ from the preset's for such concepts."""
+
 Shares = Mapping[str, Presets]
 """Preset name -> cell -> values that differ from the preset where as much is forgotten (`erase.methods.classifiers.released`)."""
 
@@ -45,6 +48,8 @@ class Method:
 @dataclass(frozen=True)
 class DiffusionMethod(Method):
     """An unlearning method for text-to-image diffusion models."""
+
+    kinds: ClassVar[Kinds] = {}
 
     @property
     def requirements(self) -> Requirements:

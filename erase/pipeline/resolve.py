@@ -12,6 +12,7 @@ from typing import Any
 
 from erase.checkpoints.folder import is_small, scheduler_of, single_file_hash, size_of, weight_hashes
 from erase.concepts import Concept, with_anchors
+from erase.concepts.published import kind_of_all, published_prompts
 from erase.concepts.several import Concepts, all_apart, also_earlier, evaluation_rows, forget_prompts, load_concepts, settings_of, together
 from erase.diffusion import locate, pick_device
 from erase.errors import InputError
@@ -112,6 +113,10 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
     """Settle everything about a job; `values` are options of its method. InputError for whatever does not fit together."""
     model, gone = model_of(job.model)
     requested = load_concepts(job.concepts, model)
+    kind = kind_of_all(requested)
+    trained = published_prompts(requested[0], job.method, job.preset) if len(requested) == 1 else None
+    if trained is not None:
+        requested = (trained.of(requested[0]),)
     if job.anchor is not None and len(requested) > 1:
         message = f"--anchor {job.anchor!r} replaces one concept, and there are {len(requested)}; write it into a concept file"
         raise InputError(message, option="anchor")
@@ -120,13 +125,16 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
     earlier = also_earlier(requested, gone) if job.stay_gone else ()
     whole = (*requested, *earlier)
     apart = all_apart(whole)
-    options = {**_recommended(settings_of(requested), job), **_several_anchors(job), **(values or {})}
+    by_kind = method_class(job.method).kinds.get(job.preset, {}).get(kind or "", {})
+    options = {**by_kind, **_recommended(settings_of(requested), job), **_several_anchors(job), **(values or {})}
     method = make_method(job.method, job.preset, METHODS, **options)
     _refuse_idle(job, method)
     job = replace(job, model=model or requested[0].model)
     folder = locate(str(job.model), job.tokenizer, job.prediction_type)
     brought = [f"{role}_count" for role in IMAGE_SETS if getattr(job, f"{role}_images")]
-    usual = DEFAULTS[is_small(folder)]
+    usual = dict(DEFAULTS[is_small(folder)])
+    if trained is not None and trained.images and not is_small(folder):
+        usual |= {"forget_count": trained.images, "retain_count": trained.images}
     defaults: dict[str, Any] = {name: value for name, value in usual.items() if getattr(job, name) is None and name not in brought}
     return ResolvedJob(
         job=replace(job, device=pick_device(job.device), **defaults),

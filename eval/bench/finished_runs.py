@@ -9,10 +9,12 @@ from typing import Any
 
 from erase.checkpoints.diff import changed_bytes
 from erase.concepts import load_concept
+from erase.concepts.published import kind_of
+from erase.concepts.record import concept_of
 from erase.diffusion import locate
 from erase.errors import InputError
 from erase.files import sha256
-from erase.methods import METHODS
+from erase.methods import METHODS, preset_values
 from erase.pipeline.job import Job, Show
 from erase.run import Run
 from eval.bench.cells import Cell, Measure, unfinished
@@ -59,7 +61,8 @@ def label_of(options: Mapping[str, Any]) -> str:
     method, preset = str(options["method"]), str(options["preset"])
     changed = {} if preset == "balanced" else {"preset": preset}
     if method in METHODS and preset in METHODS[method].presets:
-        usual = {item.name: item.default for item in fields(METHODS[method])} | dict(METHODS[method].presets[preset])
+        kind = None if options.get("concepts") else kind_of(concept_of(options["concept_file"]))
+        usual = {item.name: item.default for item in fields(METHODS[method])} | preset_values(METHODS[method], preset, kind)
         own = options["concept_file"].get("settings") or {} if preset == "balanced" else {}
         usual |= {name: value for name, value in own.items() if name in usual}
         changed |= {name: value for name, value in options["method_options"].items() if usual.get(name) != value}

@@ -50,6 +50,13 @@ def test_cross_attention_and_its_complement_are_the_full_network(unet):
     assert cross.keys() | others.keys() == full.keys()
 
 
+def test_noxattn_is_the_complement_without_output_layers_and_the_timesteps_embedding(unet):
+    others, first = (set(in_scope(unet, name)) for name in ("not-cross-attention", "noxattn"))
+    assert {name.split(".")[0] for name in others - first} == {"conv_out", "conv_norm_out", "time_embedding"}
+    assert first < others
+    assert "conv_in.weight" in first
+
+
 def test_decoder_self_attention_is_output_blocks_4_and_7_of_stable_diffusion():
     """Its decoder has three blocks a level and attention in all levels but the lowest: 3 1 + 1 = 4 and 3 2 + 1 = 7."""
     names = [f"up_blocks.{level}.attentions.{i}.transformer_blocks.0.attn{a}.to_q" for level in (1, 2, 3) for i in range(3) for a in (1, 2)]

@@ -23,7 +23,15 @@ def methods(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     known = CLASSIFIER_METHODS if options.classifiers else METHODS
-    table = {name: {preset: vars(make_method(name, preset, known)) for preset in method.presets} for name, method in known.items()}
+    table = {
+        name: {preset: vars(make_method(name, preset, known)) for preset in method.presets}
+        | {
+            f"{preset} ({kind})": vars(make_method(name, preset, known, **values))
+            for preset, kinds in getattr(method, "kinds", {}).items()
+            for kind, values in kinds.items()
+        }
+        for name, method in known.items()
+    }
     for problem in METHODS.problems() if known is METHODS else ():
         print(f"{PROGRAM}: {problem}", file=sys.stderr)
     if options.json:

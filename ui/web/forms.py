@@ -94,9 +94,9 @@ def presets(method: str) -> list[str]:
     return list(_method_class(method).presets)
 
 
-def preset_values(method: str, preset: str, recommended: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The values of a preset; `balanced` follows the concept's recommendation, as the command does."""
-    settings = dict(recommended or {}) if preset == "balanced" else {}
+def preset_values(method: str, preset: str, recommended: Mapping[str, Any] | None = None, kind: str | None = None) -> dict[str, Any]:
+    """The values of a preset, as the command has them: `balanced` follows the concept's recommendation, others its kind."""
+    settings = dict(recommended or {}) if preset == "balanced" else dict(_method_class(method).kinds.get(preset, {}).get(kind, {}))
     names = [field.name for field in form(_method_class(method))]
     return dict(vars(make_method(method, preset, **{name: value for name, value in settings.items() if name in names})))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from erase.methods.base import DiffusionMethod, Presets
+from erase.methods.base import DiffusionMethod, Kinds, Presets
 from erase.methods.requirements import Requirements, one_anchor_option
 from erase.options import option
 from erase.scope import SCOPES
@@ -45,6 +45,9 @@ class EraseDiff(DiffusionMethod):
     )
     inner_rate: float = option(0.1, "learning rate of the inner steps, which are plain gradient descent", above=0.0)
     eta: float = option(1.0, "how fast the constraint has to fall", low=0.0)
+    multiplier: float | None = option(
+        None, "a fixed lambda instead, as the released code has: then eta and the inner steps have no effect", low=0.0, added_in="0.1.1"
+    )
     retain_target: str = option(
         "data",
         "prediction target on retain images: that of training (data), or the original network's prediction (original)",
@@ -58,6 +61,11 @@ class EraseDiff(DiffusionMethod):
     presets: ClassVar[Presets] = {
         "balanced": {},
         "paper": {"scope": "not-cross-attention", "unlearn": "noise", "steps": 160, "learning_rate": 1e-5},
+        "reference": {"scope": "noxattn", "unlearn": "anchor", "multiplier": 1.0, "steps": 160, "learning_rate": 1e-5},
+    }
+    kinds: ClassVar[Kinds] = {
+        "paper": {"nudity": {"scope": "noxattn", "unlearn": "anchor"}, "class": {"unlearn": "anchor", "scope": "full", "steps": 60}},
+        "reference": {"class": {"scope": "full", "steps": 60}},
     }
 
     @property
@@ -67,8 +75,8 @@ class EraseDiff(DiffusionMethod):
             scope=self.scope,
             batch=self.batch,
             optimizer=self.optimizer,
-            passes=2 + self.inner_steps,
-            copies=2.0 if self.inner_steps else 0.0,
+            passes=2 + self.searched,
+            copies=2.0 if self.searched else 0.0,
             unlearn=self.unlearn,
             one_anchor=self.one_anchor,
             anchor_images=self.anchor_pictures,
@@ -76,13 +84,22 @@ class EraseDiff(DiffusionMethod):
             retain_target=self.retain_target,
         )
 
+    @property
+    def searched(self) -> int:
+        """Inner steps that are taken."""
+        return 0 if self.multiplier is not None else self.inner_steps
+
     def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step. Its coefficient is lambda."""
         from erase.training.optimizers import OptimizerConfig
-        from erase.training.two_loss_loop import Side, tune
+        from erase.training.two_loss_loop import Side, tune, weighted
 
         loss, batches = (task.loss, scrambled(task)) if self.unlearn == "noise" else (task.unlearn, task.forget)
-        combine = partial(constrained, task, loss, self.eta, self.inner_steps, self.inner_rate)
+        combine = (
+            partial(constrained, task, loss, self.eta, self.inner_steps, self.inner_rate)
+            if self.multiplier is None
+            else weighted(self.multiplier)
+        )
         retain, optimizer = Side(task.loss, task.retain), OptimizerConfig(self.optimizer, rate_of(self, task.weights))
         yield from tune(task, self.steps, retain, Side(loss, batches), combine, optimizer=optimizer, resume=resume)
 

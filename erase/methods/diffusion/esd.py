@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from erase.methods.base import DiffusionMethod, Presets
+from erase.methods.base import DiffusionMethod, Kinds, Presets
 from erase.methods.requirements import Requirements
 from erase.options import option
 from erase.scope import SCOPES
@@ -30,7 +30,7 @@ class ESD(DiffusionMethod):
 
     scope: str = option(
         "cross-attention",
-        "weights that may be changed; ESD-x: cross-attention, for concepts named in the prompt; ESD-u: not-cross-attention; "
+        "weights that may be changed; ESD-x: cross-attention, for concepts named in the prompt; ESD-u: noxattn; "
         f"or one of {', '.join(SCOPES)}, or re:PATTERN",
     )
     strength: float = option(
@@ -44,8 +44,9 @@ class ESD(DiffusionMethod):
     presets: ClassVar[Presets] = {
         "balanced": {},
         "paper": {"batch": 1, "steps": 1000, "learning_rate": 1e-5},
-        "esd-u": {"scope": "not-cross-attention"},
+        "esd-u": {"scope": "noxattn", "batch": 1, "steps": 1000, "learning_rate": 1e-5},
     }
+    kinds: ClassVar[Kinds] = {"paper": {"nudity": {"scope": "noxattn"}}}  # ESD-u for nudity, ESD-x for styles and objects
 
     @property
     def requirements(self) -> Requirements:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from erase.methods.base import DiffusionMethod, Presets
+from erase.methods.base import DiffusionMethod, Kinds, Presets
 from erase.methods.requirements import Requirements, one_anchor_option
 from erase.options import option
 from erase.scope import SCOPES
@@ -53,6 +53,9 @@ class MUNBa(DiffusionMethod):
         "balanced": {},
         "paper": {"scope": "not-cross-attention", "batch": 4, "steps": 200, "learning_rate": 1e-5},
     }
+    # the checkpoint that its script names is that of step 24, counted from 0. Its factor 100 on the unlearning loss has no effect on the
+    # bargain, in which both gradients have one length
+    kinds: ClassVar[Kinds] = {"paper": {"nudity": {"scope": "noxattn", "steps": 25}}}
 
     @property
     def requirements(self) -> Requirements:

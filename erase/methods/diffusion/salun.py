@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from erase.methods.base import DiffusionMethod, Presets
+from erase.methods.base import DiffusionMethod, Kinds, Presets
 from erase.methods.requirements import Requirements, one_anchor_option
 from erase.options import option
 from erase.scope import SCOPES
@@ -52,6 +52,8 @@ class DiffusionSalUn(DiffusionMethod):
         "balanced": {},
         "paper": {"batch": 8, "steps": 250, "learning_rate": 1e-5},
     }
+    # its script weights the *retain* loss: by 0.1 for nudity, in 1 epoch of 800 images; by 0.5 for a class, in 5 epochs of its images
+    kinds: ClassVar[Kinds] = {"paper": {"nudity": {"forget_weight": 10.0, "steps": 100}, "class": {"steps": 600}}}
 
     @property
     def requirements(self) -> Requirements:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from erase.errors import InputError
-from erase.methods.base import DiffusionMethod, Presets
+from erase.methods.base import DiffusionMethod, Kinds, Presets
 from erase.methods.requirements import Requirements, one_anchor_option, timestep_range
 from erase.options import option
 from erase.scope import SCOPES, in_scope
@@ -26,6 +26,11 @@ SEARCH_STEPS = 3
 
 RELEARNING_STEPS = 5
 """Largest number of relearning steps; batch after batch, the number runs from 1 to this."""
+
+CLASSES = {  # its script of classes: ascent, the nine other classes retained, the checkpoint of step 79
+    "unlearn": "ascent", "fraction": 0.001, "learning_rate": 2e-5, "batch": 8, "steps": 79, "first_batch_only": False,
+    "retain_captions": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,8 @@ class Scissorhands(DiffusionMethod):
             "empty_captions": 0.0,
         },
     }
+
+    kinds: ClassVar[Kinds] = {"reference": {"class": CLASSES}}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from erase.concepts import DEMO, Concept, list_concepts, own_words
+from erase.concepts.published import kind_of_all
 from erase.concepts.several import JOINT, Concepts, load_concepts, settings_of, together
 from erase.errors import InputError
 from erase.files.disk import disk_errors
@@ -103,10 +104,11 @@ def about(page: Page, concept: str, model: str) -> tuple[str, dict[str, str], st
 def filled(page: Page, choice: Choice) -> dict[str, Any]:
     """The values of a method's form for a preset."""
     try:
-        recommended = settings_of(concept_for(page, choice.concept, choice.model)[0])
+        loaded = concept_for(page, choice.concept, choice.model)[0]
+        recommended, kind = settings_of(loaded), kind_of_all(loaded)
     except InputError:
-        recommended = {}
-    values = preset_values(choice.method, choice.preset, recommended)
+        recommended, kind = {}, None
+    values = preset_values(choice.method, choice.preset, recommended, kind)
     return {field.name: values[field.name] for field in form(METHODS[choice.method])}
 
 
@@ -134,7 +136,7 @@ def command_of(page: Page, request: ErasureRequest) -> tuple[str, list[str]]:
     names = _names(page, choice.concept)
     if request.texts and len(loaded) == 1:
         names = (str(edited(loaded[0], request.texts, page.runs.resolve() / ".ui" / "concepts") or names[0]),)
-    preset = preset_values(choice.method, choice.preset, settings_of(loaded))
+    preset = preset_values(choice.method, choice.preset, settings_of(loaded), kind_of_all(loaded))
     values: dict[str, Any] = {}
     if request.values:
         values = changed(form(METHODS[choice.method]), request.values, preset)

@@ -25,7 +25,7 @@ from erase.diffusion.memory import SLACK, Question, plan
 from erase.errors import InputError
 from erase.images import read_images
 from erase.methods import METHODS, DiffusionMethod, Requirements, make_method
-from erase.methods.diffusion.erasediff import constrained, gained, scrambled
+from erase.methods.diffusion.erasediff import EraseDiff, constrained, gained, scrambled
 from erase.methods.diffusion.esd import turned
 from erase.methods.diffusion.munba import bargained
 from erase.methods.diffusion.uce import UCE, shared
@@ -235,9 +235,7 @@ def test_a_side_that_is_missing_counts_as_nothing() -> None:
 
 
 def test_batches_of_another_kind_of_task_are_refused_in_a_line() -> None:
-    with pytest.raises(
-        InputError, match=r"text-to-image models, and the batches of this task are not those of a diffusion model$"
-    ):
+    with pytest.raises(InputError, match=r"text-to-image models, and the batches of this task are not those of a diffusion model$"):
         list(make_method("esd", steps=1)(one_weight()))
 
 
@@ -471,6 +469,15 @@ def test_erasediff_knows_how_far_forgetting_could_still_get_and_puts_the_weights
         (100 * q - 1248) / 1872, rel=1e-4
     )  # <g_r, g_u> = 24*36 + 16*24, ||g_u||^2 = 36^2 + 24^2
     assert gained(task, task.unlearn, 1, 0.01, g_u, replace(moment, loss=torch.tensor(1.0))).item() == 0.0  # steps that overshoot
+
+
+def test_a_fixed_lambda_adds_so_many_unlearning_gradients() -> None:
+    """The released code's: its constraint's gradient is that of the unlearning loss, so inner steps change nothing and are not taken."""
+    fixed, task = EraseDiff(multiplier=3.0, inner_steps=2, steps=1, learning_rate=1e-3, optimizer="sgd"), one_weight()
+    (g_ra, _), (g_ua, _) = ([g.item() for g in gradients] for gradients in both(task))
+    (step,) = fixed(task)
+    assert (step.coefficient, fixed.requirements.passes) == (pytest.approx(3.0), 2)
+    assert task.network.a.item() == pytest.approx(2 - 1e-3 * (g_ra + 3 * g_ua), rel=1e-5)
 
 
 def test_erasediff_without_anything_to_forget_only_retains() -> None:
