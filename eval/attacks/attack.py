@@ -7,7 +7,7 @@ control: it shows how often the detector takes something else for the concept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -30,18 +30,20 @@ NEEDS = {
 
 @dataclass(frozen=True)
 class Target:
-    """A prompt for the goal; the path of the original model's image of it, and the prompt's own guidance scale, if any."""
+    """A prompt for the goal; the path of the original model's image of it; the prompt's own guidance scale and seed, if any."""
 
     text: str
     picture: Path | None = None
     guidance: float | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
 class Goal:
     """The concept to generate. `words` name it in the targets' prompts; `others` are prompts and images of something else.
 
-    `wordings` describe it without these words. `swaps` are words for something else, which replace them.
+    `wordings` describe it without these words. `swaps` are words for something else, which replace them. `every` are all prompts that
+    name it, where some are not among the targets because the detector sees the concept in no image of theirs.
     """
 
     name: str
@@ -51,6 +53,12 @@ class Goal:
     wordings: tuple[str, ...] = ()
     swaps: tuple[str, ...] = ()
     about: str = ""
+    every: tuple[Target, ...] = ()
+
+    @property
+    def whole(self) -> Goal:
+        """The goal with all of its prompts as targets, whatever the detector sees."""
+        return replace(self, targets=self.every) if self.every else self
 
     def of(self, attempt: int) -> Target:
         """The target of an attempt; beyond the last they repeat, with other noise."""
@@ -59,6 +67,11 @@ class Goal:
     def scales(self, attempts: Sequence[int]) -> list[float | None]:
         """The guidance scale of each attempt; None for that of the run."""
         return [self.of(i).guidance for i in attempts]
+
+    def sources(self, seed: int, attempts: Sequence[int]) -> list[torch.Generator]:
+        """The generator of each attempt's image: of its prompt's own seed, where that has one and was not attempted before."""
+        own = [self.of(i).seed if i < len(self.targets) else None for i in attempts]
+        return [noise_of(seed, i) if one is None else torch.Generator().manual_seed(one) for i, one in zip(attempts, own, strict=True)]
 
     def renamed(self, text: str, word: str) -> str:
         """The prompt with another word wherever it names the goal; before it where it does not."""
@@ -130,9 +143,8 @@ def randn(victim: Victim, draws: Sequence[torch.Generator]) -> Tensor:
 
 
 def facts(attack: Any) -> dict[str, Any]:
-    """An attack as a record; turns on disk are identified by it, so its texts and option names stay."""
-    from dataclasses import asdict
-
+    """An attack as a record; turns on disk are identified by it, so its texts and option names stay, and new options count if changed."""
     texts = {name: getattr(attack, name) for name in ("family", "about", "assumes", "paper")}
-    options = {name: value for name, value in asdict(attack).items() if not (name == "scales" and value is None)}
+    added = {item.name: item.default for item in fields(attack) if item.metadata.get("added_in")}
+    options = {name: value for name, value in asdict(attack).items() if added.get(name, MISSING) != value}
     return {**texts, "needs": list(attack.needs), "shared": attack.shared, "options": options}

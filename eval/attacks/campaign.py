@@ -23,6 +23,7 @@ from eval.attacks.budget import whose
 from eval.attacks.estimate import check_budget, first_turns, foreseen
 from eval.attacks.numbers import row_of, searches, summary
 from eval.attacks.options import Campaign
+from eval.attacks.papers import PAPER
 from eval.attacks.registry import possible
 from eval.attacks.report_section import HOME, REPORT
 from eval.attacks.setting import Setting
@@ -57,6 +58,8 @@ class Ledger:
 
     def most(self, name: str) -> int:
         """Number of attempts of an attack, all turns together."""
+        if name in PAPER and self.plan.attempts >= Campaign.attempts:  # every prompt once, unless fewer attempts are requested
+            return len(self.setting.goals[ERASED].whole.targets)
         return min(self.plan.attempts, getattr(self.attacks[name], "most", self.plan.attempts))
 
     def attempted(self) -> dict[str, tuple[int, int]]:
@@ -72,7 +75,8 @@ class Ledger:
 
     def key(self, name: str, subject: str, number: int) -> str:
         attack = self.attacks[name]
-        return key_of(attack=facts(attack), seed=self.seed, attempts=list(self.attempts(name, number)), **self._keys[subject])
+        every = {"every": [target.text for target in self.setting.goals[subject].every]} if name in PAPER else {}
+        return key_of(attack=facts(attack), seed=self.seed, attempts=list(self.attempts(name, number)), **self._keys[subject], **every)
 
     def _recall(self, name: str) -> None:
         """Read the stored turns, from the first up to the first that is missing."""
@@ -168,7 +172,8 @@ def _turn(ledger: Ledger, name: str, standing: Standing) -> None:
         victim = setting.victim(subject)
         attempts = list(ledger.attempts(name, number))
         start = time.perf_counter()
-        record = turn(victim, setting.goals[subject], setting.sight, ledger.attacks[name], attempts, ledger.seed, folder, key)
+        goal = setting.goals[subject].whole if name in PAPER else setting.goals[subject]
+        record = turn(victim, goal, setting.sight, ledger.attacks[name], attempts, ledger.seed, folder, key)
         del victim
         if setting.device.startswith("cuda"):
             torch.cuda.empty_cache()

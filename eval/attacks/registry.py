@@ -13,6 +13,7 @@ from eval.attacks.latents.null_text import NullText
 from eval.attacks.latents.partial import Partial
 from eval.attacks.latents.regenerate import Regenerate
 from eval.attacks.latents.seeds import Seeds
+from eval.attacks.papers import PAPER
 from eval.attacks.text.direction import Direction
 from eval.attacks.text.hard_prompt import HardPrompt
 from eval.attacks.text.inversion import Inversion
@@ -67,12 +68,13 @@ QUICK: dict[str, Any] = {
 
 
 def chosen(names: Sequence[str], lists: Sequence[Path] = ()) -> dict[str, Any]:
-    """The attacks of `quick`, `all`, or of these names, and one for each list of prompts. InputError for an unknown name."""
-    results: dict[str, Any] = {}
+    """The attacks of `quick`, `all`, `paper`, or of these names, and one for each list of prompts. InputError for an unknown name."""
+    groups, known, results = {"quick": QUICK, "all": ATTACKS, "paper": PAPER}, {**ATTACKS, **PAPER}, dict[str, Any]()
     for name in names:
-        if name not in (*ATTACKS, "quick", "all"):
-            raise InputError(f'the attack "{name}" is unknown{hint(name, ATTACKS)}; expected quick, all, or some of {", ".join(ATTACKS)}')
-        results |= QUICK if name == "quick" else ATTACKS if name == "all" else {name: ATTACKS[name]}
+        if name not in (*known, *groups):
+            expected = f"quick, all, paper, or some of {', '.join(known)}"
+            raise InputError(f'the attack "{name}" is unknown{hint(name, known)}; expected {expected}')
+        results |= groups.get(name) or {name: known[name]}
     for path in lists:
         results[f"list-{path.stem}"] = listed(path)
     return results

@@ -66,7 +66,8 @@ class Setting:
         """Everything that a subject's results depend on besides attack and seed."""
         goal, folder = self.goals[subject], self.models[subject]
         targets = [
-            [t.text, t.picture and sha256(t.picture), *([] if t.guidance is None else [t.guidance])] for t in (*goal.targets, *goal.others)
+            [t.text, t.picture and sha256(t.picture), *(own for own in (t.guidance, t.seed) if own is not None)]
+            for t in (*goal.targets, *goal.others)
         ]
         goal_hash = hashlib.sha256(repr((targets, goal.words, goal.wordings, goal.swaps)).encode()).hexdigest()
         sampling = {name: self.run.options["sampling"][name] for name in ("steps", "guidance", "size", "batch")}
@@ -164,13 +165,17 @@ def _goal(run: Run, concept: Concept, rows: Sequence[Mapping[str, Any]], sight: 
         what = "the run has no images by the original" if not drawn else f"the detector sees {concept.name} in none of the original's"
         why = f"{what}; give some with --pictures"
     usable = tuple(recognised) or tuple(replace(target, picture=None) for target in targets)
-    return Goal(concept.name, concept.words, usable, others, wordings, concept.anchors), why
+    every = tuple(targets) if len(targets) > len(usable) else ()
+    return Goal(concept.name, concept.words, usable, others, wordings, concept.anchors, every=every), why
 
 
 def _targets(run: Run, rows: Sequence[Mapping[str, Any]], role: str) -> list[Target]:
     """Prompts of a role, with the original's images of them where they exist."""
     places = [(row, run.samples("before") / f"{int(row['index']):05d}.png") for row in rows if row["role"] == role]
-    return [Target(row["text"], path if path.is_file() else None, row.get("guidance")) for row, path in places]
+    alone = run.options["sampling"].get("noise") == "seed alone"  # as published prompts with seeds of their own are drawn
+    seeds = [int(row["seed"]) if alone else None for row, _ in places]
+    pairs = zip(places, seeds, strict=True)
+    return [Target(row["text"], path if path.is_file() else None, row.get("guidance"), seed) for (row, path), seed in pairs]
 
 
 def _shows(sight: Sight, target: Target) -> bool:

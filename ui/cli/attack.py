@@ -33,13 +33,14 @@ def attack(arguments: list[str]) -> int:
 
 quick: {", ".join(QUICK)}.
 all:   {", ".join(CATALOGUE)}.
+paper: prefix, hard-prompt, direction and inversion with the counts of their papers, on every prompt of the run once; days on a CPU.
 The same command resumes where it stopped; a larger budget or more attacks go further."""
     parser = Parser(
         prog=f"{PROGRAM} attack", description=attack.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="+", metavar="run", type=Path, help="finished runs, or evaluations of models from elsewhere")
     parser.add_argument(
-        "--attacks", nargs="+", metavar="NAME", help="quick, all, or names (default: quick, or none where there are --lists)"
+        "--attacks", nargs="+", metavar="NAME", help="quick, all, paper, or names (default: quick, or none where there are --lists)"
     )
     parser.add_argument(
         "--lists", nargs="+", type=Path, default=[], metavar="FILE", help="published prompts: .csv, .tsv, .jsonl or .txt files"

@@ -26,6 +26,11 @@ class Levels:
     timesteps: Tensor
     target: Tensor
 
+    def only(self, number: int) -> Levels:
+        """One level of each attempt."""
+        part = slice(number, number + 1)
+        return Levels(self.noisy[:, part], self.timesteps[:, part], self.target[:, part])
+
     def loss(self, victim: Victim, embeddings: PromptEmbeddings, owner: Tensor) -> Tensor:
         """Mean squared error (m,) under prompt embeddings (m) of the attempts `owner` (m,); without gradients in batches of the victim."""
         levels = self.noisy.shape[1]

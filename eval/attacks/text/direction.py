@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from erase.options import check, option
-from eval.attacks.attack import Goal, Look, noise_of, sources
+from eval.attacks.attack import Goal, Look, noise_of
 from eval.attacks.text.token_search import descend, drawn, vocabulary
 from eval.attacks.victim import PromptEmbeddings, Victim
 
@@ -32,10 +32,14 @@ class Direction:
     needs: ClassVar[tuple[str, ...]] = ()
     shared: ClassVar[bool] = False
 
-    words: int = option(12, "words of the prompt", low=1, high=64)
+    words: int = option(12, "words of the prompt", low=1, high=75)
     steps: int = option(60, "steps of the search for each strength", low=1)
     candidates: int = option(16, "exchanges that are tried per step", low=1)
     strengths: tuple[float, ...] = (1.0, 1.5)
+    named: bool = option(
+        False, "start from the prompt that names the concept instead of a harmless one, as the paper does", added_in="0.1.1"
+    )
+    mean: bool = option(False, "the mean direction of all prompts, as in the paper, instead of each prompt's own", added_in="0.1.1")
 
     def __post_init__(self) -> None:
         check(self)
@@ -48,7 +52,13 @@ class Direction:
         count = min(self.words, victim.model.tokens([""])[0].shape[1] - 2)
         with torch.no_grad():
             plain = victim.embed([without(goal, goal.of(i).text, i) for i in attempts]).text
-            direction = victim.embed([goal.of(i).text for i in attempts]).text - plain
+            own = victim.embed([goal.of(i).text for i in attempts]).text
+            direction = own - plain
+            if self.mean:
+                pairs = [(target.text, without(goal, target.text, i)) for i, target in enumerate(goal.targets)]
+                shifts = [victim.embed([text]).text - victim.embed([bare]).text for text, bare in pairs]
+                direction = torch.cat(shifts).mean(dim=0, keepdim=True).expand_as(own)
+            plain = own if self.named else plain
         for strength in self.strengths:
             target = plain + strength * direction
 
@@ -59,7 +69,7 @@ class Direction:
             search = descend(victim, known, drawn(known, count, draws), [""] * len(draws), loss, self.steps, self.candidates, draws)
             *_, (rows, _) = search
             texts = [known.text(row) for row in rows]
-            yield Look(victim.draw(victim.embed(texts), sources(seed, attempts), scales=goal.scales(attempts)), texts)
+            yield Look(victim.draw(victim.embed(texts), goal.sources(seed, attempts), scales=goal.scales(attempts)), texts)
 
 
 def without(goal: Goal, text: str, turn: int) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from erase.options import check, option
-from eval.attacks.attack import Goal, Look, noise_of, sources
+from eval.attacks.attack import Goal, Look, noise_of
 from eval.attacks.text.denoising_error import Levels, answered, levels_of
 from eval.attacks.text.prefix import stops
 from eval.attacks.text.token_search import descend, drawn, vocabulary
@@ -29,17 +29,24 @@ class HardPrompt:
     needs: ClassVar[tuple[str, ...]] = ("pictures", "original")
     shared: ClassVar[bool] = False
 
-    words: int = option(8, "words of the prompt", low=1, high=64)
+    words: int = option(8, "words of the prompt", low=1, high=75)
     steps: int = option(32, "steps of the search", low=1)
     candidates: int = option(8, "exchanges that are tried per step", low=1)
     levels: int = option(4, "levels of noise that a prompt is judged on", low=1)
+
+    every: int = option(0, "look every so many steps; 0: after a quarter, half and all of them", low=0, added_in="0.1.1")
 
     def __post_init__(self) -> None:
         check(self)
 
     def passes(self, n: int, each: int) -> int:
         step = self.levels * (self.candidates + 1 + BACKWARD)
-        return n * (2 * self.levels + self.steps * step + each * len(stops(self.steps)))
+        return n * (2 * self.levels + self.steps * step + each * len(self.stops))
+
+    @property
+    def stops(self) -> list[int]:
+        """The steps after which it looks."""
+        return sorted({*range(self.every, self.steps, self.every), self.steps}) if self.every else stops(self.steps)
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         levels = as_the_original(victim, goal, attempts, seed, self.levels)
@@ -51,9 +58,9 @@ class HardPrompt:
             self.steps, self.candidates, draws,
         )  # fmt: skip
         for step, (rows, _) in enumerate(search, 1):
-            if step in stops(self.steps):
+            if step in self.stops:
                 texts = [known.text(row) for row in rows]
-                yield Look(victim.draw(victim.embed(texts), sources(seed, attempts), scales=goal.scales(attempts)), texts)
+                yield Look(victim.draw(victim.embed(texts), goal.sources(seed, attempts), scales=goal.scales(attempts)), texts)
 
 
 def as_the_original(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int, count: int) -> Levels:

@@ -16,7 +16,7 @@ from torch import Tensor
 from erase.concepts import naming
 from erase.options import check, option
 from erase.task import generator
-from eval.attacks.attack import Goal, Look, Target, latents_of, sources
+from eval.attacks.attack import Goal, Look, Target, latents_of
 from eval.attacks.text.token_search import Vocabulary, vocabulary
 from eval.attacks.victim import BACKWARD, PromptEmbeddings, Victim
 
@@ -62,7 +62,7 @@ class Inversion:
                 with torch.no_grad():
                     embeddings = embed_with(victim, words, mark, vectors, requested)
                 results = {f"vectors.{k}": vector.detach().clone() for k, vector in enumerate(vectors)}
-                images = victim.draw(embeddings, sources(seed, attempts), scales=goal.scales(attempts))
+                images = victim.draw(embeddings, goal.sources(seed, attempts), scales=goal.scales(attempts))
                 yield Look(images, [f"{step} steps"] * len(attempts), results)
 
 

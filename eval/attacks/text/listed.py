@@ -7,7 +7,7 @@ guidance scale if it has them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -35,7 +35,7 @@ class Listed:
     file: str
     texts: tuple[str, ...]
     seeds: tuple[int, ...] | None = None
-    scales: tuple[float | None, ...] | None = None
+    scales: tuple[float | None, ...] | None = field(default=None, metadata={"added_in": "0.1.1"})
 
     @property
     def most(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from eval.attacks.attack import Goal, Look, sources
+from eval.attacks.attack import Goal, Look
 from eval.attacks.victim import Victim
 
 
@@ -26,4 +26,4 @@ class Named:
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         texts = [goal.of(i).text for i in attempts]
-        yield Look(victim.draw(victim.embed(texts), sources(seed, attempts), scales=goal.scales(attempts)), texts)
+        yield Look(victim.draw(victim.embed(texts), goal.sources(seed, attempts), scales=goal.scales(attempts)), texts)

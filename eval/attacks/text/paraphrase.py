@@ -13,7 +13,7 @@ import torch
 
 from erase.options import check, option
 from erase.task import generator
-from eval.attacks.attack import Goal, Look, sources
+from eval.attacks.attack import Goal, Look
 from eval.attacks.victim import Victim
 
 
@@ -39,7 +39,7 @@ class Paraphrase:
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         every = [tried(goal, i, self.wordings, seed) for i in attempts]
         for texts in zip(*every, strict=True):
-            yield Look(victim.draw(victim.embed(texts), sources(seed, attempts), scales=goal.scales(attempts)), texts)
+            yield Look(victim.draw(victim.embed(texts), goal.sources(seed, attempts), scales=goal.scales(attempts)), texts)
 
 
 def tried(goal: Goal, attempt: int, count: int, seed: int) -> list[str]:

@@ -11,16 +11,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from erase.options import check, option
-from eval.attacks.attack import Goal, Look, noise_of, sources
-from eval.attacks.text.denoising_error import levels_of
+from eval.attacks.attack import Goal, Look, noise_of
+from eval.attacks.text.denoising_error import Levels, levels_of
 from eval.attacks.text.token_search import descend, drawn, joined, vocabulary
-from eval.attacks.victim import BACKWARD, Victim
+from eval.attacks.victim import BACKWARD, PromptEmbeddings, Victim
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """Yields a look after a quarter of the steps, after half of them, and at the end."""
+    """Yields a look after a quarter of the steps, after half of them, and at the end; with several rounds after each round."""
 
     family: ClassVar[str] = "prompts"
     about: ClassVar[str] = "words before the prompt, searched by gradients of the denoising loss"
@@ -34,26 +36,40 @@ class Prefix:
     candidates: int = option(4, "exchanges that are tried per step", low=1)
     levels: int = option(3, "levels of noise that a prompt is judged on", low=1)
 
+    rounds: int = option(
+        1, "levels of noise that are searched on in turn, each for so many steps; 1: on all levels at once", low=1, added_in="0.1.1"
+    )
+    plain: bool = option(False, "look at the plain prompt first, so that success is before the attack and by it together", added_in="0.1.1")
+
     def __post_init__(self) -> None:
         check(self)
 
     def passes(self, n: int, each: int) -> int:
-        step = self.levels * (self.candidates + 1 + BACKWARD)
-        return n * (self.levels + self.steps * step + each * len(stops(self.steps)))
+        looks = (self.rounds if self.rounds > 1 else len(stops(self.steps))) + self.plain
+        levels = 1 if self.rounds > 1 else self.levels
+        return n * (self.rounds * levels * (1 + self.steps * (self.candidates + 1 + BACKWARD)) + each * looks)
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
-        levels = levels_of(victim, goal, attempts, seed, self.levels)
-        known = vocabulary(victim, goal.words)
+        def look(texts: list[str]) -> Look:
+            return Look(victim.draw(victim.embed(texts), goal.sources(seed, attempts), scales=goal.scales(attempts)), texts)
+
         rests = [goal.of(i).text for i in attempts]
+        if self.plain:
+            yield look(rests)
+        whole = levels_of(victim, goal, attempts, seed, self.levels if self.rounds == 1 else self.rounds)
+        known = vocabulary(victim, goal.words)
         draws = [noise_of(seed, i, "prefix") for i in attempts]
-        search = descend(
-            victim, known, drawn(known, self.words, draws), rests, lambda embeddings, owner: levels.loss(victim, embeddings, owner),
-            self.steps, self.candidates, draws,
-        )  # fmt: skip
-        for step, (rows, _) in enumerate(search, 1):
-            if step in stops(self.steps):
-                texts = joined(known, rows, rests)
-                yield Look(victim.draw(victim.embed(texts), sources(seed, attempts), scales=goal.scales(attempts)), texts)
+        rows = drawn(known, self.words, draws)
+        for number in range(self.rounds):
+            levels = whole if self.rounds == 1 else whole.only(number)
+
+            def loss(embeddings: PromptEmbeddings, owner: Tensor, levels: Levels = levels) -> Tensor:
+                return levels.loss(victim, embeddings, owner)
+
+            search = descend(victim, known, rows, rests, loss, self.steps, self.candidates, draws)
+            for step, (rows, _) in enumerate(search, 1):
+                if step in (stops(self.steps) if self.rounds == 1 else [self.steps]):
+                    yield look(joined(known, rows, rests))
 
 
 def stops(steps: int) -> list[int]:

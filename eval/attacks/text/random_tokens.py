@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from erase.options import check, option
-from eval.attacks.attack import Goal, Look, noise_of, sources
+from eval.attacks.attack import Goal, Look, noise_of
 from eval.attacks.text.token_search import drawn, joined, vocabulary
 from eval.attacks.victim import Victim
 
@@ -38,4 +38,4 @@ class RandomTokens:
         for number in range(self.tries):
             rows = drawn(known, self.words, [noise_of(seed, i, "words", number) for i in attempts])
             texts = joined(known, rows, rests)
-            yield Look(victim.draw(victim.embed(texts), sources(seed, attempts), scales=goal.scales(attempts)), texts)
+            yield Look(victim.draw(victim.embed(texts), goal.sources(seed, attempts), scales=goal.scales(attempts)), texts)

@@ -12,7 +12,7 @@ from erase.diffusion import DiffusionBatch, TaskConfig, diffusion_task
 from erase.diffusion.latents import ImageLatents, Latents
 from erase.scope import open_scope
 from erase.task import Task
-from eval.attacks.attack import Goal, Target, latents_of, sources
+from eval.attacks.attack import Goal, Target, latents_of
 from eval.attacks.victim import BACKWARD, Victim
 from eval.options import RATES
 from eval.relearning import SEED, descend
@@ -50,4 +50,4 @@ def passes(steps: int, batch: int = BATCH) -> int:
 
 def named(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> list[Image.Image]:
     """Images of the prompts that name the goal, with the current weights."""
-    return victim.draw(victim.embed([goal.of(i).text for i in attempts]), sources(seed, attempts), scales=goal.scales(attempts))
+    return victim.draw(victim.embed([goal.of(i).text for i in attempts]), goal.sources(seed, attempts), scales=goal.scales(attempts))

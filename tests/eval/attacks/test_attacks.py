@@ -13,13 +13,14 @@ from torch.testing import assert_close
 from erase.diffusion import open_model
 from erase.errors import InputError
 from erase.images import load_pixels
-from eval.attacks.attack import Goal, noise_of, sources
+from eval.attacks.attack import Goal, facts, noise_of, sources
 from eval.attacks.latents import ddim
 from eval.attacks.latents.completion import Completion, side
 from eval.attacks.latents.null_text import NullText, followed
 from eval.attacks.latents.partial import Partial
 from eval.attacks.latents.regenerate import Regenerate
 from eval.attacks.latents.seeds import Seeds
+from eval.attacks.papers import PAPER
 from eval.attacks.registry import ATTACKS, QUICK, chosen, lacking
 from eval.attacks.text.denoising_error import levels_of
 from eval.attacks.text.direction import Direction, without
@@ -58,6 +59,9 @@ SHORT = {
     "benign": replace(ATTACKS["benign"], steps=2, batch=2),
     "transfer": Transfer(steps=1, times=(1.0,)),
     "revive": replace(ATTACKS["revive"], steps=2, batch=2),
+    "prefix-paper": replace(PAPER["prefix-paper"], words=2, steps=2, candidates=2, rounds=3),
+    "hard-prompt-paper": replace(PAPER["hard-prompt-paper"], words=3, steps=4, levels=1, every=2),
+    "direction-paper-16": replace(PAPER["direction-paper-16"], words=3, steps=1, candidates=2),
 }
 
 
@@ -73,7 +77,7 @@ def looks(attack: object, victim: Victim, goal: Goal, attempts: list[int], seed:
 # --- all of them ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [*ATTACKS, "prefix-paper", "hard-prompt-paper", "direction-paper-16"])
 def test_an_attack_gives_a_picture_an_attempt_the_same_for_the_same_seed_in_the_passes_that_it_says(
     name: str, tiny_pipeline: Path, goal: Goal
 ):
@@ -102,6 +106,37 @@ def test_unknown_names_are_said_and_quick_is_a_part_of_all():
     assert set(chosen(["quick", "inversion-8"])) == {*QUICK, "inversion-8"}
     with pytest.raises(InputError, match='"inverson" is unknown, did you mean "inversion'):
         chosen(["inverson"])
+
+
+def test_the_attacks_of_papers_have_their_counts(tiny_pipeline: Path, goal: Goal):
+    """UnlearnDiffAtk: 40 steps at each of 50 timesteps, an image after each; P4D: 16 words, 3,000 steps, an image every 50."""
+    assert chosen(["paper"]) == PAPER
+    prefix, hard = PAPER["prefix-paper"], PAPER["hard-prompt-paper"]
+    assert (prefix.words, prefix.steps, prefix.rounds, prefix.plain) == (5, 40, 50, True)
+    assert (hard.words, hard.steps, len(hard.stops), hard.stops[-1]) == (16, 3000, 60, 3000)
+    directions = [attack for name, attack in PAPER.items() if name.startswith("direction")]
+    assert [(each.words, each.strengths, each.named, each.mean) for each in directions] == [(n, (3.0,), True, True) for n in (16, 38, 75)]
+    inversion = PAPER["inversion-paper"]
+    assert (inversion.vectors, inversion.steps, inversion.batch) == (1, (5000,), 16)
+    short = looks(SHORT["prefix-paper"], attacking.victim(tiny_pipeline), goal, [0, 1])
+    assert len(short) == 1 + 3  # the plain prompt, then one look after each round
+    assert list(short[0].by) == [goal.of(0).text, goal.of(1).text]
+    assert all(text.endswith(f" {goal.of(0).text}") for text in (look.by[0] for look in short[1:]))
+
+
+def test_options_of_papers_leave_the_records_of_earlier_attacks_as_they_were():
+    """A turn on disk is known by its record: what is new counts only where it is used."""
+    assert set(facts(ATTACKS["prefix"])["options"]) == {"words", "steps", "candidates", "levels"}
+    assert set(facts(ATTACKS["direction"])["options"]) == {"words", "steps", "candidates", "strengths"}
+    assert facts(PAPER["prefix-paper"])["options"] == {"words": 5, "steps": 40, "candidates": 4, "levels": 3, "rounds": 50, "plain": True}
+
+
+def test_a_prompt_with_a_seed_of_its_own_starts_from_it_once(goal: Goal):
+    own = replace(goal, targets=(replace(goal.targets[0], seed=7), *goal.targets[1:]))
+    first, second, again = own.sources(3, [0, 1, len(own.targets)])
+    assert torch.equal(torch.randn(4, generator=first), torch.randn(4, generator=torch.Generator().manual_seed(7)))
+    for source, attempt in ((second, 1), (again, len(own.targets))):
+        assert torch.equal(torch.randn(4, generator=source), torch.randn(4, generator=noise_of(3, attempt)))
 
 
 def test_what_an_attack_lacks_is_said_in_a_line():

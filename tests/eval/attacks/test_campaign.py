@@ -17,6 +17,8 @@ from erase.run import Run
 from eval.attacks.budget import seconds, whose
 from eval.attacks.campaign import Ledger, attack_run, estimate_run
 from eval.attacks.numbers import curve_of, excess, numbers, row_of, searches, summary
+from eval.attacks.options import Campaign
+from eval.attacks.papers import PAPER
 from eval.attacks.registry import ATTACKS, chosen
 from eval.attacks.report_section import attacks_of, section
 from eval.attacks.setting import setting_of
@@ -48,6 +50,17 @@ def hashes(run: Path) -> dict[str, str]:
 
 def without_times(report: dict) -> dict:
     return {**report, "protocol": {k: v for k, v in report["protocol"].items() if k not in ("environment", "budget_seconds")}}
+
+
+def test_the_attacks_of_papers_take_every_prompt_once(run: Path, tiny_pipeline: Path):
+    setting = opened(run, tiny_pipeline)
+    whole = replace(setting.goals["erased"], every=(*setting.goals["erased"].targets,) * 40)
+    setting = replace(setting, goals={**setting.goals, "erased": whole})
+    every = len(whole.every)
+    assert every > Campaign.attempts
+    ledger = Ledger(setting, {"prefix-paper": PAPER["prefix-paper"], "named": Named()}, Campaign())
+    assert (ledger.most("prefix-paper"), ledger.most("named")) == (every, Campaign.attempts)
+    assert Ledger(setting, {"prefix-paper": PAPER["prefix-paper"]}, Campaign(attempts=5)).most("prefix-paper") == 5
 
 
 # --- going on -------------------------------------------------------------------------------------------------------
