@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from erase.checkpoints import DTYPES, FORMATS
 from erase.errors import InputError
 from erase.files import read_object
 from eval.measurement.report_file import read_report
 from ui.cli.flags import PROGRAM, Parser
+
+if TYPE_CHECKING:
+    from erase.concepts import Concept
 
 
 def export(arguments: list[str]) -> int:
@@ -18,6 +24,7 @@ def export(arguments: list[str]) -> int:
   {PROGRAM} export runs/nudity-1 --format single-file --dtype float16 --output model.safetensors
   {PROGRAM} export model.safetensors --format folder --tokenizer ./clip --output model
   {PROGRAM} export runs/nudity-1 --format folder --output model --push-to-hub OWNER/NAME
+  {PROGRAM} export runs/nudity-1 --output model --for eval-unlearn     then: eval-unlearn run --config model-eval-unlearn.json
 
 Masks and scores of weights are not exported: knowing which weights were touched helps to bring the concept back (arXiv 2603.06640)."""
     parser = Parser(
@@ -37,7 +44,16 @@ Masks and scores of weights are not exported: knowing which weights were touched
         "--push-to-hub", metavar="OWNER/NAME", help="also publish it on the Hugging Face hub, with a model card that has the numbers"
     )
     parser.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
+    parser.add_argument(
+        "--for", dest="target", choices=("eval-unlearn",), help="also write the configuration of another benchmark beside the folder"
+    )
+    parser.add_argument("--concept", help="what was erased, for --for; a run folder has its own")
     options = parser.parse_args(arguments)
+    if options.target and options.format != "folder":
+        raise InputError(f"--for {options.target} measures a pipeline folder, and --format is {options.format}; leave one of the two out")
+    if options.concept and not options.target:
+        raise InputError("--concept is what --for measures, and --for is missing; leave it out", option="concept")
+    subject = _subject(Path(options.model), options.concept) if options.target else None
     if options.public and options.push_to_hub is None:
         raise InputError("--public makes the repository of --push-to-hub public, and --push-to-hub is missing; give both")
     from erase.checkpoints.to_single_file import pack
@@ -47,11 +63,31 @@ Masks and scores of weights are not exported: knowing which weights were touched
     card = _card(Path(options.model), folder, options.output, options.format) if options.push_to_hub else ""
     pack(folder, options.output, options.format, options.dtype)
     print(f"{options.format} in {options.output}")
+    if subject is not None:
+        from eval.measurement.eval_unlearn import write_configuration
+
+        path = write_configuration(options.output, *subject)
+        print(f"configuration in {path}\nnext: eval-unlearn run --config {shlex.quote(str(path))}")
     if options.push_to_hub:
         from erase.checkpoints.hub import push
 
         print(f"published at {push(options.output, options.push_to_hub, card, options.public)}")
     return 0
+
+
+def _subject(run: Path, concept: str | None) -> tuple[Concept, Mapping[str, Any]]:
+    """The concept that was erased, and how the run's images were drawn; InputError where it is not known."""
+    from erase.concepts import load_concept
+    from erase.concepts.record import concept_of
+    from erase.run import Run
+
+    options = Run.read(run).options if (run / "options.json").is_file() else {}
+    sampling = options.get("sampling") or {}
+    if concept is not None:
+        return load_concept(concept, options.get("model")), sampling
+    if len(options.get("concepts") or [1]) > 1 or "concept_file" not in options:
+        raise InputError(f"--for needs the concept that was erased, and {run} does not name one; give it with --concept", option="concept")
+    return concept_of(options["concept_file"]), sampling
 
 
 def _model_of(run: Path) -> Path | None:
