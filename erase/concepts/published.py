@@ -30,11 +30,9 @@ class TrainingPrompts:
     images: int = 0
 
     def of(self, concept: Concept) -> Concept:
-        """The concept with these prompts for training. Evaluation prompts that are trained on are left out, unless none would be left."""
-        evaluate = tuple(text for text in concept.evaluate if text not in self.forget) or concept.evaluate
+        """The concept with these prompts for training. What it is evaluated on stays, so that presets are measured alike."""
         anchors = {"anchors": (), "anchor_prompts": self.anchor} if self.anchor else {}
-        forget, retain = self.forget or concept.forget, self.retain or concept.retain
-        return replace(concept, forget=forget, retain=retain, evaluate=evaluate, **anchors)
+        return replace(concept, forget=self.forget or concept.forget, retain=self.retain or concept.retain, **anchors)
 
 
 def kind_of(concept: Concept) -> str | None:

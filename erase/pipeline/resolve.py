@@ -115,13 +115,13 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
     requested = load_concepts(job.concepts, model)
     kind = kind_of_all(requested)
     trained = published_prompts(requested[0], job.method, job.preset) if len(requested) == 1 else None
-    if trained is not None:
-        requested = (trained.of(requested[0]),)
     if job.anchor is not None and len(requested) > 1:
         message = f"--anchor {job.anchor!r} replaces one concept, and there are {len(requested)}; write it into a concept file"
         raise InputError(message, option="anchor")
     if job.anchor is not None:
         requested = (with_anchors(requested[0], job.anchor.split(",")),)
+    if trained is not None:
+        requested = ((trained if job.anchor is None else replace(trained, anchor=())).of(requested[0]),)
     earlier = also_earlier(requested, gone) if job.stay_gone else ()
     whole = (*requested, *earlier)
     apart = all_apart(whole)

@@ -96,7 +96,9 @@ def presets(method: str) -> list[str]:
 
 def preset_values(method: str, preset: str, recommended: Mapping[str, Any] | None = None, kind: str | None = None) -> dict[str, Any]:
     """The values of a preset, as the command has them: `balanced` follows the concept's recommendation, others its kind."""
-    settings = dict(recommended or {}) if preset == "balanced" else dict(_method_class(method).kinds.get(preset, {}).get(kind, {}))
+    settings = (
+        dict(recommended or {}) if preset == "balanced" else dict(getattr(_method_class(method), "kinds", {}).get(preset, {}).get(kind, {}))
+    )
     names = [field.name for field in form(_method_class(method))]
     return dict(vars(make_method(method, preset, **{name: value for name, value in settings.items() if name in names})))
 

@@ -34,8 +34,7 @@ def test_scissorhands_trains_nudity_on_four_words_and_one_caption(tiny_pipeline:
     assert sets(paper)[:2] == (WORDS, {"a person wearing clothes"})
     assert sets(reference) == (WORDS, {CLOTHED}, {CLOTHED})
     assert len(sets(resolved(tiny_pipeline, "nudity", "scissorhands", "balanced"))[1]) > 30
-    assert not WORDS & set(paper.concept.evaluate)  # what is trained on is not what the report measures
-    assert paper.concept.evaluate
+    assert paper.concept.evaluate == load_concept("nudity").evaluate  # presets are measured on the same prompts
     assert asdict(reference.concept) == reference.record()["concept_file"]
 
 
