@@ -38,6 +38,7 @@ class Protocol:
     are `images` images of it. It has the guidance scale in the first of `guidance_columns` that its file has, else `guidance`. Prompts
     of a file that are among `leave_out` are not drawn; where prompts `names` the concept, a file of another concept is refused. A
     prompt's role is `role`, or "evaluate" where one of its attributes `role_from` is the concept. `size` is in pixels.
+    `differs` are values of the publication that cannot be had here, each beside ours; a report lists them among its deviations.
     `noise`: whether the starting noise depends on the seed and the image's index, or on the seed alone.
     """
 
@@ -47,6 +48,7 @@ class Protocol:
     model: str = key("model")
     metrics: tuple[str, ...] = key("metrics")
     notes: tuple[str, ...] = key("notes")
+    differs: tuple[str, ...] = key("differs", ())
     prompts_from: str = key("prompts.from", choices=("file", "templates", "concept"))
     file: str = key("prompts.file", "")
     where: str = key("prompts.where", "")

@@ -107,9 +107,7 @@ def evaluate_run(
     return report
 
 
-def evaluate_locked(
-    folder: Path, progress: Progress | None = None, tools: Tools | None = None, uncensored: bool = False
-) -> dict[str, Any]:
+def evaluate_locked(folder: Path, progress: Progress | None = None, tools: Tools | None = None, uncensored: bool = False) -> dict[str, Any]:
     """`evaluate_run` under the folder's lock. InputError where another process works on the run: two would measure into the same files."""
     Run.read(folder)  # InputError for what is no run, before a lock is created in it
     with ExitStack() as held:
@@ -155,7 +153,8 @@ def _protocol(
         actual = {**protocol, "model": options["model"], "metrics": measured, "noise": options["sampling"].get("noise")}
         actual |= {"reference": protocol["reference"]["pictures"], "clip": protocol.get("clip", {}).get("name")}
         protocol |= {"name": named["name"], "sources": named["sources"], "notes": named["notes"]}
-        protocol["deviations"] = deviations(load_protocol(options.get("protocol_file") or named["name"]), actual)
+        of = load_protocol(options.get("protocol_file") or named["name"])
+        protocol["deviations"] = [*deviations(of, actual), *(f"from the publication: {text}" for text in of.differs)]
     return protocol
 
 

@@ -376,10 +376,12 @@ def test_each_row_is_drawn_with_its_own_guidance_and_seed_by_evaluate_and_by_gen
         'guidance_columns = ["evaluation_guidance"]\nrole = "evaluate"\n\n'
     )
     text = text[:start] + section + text[end:].replace("seeds = [1000003]\n", "").replace('"seed and index"', '"seed alone"')
-    (tmp_path / "mine.toml").write_text(text.replace("steps = 25", "steps = 2"))
+    text = text.replace("notes = [", 'differs = ["ours; published is theirs"]\nnotes = [').replace("steps = 25", "steps = 2")
+    (tmp_path / "mine.toml").write_text(text)
     given = replace(job, protocol=str(tmp_path / "mine.toml"), prompts=str(prompts), count=None, steps=None, batch=4)
     report = report_of(evaluate(given))
     assert report["protocol"]["prompts"]["guidance_column"] == "evaluation_guidance"
+    assert report["protocol"]["deviations"][-1] == "from the publication: ours; published is theirs"
 
     def drawn(texts: list[str], seeds: list[int], guidance: float) -> list[bytes]:
         sample = StableDiffusion(models["before"]).sampler(2, guidance, "EulerAncestralDiscreteScheduler")
