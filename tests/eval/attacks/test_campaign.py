@@ -54,7 +54,7 @@ def without_times(report: dict) -> dict:
 
 def test_the_attacks_of_papers_take_every_prompt_once(run: Path, tiny_pipeline: Path):
     setting = opened(run, tiny_pipeline)
-    whole = replace(setting.goals["erased"], every=(*setting.goals["erased"].targets,) * 40)
+    whole = replace(setting.goals["erased"], every=(*setting.goals["erased"].targets,) * 100)
     setting = replace(setting, goals={**setting.goals, "erased": whole})
     every = len(whole.every)
     assert every > Campaign.attempts
