@@ -20,7 +20,8 @@ WORDS = {"nudity", "naked", "erotic", "sexual"}
 
 
 def resolved(model: Path, concept: str, method: str, preset: str, values: dict[str, Any] | None = None, **job: Any) -> ResolvedJob:
-    return resolve_job(Job((concept,), str(model), method=method, preset=preset, **job), values)
+    file = str(prompts_folder() / f"{concept}.toml")  # the tiny pipeline counts as the embedded model: no names
+    return resolve_job(Job((file,), str(model), method=method, preset=preset, **job), values)
 
 
 def sets(job: ResolvedJob) -> tuple[set[str], set[str], set[str]]:
