@@ -1,36 +1,26 @@
 """Estimate of a job's memory before it starts, and the fastest settings that fit the device.
 
-One step runs on fake tensors, which takes a second or two at any size, and every allocation is counted. So the estimate follows
+One step runs on tensors without content, which takes about a second at any size, and every allocation is counted. So the estimate follows
 the network's own structure, of any family, and needs no table. No weights are loaded.
 """
 
 from __future__ import annotations
 
 import math
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from erase.checkpoints.folder import config_of, weight_files
+from erase.checkpoints.folder import weight_files
 from erase.checkpoints.safetensors_header import header
+from erase.diffusion.counted_passes import FLOAT, Networks, drawing_bytes, repair_bytes
 from erase.errors import InputError
-from erase.scope import in_scope
-from erase.torchvision_compat import check_torchvision
 from erase.training.optimizers import STATE_BYTES
 
 SLACK = 1.1
 """Factor for the memory that allocators and kernels use beside the tensors."""
-
-FLOAT = 4
-"""Bytes per weight: weights are trained in float32, and so are their gradients."""
 
 LEAST = 2
 """Micro-batch size below which gradient checkpointing is tried first, because GPUs are underused with one image."""
@@ -134,72 +124,18 @@ def _how(need: Need, question: Question) -> str:
     return at_once + (" with gradient checkpointing" if need.checkpointing else "")
 
 
-# --- counting on fake tensors -------------------------------------------------------------------------------------
-
-
-class _Counted(TorchDispatchMode):
-    """Bytes of all storages that operations have allocated and not freed, now and at the peak."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now: int = 0
-        self.peak: int = 0
-        self.sizes: dict[int, int] = {}
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor):
-                self.add(tensor)
-        return out
-
-    def add(self, tensor: Tensor, own: bool = True) -> None:
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self.sizes:
-            return
-        self.sizes[key] = storage.nbytes() if own else 0
-        self.now += self.sizes[key]
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._gone, key)
-
-    def _gone(self, key: int) -> None:
-        self.now -= self.sizes.pop(key)
-
-
-def _counting(networks: list[nn.Module], work: Callable[[], object]) -> int:
-    """Peak memory of `work` beside the networks' own weights, in bytes."""
-    with _Counted() as counted:
-        for network in networks:
-            for tensor in [*network.parameters(), *network.buffers()]:
-                counted.add(tensor, own=False)
-        work()
-    return int(counted.peak)
+# --- peaks ----------------------------------------------------------------------------------------------------------
 
 
 def _repair_peak(question: Question, micro: int, checkpointing: bool, preview: tuple[int, int]) -> int:
     """Weights, the optimizer's state, and the worst of three moments: in the second backward pass, at the update, or at a preview."""
-    with _fake_tensors():
-        unet = _part(question.folder, "unet")
-        unet.requires_grad_(False)
-        weights = list(in_scope(unet, question.scope).values())
-        for weight in weights:
-            weight.requires_grad_(True)
-        if checkpointing:
-            unet.enable_gradient_checkpointing()
-        everything, scoped = (FLOAT * sum(w.numel() for w in group) for group in (unet.parameters(), weights))
-        drawing, parts = preview
-        everything += parts
-        if question.optimizer is None:
-            return int(everything + scoped * question.copies + max(scoped, drawing))
-        inputs = _inputs(question, unet, micro)
-
-        def step() -> None:
-            with torch.autocast("cpu", question.dtype, enabled=question.dtype != torch.float32):
-                predicted = unet(**inputs, return_dict=False)[0]
-            F.mse_loss(predicted.float(), inputs["sample"]).backward()  # type: ignore[no-untyped-call]
-
-        passing = _counting([unet], step)
+    drawing, parts = preview
+    networks = Networks.of(question.folder, question.side)
+    images = micro if question.optimizer is not None else 0
+    everything, scoped, passing = repair_bytes(networks, question.scope, images, question.dtype, checkpointing)
+    everything += parts
+    if question.optimizer is None:
+        return int(everything + scoped * question.copies + max(scoped, drawing))
     state, temporary = STATE_BYTES[question.optimizer]
     # The fused kernel, which is used on CUDA, has no temporaries.
     temporary = 0 if question.device.startswith("cuda") else temporary
@@ -222,48 +158,8 @@ def _drawing_peak(question: Question) -> int:
 
 def _drawing_bytes(question: Question, batch: int) -> tuple[int, int, int]:
     """In float32: the larger of a denoising step with guidance and of decoding, the weights of the UNet, and those of the other parts."""
-    folder = question.folder
-    with _fake_tensors(), torch.no_grad():
-        unet, vae = _part(folder, "unet"), _part(folder, "vae")
-        inputs = _inputs(question, unet, 2 * batch)
-        denoising = _counting([unet], lambda: unet(**inputs, return_dict=False))
-        decoding = _counting([vae], lambda: vae.decode(inputs["sample"][:batch], return_dict=False))
-        own, decoder = (FLOAT * sum(weight.numel() for weight in network.parameters()) for network in (unet, vae))
-    return max(denoising, decoding), own, decoder + FLOAT * _text_weights(folder)
-
-
-def _fake_tensors() -> Any:
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    return FakeTensorMode()
-
-
-def _part(folder: Path, part: str) -> Any:
-    """A part of the pipeline from its configuration, in evaluation mode."""
-    check_torchvision()
-    import diffusers
-
-    config = _config(folder, part)
-    return getattr(diffusers, config["_class_name"]).from_config(config).eval()
-
-
-def _config(folder: Path, part: str) -> dict[str, Any]:
-    return config_of(folder, part, "config.json")
-
-
-def _inputs(question: Question, unet: Any, count: int) -> dict[str, Any]:
-    """The UNet's inputs for `count` images."""
-    config, side = unet.config, question.side
-    tokens = _config(question.folder, "text_encoder")["max_position_embeddings"]
-    inputs: dict[str, Any] = {
-        "sample": torch.randn(count, config.in_channels, side, side),
-        "timestep": torch.randint(1000, (count,)),
-        "encoder_hidden_states": torch.randn(count, tokens, config.cross_attention_dim),
-    }
-    if config.addition_embed_type == "text_time":
-        width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-        inputs["added_cond_kwargs"] = {"text_embeds": torch.randn(count, width), "time_ids": torch.randn(count, 6)}
-    return inputs
+    peak, own, decoder = drawing_bytes(Networks.of(question.folder, question.side), batch)
+    return peak, own, decoder + FLOAT * _text_weights(question.folder)
 
 
 def _text_weights(folder: Path) -> int:

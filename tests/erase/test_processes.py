@@ -57,18 +57,18 @@ def test_two_processes_average_whatever_the_buckets_and_agree(tmp_path: Path) ->
 
 
 SMALL = [
-    "--concept", "star", "--forget-count", "20", "--retain-count", "20", "--evaluate-count", "2", "--sampling-steps", "1",
+    "--concept", "star", "--forget-count", "20", "--retain-count", "20", "--evaluate-count", "1", "--sampling-steps", "1",
     "--sampling-batch", "4", "--sensitivity-batches", "3", "--steps", "8", "--device", "cpu",
 ]  # fmt: skip
 ASCENT = ["--scope", "full", "--unlearn", "ascent", "--no-anchor-pictures", "--no-signed", "--forget-weight", "0.1", "--batch", "6"]
 
 
 @pytest.mark.parametrize(("more", "half"), [([], "8"), (ASCENT, "3")], ids=["balanced", "ascent"])
-def test_two_processes_take_the_steps_of_one(tmp_path: Path, more: list[str], half: str) -> None:
+def test_two_processes_take_the_steps_of_one(tiny_pipeline: Path, tmp_path: Path, more: list[str], half: str) -> None:
     """After 8 steps every bit is that of one process which goes through the same halves of each batch; beside one that takes
     whole batches, rounding differs, and Adam magnifies that where a gradient is next to nothing.
     """
-    arguments = [*SMALL, *more]
+    arguments = ["--model", str(tiny_pipeline), *SMALL, *more]
     two = launched(2, "-m", "erase", *arguments, "--output", str(tmp_path / "2"))
     assert two.returncode == 0, two.stderr
     assert main([*arguments, "--micro-batch", half, "--output", str(tmp_path / "1")]) == 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 
 from ui.cli.flags import PROGRAM
-from ui.cli.imports import quick_imports
+from ui.cli.imports import light_diffusers, quick_imports
 from ui.cli.job_flags import main_job
 
 OPTIONAL = ("peft", "scipy", "torchvision", "transformers")
@@ -22,20 +23,24 @@ def estimate(arguments: list[str]) -> int:
         from erase.pipeline.resolve import resolve_job
 
         resolved = resolve_job(job, values)
-        _leave_out_optional_libraries()
-        import diffusers.models.unets.unet_2d_condition  # noqa: F401
-    cost = estimate_resolved(resolved)
+    with _light():
+        with quick_imports():
+            import diffusers.models.autoencoders.autoencoder_kl
+            import diffusers.models.unets.unet_2d_condition  # noqa: F401
+        cost = estimate_resolved(resolved)
     print(json.dumps(cost._asdict(), indent=1) if as_json else lines(cost))
     return 0
 
 
-def _leave_out_optional_libraries() -> None:
-    """Let diffusers treat its optional libraries as not installed in this process: the UNet needs none, and they take seconds to load.
+def _light() -> AbstractContextManager[None]:
+    """Leave out what diffusers imports and the networks of an estimate do not need.
 
-    Does nothing where the model or a method of the user's has already imported diffusers, which has then decided on them, nor within
-    another program that calls this command and may need them later.
+    Its optional libraries are treated as not installed in this process. Does nothing where the model or a method of the user's has already
+    imported diffusers, which has then decided on them, nor within another program that calls this command and may need them later.
     """
-    if "diffusers" not in sys.modules and sys.argv[1:2] == ["estimate"]:
-        os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-        for name in OPTIONAL:
-            sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None: an import raises ModuleNotFoundError
+    if "diffusers" in sys.modules or sys.argv[1:2] != ["estimate"]:
+        return nullcontext()
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    for name in OPTIONAL:
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None: an import raises ModuleNotFoundError
+    return light_diffusers()

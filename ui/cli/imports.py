@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module, metadata
+from types import ModuleType
+from typing import Any
 
 
 @contextmanager
@@ -18,3 +22,51 @@ def quick_imports() -> Iterator[None]:
         gc.freeze()  # what has been imported stays, so that later collections need not go through it either
         if enabled:
             gc.enable()
+
+
+@contextmanager
+def light_diffusers() -> Iterator[None]:
+    """Within, diffusers and torch are imported without what only few of their users need and what takes seconds.
+
+    That is torch's compiler, for which they mark functions (these stay as they are), and a table of which installed package has which
+    modules, in which diffusers looks up packages with two names. For a process of its own: diffusers keeps what it has found at first.
+    """
+    table = metadata.packages_distributions
+    later = {name: _Later(name) for name in COMPILER if name not in sys.modules}
+    sys.modules.update(later)
+    metadata.packages_distributions = dict
+    try:
+        yield
+    finally:
+        metadata.packages_distributions = table
+        for name, module in later.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+
+class _Later(ModuleType):
+    """Stands for a module, which is imported once anything else of it is needed than what stands for some of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name in COMPILER[self.__name__]:
+            return COMPILER[self.__name__][name]
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(import_module(self.__name__), name)
+
+
+class _Absent:
+    """A type that nothing is of."""
+
+
+def _unchanged(function: Any = None, *_: Any, **__: Any) -> Any:
+    return _unchanged if function is None else function
+
+
+# Of torch's compiler, and of attention that only compiled code can use: what is named when diffusers is imported.
+COMPILER: dict[str, dict[str, Any]] = {
+    "torch._dynamo": {"allow_in_graph": _unchanged, "disable": _unchanged},
+    "torch.nn.attention.flex_attention": {"BlockMask": _Absent, "create_block_mask": _unchanged},
+}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from erase.errors import InputError
 from ui.web.context import Page
 from ui.web.drawing.queue import MEMORY, Drawing
+from ui.web.gradio_import import no_type_stubs
 from ui.web.jobs.queue import Jobs
 from ui.web.security.access import UPLOAD_BYTES, check_address, loopback
 from ui.web.security.login import guard
@@ -85,7 +86,6 @@ def opened(
     with ExitStack() as stack:
         stack.enter_context(temporary_folder())
         drawing = stack.enter_context(Drawing(device, memory))
-        drawing.start()  # its imports run beside ours
         with direct_to_this_machine(server.host, server.share):
             _import_gradio()
         jobs = stack.enter_context(Jobs(runs))
@@ -94,6 +94,7 @@ def opened(
         stack.callback(blocks.close, verbose=False)
         with direct_to_this_machine(server.host, server.share):
             address = _launch(blocks, page, server)
+        drawing.start()  # once the page answers: its imports would take processor time from those of the page
         yield page, address
 
 
@@ -114,7 +115,8 @@ def _import_gradio() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ["GRADIO_RUN_HISTORY"] = "False"  # it would keep images in the browser; gradio before 6.24 has no argument for it
     try:
-        import gradio  # noqa: F401
+        with no_type_stubs():
+            import gradio  # noqa: F401
     except ImportError as error:
         if error.name == "gradio":
             raise InputError('the web page needs gradio; install it with: pip install "erase-concept[ui]"') from None

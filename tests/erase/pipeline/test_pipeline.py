@@ -224,7 +224,8 @@ def test_going_on_repeats_only_what_came_after_the_last_checkpoint(finished: Pat
 KILLED = """
 import os, signal, sys
 import torch
-import diffusers, transformers  # once, and not in every child
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel  # once, and not in every child
+from transformers import CLIPTextModel, CLIPTokenizer
 import erase.checkpoints.export
 from erase.pipeline import Job, erase_concept
 from erase.pipeline import erasing

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import ui.web.page as page_module
 from ui.cli.main import main
 from ui.web.page import ServerOptions, opened
 
@@ -103,8 +104,15 @@ def test_two_pages_do_not_serve_one_folder(served):
     assert main(["ui", "--runs", str(page.runs)]) == 2
 
 
-def test_closing_the_page_ends_its_worker(tmp_path):
+def test_the_worker_starts_once_the_page_answers_and_closing_the_page_ends_it(tmp_path, monkeypatch):
+    def launch(blocks: Any, page: Any, server: Any) -> str:
+        early.append(page.drawing.pid)
+        return started(blocks, page, server)
+
+    early, started = [], page_module._launch
+    monkeypatch.setattr(page_module, "_launch", launch)
     with opened(tmp_path, device="cpu") as (page, _):
+        assert early == [None]
         pid = page.drawing.pid
         os.kill(pid, 0)
     with pytest.raises(ProcessLookupError):
@@ -131,5 +139,7 @@ from pathlib import Path
 from ui.web.page import opened
 with opened(Path({str(tmp_path)!r}), device="cpu") as (_, address):
     assert urllib.request.build_opener(urllib.request.ProxyHandler({{}})).open(address, timeout=60).status == 200
+import gradio.component_meta
+gradio.component_meta.create_or_modify_pyi(None, "", [])  # would fail, if it did anything: no source was read for stubs
 """
     assert loaded(code, "torch", "diffusers", "transformers", "matplotlib", "scipy", "sklearn", "nudenet") == []
