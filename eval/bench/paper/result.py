@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from erase.files import write_json, written
-from erase.run import disk_errors
+from erase.files.disk import disk_errors
 from eval.bench.paper.items import Item
 from eval.rendering.html import protocol_entries, render_page
 
