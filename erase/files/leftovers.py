@@ -34,14 +34,19 @@ def temporary(path: Path) -> Path:
 
 def remove_leftovers(folder: Path) -> None:
     """Remove what dead processes left directly in a folder; what cannot be removed stays."""
-    with suppress(OSError):
-        for entry in list(os.scandir(folder)):
+    try:
+        entries = [entry for entry in os.scandir(folder) if TEMPORARY.fullmatch(entry.name)]
+    except OSError:
+        return
+    for entry in entries:
+        with suppress(OSError):  # of another user, in a folder for all
             path = Path(entry.path)
-            if TEMPORARY.fullmatch(entry.name) and not entry.is_symlink() and _is_left(path):
-                if entry.is_dir():
-                    shutil.rmtree(path, ignore_errors=True)
-                else:
-                    path.unlink(missing_ok=True)
+            if entry.is_symlink() or not _is_left(path):
+                continue
+            if entry.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def in_use(path: Path) -> bool:

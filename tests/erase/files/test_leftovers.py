@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -95,6 +96,25 @@ def test_a_process_of_another_machine_is_known_by_the_age_of_its_files_alone(tmp
     remove_leftovers(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {name for name in names if name.startswith(".new")}
     remove_leftovers(tmp_path / "absent")
+
+
+def test_what_cannot_be_removed_keeps_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder for all, some leftovers are another user's."""
+    names = [f".{name}.1-0.part" for name in "abc"]
+    for name in names:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    real = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path.name == names[1]:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        real(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", unlink)
+        remove_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [names[1]]
 
 
 def test_files_with_other_names_are_not_ours_to_remove(tmp_path: Path) -> None:
