@@ -107,6 +107,7 @@ class Run:
             lock = locked(folder)
             try:
                 _refuse_foreign(folder)
+                _refuse_other_kind(folder, requested)
                 if overwrite:
                     _clear(folder, requested)
                 remove_leftovers(folder.parent)  # of an export, for instance
@@ -207,6 +208,14 @@ def _refuse_foreign(folder: Path) -> None:
     if others and _record(folder) is None:
         names = ", ".join(sorted(others)[:3])
         raise InputError(f"{folder} is not a run folder but holds {names}{', ...' if len(others) > 3 else ''}; give another --output")
+
+
+def _refuse_other_kind(folder: Path, requested: Mapping[str, Any]) -> None:
+    """InputError for the folder of another command: it would not be made again by what overwrites it."""
+    record = _record(folder)
+    if record is not None and (kind := record.get("kind")) != requested.get("kind"):
+        kinds = f"kind: {kind or 'erasure'} there, {requested.get('kind') or 'erasure'} now"
+        raise InputError(f"{folder} holds a run of another command ({kinds}); give another --output")
 
 
 def locked(folder: Path) -> Lock:

@@ -309,6 +309,20 @@ def test_a_folder_with_a_lock_of_its_own_is_left_alone(tmp_path: Path) -> None:
     assert not attack.folder.exists()
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_no_command_overwrites_the_folder_of_another_one(overwrite: bool, tmp_path: Path) -> None:
+    """`evaluate --output RUN --overwrite` would delete an erased model."""
+    with Run.open(tmp_path / "run", OPTIONS) as run:
+        run.complete("erase")
+    for here, requested in ((tmp_path / "run", {**OPTIONS, "kind": "evaluation"}), (tmp_path / "attack", OPTIONS)):
+        if here.name == "attack":
+            Run.open(here, {"kind": "attacks"}).close()
+        with pytest.raises(InputError, match=r"holds a run of another command \(kind: .* there, .* now\); give another --output$"):
+            Run.open(here, requested, overwrite)
+    assert Run.read(tmp_path / "run").done("erase")
+    Run.open(tmp_path / "attack", {"kind": "attacks"}, overwrite=overwrite).close()
+
+
 def test_reading_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a run folder"):
         Run.read(tmp_path)
