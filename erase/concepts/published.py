@@ -31,8 +31,9 @@ class TrainingPrompts:
 
     def of(self, concept: Concept) -> Concept:
         """The concept with these prompts for training. What it is evaluated on stays, so that presets are measured alike."""
-        anchors = {"anchors": (), "anchor_prompts": self.anchor} if self.anchor else {}
-        return replace(concept, forget=self.forget or concept.forget, retain=self.retain or concept.retain, **anchors)
+        if self.anchor:
+            concept = replace(concept, anchors=(), anchor_prompts=self.anchor)
+        return replace(concept, forget=self.forget or concept.forget, retain=self.retain or concept.retain)
 
 
 def kind_of(concept: Concept) -> str | None:
@@ -65,7 +66,9 @@ def _table(name: str) -> dict[str, TrainingPrompts]:
     if not path.is_file():
         return {}
     return {
-        f"{method}.{preset}": TrainingPrompts(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        f"{method}.{preset}": TrainingPrompts(
+            *(tuple(values.get(role, ())) for role in ("forget", "retain", "anchor")), values.get("images", 0)
+        )
         for method, presets in read_toml(path).items()
         for preset, values in presets.items()
     }

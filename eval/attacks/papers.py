@@ -13,7 +13,7 @@ from eval.attacks.text.hard_prompt import HardPrompt
 from eval.attacks.text.inversion import Inversion
 from eval.attacks.text.prefix import Prefix
 
-RING = {"strengths": (3.0,), "steps": 3000, "candidates": 200, "named": True, "mean": True}
+RING: dict[str, Any] = {"strengths": (3.0,), "steps": 3000, "candidates": 200, "named": True, "mean": True}
 
 PAPER: dict[str, Any] = {
     "prefix-paper": Prefix(words=5, steps=40, rounds=50, plain=True),

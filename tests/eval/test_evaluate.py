@@ -570,8 +570,8 @@ DRAWN: dict[str, tuple[Callable[[Evaluation, Path], Any], str]] = {
     "no such protocol": (lambda job, tmp: replace(job, protocol="i2p", count=None), 'the protocol "i2p" is unknown'),
     "a count and a protocol": (lambda job, tmp: replace(job, protocol="demo"), "--count .* --protocol demo has its own"),
     "broken ones of none": (lambda job, tmp: replace(job, skip_broken=True), "--skip-broken is about the images of --before"),
-    "prompts without the column": (csv("text,seed\na,1\n"), r'mine\.csv: has no column "prompt"; it has text, seed'),
-    "prompts without seeds": (csv("prompt\na\n"), r'mine\.csv: has no column "sd_seed" or "evaluation_seed"|mine\.csv: has no column'),
+    "prompts without the column": (csv("caption,seed\na,1\n"), r'mine\.csv: has no column "prompt" or .*; it has caption, seed'),
+    "prompts with misspelt seeds": (csv("prompt,sd_sed\na,1\n"), r'mine\.csv: has no column "evaluation_seed" or .*did you mean "sd_sed"'),
     "no prompts at all": (lambda job, tmp: replace(job, protocol="i2p-nudity", count=None), "--prompts FILE"),
     "no weights of Inception": (
         lambda job, tmp: replace(job, inception="nowhere.pth"),
