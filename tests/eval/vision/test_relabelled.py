@@ -49,9 +49,8 @@ def test_other_detectors_stay_as_they_are(labels: tuple[str, ...]) -> None:
 
 def test_the_judge_of_unlearndiffatk_is_one(tmp_path: Path) -> None:
     own = tmp_path / "judge.py"
-    own.write_text(
-        'def artists(images):\n    return [[("vincent-van-gogh", 0.5)] for _ in images]\n\n\nartists.labels = {"artist": ["vincent-van-gogh", "monet"]}\n'
-    )
+    labels = 'artists.labels = {"artist": ["vincent-van-gogh", "monet"]}'
+    own.write_text(f'def artists(images):\n    return [[("vincent-van-gogh", 0.5)] for _ in images]\n\n\n{labels}\n')
     protocol = load_protocol("unlearndiffatk-van-gogh")
     tools = tools_for(VAN_GOGH, "CompVis/stable-diffusion-v1-4", protocol, ToolOptions(detector=f"{own}:artists"))
     assert tools.detector is not None
