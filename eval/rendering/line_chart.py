@@ -36,24 +36,38 @@ class Value:
         return min(self.mean + self.std, self.ends[1])
 
 
-def lines(series: Mapping[str, Sequence[Value]], title: str, x_title: str, y_title: str, logarithmic: bool = False) -> str:
-    """One line per series with bars of one standard deviation; distinguished by dash as well as colour, named on the right."""
+def lines(
+    series: Mapping[str, Sequence[Value]],
+    title: str,
+    x_title: str,
+    y_title: str,
+    logarithmic: bool = False,
+    levels: Mapping[str, float] | None = None,
+) -> str:
+    """One line per series with bars of one standard deviation; distinguished by dash as well as colour, named on the right.
+
+    `levels`: for some series a value to compare with, drawn as a thin horizontal line in the colour and dash of the series.
+    """
+    known = {name: level for name, level in (levels or {}).items() if name in series and is_finite(level)}
     values = [value for points in series.values() for value in points if is_finite(value.mean)]
     if not values:
         return _empty(title)
     left, right, top, bottom = 74.0, 560.0, 34.0, 330.0
     figure = new_figure(max(760.0, right + 60 + max(text_width(name, 12) for name in series)), max(400.0, 44 + 22 * len(series)))
     axes = new_axes(figure, (left, right, top, bottom))
-    _scale(axes, values, logarithmic)
+    _scale(axes, [*values, *(Value(values[0].x, level) for level in known.values())], logarithmic)
     name_axes(axes, x_title, y_title)
     write(axes, left, 18, title, size=14)
     for i, (name, points) in enumerate(series.items()):
         style = _style(i)
+        if name in known:
+            axes.axhline(known[name], gid="chart-level", **{**style, "linewidth": 0.8})
         _series(axes, sorted((v for v in points if is_finite(v.mean)), key=lambda v: v.x), style)
         y = 44 + 22 * i
         axes.plot([right + 16, right + 44], [height_of(axes) - y] * 2, transform=None, clip_on=False, gid="chart-key", **style)
         write(axes, right + 50, y + 4, name)
     words = "; ".join(f"{name}: " + ", ".join(f"{v.mean:.2f} at {v.x:g}" for v in points) for name, points in series.items())
+    words += "".join(f"; level of {name}: {level:.2f}" for name, level in known.items())
     return svg_of(figure, f"{title}. {words}")
 
 

@@ -36,6 +36,7 @@ class TableOptions:
     tune: bool
     export: str | None
     json: bool
+    gradcam_rows: tuple[str, ...]
 
 
 def classify(arguments: list[str]) -> int:
@@ -45,7 +46,8 @@ def classify(arguments: list[str]) -> int:
     from eval.classifiers.options import ABLATION, Classify, entries
 
     values = vars(_parser(Classify).parse_args(arguments))
-    options = TableOptions(methods=tuple(values.pop("methods")), **{name: values.pop(name) for name in _TABLE_FLAGS})
+    several = {name: tuple(values.pop(name)) for name in ("methods", "gradcam_rows")}
+    options = TableOptions(**several, **{name: values.pop(name) for name in _TABLE_FLAGS})
     forget = tuple(values.pop("forget") or ("random:10%",))
     if values["recipe"] is None and dataset_of(options.preset or "") == CELEBA:
         values["recipe"] = CELEBA
@@ -60,6 +62,9 @@ def classify(arguments: list[str]) -> int:
     labels = [row.label for row in rows]
     if options.export not in (None, *labels):
         raise InputError(f"--export {options.export} is not a row of this table; expected one of {', '.join(labels)}", option="export")
+    shown = ("original", "retrain", *labels)
+    if strange := next((label for label in options.gradcam_rows if label not in shown), None):
+        raise InputError(f"--gradcam-rows {strange} is not a row of this table; expected some of {', '.join(shown)}", option="gradcam_rows")
     return _run(job, rows, options)
 
 
@@ -91,12 +96,20 @@ def _parser(options: type[Classify]) -> Parser:
     parser.add_argument(
         "--export", metavar="ROW", help="row whose network is written to model.safetensors (default: the nearest to retrain)"
     )
+    parser.add_argument(
+        "--gradcam-rows",
+        nargs="+",
+        default=(),
+        metavar="ROW",
+        help="networks of gradcam.png: original, retrain, or rows of the table (default: these two, the nearest to retrain, scissorhands)",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
 
 
 def _run(job: Classify, rows: Sequence[Entry], options: TableOptions) -> int:
     from erase.run import RUNS, next_run_folder
+    from eval.classifiers.attention import attention_sheet
     from eval.classifiers.measure import measurement, ranked, report_of
     from eval.classifiers.report import table, write
     from eval.classifiers.run import export_model, unlearn_all
@@ -109,7 +122,8 @@ def _run(job: Classify, rows: Sequence[Entry], options: TableOptions) -> int:
         folder = unlearn_all(job, rows, measurement(job.relearn, job.relearn_rate, job.references), display)
     report = report_of(folder, **facts)
     order = [str(row["label"]) for row in ranked(report["methods"])]
-    write(folder, report, _gradcam(job, list(dict.fromkeys(("original", "retrain", *order[:1], "scissorhands")))))
+    rows_shown = options.gradcam_rows or tuple(dict.fromkeys(("original", "retrain", *order[:1], "scissorhands")))
+    write(folder, report, attention_sheet(job, {label: label for label in rows_shown}, folder / "gradcam.png"))
     exported = options.export or next(iter(order), None)
     facts = {"report": [row for row in report["methods"] if row["label"] == exported]}
     model = export_model(job, exported, folder / "model.safetensors", facts) if exported else None
@@ -140,20 +154,3 @@ def _tune(job: Classify, rows: Sequence[Entry], display: Display) -> tuple[list[
         "chosen": {label: dict(row.values) for label, row in best.items()},
     }
     return [replace(row, label=label) for label, row in best.items()], facts
-
-
-def _gradcam(job: Classify, labels: Sequence[str]) -> list[Path]:
-    """The Grad-CAM sheet of the first seed; none where the network has no convolution."""
-    from eval.classifiers.gradcam import COLUMNS_PER_SET, Column, sheet
-    from eval.classifiers.run import networks
-
-    case, by_label = networks(job, labels, job.first_seed)
-    columns = [
-        Column(name, int(row)) for name, rows in (("forget", case.forget), ("retain", case.retain)) for row in rows[:COLUMNS_PER_SET]
-    ]
-    path = Path(job.output or "") / "gradcam.png"
-    try:
-        sheet(path, by_label, case.training, columns)
-    except InputError:
-        return []
-    return [path]

@@ -139,3 +139,62 @@ def test_mistakes_are_one_line(table8: Path, tmp_path: Path, capsys: pytest.Capt
         assert message in errors, errors
         assert len(errors.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def test_figure_2_has_three_panels_with_the_level_of_retraining(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two points a panel, for economy: the values of the file are held by tests/eval/bench/paper/test_items.py."""
+    from dataclasses import replace
+
+    from eval.bench.paper.items import load_item
+
+    item = load_item("figure2")
+    short = replace(item, panels=tuple(replace(panel, values=(panel.values[1], panel.values[-1])) for panel in item.panels))
+    monkeypatch.setattr("eval.bench.paper.items.load_item", lambda name: short)
+    out = tmp_path / "out"
+    assert main(["reproduce", "figure2", *TINY, "--output", str(out)]) == 0
+    (cell,) = report_of(out)["cells"]
+    lines = {line["label"]: line for line in results(out / "cifar10-random-10")}
+    assert [panel["option"] for panel in cell["panels"]] == ["fraction", "forget_weight", "sensitivity_batches"]
+    for metric in ("forget_accuracy", "test_accuracy", "retain_accuracy", "mia"):
+        assert cell["retrain"][metric]["mean"] == pytest.approx(lines["retrain"][metric], abs=1e-3)
+        point = cell["panels"][0]["points"][0]
+        assert point["x"] == 0.01
+        assert point[metric]["mean"] == pytest.approx(lines["scissorhands:fraction=0.01"][metric], abs=1e-3)
+    for name in ("fraction", "forget-weight", "sensitivity-batches"):
+        chart = (out / f"{name}.svg").read_text(encoding="utf-8")
+        assert chart.count("chart-level") == 4
+        assert chart.count("chart-series") == 4
+    assert "Thin lines in the charts: the level of retraining." in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_figure_1_is_a_sheet_of_the_papers_rows(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from eval.classifiers.gradcam import GAP, HEAD, SIDE
+
+    assert main(["reproduce", "figure1", *TINY, "--output", str(tmp_path / "out")]) == 0
+    (cell,) = report_of(tmp_path / "out")["cells"]
+    assert cell["rows"] == ["Retrain", "SalUn", "Scissorhands"]
+    with Image.open(tmp_path / "out" / "gradcam.png") as sheet:
+        assert sheet.height == HEAD + (1 + 3) * (SIDE + GAP)  # the samples, and a row for each network
+
+
+def test_classify_draws_the_gradcam_rows_that_it_is_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    from eval.classifiers.gradcam import GAP, HEAD, SIDE
+
+    words = ["classify", "--train-samples", "60", "--epochs", "1", "--seeds", "1", "--methods", "fine_tune:epochs=1", "--output"]
+    out = str(tmp_path / "run")
+    assert main([*words, out, "--gradcam-rows", "retrain", "fine_tune"]) == 2
+    assert (
+        "--gradcam-rows fine_tune is not a row of this table; expected some of original, retrain, fine_tune:epochs=1"
+        in capsys.readouterr().err
+    )
+    for rows in (["retrain"], ["fine_tune:epochs=1", "original"]):  # the second time nothing is trained
+        assert main([*words, out, "--gradcam-rows", *rows]) == 0
+        with Image.open(tmp_path / "run" / "gradcam.png") as sheet:
+            assert sheet.height == HEAD + (1 + len(rows)) * (SIDE + GAP)
