@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from page_runs import measured_run
 from PIL import Image
+from svg import drawn
 
 from eval.bench.paper.detections import change
 from eval.rendering.model_bars import model_bars
@@ -106,7 +107,7 @@ def test_figure_3_has_counts_of_the_original_and_the_change_of_every_model(tmp_p
     assert ["Belly", "100", "25", "(−75", "%)", "0", "(−100", "%)"] in rows
     assert ["together", "140", "85", "(−39", "%)", "2", "(−99", "%)"] in rows
     chart = (tmp_path / "out" / "changes-1.svg").read_text(encoding="utf-8")
-    assert chart.count("chart-bar") == 6
+    assert len(drawn(chart, "bar")) == 6
     assert "none in the original" in chart
     assert not any("not the paper's" in line for line in report["deviations"])
 
