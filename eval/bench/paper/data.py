@@ -18,14 +18,16 @@ FILES = {
 
 
 def check_data(item: Item, data: str | None) -> None:
-    """InputError for a folder that cannot be that of the table.
+    """InputError for a folder that cannot be that of the table, or that is missing where nothing can be downloaded.
 
     An empty folder, one that does not exist, and one that has another of the data sets may be downloaded into; one of other files is
     most likely a mistake.
     """
     for cell in item.cells:
         if cell.dataset == CELEBA:
-            _check_people(item, cell, user_path(data or ""))
+            if data is None:
+                raise InputError(f"--data is missing; {item.name} needs {item.needs}", option="data")
+            _check_people(item, cell, user_path(data))
         elif data is not None:
             _check_published(item, cell, user_path(data))
 

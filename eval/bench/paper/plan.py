@@ -11,7 +11,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from erase.errors import InputError
 from erase.methods import CLASSIFIER_METHODS
 from erase.methods.base import ClassifierMethod
 from erase.methods.classifiers.released import CELEBA, REFERENCE, cell_of, preset_on, values_at
@@ -119,7 +118,7 @@ def in_words(method: ClassifierMethod) -> str:
 
 
 def planned(item: Item, options: Reproduction) -> tuple[PlannedCell, ...]:
-    """Every cell of a table that is trained here. InputError for --data that is missing."""
+    """Every cell of a table that is trained here."""
     return tuple(_planned(item, cell, options) for cell in item.cells) if item.kind in TRAINED else ()
 
 
@@ -163,9 +162,7 @@ def _job(item: Item, cell: Cell, options: Reproduction) -> Classify:
     if options.scale is not None:
         return Classify(**shared | _rehearsal(item, cell, training, options.scale))
     if cell.dataset == CELEBA:
-        if options.data is None:
-            raise InputError(f"--data is missing; {item.name} needs {item.needs}", option="data")
-        return Classify(**shared, dataset=options.data, recipe=CELEBA)
+        return Classify(**shared, dataset=options.data or CELEBA, recipe=CELEBA)  # `check_data` refuses to run without a folder
     return Classify(**shared, dataset=cell.dataset, **({} if options.data is None else {"data": options.data}))
 
 
