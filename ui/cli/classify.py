@@ -46,7 +46,7 @@ def classify(arguments: list[str]) -> int:
     from eval.classifiers.options import ABLATION, Classify, entries
 
     values = vars(_parser(Classify).parse_args(arguments))
-    several = {name: tuple(values.pop(name)) for name in ("methods", "gradcam_rows")}
+    several: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("methods", "gradcam_rows")}
     options = TableOptions(**several, **{name: values.pop(name) for name in _TABLE_FLAGS})
     forget = tuple(values.pop("forget") or ("random:10%",))
     if values["recipe"] is None and dataset_of(options.preset or "") == CELEBA:
