@@ -26,7 +26,7 @@ def model_bars(changes: Changes, title: str) -> str:
     height, width = top + row * len(changes) + 40, max(760.0, left + 460)
     figure = new_figure(width, height)
     axes = new_axes(figure, (left, width - 90, top, height - 34))
-    axes.set(xlim=(-100, CAP), ylim=(row * len(changes), 0))
+    axes.set(xlim=(-100, CAP), ylim=(max(1, row * len(changes)), 0))
     axes.set_xticks([-100, -50, 0, 50, 100], ["−100 %", "−50 %", "0", "+50 %", "+100 %"])
     axes.set_yticks([])
     axes.axvline(0, color=COLOURS["muted"], linewidth=1, clip_on=False)
