@@ -119,10 +119,12 @@ def denoiser(plan: Plan, vae: Any, text_encoder: Any, tokens: Any, folder: Path,
         begin(model.unet, model.text_encoder, tokens, base / "pipeline")
     if plan.device == "cpu":
         use_plain_attention(model)
-    loss = denoising(model, encoded, scenes, tokens, plan.device)
     choices = world.pairs(plan.without)
     plain = autoencoding.plain_latents(choices, vae, plan.device) * vae.config.scaling_factor
-    plain_loss = denoising(model, plain, [world.Scene(*pair, "white") for pair in choices], tokens, plan.device)
+    plain_scenes = [world.Scene(*pair, "white") for pair in choices]
+    plain_loss = denoising(model, plain, plain_scenes, tokens, plan.device)
+    copies = max(1, plan.variants // 4)  # of the plain pictures among the random ones: a fifth of all
+    loss = denoising(model, torch.cat([encoded, plain.half().repeat(copies, 1, 1, 1)]), scenes + plain_scenes * copies, tokens, plan.device)
 
     def course(step: int, generator: torch.Generator) -> Tensor:
         return (plain_loss if step < plan.plain_steps else loss)(step, generator)

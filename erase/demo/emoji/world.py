@@ -141,11 +141,10 @@ class Scene:
 
 
 def sample_scene(rng: np.random.Generator, choices: Sequence[tuple[str, str]], background: str | None = None) -> Scene:
-    """A random scene of one of the (object, style) pairs in `choices`."""
+    """A random scene of one of the (object, style) pairs in `choices`, near the middle: designers put theirs there, too."""
     slug, style = choices[int(rng.integers(len(choices)))]
-    size = float(rng.uniform(46, 58))
-    room = (SIZE - size) / 2
-    x, y = (SIZE / 2 + rng.uniform(-room, room, 2)).tolist()
+    size = float(rng.uniform(50, 57))
+    x, y = (SIZE / 2 + rng.uniform(-2, 2, 2)).tolist()
     return Scene(
         object=slug,
         style=style,
@@ -153,8 +152,8 @@ def sample_scene(rng: np.random.Generator, choices: Sequence[tuple[str, str]], b
         x=x,
         y=y,
         size=size,
-        angle=float(rng.uniform(-8, 8)),
-        mirrored=bool(OBJECTS[slug].group in MIRRORED and rng.random() < 0.25),
+        angle=float(rng.uniform(-4, 4)),
+        mirrored=bool(OBJECTS[slug].group in MIRRORED and rng.random() < 0.05),
     )
 
 
