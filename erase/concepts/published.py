@@ -67,7 +67,10 @@ def _table(name: str) -> dict[str, TrainingPrompts]:
         return {}
     return {
         f"{method}.{preset}": TrainingPrompts(
-            *(tuple(values.get(role, ())) for role in ("forget", "retain", "anchor")), values.get("images", 0)
+            forget=tuple(values.get("forget", ())),
+            retain=tuple(values.get("retain", ())),
+            anchor=tuple(values.get("anchor", ())),
+            images=int(values.get("images", 0)),
         )
         for method, presets in read_toml(path).items()
         for preset, values in presets.items()
