@@ -32,9 +32,9 @@ def model_bars(changes: Changes, title: str) -> str:
     axes.axvline(0, color=COLOURS["muted"], linewidth=1, clip_on=False)
     write(axes, 8, 20, title, size=13)
     for k, model in enumerate(models):
-        y = 40 + LEGEND * k
-        axes.plot([12, 32], [height_of(axes) - y] * 2, transform=None, clip_on=False, color=_shade(k), linewidth=8, gid="chart-key")
-        write(axes, 40, y + 4, model)
+        line = 40 + LEGEND * k
+        axes.plot([12, 32], [height_of(axes) - line] * 2, transform=None, clip_on=False, color=_shade(k), linewidth=8, gid="chart-key")
+        write(axes, 40, line + 4, model)
     for i, (label, by_model) in enumerate(changes.items()):
         write(axes, left - 8, top + i * row + (row - GAP) / 2 + 5, label, size=13, align="right")
         for k, model in enumerate(models):

@@ -163,7 +163,7 @@ def _job(item: Item, cell: Cell, options: Reproduction) -> Classify:
         return Classify(**shared | _rehearsal(item, cell, training, options.scale))
     if cell.dataset == CELEBA:
         return Classify(**shared, dataset=options.data or CELEBA, recipe=CELEBA)  # `check_data` refuses to run without a folder
-    return Classify(**shared, dataset=cell.dataset, **({} if options.data is None else {"data": options.data}))
+    return Classify(**shared | ({} if options.data is None else {"data": options.data}), dataset=cell.dataset)
 
 
 def _rehearsal(item: Item, cell: Cell, training: Training, scale: float) -> dict[str, Any]:
