@@ -13,7 +13,7 @@ from eval.bench.paper.result import BRACKETS, DASH, Block, Result
 UNITS = {"peak_bytes": 1 / 2**20, "run_time": 0.01}
 """Metric -> factor to the paper's unit: MiB, and a share of the time of retraining."""
 
-DIGITS = {"peak_bytes": 0, "run_time": 3, "relearn_epochs": 1}
+DIGITS = {"peak_bytes": 0, "run_time": 3}
 UNREPRODUCED = "What no preset reproduces of paper and script is listed in docs/classify.md, under Settings of the paper."
 
 Values = Mapping[str, Any]
