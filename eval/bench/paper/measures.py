@@ -56,7 +56,8 @@ def _missing(item: Item, cell: Cell, runs: Sequence[FinishedRun]) -> list[str]:
     columns = item.columns_of(cell)
     flags = " ".join(FLAGS[name] for name, _ in columns if name in FLAGS)
     if not runs:
-        return [f"{cell.title}: no run was measured by `evaluate MODEL --protocol {cell.protocol} {flags}`."]
+        further = " ".join(FLAGS[name] for name, _ in columns if name != "ua")  # the protocol has its detector
+        return [f"{cell.title}: no run was measured by `evaluate MODEL --protocol {cell.protocol} {further}`."]
     lines = []
     for run in runs:
         found = {name: metric_of(run, name) for name, _ in columns}
