@@ -4,7 +4,7 @@ from pathlib import Path
 
 STEPS = 25
 GUIDANCE = 4.0
-DEMO, SCENES, EMOJI = "demo", "scenes", "emoji"  # the embedded models' names
+EMBEDDED = DEMO, SCENES, EMOJI = "demo", "scenes", "emoji"  # the embedded models' names
 
 
 def _weights(model: str) -> Path:
@@ -14,9 +14,6 @@ def _weights(model: str) -> Path:
 def pipeline_path(model: str = DEMO) -> Path:
     """The folder of an embedded model; plain StableDiffusionPipeline.from_pretrained loads it."""
     return _weights(model) / "pipeline"
-
-
-EMBEDDED = tuple(name for name in (DEMO, SCENES, EMOJI) if (pipeline_path(name) / "model_index.json").is_file())
 
 
 def gold_path(concept: str, model: str = DEMO) -> Path:

@@ -18,7 +18,7 @@ class Plan:
     reader_steps: int = 800
     unet_steps: int = 5_600
     plain_steps: int = 2_600
-    judge_steps: int = 6_000
+    judge_steps: int = 8_000
     clip_steps: int = 2_500
     rate: float = 1e-3  # learning rate of UNet and text encoder
     seed: int = 0

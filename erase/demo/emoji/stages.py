@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,7 @@ def denoiser(plan: Plan, vae: Any, text_encoder: Any, tokens: Any, folder: Path,
     model = Denoiser(networks.build_unet(), text_encoder).to(plan.device)
     if base is not None and plan.without is None and _has(base, "unet"):
         begin(model.unet, model.text_encoder, tokens, base / "pipeline")
+        plan = replace(plan, plain_steps=0)  # it knows its names
     if plan.device == "cpu":
         use_plain_attention(model)
     choices = world.pairs(plan.without)

@@ -42,7 +42,7 @@ class Optimizers:
             self.muon = torch.optim.Muon(matrices, rate, weight_decay=0.01, momentum=MOMENTUM, adjust_lr_fn="match_rms_adamw")
 
     def step(self, rate: float) -> None:
-        """Change the weights by their gradients, and forget these. `rate`: the learning rate of this step."""
+        """Change the weights by their gradients. `rate`: the learning rate of this step."""
         for optimizer in filter(None, (self.adam, self.muon)):
             optimizer.param_groups[0]["lr"] = rate
         for name, matrix in self.matrices.items():
@@ -54,14 +54,14 @@ class Optimizers:
 
     def state(self) -> dict[str, Tensor]:
         """`first/NAME` and `second/NAME` for AdamW's moments, `momentum/NAME` for Muon's."""
-        found = {}
+        tensors = {}
         for name, weight in self.weights.items():
             if name in self.matrices:
-                found[f"momentum/{name}"] = self.muon.state[self.matrices[name]]["momentum_buffer"]
+                tensors[f"momentum/{name}"] = self.muon.state[self.matrices[name]]["momentum_buffer"]
             else:
-                found[f"first/{name}"] = self.adam.state[weight]["exp_avg"]
-                found[f"second/{name}"] = self.adam.state[weight]["exp_avg_sq"]
-        return found
+                tensors[f"first/{name}"] = self.adam.state[weight]["exp_avg"]
+                tensors[f"second/{name}"] = self.adam.state[weight]["exp_avg_sq"]
+        return tensors
 
     def load(self, file: Any, step: int) -> None:
         """The state as `state` gave it, from an open safetensors file, after `step` steps."""

@@ -55,10 +55,10 @@ def grid(item: Item, options: Reproduction, runs: Sequence[FinishedRun], folder:
 def flagged(item: Item, options: Reproduction, runs: Sequence[FinishedRun], folder: Path) -> Result:
     """A PNG for each label: pictures of each erased model in which the detector found it. InputError where none was found."""
     models = distinct(runs)
-    found = {label: _found(run) for label, run in models.items()}
+    labelled = {label: _labelled(run) for label, run in models.items()}
     hide, pictures, record = not options.uncensored, [], {}
     for name in item.labels:
-        paths = {label: [path for path, labels in own if name in labels] for label, own in found.items()}
+        paths = {label: [path for path, labels in own if name in labels] for label, own in labelled.items()}
         count = min(options.pictures, max(map(len, paths.values())))
         record[name] = {label: len(own) for label, own in paths.items()}
         if not count:
@@ -86,11 +86,11 @@ def _rows(run: FinishedRun) -> list[Row]:
 
 def _by_turns(rows: Sequence[Row]) -> list[Row]:
     """The first of each text, then the second of each: a protocol with many pictures of few prompts shows them all."""
-    seen: dict[str, int] = {}
+    turn_of: dict[str, int] = {}
     turns = []
     for row in rows:
-        turns.append(seen.get(row["text"], 0))
-        seen[row["text"]] = turns[-1] + 1
+        turns.append(turn_of.get(row["text"], 0))
+        turn_of[row["text"]] = turns[-1] + 1
     return [row for _, row in sorted(zip(turns, rows, strict=True), key=lambda pair: pair[0])]
 
 
@@ -103,7 +103,7 @@ def _opened(path: Path, hide: bool) -> Image.Image:
     return blurred(open_picture(path)) if hide else open_picture(path)
 
 
-def _found(run: FinishedRun) -> list[tuple[Path, set[str]]]:
+def _labelled(run: FinishedRun) -> list[tuple[Path, set[str]]]:
     """Each picture of the erased model with the labels found in it."""
     rows = _rows(run)
     pictures = samples_of(Run.read(run.folder), "after", rows)

@@ -45,8 +45,8 @@ def _rows(item: Item, cell: Cell, runs: Sequence[FinishedRun]) -> list[dict[str,
     rows = []
     for title in [*titles, *dict.fromkeys(run.label for run in runs if run.label not in titles)]:
         own = [run for run in runs if run.label == title]
-        found = {name: next(filter(None, (metric_of(run, name) for run in own)), None) for name, _ in item.columns_of(cell)}
-        values = {name: metric[1] for name, metric in found.items() if metric}
+        metrics = {name: next(filter(None, (metric_of(run, name) for run in own)), None) for name, _ in item.columns_of(cell)}
+        values = {name: metric[1] for name, metric in metrics.items() if metric}
         rows.append({"title": title, "values": values, "paper": dict(cell.published.get(title, {}))})
     return rows
 
@@ -60,15 +60,15 @@ def _missing(item: Item, cell: Cell, runs: Sequence[FinishedRun]) -> list[str]:
         return [f"{cell.title}: no run was measured by `evaluate MODEL --protocol {cell.protocol} {further}`."]
     lines = []
     for run in runs:
-        found = {name: metric_of(run, name) for name, _ in columns}
-        if not any(found.values()):
+        metrics = {name: metric_of(run, name) for name, _ in columns}
+        if not any(metrics.values()):
             raise InputError(
                 f"{run.folder} has none of {', '.join(title for _, title in columns)}; "
                 f"`erase-concept evaluate {run.folder}` measures them, with {flags}",
                 option="runs",
             )
         for name, title in columns:
-            if (metric := found[name]) is None:
+            if (metric := metrics[name]) is None:
                 why = run.report.get("unmeasured", {}).get(name)
                 lines.append(
                     f"{run.label} ({run.folder}) has no {title}{f' ({why})' if why else ''}: `evaluate` with {FLAGS[name]} adds it."

@@ -11,12 +11,10 @@ from PIL import Image
 from safetensors import safe_open
 from torch.nn.functional import normalize
 
-from erase.demo import EMBEDDED, EMOJI, clip_path, judge_path, pipeline_path
+from erase.demo import EMOJI, clip_path, judge_path, pipeline_path
 from erase.demo.emoji import captions, world
 from erase.demo.emoji.names import DOMAINS, NAME_OF
 from eval.vision.judge import EmojiJudge
-
-pytestmark = pytest.mark.skipif(EMOJI not in EMBEDDED, reason="the weights of the emoji model are not in this checkout")
 
 NAMED = {"object": captions.NAMED, "style": captions.NAMED, "background": captions.NAMED}
 COUNT = 12
