@@ -5,7 +5,7 @@
     python benchmarks/classify.py --output runs/cells --only figures       k, lambda and forgetting-ratio curves; Table 3's ablation
 
 Resumable: every cell is an ordinary folder of `erase-concept classify`. Writes classify.json (tuned.json, figures.json) and the same
-as Markdown; figures also as SVG.
+as Markdown, again after every cell; figures also as SVG. `benchmarks/classify_tables.py` makes the tables of docs/classify.md of them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import argparse
 import contextlib
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from classify_tables import tables
 from host import facts
 
+from erase.files import write_json
 from eval.classifiers.measure import ranked
 from eval.classifiers.options import ABLATION
 from eval.classifiers.report import markdown, number_text
@@ -68,45 +71,36 @@ def run(folder: Path, options: tuple[str, ...], seeds: int) -> dict[str, Any]:
     return found
 
 
-def cells(root: Path, seeds: int, tune: bool, names: list[str]) -> dict[str, Any]:
-    """Name -> report."""
+def cells(root: Path, seeds: int, tune: bool, names: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and report, cell by cell."""
     more = ("--tune", "--relearn", "20") if tune else ("--relearn", "20")
-    return {cell.name: run(root / cell.name, (*cell.options, *more), seeds) for cell in CELLS if not names or cell.name in names}
+    for cell in CELLS:
+        if not names or cell.name in names:
+            yield cell.name, run(root / cell.name, (*cell.options, *more), seeds)
 
 
-def summary(reports: dict[str, Any]) -> str:
-    """Mean average gap: a line a method, a column a cell; the smallest of a column in bold, cells that separate nothing in brackets."""
-    labels = list(dict.fromkeys(row["label"] for report in reports.values() for row in report["methods"] if row["label"] != "retrain"))
-    heads = [name if report["protocol"]["separates"] else f"({name})" for name, report in reports.items()]
-    text = ["| method | " + " | ".join(heads) + " |", "|---" + "|---:" * len(heads) + "|"]
-    for label in labels:
-        shown = []
-        for report in reports.values():
-            row = next((row for row in report["methods"] if row["label"] == label), {})
-            best = next(iter(ranked(report["methods"])), {}).get("label")
-            value = number_text(row.get("average_gap"), "average_gap")
-            shown.append(f"**{value}**" if label == best else value)
-        text.append(f"| {label} | " + " | ".join(shown) + " |")
-    return "\n".join(text)
-
-
-def figures(root: Path, seeds: int) -> dict[str, Any]:
+def figures(root: Path, seeds: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Curves over k, lambda and the share to forget, and the ablation of projection and initialisation."""
     swept = [f"scissorhands:fraction={k:g}" for k in FRACTIONS] + [f"scissorhands:forget_weight={w:g}" for w in WEIGHTS]
     base = (*FIGURES, "--forget", "random:10%", "--methods", "scissorhands", *swept, *ABLATION)
-    found = {"options": run(root / "figure-options", base, seeds)}
-    for ratio in RATIOS:
-        options = (*FIGURES, "--forget", f"random:{ratio}%", "--methods", *COMPARED)
-        found[f"ratio-{ratio}"] = run(root / f"figure-ratio-{ratio}", options, seeds)
+    yield "options", run(root / "figure-options", base, seeds)
     series: dict[str, list[Value]] = {name: [] for name in COMPARED}
     for ratio in RATIOS:
-        for row in found[f"ratio-{ratio}"]["methods"]:
+        options = (*FIGURES, "--forget", f"random:{ratio}%", "--methods", *COMPARED)
+        report = run(root / f"figure-ratio-{ratio}", options, seeds)
+        for row in report["methods"]:
             if row["label"] in series and "average_gap" in row:
                 series[row["label"]].append(Value(ratio, row["average_gap"]["mean"], row["average_gap"]["std"]))
-    (root / "ratio.svg").write_text(
-        lines(series, "Average gap by the share that is forgotten", "forget set, %", "points"), encoding="utf-8"
-    )
-    return found
+        yield f"ratio-{ratio}", report
+    chart = lines(series, "Average gap by the share that is forgotten", "forget set, %", "points")
+    (root / "ratio.svg").write_text(chart, encoding="utf-8")
+
+
+def write(folder: Path, name: str, reports: dict[str, Any]) -> None:
+    """The record as JSON and as Markdown, of the cells that there are."""
+    write_json(folder / f"{name}.json", {**facts(), "reports": reports})
+    parts = [tables(reports), *(f"## {cell}\n\n{markdown(report)}" for cell, report in reports.items())]
+    (folder / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -121,11 +115,12 @@ def main() -> None:
     name = "figures" if given.only == "figures" else "tuned" if given.tune else "classify"
     root = given.output / name
     root.mkdir(exist_ok=True)
-    reports = figures(root, given.seeds) if given.only == "figures" else cells(root, given.seeds, given.tune, given.cells)
-    (given.output / f"{name}.json").write_text(json.dumps({**facts(), "reports": reports}, indent=1) + "\n", encoding="utf-8")
-    parts = [summary(reports), *(f"## {cell}\n\n{markdown(report)}" for cell, report in reports.items())]
-    (given.output / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    print(f"\n{summary(reports)}")
+    made = figures(root, given.seeds) if given.only == "figures" else cells(root, given.seeds, given.tune, given.cells)
+    reports: dict[str, Any] = {}
+    for cell, report in made:
+        reports[cell] = report
+        write(given.output, name, reports)
+    print(f"\n{tables(reports)}")
 
 
 if __name__ == "__main__":

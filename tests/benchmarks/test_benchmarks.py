@@ -358,5 +358,5 @@ def test_every_script_is_measured_here_or_by_hand(script):
         "ablation", "bench", "classify", "demo_quality", "emoji_quality", "erasing",
         "evaluation", "scenes_quality", "seen", "whole_job", "visitors", "kills",
     }  # fmt: skip
-    shared = {"host", "models", "fresh", "published", "floor", "visiting", "intact"}
+    shared = {"host", "models", "fresh", "published", "floor", "visiting", "intact", "classify_tables"}
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == set(TIMED) | {"gpu_step", "cost"} | by_hand | shared
