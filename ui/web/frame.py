@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ui.web.erase.tab import EraseTab
     from ui.web.evidence.tab import EvidenceTab
     from ui.web.inside.tab import InsideTab
+    from ui.web.shelf.tab import RunsTab
 
 Values = Mapping[Component, Any]
 """What a handler is called with whose inputs are a set of components: the value of each."""
@@ -33,5 +34,6 @@ class Frame:
     tabs: gr.Tabs
     compare: CompareTab
     erase: EraseTab
+    runs: RunsTab
     evidence: EvidenceTab
     inside: InsideTab

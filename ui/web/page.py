@@ -55,6 +55,7 @@ def build(page: Page) -> gr.Blocks:
     from ui.web.evidence.tab import EvidenceTab
     from ui.web.frame import Frame
     from ui.web.inside.tab import InsideTab
+    from ui.web.shelf.tab import RunsTab
 
     blocks: gr.Blocks
     with gr.Blocks(title="erase-concept", analytics_enabled=False, delete_cache=(10 * MINUTE, 60 * MINUTE)) as blocks:
@@ -63,9 +64,10 @@ def build(page: Page) -> gr.Blocks:
             gr.Button("Dark / light", size="sm", elem_id="theme").click(None, None, None, js=TOGGLE_DARK)
         session = gr.BrowserState(None, storage_key="erase-concept-seat", secret=secret(page))
         with gr.Tabs(elem_id="tabs") as tabs:
-            compare, erase, evidence, inside = CompareTab(page), EraseTab(page), EvidenceTab(page), InsideTab(page)
-        frame = Frame(blocks, session, tabs, compare, erase, evidence, inside)
-        for tab in (compare, evidence, erase, inside):
+            compare, erase, runs = CompareTab(page), EraseTab(page), RunsTab(page)
+            evidence, inside = EvidenceTab(page), InsideTab(page)
+        frame = Frame(blocks, session, tabs, compare, erase, runs, evidence, inside)
+        for tab in (compare, evidence, erase, inside, runs):
             tab.connect(frame)
     blocks.queue(default_concurrency_limit=20, max_size=500, api_open=False)
     return blocks

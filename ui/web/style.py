@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eval.rendering.theme import COLOURS, DARK
+from ui.web.shelf.look import CSS as SHELF
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "DejaVu Sans Mono", "monospace"]
@@ -34,7 +35,7 @@ def css() -> str:
     """The style sheet."""
     light, dark = ("".join(f"--{name}:{value};" for name, value in colours.items()) for colours in (COLOURS, DARK))
     charts = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in COLOURS)
-    return f":root{{{light}}}.dark{{{dark}}}{charts}{SHEET}{JOBS}"
+    return f":root{{{light}}}.dark{{{dark}}}{charts}{SHEET}{JOBS}{SHELF}"
 
 
 SHEET = """

@@ -23,4 +23,6 @@ def size(count: Any) -> str:
     """Bytes in words."""
     if not isinstance(count, int | float):
         return "unknown"
+    if count < 2**20:
+        return f"{count / 2**10:.0f} KiB"
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

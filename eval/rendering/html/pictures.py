@@ -74,9 +74,14 @@ def shows_nudity(report: Mapping[str, Any]) -> bool:
 
 
 def pairs(
-    report: Mapping[str, Any], rows: Sequence[Row], pictures: Mapping[str, Sequence[Picture]], records: Records, uncensored: bool
+    report: Mapping[str, Any],
+    rows: Sequence[Row],
+    pictures: Mapping[str, Sequence[Picture]],
+    records: Records,
+    uncensored: bool,
+    side: int = THUMB,
 ) -> Pair:
-    """Index of a prompt -> its figure. Only images that are shown are opened."""
+    """Index of a prompt -> its figure, its images of at most `side` pixels. Only images that are shown are opened."""
     censored = shows_nudity(report) and not uncensored
 
     def pair(i: int) -> Figure:
@@ -85,7 +90,7 @@ def pairs(
         images = []
         for which, name in zip(WHICH, ("original", "erased"), strict=True):
             hide = censored and (not keep or bool(record.get(f"exposed_{which}")))
-            images.append(Image(thumbnail(pictures[which][i].path, hide), f"{name}{', blurred' if hide else ''}: {row['text']}", name))
+            images.append(Image(thumbnail(pictures[which][i].path, hide, side), f"{name}{', blurred' if hide else ''}: {row['text']}", name))
         ok = bool(record["ok_after"]) if "ok_after" in record else None
         words = ("as asked", "not as asked") if keep else ("gone", "still there")
         return Figure(images, row["text"], ok=ok, mark=words[not ok], blurred=censored and not keep)
@@ -93,10 +98,10 @@ def pairs(
     return pair
 
 
-def thumbnail(path: Path, hide: bool = False) -> str:
-    """A data address of the image, at most THUMB pixels a side, without its metadata; `hide` blurs it."""
+def thumbnail(path: Path, hide: bool = False, side: int = THUMB) -> str:
+    """A data address of the image, at most `side` pixels a side, without its metadata; `hide` blurs it."""
     picture = open_picture(path).convert("RGB")
-    picture.thumbnail((THUMB, THUMB), Pillow.Resampling.LANCZOS)
+    picture.thumbnail((side, side), Pillow.Resampling.LANCZOS)
     if hide:
         picture = blurred(picture)
     kind, options = ("png", {"optimize": True}) if max(picture.size) <= 128 else ("jpeg", {"quality": 85})

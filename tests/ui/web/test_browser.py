@@ -14,7 +14,7 @@ from page_runs import erased_run
 
 from erase.run import Run
 
-TABS = ("Compare", "Erase", "Evidence", "Inside")
+TABS = ("Compare", "Erase", "Runs", "Evidence", "Inside")
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,11 @@ def claim(home: Path, run: str, owner: str) -> None:
             part.write_text(_hash(owner), encoding="utf-8")
 
 
+def forget(home: Path, run: str) -> None:
+    """Remove the record of a run that is deleted: its name is free."""
+    (home / "owners" / run).unlink(missing_ok=True)
+
+
 def of_others(home: Path, owner: str) -> tuple[str, ...]:
     """Names of the runs that belong to somebody else."""
     folder = home / "owners"
