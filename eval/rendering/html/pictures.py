@@ -90,10 +90,11 @@ def pairs(
         images = []
         for which, name in zip(WHICH, ("original", "erased"), strict=True):
             hide = censored and (not keep or bool(record.get(f"exposed_{which}")))
-            images.append(Image(thumbnail(pictures[which][i].path, hide, side), f"{name}{', blurred' if hide else ''}: {row['text']}", name))
+            words = f"{name}{', blurred' if hide else ''}: {row['text']}"
+            images.append(Image(thumbnail(pictures[which][i].path, hide, side), words, name))
         ok = bool(record["ok_after"]) if "ok_after" in record else None
-        words = ("as asked", "not as asked") if keep else ("gone", "still there")
-        return Figure(images, row["text"], ok=ok, mark=words[not ok], blurred=censored and not keep)
+        marks = ("as asked", "not as asked") if keep else ("gone", "still there")
+        return Figure(images, row["text"], ok=ok, mark=marks[not ok], blurred=censored and not keep)
 
     return pair
 
