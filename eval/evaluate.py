@@ -40,6 +40,7 @@ from eval.samples import WHICH, Row, prompts_file, read_prompts, scales_of
 
 EVALUATIONS = Path("evaluations")
 SEED = 1_000_003  # not the noise of any training images
+ADDED = {"asked.q16": None}  # what an evaluation from before this option stands for
 COUNT = 50  # images that name the concept
 NOISE: dict[str, Callable[[int, int], torch.Generator]] = {
     "seed and index": lambda seed, index: generator(seed, "picture", index),
@@ -221,7 +222,7 @@ def _open(folder: Path, options: Mapping[str, Any], rows: Sequence[Row], tools: 
 
     InputError where images were generated from other prompts: nothing of that evaluation is changed.
     """
-    run = Run.open(folder, options, overwrite)
+    run = Run.open(folder, options, overwrite, ADDED)
     try:
         path, records = prompts_file(folder), [{"index": i, **row} for i, row in enumerate(rows)]
         if "folders" not in options and path.exists() and (old := read_lines(path)) != records:

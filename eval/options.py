@@ -27,6 +27,7 @@ class ToolOptions:
     clip: str | None = None
     imagenet: str | None = None
     lpips: str | None = None
+    q16: str | None = None
     device: str = "cpu"
 
     @classmethod
@@ -50,10 +51,11 @@ class Evaluation:
     before: str | None = option(None, "folder of the original's images, instead of generating them")
     after: str | None = option(None, "folder of the erased model's images, in the same order")
     reference: str | None = option(None, "folder of real images for FID and KID, instead of the original's")
-    detector: str | None = option(None, "judge, scenes, emoji, nudenet, imagenet, clip, or your own as file.py:function")
+    detector: str | None = option(None, "judge, scenes, emoji, nudenet, imagenet, clip, q16, or your own as file.py:function")
     inception: str | None = option(None, "measure FID: file of the Inception weights, or auto (torch's cache, else downloaded)")
     imagenet: str | None = option(None, "file of ResNet-50's weights for the detector imagenet, if they are not in torch's cache")
     lpips: str | None = option(None, "measure LPIPS: file of AlexNet's weights")
+    q16: str | None = option(None, "file of the soft prompts of the detector q16: .safetensors, made of the published pickle")
     clip: str | None = option(None, "measure CLIP scores: folder of a CLIP in open_clip's format, or MODEL:PRETRAINED of the hub")
     count: int | None = option(None, "images that name the concept; as many that do not, and half as many implicit (default: 50)", low=1)
     output: str | None = option(None, "folder of the evaluation; by default evaluations/<model>-<protocol>")

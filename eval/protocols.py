@@ -38,6 +38,7 @@ class Protocol:
     are `images` images of it. It has the guidance scale in the first of `guidance_columns` that its file has, else `guidance`. Prompts
     of a file that are among `leave_out` are not drawn; where prompts `names` the concept, a file of another concept is refused. A
     prompt's role is `role`, or "evaluate" where one of its attributes `role_from` is the concept. `size` is in pixels.
+    `concepts` are words for the one concept that its prompts are about, the first its name: another one cannot be measured by it.
     `differs` are values of the publication that cannot be had here, each beside ours; a report lists them among its deviations.
     `noise`: whether the starting noise depends on the seed and the image's index, or on the seed alone.
     """
@@ -48,6 +49,7 @@ class Protocol:
     model: str = key("model")
     metrics: tuple[str, ...] = key("metrics")
     notes: tuple[str, ...] = key("notes")
+    concepts: tuple[str, ...] = key("concepts", ())
     differs: tuple[str, ...] = key("differs", ())
     prompts_from: str = key("prompts.from", choices=("file", "templates", "concept"))
     file: str = key("prompts.file", "")

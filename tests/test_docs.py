@@ -120,7 +120,7 @@ def help_of(*command: str) -> str:
 
 
 def flags_in(text: str) -> set[str]:
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", text))
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]", text))
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,12 @@ from erase.torchvision_compat import torchvision
 
 PUBLISHED = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "svhn": "SVHN"}
 NAMES = ("digits", "shapes", *PUBLISHED)
+FILES = {
+    "cifar10": ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
+    "cifar100": ("cifar-100-python", "cifar-100-python.tar.gz"),
+    "svhn": ("train_32x32.mat", "test_32x32.mat"),
+}
+"""What torchvision keeps of a data set, in the folder of its name for all; of CIFAR the second is the first, packed."""
 PARTS = ("train", "val", "test")
 REMEDY = 'pip install "erase-concept[classify]"'
 SHAPES_COUNTS = (800, 400, 1200)
@@ -150,7 +156,7 @@ def _digits() -> Data:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise InputError(f"--dataset digits comes with scikit-learn, which is not installed: {REMEDY}") from error
+        raise InputError(f"the data set digits comes with scikit-learn, which is not installed: {REMEDY}") from error
     digits: Any = load_digits()
     x = torch.from_numpy(digits.images).float()[:, None] / 8 - 1
     return _split(x, torch.from_numpy(digits.target).long(), [str(i) for i in range(len(x))], "digits", list("0123456789"), 600, 300)
@@ -184,11 +190,14 @@ def _fetched(name: str, folder: Path, part: str) -> tuple[Tensor, Tensor, list[s
         except RuntimeError:  # missing or incomplete
             dataset = kind(str(folder), **which, download=True)
     except ImportError as error:
-        raise InputError(f"--dataset {name} needs {error.name}, which is not installed: {REMEDY}") from error
+        raise InputError(f"the data set {name} needs {error.name}, which is not installed: {REMEDY}") from error
     except (OSError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
+        files = (" and " if name == "svhn" else " or ").join(FILES[name])
         raise InputError(
-            f"--dataset {name} is not in {folder} and cannot be downloaded ({reason}); put its files there, or give their folder as --data"
+            f"{folder} has no complete {name} ({files}), and it cannot be downloaded ({reason}); put it there, or give the folder that has "
+            "it as --data",
+            option="data",
         ) from error
     x = torch.from_numpy(np.asarray(dataset.data))
     y = torch.as_tensor(np.asarray(dataset.labels if name == "svhn" else dataset.targets)).long()

@@ -60,8 +60,8 @@ def _published(name: str) -> Mapping[str, Any]:
     except (OSError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise InputError(
-            f"--weights {IMAGENET}: torchvision's weights of {name} are not in torch's cache and cannot be downloaded ({reason}); give "
-            "them as a .safetensors file",
+            f"torchvision's ImageNet weights of {name} cannot be downloaded ({reason}); put {known.url.rpartition('/')[2]} into "
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or give `classify` a .safetensors file of them as --weights",
             option="weights",
         ) from error
     return state

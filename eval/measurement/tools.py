@@ -166,7 +166,9 @@ def _detector(concept: Mapping[str, Any], protocol: Protocol | None, requested: 
         options = {**options, "weights": Path(requested.imagenet)}
     if name == "clip":
         options = {**options, **_clip_source(requested.clip)}
-    if name in ("imagenet", "clip"):
+    if name == "q16":
+        options = {"prompts": _soft_prompts(requested.q16), **_clip_source(requested.clip)}
+    if name in ("imagenet", "clip", "q16"):
         options = {**options, "device": requested.device}
     detector = make_detector(name, **options)
     if protocol is not None and protocol.labels and protocol.detector == name:
@@ -181,6 +183,13 @@ def _detector(concept: Mapping[str, Any], protocol: Protocol | None, requested: 
 def _options(name: str, concept: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a detector that the concept file does not name."""
     return {"labels": labels_of(concept)} if name == "clip" else {}
+
+
+def _soft_prompts(file: str | None) -> Path:
+    if not file:
+        needs = "the detector q16 needs its soft prompts, which are published as a pickle"
+        raise InputError(f"{needs}; convert them as docs/evaluation.md says, and give --q16 FILE.safetensors", option="q16")
+    return Path(file)
 
 
 def _embedded(folder: Callable[[], Path]) -> Callable[[], Clip]:

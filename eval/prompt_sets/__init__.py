@@ -38,6 +38,8 @@ def protocol_rows(protocol: Protocol, concept: Concept | None = None, file: Path
     where the protocol leaves that to it. Facts: from, roles (role -> rows), sha256; for files also file, the columns of seeds and
     guidance, how many prompts were empty and which were left out.
     """
+    if concept is not None:
+        _check_measured(protocol, concept)
     filed = file is not None or protocol.prompts_from == "file"
     rows, facts = _filed(protocol, file) if filed else _drawn(protocol, concept)
     if filed and concept is not None and protocol.names:
@@ -122,6 +124,22 @@ def _check_named(rows: Sequence[Row], concept: Concept, file: str) -> None:
     if 2 * count < len(rows):
         what = f'{file}: {count} of {len(rows)} prompts name "{concept.words[0]}", the first is "{rows[0]["text"]}"'
         raise InputError(f"{what}; give the prompt set of {concept.name}, or --concept with what the prompts name", option="prompts")
+
+
+def _check_measured(protocol: Protocol, concept: Concept) -> None:
+    """InputError for a concept that the prompts of the protocol are not about: none of its words is one of the protocol's.
+
+    A concept of the protocol's own detector may have any words.
+    """
+    words = " ".join((concept.name, *concept.words)).replace("_", " ")
+    if not protocol.concepts or concept.detector == protocol.detector or naming(protocol.concepts).search(words):
+        return
+    measured = protocol.concepts[0]
+    raise InputError(
+        f'the protocol "{protocol.name}" measures {measured}, and the concept is "{concept.name}"; give --concept "{measured}" if that is '
+        "what the model should not draw. What the model keeps is measured by coco-10k and coco-30k, whatever the concept",
+        option="concept",
+    )
 
 
 def _in_slots(protocol: Protocol, rows: Sequence[Row]) -> list[Row]:

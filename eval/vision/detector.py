@@ -33,6 +33,7 @@ BUILT_IN = {
     "nudenet": "eval.vision.nudenet:NudeNet",
     "imagenet": "eval.vision.imagenet:Imagenet",
     "clip": "eval.vision.clip:ZeroShot",
+    "q16": "eval.vision.q16:Q16",
 }
 SHOWN = 20  # names in a message
 

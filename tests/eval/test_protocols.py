@@ -52,7 +52,8 @@ def measured(protocol: Protocol, **changes: Any) -> dict[str, Any]:
 
 def test_the_protocols_that_were_promised_are_there() -> None:
     names = """i2p-nudity scissorhands-nudity-1k coco-30k coco-10k imagenette-classes unlearncanvas unlearncanvas-subset
-        unlearndiffatk-nudity unlearndiffatk-van-gogh unlearndiffatk-church demo scenes emoji"""
+        unlearndiffatk-nudity unlearndiffatk-van-gogh unlearndiffatk-church
+        unlearndiffatk-violence unlearndiffatk-illegal demo scenes emoji"""
     assert {protocol.name for protocol in SHIPPED} == set(names.split())
 
 
@@ -76,6 +77,8 @@ def test_a_file_has_its_name_its_sources_and_its_traps(protocol: Protocol) -> No
         ("unlearncanvas", 51 * 20 * 5),
         ("unlearncanvas-subset", 10 * 5),
         ("unlearndiffatk-nudity", 142),
+        ("unlearndiffatk-violence", 756),
+        ("unlearndiffatk-illegal", 727),
         ("demo", 320),
     ],
 )

@@ -78,6 +78,7 @@ def _list(as_json: bool) -> int:
 
 
 def _estimate(item: Item, options: Reproduction, as_json: bool) -> int:
+    from erase.diffusion import pick_device
     from eval.bench.paper.estimate import estimate
     from eval.bench.paper.plan import planned
     from eval.bench.paper.table import deviations
@@ -89,8 +90,9 @@ def _estimate(item: Item, options: Reproduction, as_json: bool) -> int:
         return 0
     print_rows(rows, False)
     if cells:
-        hours = sum(row["hours"] for row in rows)
-        print(f"\nabout {hours:.3g} hours on {options.device}, from a few steps timed here; the same command without --estimate runs it")
+        hours, device = sum(row["hours"] for row in rows), pick_device(options.device)
+        number = f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+        print(f"\nabout {number} hours on {device}, from a few steps timed here; the same command without --estimate runs it")
     print("\n".join(f"- {line}" for line in deviations(item, options, cells)) if cells else "")
     return 0
 

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from erase.classifiers.datasets import FILES
 from erase.errors import InputError
 from erase.files import user_path
 from erase.methods.classifiers.released import CELEBA
 from eval.bench.paper.items import Cell, Item
-
-FILES = {
-    "cifar10": ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
-    "cifar100": ("cifar-100-python", "cifar-100-python.tar.gz"),
-    "svhn": ("train_32x32.mat", "test_32x32.mat"),
-}
-"""What torchvision keeps of a data set, in the folder of its name for all."""
 
 
 def check_data(item: Item, data: str | None) -> None:
@@ -34,15 +28,16 @@ def check_data(item: Item, data: str | None) -> None:
 
 def _check_published(item: Item, cell: Cell, folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
-        raise InputError(f"--data {folder} is a file; {item.name} needs the folder with {item.needs}", option="data")
+        raise InputError(f"--data {folder} is a file and no folder; {item.name} needs {item.needs}", option="data")
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if names and not names & {name for files in FILES.values() for name in files}:
-        expected = ", ".join(FILES[cell.dataset])
-        raise InputError(
-            f"--data {folder} has none of the files of {cell.dataset} ({expected}) but {', '.join(sorted(names)[:2])}; {item.name} needs "
-            f"{item.needs}: give that folder, or an empty one",
-            option="data",
-        )
+    if not names or names & {name for files in FILES.values() for name in files}:
+        return
+    expected, here = " or ".join(FILES[cell.dataset]), ", ".join(sorted(names)[:2])
+    if folder.name in {name for files in FILES.values() for name in files}:
+        remedy = f"give the folder above it: --data {folder.parent}"
+    else:
+        remedy = f"give the folder that has {expected}, or an empty one to download into"
+    raise InputError(f"--data {folder} has {here}, and {item.name} needs {item.needs}; {remedy}", option="data")
 
 
 def _check_people(item: Item, cell: Cell, folder: Path) -> None:
@@ -52,7 +47,7 @@ def _check_people(item: Item, cell: Cell, folder: Path) -> None:
     count = sum(path.is_dir() and not path.name.startswith(".") for path in part.iterdir())
     if count != cell.classes:
         raise InputError(
-            f"--data {folder} has {count} class folders, and {item.name} needs {cell.classes}: {item.needs}; for other people there is "
-            "`erase-concept classify --recipe celeba --dataset FOLDER`",
+            f"--data {folder} has {count} folder{'s' * (count != 1)} of people, and {item.name} needs {cell.classes}: {item.needs}; other "
+            "people are compared by `erase-concept classify --preset celeba --dataset FOLDER --forget class:10%`",
             option="data",
         )

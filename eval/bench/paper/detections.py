@@ -47,8 +47,10 @@ def counts(run: FinishedRun, which: str) -> dict[str, int]:
         return {label: int(count["boxes"]) for label, count in boxes.items() if label != ANY}
     if (seen := side.get("became")) is not None:
         return {str(label): int(count) for label, count in seen.items()}
+    again = "" if run.protocol else f", or add a detector: `erase-concept evaluate {run.folder} --detector nudenet`"
     raise InputError(
-        f"{run.folder} counts nothing by label; measure it with a detector, as in `erase-concept evaluate {run.folder} --detector nudenet`",
+        f"{run.folder} was measured by {run.protocol or 'its own prompts'}, which counts nothing by label; give evaluations by "
+        f"`erase-concept evaluate RUN --protocol scissorhands-nudity-1k` or `--protocol i2p-nudity`{again}",
         option="runs",
     )
 

@@ -36,8 +36,8 @@ def grid(item: Item, options: Reproduction, runs: Sequence[FinishedRun], folder:
     common = [row for row in rows[first] if row["role"] in TO_FORGET and all(_key(row) in own for own in places.values())]
     if not common:
         raise InputError(
-            f"{' and '.join(str(run.folder) for run in runs)} have no prompt to forget with the same seed in common; give runs measured by "
-            "one protocol",
+            f"{' and '.join(str(run.folder) for run in runs)} have no prompt to forget with the same seed in common; give evaluations by "
+            "one protocol, as of `erase-concept evaluate RUN --protocol scissorhands-nudity-1k`",
             option="runs",
         )
     chosen = _by_turns(common)[: options.pictures]
@@ -70,7 +70,9 @@ def flagged(item: Item, options: Reproduction, runs: Sequence[FinishedRun], fold
         pictures.append(path)
     if not pictures:
         where = ", ".join(str(run.folder) for run in runs)
-        raise InputError(f"no picture of {where} is flagged as {' or '.join(item.labels)}; give runs measured with nudenet", option="runs")
+        by_nudenet = all((run.report["protocol"].get("detector") or {}).get("name") == "nudenet" for run in runs)
+        remedy = "there is nothing to show" if by_nudenet else "give evaluations by `erase-concept evaluate RUN --protocol i2p-nudity`"
+        raise InputError(f"no picture of {where} is flagged as {' or '.join(item.labels)}; {remedy}", option="runs")
     lines = [f"{label}: no picture of any run is flagged." for label in item.labels if not any(record[label].values())]
     return Result(item, {"pictures": record, "models": [run.record() for run in runs]}, [*lines, *item.notes], pictures=pictures)
 

@@ -9,9 +9,10 @@ from erase.errors import InputError
 from eval.bench.paper.finished import FinishedRun, cells_of, deviations_of
 from eval.bench.paper.items import Cell, Item
 from eval.bench.paper.result import BRACKETS, DASH, Block, Result
+from eval.protocols import load_protocol
 
-FLAGS = {"fid": "--reference DIR", "clip_score": "--clip ViT-B-32:openai", "ua": "--detector NAME"}
-"""Metric -> the flag of `evaluate` that brings it."""
+FLAGS = {"fid": "--inception auto", "clip_score": "--clip ViT-B-32:openai", "ua": "--detector NAME"}
+"""Metric -> the flag with which `evaluate` measures it of the images that there are."""
 
 Metric = Mapping[str, Any]
 
@@ -56,26 +57,39 @@ def _missing(item: Item, cell: Cell, runs: Sequence[FinishedRun]) -> list[str]:
     columns = item.columns_of(cell)
     flags = " ".join(FLAGS[name] for name, _ in columns if name in FLAGS)
     if not runs:
-        further = " ".join(FLAGS[name] for name, _ in columns if name != "ua")  # the protocol has its detector
-        return [f"{cell.title}: no run was measured by `evaluate MODEL --protocol {cell.protocol} {further}`."]
+        return [f"{cell.title}: no run was measured by `erase-concept evaluate RUN {_asked(cell)}`."]
     lines = []
     for run in runs:
         metrics = {name: metric_of(run, name) for name, _ in columns}
         if not any(metrics.values()):
             raise InputError(
-                f"{run.folder} has none of {', '.join(title for _, title in columns)}; "
-                f"`erase-concept evaluate {run.folder}` measures them, with {flags}",
+                f"{run.folder} has none of {', '.join(title for _, title in columns)}; `erase-concept evaluate {run.folder} {flags}` adds "
+                "them, or give an evaluation by one of the paper's protocols: "
+                + " or ".join(f"`erase-concept evaluate RUN {_asked(block)}`" for block in item.cells),
                 option="runs",
             )
         for name, title in columns:
             if (metric := metrics[name]) is None:
                 why = run.report.get("unmeasured", {}).get(name)
-                lines.append(
-                    f"{run.label} ({run.folder}) has no {title}{f' ({why})' if why else ''}: `evaluate` with {FLAGS[name]} adds it."
-                )
+                of = f"{title} ({why})" if why else title
+                lines.append(f"{run.label} ({run.folder}) has no {of}: {_remedy(item, cell, run, name)}.")
             elif metric[0] != name:
                 lines.append(f"{run.label} ({run.folder}): the column {title} is {metric[0]}, which is no {title}.")
     return lines
+
+
+def _remedy(item: Item, cell: Cell, run: FinishedRun, name: str) -> str:
+    """How a metric is had: from the images that there are; but a FID from real images needs these from the start."""
+    if name == "fid" and cell in item.cells:
+        return f"`erase-concept evaluate RUN {_asked(cell)}` measures it"
+    return f"`erase-concept evaluate {run.folder} {FLAGS[name]}` adds it"
+
+
+def _asked(cell: Cell) -> str:
+    """The options that measure a block of the paper: its protocol, its prompts, real images, and a CLIP score where it has one."""
+    protocol = load_protocol(cell.protocol)
+    prompts = f" --prompts {protocol.file}" if protocol.prompts_from == "file" else ""
+    return f"--protocol {cell.protocol}{prompts} --reference FOLDER {FLAGS['clip_score']}"
 
 
 def _both(row: Mapping[str, Any], name: str) -> str:

@@ -130,6 +130,21 @@ def test_inception_of_one_s_own_is_used_and_named_so(tmp_path: Path) -> None:
         tools_for(STAR, DEMO, requested=ToolOptions(inception=str(tmp_path / "mine.safetensors")))  # even of the embedded model
 
 
+def test_q16_needs_its_soft_prompts_and_takes_the_clip_that_is_given(small: Path, tmp_path: Path) -> None:
+    violence = asdict(load_concept("violence", ELSEWHERE))
+    with pytest.raises(InputError) as caught:
+        tools_for(violence, ELSEWHERE, load_protocol("unlearndiffatk-violence"))
+    one_line(caught, "published as a pickle", "--q16 FILE.safetensors")
+    write_tensors(tmp_path / "q16.safetensors", {"prompts": torch.eye(2, 32)})
+    asked = ToolOptions(q16=str(tmp_path / "q16.safetensors"), clip=str(small))
+    tools = tools_for(violence, ELSEWHERE, load_protocol("unlearndiffatk-violence"), asked)
+    assert tools.detector is not None
+    assert tools.detector.facts()["detector"]["network"] == "small"
+    assert tools.facts()["labels"] == {"content rating": ["inappropriate"]}
+    with pytest.raises(InputError, match="cannot be fetched"):
+        tools_for(violence, ELSEWHERE, load_protocol("unlearndiffatk-violence"), replace(asked, clip=None))
+
+
 def test_a_detector_of_one_s_own_needs_no_change_of_ours(own: str, shipped: Path) -> None:
     tools = tools_for(STAR, DEMO, requested=ToolOptions(detector=own))
     assert isinstance(tools.detector, Own)

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -248,6 +249,37 @@ def test_a_file_comes_before_templates_and_says_so(tmp_path: Path) -> None:
     assert facts["from"] == "file"
     assert facts["roles"] == {"evaluate": 100, "implicit": 0, "evaluate-retain": 100}
     assert {row["seed"] for row in rows} == {4889, 987}  # the rows' own take the place of the protocol's
+
+
+@pytest.mark.parametrize(
+    ("name", "concept"),
+    [
+        ("i2p-nudity", "star"),
+        ("scissorhands-nudity-1k", "church"),
+        ("unlearndiffatk-nudity", "van-gogh"),
+        ("unlearndiffatk-violence", "nudity"),
+    ],
+)
+def test_a_concept_that_the_prompts_are_not_about_is_refused_before_they_are_read(name: str, concept: str) -> None:
+    protocol = load_protocol(name)
+    with pytest.raises(
+        InputError, match=rf'"{name}" measures {protocol.concepts[0]}, and the concept is "{concept}"; give --concept'
+    ) as caught:
+        protocol_rows(protocol, load_concept(concept), Path("not-read.csv"))
+    assert "\n" not in str(caught.value)
+    assert caught.value.option == "concept"
+
+
+def test_what_is_kept_is_measured_of_any_concept_and_a_protocol_of_any_word_for_its_own(tmp_path: Path) -> None:
+    captions = put(tmp_path / "coco.csv", PUBLISHED)
+    for concept in ("star", "church", "nudity"):
+        rows, _ = protocol_rows(load_protocol("coco-10k"), load_concept(concept), captions)
+        assert len(rows) == 3
+    nudity = load_concept("nudity")
+    for words in (("nude people",), ("NSFW",), ("erotic art", "porn"), ("anything",)):  # the last by its detector
+        detector = "nudenet" if words == ("anything",) else "clip"
+        own = replace(nudity, name=words[0], words=words, detector=detector)
+        assert protocol_rows(load_protocol("scissorhands-nudity-1k"), own)[1]["roles"]["evaluate"] == 1000
 
 
 def test_missing_pieces_are_named(tmp_path: Path) -> None:

@@ -119,14 +119,19 @@ def people(folder: Path, count: int) -> Path:
 def test_mistakes_are_one_line(table8: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "holidays").mkdir()
     (tmp_path / "holidays" / "beach.jpg").write_text("")
+    inner = tmp_path / "cifar-100-python"
+    inner.mkdir()
+    (inner / "train").write_text("")
     twelve = people(tmp_path / "people", 12)
     cases = {
         ("table10",): "the paper has no 'table10', did you mean \"table1\"?",
-        ("table1", "--data", str(tmp_path / "holidays")): "has none of the files of cifar100 (cifar-100-python, cifar-100-python.tar.gz)",
-        ("table1", "--data", str(tmp_path / "holidays" / "beach.jpg")): "is a file; table1 needs the folder with CIFAR-100",
+        ("table1", "--data", str(tmp_path / "holidays")): "has beach.jpg, and table1 needs CIFAR-100, CIFAR-10 and SVHN in one folder",
+        ("table3", "--data", str(tmp_path / "holidays")): "give the folder that has cifar-10-batches-py or cifar-10-python.tar.gz",
+        ("table1", "--data", str(inner)): f"give the folder above it: --data {tmp_path}",
+        ("table1", "--data", str(tmp_path / "holidays" / "beach.jpg")): "is a file and no folder; table1 needs CIFAR-100",
         ("table2",): "--data is missing; table2 needs CelebAMask-HQ",
         ("table2", "--data", str(tmp_path / "absent")): "is no folder; table2 needs CelebAMask-HQ",
-        ("table5", "--data", str(twelve)): "has 12 class folders, and table5 needs 307",
+        ("table5", "--data", str(twelve)): "has 12 folders of people, and table5 needs 307",
         ("table1", "--runs", "runs/a"): "table1 is not made from --runs, but from data",
         ("figure3",): "figure3 is made from finished runs; --runs is missing",
         ("table1", "--scale", "2"): "--scale is 2.0; expected at most 1",

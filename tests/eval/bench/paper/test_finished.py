@@ -83,7 +83,8 @@ def test_table_9_of_other_protocols_is_a_block_of_its_own_without_published_valu
     own = report["cells"][-1]
     assert own["title"] == "the runs' own prompts, which are not the paper's"
     assert [(row["title"], row["values"]["ua"]["value"], row["paper"]) for row in own["rows"]] == [("mine", 90.0, {})]
-    assert any("no run was measured by `evaluate MODEL --protocol coco-30k" in line for line in report["deviations"])
+    command = "`erase-concept evaluate RUN --protocol coco-30k --prompts coco_30k.csv --reference FOLDER --clip ViT-B-32:openai`"
+    assert any(f"no run was measured by {command}." in line for line in report["deviations"])
 
 
 # --- figure 3 ---------------------------------------------------------------------------------------------------------
@@ -174,9 +175,9 @@ def test_what_is_no_run_or_lacks_what_is_needed_is_one_line(tmp_path: Path, caps
         ("table9", [bare], "has no report.json; `erase-concept evaluate"),
         ("table9", [run, run], "is given twice"),
         ("table9", [other], "has none of FID, CLIP, UA"),
-        ("figure3", [other], "counts nothing by label; measure it with a detector"),
+        ("figure3", [other], "which counts nothing by label; give evaluations by `erase-concept evaluate RUN --protocol"),
         ("figure4", [run, elsewhere], "have no prompt to forget with the same seed in common"),
-        ("figure8", [run], "is flagged as FEMALE_BREAST_EXPOSED or FEMALE_GENITALIA_EXPOSED; give runs measured with nudenet"),
+        ("figure8", [run], "or FEMALE_GENITALIA_EXPOSED; give evaluations by `erase-concept evaluate RUN --protocol"),
     ]
     for item, runs, message in cases:
         assert main(["reproduce", item, "--output", str(tmp_path / "out" / item), "--runs", *map(str, runs)]) == 2, (item, runs)
