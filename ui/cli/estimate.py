@@ -11,7 +11,7 @@ from ui.cli.flags import PROGRAM
 from ui.cli.imports import light_diffusers, quick_imports
 from ui.cli.job_flags import main_job
 
-OPTIONAL = ("peft", "scipy", "torchvision", "transformers")
+OPTIONAL = ("accelerate", "peft", "scipy", "torchvision", "transformers")
 
 
 def estimate(arguments: list[str]) -> int:

@@ -32,7 +32,7 @@ def light_diffusers() -> Iterator[None]:
     modules, in which diffusers looks up packages with two names. For a process of its own: diffusers keeps what it has found at first.
     """
     table = metadata.packages_distributions
-    later = {name: _Later(name) for name in COMPILER if name not in sys.modules}
+    later = {name: _Later(name) for name in LATER if name not in sys.modules}
     sys.modules.update(later)
     metadata.packages_distributions = dict
     try:
@@ -48,8 +48,8 @@ class _Later(ModuleType):
     """Stands for a module, which is imported once anything else of it is needed than what stands for some of it."""
 
     def __getattr__(self, name: str) -> Any:
-        if name in COMPILER[self.__name__]:
-            return COMPILER[self.__name__][name]
+        if name in LATER[self.__name__]:
+            return LATER[self.__name__][name]
         if name.startswith("__"):
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
@@ -65,8 +65,19 @@ def _unchanged(function: Any = None, *_: Any, **__: Any) -> Any:
     return _unchanged if function is None else function
 
 
-# Of torch's compiler, and of attention that only compiled code can use: what is named when diffusers is imported.
-COMPILER: dict[str, dict[str, Any]] = {
+# Of torch's compiler, and of attention that only compiled code can use: what is named when diffusers is imported, and what shapes that are
+# plain numbers need of the module for symbolic ones (which imports sympy).
+LATER: dict[str, dict[str, Any]] = {
     "torch._dynamo": {"allow_in_graph": _unchanged, "disable": _unchanged},
+    "torch.fx.experimental.symbolic_shapes": {
+        **dict.fromkeys(("expect_true", "guard_or_false", "guard_or_true", "guard_size_oblivious", "statically_known_true"), bool),
+        "guarding_hint_or_throw": int,
+        "has_guarding_hint": lambda number: True,
+        "is_nested_int": lambda number: False,
+        "sym_and": lambda *flags: all(flags),
+        "sym_eq": lambda one, other: list(one) == list(other) if isinstance(one, list | tuple) else one == other,
+        "sym_or": lambda *flags: any(flags),
+    },
+    "sympy": {"Basic": _Absent},
     "torch.nn.attention.flex_attention": {"BlockMask": _Absent, "create_block_mask": _unchanged},
 }

@@ -9,7 +9,9 @@ from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-HEAVY = ("torch", "diffusers", "transformers", "PIL", "scipy", "matplotlib", "gradio", "torchvision", "torch._dynamo")
+HEAVY = (
+    "torch", "diffusers", "transformers", "accelerate", "PIL", "scipy", "matplotlib", "gradio", "torchvision", "sympy", "torch._dynamo",
+)  # fmt: skip
 CODE = f"""
 import json, sys
 from ui.cli.main import main
@@ -75,3 +77,17 @@ def test_a_wrong_flag_is_refused_before_a_heavy_library_is_imported() -> None:
 
 def test_an_estimate_imports_no_library_that_only_drawing_needs_and_no_compiler() -> None:
     assert ended(("estimate", "--concept", "star")) == [(0, {"torch", "diffusers", "PIL"})]
+
+
+def test_an_estimate_is_the_same_without_what_it_leaves_out() -> None:
+    """What stands for torch's symbolic shapes and for diffusers' optional libraries changes no number."""
+    from erase.pipeline.estimate import estimate_resolved
+    from erase.pipeline.resolve import resolve_job
+    from ui.cli.job_flags import main_job
+
+    arguments = ["--concept", "star", "--device", "cpu", "--batch", "6"]
+    line = [sys.executable, "-m", "erase", "estimate", *arguments, "--json"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=100, check=True)
+    job, values, _ = main_job("estimate", arguments, "", "")
+    whole = estimate_resolved(resolve_job(job, values))
+    assert json.loads(done.stdout)["memory_bytes"] == whole.memory_bytes
