@@ -158,7 +158,7 @@ def _take(message: dict[str, Any], event: str, line: str, click: Click) -> bool:
         click.answered = time.monotonic()
     if trouble := re.search(r'class=\\"problem\\">([^<]*)', line):
         click.error = trouble[1]
-    if drawn := re.search(r">(\d+) images of", line):
+    if drawn := re.search(r">(\d+) images in", line):
         click.images = int(drawn[1])
     if kind != "process_completed":
         return False

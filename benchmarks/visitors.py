@@ -49,7 +49,7 @@ class Visits:
 
 def comparison(run: str, prompt: int, seed: int, each: int) -> dict[str, Any]:
     """The values of the controls that a visitor sets, by label."""
-    return {"Prompt": PROMPTS[prompt % len(PROMPTS)], "Random seed": seed, "Images": each, "Erased models": [run]}
+    return {"Prompts": PROMPTS[prompt % len(PROMPTS)], "Seed": seed, "Images": each, "Erased models": [run]}
 
 
 # --- visitors -------------------------------------------------------------------------------------------------------

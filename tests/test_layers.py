@@ -39,6 +39,7 @@ WEB_READS = (
     "erase.files",
     "erase.images",
     "erase.checkpoints.safetensors_header",
+    "erase.demo.worlds",
 )
 WEB_PROCESSES = ("ui.web.drawing.models", "ui.web.drawing.worker", "ui.web.jobs.child")  # what runs in processes of their own
 
@@ -47,7 +48,7 @@ WEB_PROCESSES = ("ui.web.drawing.models", "ui.web.drawing.worker", "ui.web.jobs.
 DOORS: dict[str, set[str]] = {
     "diffusers": {"erase.diffusion", "erase.checkpoints.check", "erase.pipeline.disk", "erase.demo", "ui.cli.display", "ui.cli.estimate"},
     "transformers": {"erase.diffusion", "erase.demo", "ui.cli.display"},
-    "tokenizers": {"erase.demo"},
+    "tokenizers": {"erase.demo", "ui.web.compare.reading"},
     "huggingface_hub": {"erase.diffusion", "erase.checkpoints", "eval.prompt_sets", "ui.cli.display"},
     "accelerate": {"erase.processes"},
     "gradio": {"ui.web"},

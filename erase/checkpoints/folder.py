@@ -160,6 +160,17 @@ def is_small(folder: Path) -> bool:
     return max(image_size(folder) or (math.inf,)) <= 128
 
 
+def short_hash(folder: Path) -> str:
+    """The first ten digits of the hash of the file that it was unpacked from, as A1111 shows them; else of its UNet."""
+    return (single_file_hash(folder) or unet_hash(folder / "unet"))[:10]
+
+
+def drawing_scheduler(folder: Path) -> str:
+    """The class of the sampler that draws by default: the one in model_index.json, which its own configuration may contradict."""
+    listed = model_index(folder).get("scheduler")
+    return str(listed[1]) if isinstance(listed, list) and len(listed) == 2 and listed[1] else scheduler_of(folder)
+
+
 def scheduler_of(folder: Path) -> str:
     """The class of the sampler that comes with the model."""
     return str(model_index(folder)["scheduler"][1])

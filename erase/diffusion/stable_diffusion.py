@@ -137,11 +137,12 @@ class StableDiffusion:
         return type(self.pipeline.scheduler).__name__
 
     def sampler(
-        self, steps: int, guidance: float, scheduler: str | None = None
+        self, steps: int, guidance: float, scheduler: str | None = None, negative: str = "", size: int | None = None
     ) -> Callable[[list[str], list[torch.Generator]], list[Image.Image]]:
         """prompts, generators -> images; with the pipeline's own scheduler, or another one of diffusers by class name.
 
-        Another one is this sampler's alone: the pipeline keeps its own, and so do samplers that are made without a name.
+        Another one is this sampler's alone: the pipeline keeps its own, and so do samplers that are made without a name. `negative` is
+        the prompt from which guidance leads away; `size` the side of the images in pixels where it is not the model's.
         """
         self.guidance = guidance
         other = self.other_scheduler(scheduler)
@@ -151,7 +152,7 @@ class StableDiffusion:
             try:
                 with self.scheduled(other):
                     self._check_steps(steps)
-                    return self._draw(prompts, generators, steps, guidance)
+                    return self._draw(prompts, generators, steps, guidance, negative, size or self.size)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or len(prompts) == 1:
                     raise
@@ -192,12 +193,14 @@ class StableDiffusion:
             self.pipeline.scheduler = own
 
     @torch.inference_mode()
-    def _draw(self, prompts: list[str], generators: list[torch.Generator], steps: int, guidance: float) -> list[Image.Image]:
+    def _draw(
+        self, prompts: list[str], generators: list[torch.Generator], steps: int, guidance: float, negative: str, size: int
+    ) -> list[Image.Image]:
         self.place(*self.PARTS)
         half = self.dtype != torch.float32
         output = self.pipeline(
-            prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators, height=self.size, width=self.size,
-            output_type="latent" if half else "pil",
+            prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators, height=size, width=size,
+            output_type="latent" if half else "pil", **({"negative_prompt": [negative] * len(prompts)} if negative else {}),
         ).images  # fmt: skip
         images: list[Image.Image] = self._decode(output) if half else output
         return images

@@ -21,6 +21,7 @@ from erase.files.disk import disk_errors
 from erase.files.leftovers import in_use
 from erase.files.reading import FIELD, read_objects
 from erase.files.tables import read_table
+from erase.images.parameters import Parameters, with_parameters
 from erase.images.reading import SUFFIXES, few, image_files, load_pixels, open_picture, picture_paths, to_tensor
 from erase.images.samplers import ByRow, Sample
 from erase.run import append_lines, lines_of, read_lines
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "MANIFEST", "SUFFIXES", "ByRow", "Callbacks", "Picture", "Sample", "image_files", "load_pixels", "make_images", "open_picture",
-    "picture_paths", "read_images", "to_tensor",
+    "MANIFEST", "SUFFIXES", "ByRow", "Callbacks", "Parameters", "Picture", "Sample", "image_files", "load_pixels", "make_images",
+    "open_picture", "picture_paths", "read_images", "to_tensor", "with_parameters",
 ]  # fmt: skip
 
 COLUMNS = (("file", "prompt"), ("file_name", "text"))  # ours, and that of Hugging Face image folders
@@ -61,10 +62,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """Functions that `make_images` calls as it works: `progress` with the images done and all, `chunk` with indexes and images."""
+    """Functions that `make_images` calls as it works: `progress` with the images done and all, `chunk` with indexes and images.
+
+    `parameters`, with an index, gives the text about how that image was drawn, which its file then holds.
+    """
 
     progress: Callable[[int, int], None] | None = None
     chunk: Callable[[Sequence[int], Sequence[Picture]], None] | None = None
+    parameters: Callable[[int], str] | None = None
 
 
 def make_images(
@@ -113,7 +118,8 @@ def make_images(
         if len(images) != len(chunk):
             raise ValueError(f"sample returned {len(images)} images for {len(chunk)} prompts")
         with disk_errors(folder):
-            new = {i: _save(folder / _name(i), image, prompts[i], seeds[i]) for i, image in zip(chunk, images, strict=True)}
+            texts = {i: callbacks.parameters(i) if callbacks.parameters else None for i in chunk}
+            new = {i: _save(folder / _name(i), image, prompts[i], seeds[i], texts[i]) for i, image in zip(chunk, images, strict=True)}
             append_lines(manifest, (picture.record() for picture in new.values()), sync=True)
         done |= new
         if callbacks.chunk is not None:
@@ -152,12 +158,13 @@ def _name(index: int) -> str:
     return f"{index:05d}.png"
 
 
-def _save(path: Path, image: Image.Image, prompt: str, seed: int) -> Picture:
+def _save(path: Path, image: Image.Image, prompt: str, seed: int, text: str | None) -> Picture:
     file = io.BytesIO()
     image.save(file, "PNG")
+    png = file.getvalue() if text is None else with_parameters(file.getvalue(), text)
     with written(path) as part:
-        part.write_bytes(file.getvalue())
-    return Picture(path, prompt, seed, hashlib.sha256(file.getvalue()).hexdigest())
+        part.write_bytes(png)
+    return Picture(path, prompt, seed, hashlib.sha256(png).hexdigest())
 
 
 def _write_manifest(path: Path, pictures: Mapping[int, Picture]) -> None:

@@ -10,6 +10,22 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+SAMPLERS = {  # class of diffusers -> what A1111 and tools after it call it, where it is the same algorithm
+    "DDIMScheduler": "DDIM",
+    "DDPMScheduler": "DDPM",
+    "DPMSolverMultistepScheduler": "DPM++ 2M",
+    "DPMSolverSDEScheduler": "DPM++ SDE",
+    "EulerAncestralDiscreteScheduler": "Euler a",
+    "EulerDiscreteScheduler": "Euler",
+    "HeunDiscreteScheduler": "Heun",
+    "KDPM2AncestralDiscreteScheduler": "DPM2 a",
+    "KDPM2DiscreteScheduler": "DPM2",
+    "LCMScheduler": "LCM",
+    "LMSDiscreteScheduler": "LMS",
+    "PNDMScheduler": "PLMS",
+    "UniPCMultistepScheduler": "UniPC",
+}
+
 Sample: TypeAlias = "Callable[[list[str], list[torch.Generator]], list[Image.Image]]"
 
 

@@ -78,9 +78,10 @@ def _prompts(texts: list[str], file: Path | None, options: Generation) -> tuple[
 
 def _draw(source: str, options: Generation, folder: Path, rows: list[Mapping[str, Any]], seed_alone: bool) -> int:
     """Generate the images of the rows that are missing; returns how many there are."""
+    from erase.checkpoints.folder import drawing_scheduler, short_hash
     from erase.demo import GUIDANCE, STEPS
     from erase.diffusion import locate, open_model, pick_device
-    from erase.images import ByRow, Callbacks, make_images
+    from erase.images import ByRow, Callbacks, Parameters, make_images
     from erase.pipeline.job import Event
     from eval.evaluate import NOISE
     from eval.samples import scales_of
@@ -91,7 +92,13 @@ def _draw(source: str, options: Generation, folder: Path, rows: list[Mapping[str
     steps = options.steps or (STEPS if small else 50)
     scales = scales_of(rows, GUIDANCE if small else 7.5) if options.guidance is None else [options.guidance] * len(rows)
     sample, noise = ByRow(scales, lambda scale: model.sampler(steps, scale)), NOISE["seed alone" if seed_alone else "seed and index"]
+    texts, seeds = [str(row["text"]) for row in rows], [int(row["seed"]) for row in rows]
+    sampler, digest, name = drawing_scheduler(model.folder), short_hash(model.folder), Path(source).name
+
+    def parameters(i: int) -> str:
+        index = None if seed_alone else i
+        return Parameters(texts[i], seeds[i], steps, sampler, scales[i], model.size, name, digest, index=index).text()
+
     with Display() as display:
-        callbacks = Callbacks(lambda done, total: display(Event("generate", done, total)))
-        texts, seeds = [str(row["text"]) for row in rows], [int(row["seed"]) for row in rows]
+        callbacks = Callbacks(lambda done, total: display(Event("generate", done, total)), parameters=parameters)
         return len(make_images(folder, texts, seeds, sample, 16 if small else 4, callbacks, noise=noise))

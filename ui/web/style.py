@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eval.rendering.theme import COLOURS, DARK
+from ui.web.compare.script import STYLE as COMPARE
 from ui.web.shelf.look import CSS as SHELF
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"]
@@ -35,7 +36,7 @@ def css() -> str:
     """The style sheet."""
     light, dark = ("".join(f"--{name}:{value};" for name, value in colours.items()) for colours in (COLOURS, DARK))
     charts = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in COLOURS)
-    return f":root{{{light}}}.dark{{{dark}}}{charts}{SHEET}{JOBS}{SHELF}"
+    return f":root{{{light}}}.dark{{{dark}}}{charts}{SHEET}{JOBS}{COMPARE}{SHELF}"
 
 
 SHEET = """
@@ -55,23 +56,6 @@ progress:indeterminate::-webkit-progress-bar{background:none}
 @keyframes wait{from{background-position:100% 0}to{background-position:0 0}}
 @media(prefers-reduced-motion:reduce){progress:indeterminate{animation:none}}
 .problem{border-left:4px solid var(--bad);padding:2px 0 2px 12px;color:var(--bad);font-weight:600;overflow-wrap:anywhere}
-.cards{display:grid;gap:12px;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr))}
-.cards.models-3{grid-template-columns:repeat(auto-fill,minmax(min(100%,370px),1fr))}
-.cards.models-4,.cards.models-5,.cards.models-6{grid-template-columns:1fr}
-.cards.models-1{grid-template-columns:repeat(auto-fit,minmax(140px,1fr))}
-.card{border:1px solid var(--grid);border-radius:8px;padding:8px 10px 10px;background:var(--paper);min-width:0}
-.card .seed{margin:0 0 6px;font-size:.78rem;color:var(--muted)}
-.pair{display:grid;grid-auto-columns:minmax(0,1fr);grid-auto-flow:column;gap:8px}
-.card figure{margin:0;min-width:0}
-.card img,.card .blank{display:block;width:100%;aspect-ratio:1;object-fit:contain}
-.card img,.card .blank{border:1px solid var(--grid);border-radius:4px}
-.card .blank{background:repeating-linear-gradient(45deg,transparent 0 8px,var(--grid) 8px 9px)}
-.card figcaption{font-size:.8rem;line-height:1.35;margin-top:5px;overflow-wrap:anywhere;color:var(--ink)}
-.card figcaption b+span{color:var(--muted);margin-left:.4em}
-.card .mark{display:block;font-weight:600}
-.mark.gone::before{content:"✓ "}.mark.there::before{content:"● "}
-.mark.erased.gone{color:var(--good)}.mark.erased.there{color:var(--bad)}.mark.original{color:var(--ink)}
-.card .note{color:var(--muted)}
 a.file{display:inline-block;margin:8px 16px 0 0;color:var(--mark);text-decoration:underline}
 .wide{overflow-x:auto}
 table.tally,table.runs{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums;color:var(--ink)}
@@ -90,7 +74,7 @@ table.plan{border-collapse:collapse;font-size:.86rem;color:var(--ink);width:100%
 :focus-visible{outline:3px solid var(--mark)!important;outline-offset:2px}
 footer{display:none!important}
 @media(max-width:640px){#tabs .tab-container button{padding-left:7px;padding-right:7px;font-size:.92rem}
-.gradio-container{padding:8px!important}#title h1{font-size:1.25rem}.card{padding:6px 8px 8px}
+.gradio-container{padding:8px!important}#title h1{font-size:1.25rem}
 .plan :is(th,td):nth-child(2){display:none}}
 """
 

@@ -35,38 +35,96 @@ def drawn(tab: Any) -> int:
     return tab.locator("#grid img").count()
 
 
+def whole(tab: Any) -> None:
+    """Until a comparison is complete."""
+    tab.locator('#grid .bench[data-key]:not([data-key=""])').wait_for(timeout=SOON)
+
+
 def test_a_first_visit_sees_images_without_a_click(address):
     with opened(address) as tab:
-        tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
-        assert drawn(tab) == 8  # four from each model
+        whole(tab)
+        assert drawn(tab) == 24  # of each kind of prompt four from each model
+        assert tab.url.rstrip("/") == address  # which says nothing that nobody has asked for
 
 
-def test_a_comparison_of_ones_own(address):
+def test_a_comparison_of_ones_own_from_the_keyboard_to_a_reload_of_its_address(address):
+    """Several prompts, drawn by Ctrl + Enter; marks by role; the lightbox by keyboard; the address opens the same again."""
     with opened(address) as tab:
-        tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
-        tab.locator("#prompt textarea").fill("a <b>dotted</b> blue ring")
-        tab.locator("#draw").click()
-        tab.locator('#grid img[alt*="dotted"]').nth(7).wait_for(timeout=SOON)
-        tab.locator("#status q", has_text="dotted").wait_for(timeout=SOON)
-        alts = [image.get_attribute("alt") or "" for image in tab.locator("#grid img").all()]
-        assert len(alts) == 8
-        assert all("a <b>dotted</b> blue ring" in alt for alt in alts)
+        whole(tab)
+        tab.locator("#prompt textarea").fill("a <b>dotted</b> blue ring\na picture of a red solid star")
+        tab.locator("#reading", has_text="demo does not know: b").wait_for(timeout=SOON)
+        tab.locator("#seed input").fill("7")
+        tab.locator("#count input").fill("2")
+        tab.keyboard.press("Control+Enter")  # only in the prompts
+        tab.locator("#prompt textarea").press("Control+Enter")
+        tab.locator('#grid .bench[data-seed="7"][data-key]:not([data-key=""])').wait_for(timeout=SOON)
+        assert drawn(tab) == 8
         assert tab.locator("#grid b", has_text="dotted").count() == 0
+        marks = tab.locator("#grid .mark").all_inner_texts()
+        assert marks == ["as asked"] * 4 + ["shows star"] * 2 + ["still there"] * 2
+        assert "<b>" not in tab.locator("#status").inner_text()
+        assert "prompt=a+%3Cb%3Edotted" in tab.url
+        assert "seed=7" in tab.url
+
+        box = tab.locator("#lightbox")
+        tab.locator('#grid .shot[data-place="0-0-1"]').focus()
+        tab.keyboard.press("Enter")
+        assert "original demo" in box.inner_text()
+        assert "seed 8" in box.locator(".facts").inner_text()
+        assert not box.locator(".wipe").is_visible()
+        tab.keyboard.press("ArrowDown")  # the same prompt and seed by the other model
+        assert "ring-demo-scissorhands-1" in box.locator(".who").inner_text()
+        tab.keyboard.press("ArrowRight")  # its next image, of the next prompt
+        assert "still there · seed 7" in box.locator(".facts").inner_text()
+        slider = box.get_by_role("slider", name="Share of the original that lies over the erased image")
+        slider.focus()
+        for _ in range(30):
+            tab.keyboard.press("ArrowRight")
+        assert slider.get_attribute("aria-valuetext") == "original 30%, erased 70%"
+        assert "still there · seed 7" in box.locator(".facts").inner_text()  # the slider moved, the image did not change
+        assert findings(tab) == []
+        tab.keyboard.press("Escape")
+        assert not box.is_visible()
+        assert tab.evaluate("document.activeElement.dataset.place") == "1-1-0"
+
         with tab.expect_download() as download:
             tab.locator("#files a").first.click()
         with zipfile.ZipFile(download.value.path()) as archive:
-            assert sum(name.endswith(".png") for name in archive.namelist()) >= 8
+            assert sum(name.endswith(".png") for name in archive.namelist()) == 9
+        tab.reload()
+        tab.locator('#grid .bench[data-seed="7"][data-key]:not([data-key=""])').wait_for(timeout=SOON)
+        assert drawn(tab) == 8
+        assert tab.locator("#prompt textarea").input_value() == "a <b>dotted</b> blue ring\na picture of a red solid star"
+        assert (tab.locator("#seed input").input_value(), tab.locator("#count input").input_value()) == ("7", "2")
+        tab.locator("#history input").click()
+        tab.get_by_role("option", name="a picture of a red solid star").wait_for(timeout=SOON)
+
+
+def test_on_an_error_the_old_images_go_and_the_dice_takes_any_seed(address):
+    with opened(address) as tab:
+        whole(tab)
+        tab.locator("#count input").fill("99")
+        tab.locator("#draw").click()
+        tab.locator("#status .problem", has_text="at most 16").wait_for(timeout=SOON)
+        assert drawn(tab) == 0
+        tab.locator("#count input").fill("1")
+        tab.locator("#dice").click()
+        tab.wait_for_function("document.querySelector('#seed input').value == '-1'", timeout=SOON)
+        tab.locator("#draw").click()
+        whole(tab)
+        seed = tab.locator("#grid .bench").get_attribute("data-seed")
+        assert int(seed) > 0
+        tab.locator("#reuse").click()
+        tab.wait_for_function(f"document.querySelector('#seed input').value == '{seed}'", timeout=SOON)
 
 
 def test_a_prompt_that_is_written_while_the_page_proposes_one_is_drawn(address):
     with opened(address) as tab:
-        tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
-        unfold(tab, "Drawing and detection")
+        whole(tab)
         with late(tab, lambda inputs: inputs[1:2] == [[]]):
             tab.locator("#models .token-remove").first.click()
             tab.locator("#prompt textarea").fill("a dotted blue ring")
-        steps = '#tab-compare input[aria-label="number input for Steps"]'
-        tab.wait_for_function(f"document.querySelector('{steps}').value == '25'", timeout=SOON)
+        tab.wait_for_function("document.querySelector('#steps input').value == '25'", timeout=SOON)
         assert tab.locator("#prompt textarea").input_value() == "a dotted blue ring"
         with late(tab, lambda inputs: "a dotted blue ring" in inputs):
             tab.locator("#draw").click()
@@ -116,7 +174,7 @@ def test_erase_to_the_end_reload_on_the_way_and_download_it(address, runs):
         tab.locator("#job-compare").click()
         tab.locator("#models", has_text=run.name).wait_for(timeout=SOON)
         tab.locator("#draw").click()
-        tab.locator("#grid figcaption", has_text=run.name).first.wait_for(timeout=SOON)
+        tab.locator("#grid .who", has_text=run.name).first.wait_for(timeout=SOON)
         go(tab, "Erase")
         tab.locator("#job-report").click()
         tab.locator("#tab-evidence iframe, .frame").first.wait_for(timeout=SOON)
@@ -182,7 +240,7 @@ def test_the_form_follows_concept_and_preset(address):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(address, scheme):
     with opened(address, scheme=scheme) as tab:
-        tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
+        whole(tab)
         for name in TABS:
             go(tab, name)
             if name == "Erase":
@@ -194,7 +252,7 @@ def test_axe_finds_nothing_serious(address, scheme):
 @pytest.mark.parametrize("size", [PHONE, WIDE], ids=["phone", "wide"])
 def test_nothing_is_wider_than_the_screen(address, size):
     with opened(address, size) as tab:
-        tab.locator("#grid img").nth(7).wait_for(timeout=SOON)
+        whole(tab)
         for name in TABS:
             go(tab, name)
             assert tab.evaluate("document.documentElement.scrollWidth") <= size["width"]

@@ -6,12 +6,15 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
-from erase.concepts import EMBEDDED
-from ui.web.runs import OWN, concept_names
+from erase.images.samplers import SAMPLERS
+from ui.web.compare.address import MODELS_OWN
+from ui.web.runs import OWN
 
 NOTHING = (
-    "Nothing has been erased here yet, so only the original draws. **Erase** removes the star from the embedded model in some minutes."
+    "Nothing has been erased here yet, so only the original draws. **Erase** removes a concept from an embedded model in some minutes."
 )
+SIZES = ("64", "128", "256", "384", "512", "640", "768", "896", "1024")
+SHEET = "Drawing and detection"
 
 
 class Controls:
@@ -20,70 +23,89 @@ class Controls:
     def __init__(self) -> None:
         self.models = gr.Dropdown(
             [], multiselect=True, max_choices=5, allow_custom_value=True, label="Erased models", elem_id="models",
-            info="Finished runs, newest first; or type a folder that this page may read, or a hub name (OWNER/NAME), and press Enter.",
+            info="Runs, newest first, and the models of this page; or type a folder, or a hub name (OWNER/NAME), and press Enter.",
         )  # fmt: skip
-        self.prompt = gr.Textbox(
-            label="Prompt", info="What both models are asked to draw.", lines=2, max_lines=6, max_length=1000, elem_id="prompt"
+        self.prompts = gr.Textbox(
+            label="Prompts", info="One a line, drawn by every model. Ctrl + Enter draws.", lines=3, max_lines=9, elem_id="prompt"
         )
+        self.reading = gr.HTML(apply_default_css=False, padding=False, elem_id="reading")
+        with gr.Row(elem_id="lists"):
+            self.example = gr.Dropdown([], label="Of the concept", min_width=120, elem_id="example")
+            self.history = gr.Dropdown([], label="Earlier prompts", min_width=120, elem_id="history")
+        self.about = gr.HTML(apply_default_css=False, padding=False, elem_id="about-model")
+        self.more = gr.Button("Add a prompt to keep", size="sm", elem_id="more")
+        with gr.Row(elem_id="seeds"):
+            self.seed = gr.Number(0, label="Seed", info="-1: random.", precision=0, min_width=80, elem_id="seed")
+            self.dice = gr.Button("⚄", size="sm", min_width=40, elem_id="dice")
+            self.reuse = gr.Button("↺", size="sm", min_width=40, elem_id="reuse")
+            self.count = gr.Number(4, label="Images", info="A prompt.", precision=0, min_width=80, elem_id="count")
         with gr.Row():
             self.draw = gr.Button("Draw", variant="primary", min_width=120, elem_id="draw")
             self.stop = gr.Button("Stop", interactive=False, min_width=120, elem_id="stop")
-        self.status = gr.HTML(apply_default_css=False, elem_id="status")
-        self.example = gr.Dropdown([], label="Examples", info="Prompts of the concept, unseen wording included.", elem_id="example")
-        self.surprise = gr.Button("Try another prompt that should still work", size="sm", elem_id="surprise")
-        with gr.Row():
-            self.count = gr.Slider(1, 16, 4, step=1, label="Images", info="From each model.", min_width=140)
-            self.seed = gr.Number(0, label="Random seed", info="The same seed gives the same images.", precision=0, min_width=120)
-        with gr.Accordion("Drawing and detection", open=False):
-            self.steps = gr.Slider(1, 150, 25, step=1, label="Steps", info="Denoising steps per image; more take longer.")
-            self.guidance = gr.Slider(0, 20, 4.0, step=0.5, label="Guidance", info="How closely the prompt is followed.")
-            self.original = gr.Dropdown(
-                [OWN, *EMBEDDED], value=OWN, allow_custom_value=True, label="Original", info="What the erased models are compared with."
-            )
-            self.concept = gr.Dropdown(
-                [OWN, *concept_names()], value=OWN, label="Concept", info="What a detector looks for in every image."
-            )
+        self.status = gr.HTML(apply_default_css=False, padding=False, elem_id="status")
+        with gr.Accordion(SHEET, open=False, elem_id="drawing"):
+            self._more()
         self.show = gr.Checkbox(
-            False, label="Show nudity", info="Images in which nudity is detected are blurred until you tick this, for this visit only."
+            False, label="Show nudity", visible=False, elem_id="compare-show",
+            info="Images in which nudity is detected are blurred until you tick this, for this visit only.",
+        )  # fmt: skip
+
+    def _more(self) -> None:
+        """What few visitors change."""
+        self.negative = gr.Textbox(label="Negative prompt", info="What the images should not show.", max_lines=3, elem_id="negative")
+        with gr.Row():
+            self.steps = gr.Number(25, label="Steps", info="1 to 150; more take longer.", precision=0, min_width=110, elem_id="steps")
+            self.guidance = gr.Number(4.0, label="Guidance", info="How closely prompts are followed.", min_width=110, elem_id="guidance")
+        with gr.Row():
+            names = [MODELS_OWN, *dict.fromkeys(SAMPLERS.values())]
+            self.sampler = gr.Dropdown(names, value=MODELS_OWN, label="Sampler", min_width=110, elem_id="sampler")
+            self.size = gr.Dropdown(
+                [MODELS_OWN, *SIZES], value=MODELS_OWN, allow_custom_value=True, label="Size", min_width=110, elem_id="size"
+            )
+        self.original = gr.Dropdown(
+            [OWN], value=OWN, allow_custom_value=True, label="Original", info="What the erased models are compared with.",
+            elem_id="original",
+        )  # fmt: skip
+        self.concept = gr.Dropdown(
+            [OWN], value=OWN, allow_custom_value=True, label="Concept", info="What a detector looks for in every image.", elem_id="concept"
         )
 
     @property
     def fields(self) -> dict[str, Component]:
         """The components of the fields of a ComparisonRequest."""
-        names = ("models", "original", "concept", "prompt", "seed", "count", "steps", "guidance", "show")
-        components: dict[str, Component] = {name: getattr(self, name) for name in names}
+        names = "models original concept prompts negative seed count steps guidance sampler size show"
+        components: dict[str, Component] = {name: getattr(self, name) for name in names.split()}
         return components
 
     @property
     def outputs(self) -> list[Block]:
         """What drawing and opening the page may change."""
-        return [self.models, self.draw, self.stop, self.status, self.example, self.steps, self.guidance]
+        return [*self.fields.values(), self.draw, self.stop, self.status, self.example, self.about, self.history, self.reading]
 
 
 class Results:
     """Where a comparison appears."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: str) -> None:
         with gr.Column(visible=False, variant="panel", elem_id="nothing") as self.nothing:
             gr.Markdown(NOTHING)
             self.start = gr.Button("Open Erase", size="md", elem_id="compare-start")
         self.grid = gr.HTML(apply_default_css=False, elem_id="grid")
-        self.files = gr.HTML(apply_default_css=False, elem_id="files")
-        with gr.Accordion("One over the other", open=True, visible=False) as self.overlay:
-            self.pair = gr.Dropdown([], label="Images under the slider", info="Drag the handle: original on the left, erased on the right.")
-            self.slider = gr.ImageSlider(
-                label="original and erased", interactive=False, format="png", max_height=520, buttons=["fullscreen"], elem_id="slider"
-            )
-        with gr.Accordion("Detected so far, in this visit", open=True, visible=False) as self.detections:
-            self.table = gr.HTML(apply_default_css=False)
-            self.reset = gr.Button("Reset counts", size="sm")
+        with gr.Row(visible=False, elem_id="afterwards") as self.afterwards:
+            self.files = gr.HTML(apply_default_css=False, padding=False, elem_id="files", min_width=260)
+            self.keep = gr.Button("Keep as a measurement", size="sm", min_width=180, elem_id="keep", visible=False)
+        self.kept = gr.HTML(apply_default_css=False, padding=False, elem_id="kept")
+        self.table = gr.HTML(apply_default_css=False, padding=False, elem_id="counts")
+        self.reset = gr.Button("Reset counts", size="sm", visible=False, elem_id="reset-counts")
         self.key = gr.State("")
-        self.tally = gr.State({})
-        self.offer = gr.Textbox(visible=False)  # the prompt that the page suggests
-        self.auto = gr.Textbox(visible=False)  # the prompt that it has filled in, which it may replace
+        self.seen = gr.State({})
+        self.offer = gr.Textbox(visible=False)  # the prompts that the page suggests
+        self.auto = gr.Textbox(visible=False)  # those that it has filled in, which it may replace
+        self.address = gr.Textbox(visible=False)  # what the address of the page should say of the comparison
+        self.past = gr.BrowserState([], storage_key="erase-concept-prompts", secret=secret)
 
     @property
     def outputs(self) -> list[Block]:
         """What drawing and opening the page may change."""
-        components: list[Block] = [self.grid, self.files, self.pair, self.slider, self.table, self.key, self.tally, self.offer]
-        return [*components, self.nothing, self.overlay, self.detections]
+        components: list[Block] = [self.grid, self.files, self.table, self.key, self.seen, self.offer, self.auto, self.address, self.past]
+        return [*components, self.nothing, self.afterwards, self.keep, self.kept, self.reset]

@@ -1,29 +1,29 @@
-"""The tab Compare: original and erased model side by side, from the same prompt and seed."""
+"""The tab Compare: prompts drawn by the original and by erased models, from the same noise."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Iterable
+from html import escape
 from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
 
 from erase.errors import InputError
+from ui.web.compare import script
+from ui.web.compare.choices import erased_choices, original_choices
 from ui.web.compare.controls import Controls, Results
-from ui.web.compare.handlers import ComparisonRequest, ComparisonUpdate, again, compare, files, slider
-from ui.web.compare.suggestions import default_prompt, first, random_prompt, settings_for
+from ui.web.compare.handlers import RANDOM, ComparisonRequest, ComparisonUpdate, again, compare, files
+from ui.web.compare.suggestions import Setting, first, one_more, read, setting_for, with_show
 from ui.web.context import Page
 from ui.web.frame import PRIVATE, Changes, Frame, Values
 from ui.web.messages import QUEUED, problem
-from ui.web.runs import OWN, erased_runs
-from ui.web.visitor import page_for
+from ui.web.visitor import page_for, secret
 
-HELLO = """**See for yourself.** The same prompt and seed, drawn by the original model and by the erased one. Under each image: what a
-detector finds in it. The embedded model draws in a second, without a GPU or a download."""
-# In the browser, at the moment a suggestion arrives: what the visitor has typed since it was requested stays.
-SUGGEST = "(prompt, auto, offer) => prompt === '' || prompt === auto ? [offer, offer] : [prompt, auto]"
+HELLO = """**See for yourself.** The same prompts and seeds, drawn by the original model and by the erased ones, with what a detector
+finds in each image. Press an image to enlarge it."""
+HISTORY = 30  # prompts that a browser remembers
 
 
 class CompareTab:
@@ -37,35 +37,42 @@ class CompareTab:
                 with gr.Column(scale=2, min_width=300):
                     self.form = Controls()
                 with gr.Column(scale=5, min_width=320):
-                    self.results = Results()
+                    self.results = Results(secret(page))
 
     def connect(self, frame: Frame) -> None:
-        """Drawing: by the button, by Enter in the prompt, and once when the page is opened. What one control does to others."""
+        """Drawing: by the button, by Ctrl + Enter in the prompts, and once when the page is opened. What one control does to others."""
         form, results = self.form, self.results
         self.session = frame.session
+        frame.blocks.load(None, None, None, js=script.START)
         form.draw.click(None, None, form.status, js=QUEUED)
-        for listener in (form.draw.click, form.prompt.submit):
+        for listener in (form.draw.click, form.prompts.submit):
             self.draw_on(listener)
         frame.blocks.load(self.open, self._request_inputs, self._outputs, concurrency_limit=None, **PRIVATE)
         form.stop.click(self.stop, None, None, **PRIVATE)
         frame.blocks.unload(self.stop)
         results.start.click(lambda: gr.Tabs(selected="erase"), None, frame.tabs, **PRIVATE)
-        self.container.select(self.list_runs, frame.session, form.models, **PRIVATE)
-        chosen = [frame.session, form.models, form.concept]
-        settings = [form.steps, form.guidance, form.example, results.offer]
-        for listener in (form.models.change, form.concept.input):
+        self.container.select(self.list_models, frame.session, [form.models, form.original], **PRIVATE)
+        chosen = [frame.session, form.models, form.original, form.concept]
+        settings = [form.steps, form.guidance, form.example, form.concept, form.about, results.offer]
+        for listener in (form.models.change, form.original.input, form.concept.input):
             listener(self.follow, chosen, settings, **PRIVATE)
-        form.surprise.click(self.surprise, chosen, form.prompt, **PRIVATE)
+        form.more.click(self.one_more, [*chosen, form.prompts], form.prompts, **PRIVATE)
+        readers = [frame.session, form.prompts, form.models, form.original]
+        for listener in (form.prompts.change, form.models.change, form.original.change):
+            listener(self.read, readers, form.reading, trigger_mode="always_last", concurrency_limit=None, **PRIVATE)
         self._connect_results()
 
     def _connect_results(self) -> None:
         form, results = self.form, self.results
-        results.offer.change(None, [form.prompt, results.auto, results.offer], [form.prompt, results.auto], js=SUGGEST)
-        form.example.input(lambda text: text or gr.skip(), form.example, form.prompt, **PRIVATE)
-        comparison = [results.key, form.show, results.pair]
-        form.show.input(self.show, comparison, [form.status, results.grid, results.slider, results.files], **PRIVATE)
-        results.pair.input(self.pick_pair, comparison, results.slider, **PRIVATE)
-        results.reset.click(lambda: ({}, ""), None, [results.tally, results.table], **PRIVATE)
+        results.offer.change(None, [form.prompts, results.auto, results.offer], [form.prompts, results.auto], js=script.SUGGEST)
+        for picked in (form.example, form.history):
+            picked.input(None, [picked, form.prompts], form.prompts, js=script.PICK)
+        form.dice.click(None, None, form.seed, js=f"() => {RANDOM}")
+        form.reuse.click(None, form.seed, form.seed, js=script.REUSE)
+        results.address.change(None, results.address, None, js=script.ADDRESS)
+        comparison = [results.key, form.show]
+        form.show.input(self.show, comparison, [form.status, results.grid, results.files], **PRIVATE)
+        results.reset.click(lambda: ({}, ""), None, [results.seen, results.table], **PRIVATE)
 
     def draw_on(self, listener: Callable[..., Any]) -> None:
         """Draw the comparison as the controls stand, on an event; this tab's own, or one of another tab that has set its models."""
@@ -73,7 +80,7 @@ class CompareTab:
 
     @property
     def _request_inputs(self) -> set[Block]:
-        return {self.session, *self.form.fields.values(), self.results.key, self.results.tally}
+        return {self.session, *self.form.fields.values(), self.results.key, self.results.seen, self.results.past}
 
     @property
     def _outputs(self) -> list[Block]:
@@ -85,23 +92,31 @@ class CompareTab:
         """Draw, and show how far it is."""
         comparison = self._request(values)
         async for update in compare(page_for(self.page, values[self.session]), comparison, str(request.session_hash)):
-            yield self._changes(update, comparison.show)
+            changes = self._changes(update, comparison.show)
+            if update.key:
+                changes |= {self.results.address: update.address, **self._remember(values[self.results.past], update.prompts)}
+            yield changes
 
     async def open(self, values: Values, request: gr.Request) -> AsyncIterator[Changes]:
-        """Suggest a first comparison, and draw it where that is quick."""
+        """Suggest a first comparison, or the one of the address, and draw it where that is quick."""
         form, results, page = self.form, self.results, page_for(self.page, values[self.session])
-        opening, names, quick = await asyncio.to_thread(first, page)
-        _, _, prompts = settings_for(page, list(opening.models), OWN)
+        address = list(request.query_params.multi_items()) if request.query_params else []
+        opening, quick = await asyncio.to_thread(first, page, address)
+        names = await asyncio.to_thread(erased_choices, page)
+        setting = await asyncio.to_thread(setting_for, page, opening.models, opening.original, opening.concept)
+        set_by_address = {getattr(form, name): value for name, value in _named(opening).items()}
         yield {
-            form.steps: opening.steps,
-            form.guidance: opening.guidance,
+            **set_by_address,
             form.models: gr.Dropdown(choices=names, value=list(opening.models)),
-            form.example: gr.Dropdown(choices=prompts, value=None),
-            results.offer: opening.prompt,
-            results.nothing: gr.Column(visible=not names),
+            form.original: gr.Dropdown(choices=original_choices(page), value=opening.original),
+            form.concept: gr.Dropdown(choices=list(setting.concepts), value=opening.concept),
+            form.example: gr.Dropdown(choices=list(setting.examples), value=None),
+            form.about: _about(setting),
+            form.history: gr.Dropdown(choices=_history(values[results.past]), value=None),
+            results.offer: opening.prompts,
+            results.nothing: gr.Column(visible=not opening.models),
         }
-        current = self._request(values)
-        comparison = replace(opening, key=current.key, tally=current.tally, show=current.show)
+        comparison = with_show(opening, self._request(values))
         if quick:
             async for update in compare(page, comparison, str(request.session_hash)):
                 yield self._changes(update, comparison.show)
@@ -110,41 +125,45 @@ class CompareTab:
         """Withdraw what this visitor is waiting for."""
         self.page.drawing.leave(str(request.session_hash))
 
-    def list_runs(self, session: Any) -> Any:
-        """The runs to choose from, read again."""
-        return gr.Dropdown(choices=erased_runs(page_for(self.page, session)))
+    def list_models(self, session: Any) -> tuple[Any, Any]:
+        """The models to choose from, read again."""
+        page = page_for(self.page, session)
+        return gr.Dropdown(choices=erased_choices(page)), gr.Dropdown(choices=original_choices(page))
 
-    def follow(self, session: Any, models: list[str], concept: str) -> tuple[Any, ...]:
-        """Settings and example prompts of the chosen models."""
-        steps, guidance, prompts = settings_for(page_for(self.page, session), models, concept)
-        return steps, guidance, gr.Dropdown(choices=prompts, value=None), default_prompt(prompts) if prompts else gr.skip()
+    def follow(self, session: Any, models: list[str], original: str, concept: str) -> tuple[Any, ...]:
+        """Settings and prompts of the chosen models."""
+        setting = setting_for(page_for(self.page, session), models or [], original, concept)
+        offered = setting.prompts or gr.skip()
+        concepts = gr.Dropdown(choices=list(setting.concepts))
+        return setting.steps, setting.guidance, gr.Dropdown(choices=list(setting.examples), value=None), concepts, _about(setting), offered
 
-    def surprise(self, session: Any, models: list[str], concept: str) -> str:
-        """Another prompt that should still work."""
-        return random_prompt(page_for(self.page, session), models, concept)
+    def one_more(self, session: Any, models: list[str], original: str, concept: str, text: str) -> str:
+        """The prompts, and one more to keep."""
+        return one_more(page_for(self.page, session), text, models or [], original, concept)
 
-    def show(self, key: str, show: bool, pair: str) -> Changes:
+    async def read(self, session: Any, text: str, models: list[str], original: str) -> str:
+        """How the model reads the prompts."""
+        return await asyncio.to_thread(read, page_for(self.page, session), text, models or [], original)
+
+    def show(self, key: str, show: bool) -> Changes:
         """The same images, blurred or not, without drawing them again."""
         form, results = self.form, self.results
         if not key:
             return {results.files: gr.skip()}
         try:
-            grid, images = again(self.page, key, show, pair)
+            return {results.grid: again(self.page, key, show), results.files: files(key, show)}
         except InputError as error:
             return {form.status: problem(error)}
-        return {results.grid: grid, results.slider: images, results.files: files(key, show)}
-
-    def pick_pair(self, key: str, show: bool, pair: str) -> Any:
-        """Another pair of images under the slider."""
-        try:
-            comparison = self.page.downloads.comparison(key)
-        except InputError:
-            return gr.skip()
-        return slider(comparison.order, comparison.images, pair, show)
 
     def _request(self, values: Values) -> ComparisonRequest:
         fields = {name: values[component] for name, component in self.form.fields.items()}
-        return ComparisonRequest(**fields, key=values[self.results.key], tally=values[self.results.tally])
+        fields["models"] = fields["models"] or []
+        return ComparisonRequest(**fields, key=values[self.results.key], seen=values[self.results.seen])
+
+    def _remember(self, past: Any, prompts: Iterable[str]) -> Changes:
+        """The prompts of this browser, newest first."""
+        kept = list(dict.fromkeys([*prompts, *_history(past)]))[:HISTORY]
+        return {self.results.past: kept, self.form.history: gr.Dropdown(choices=kept, value=None)}
 
     def _changes(self, update: ComparisonUpdate, show: bool) -> Changes:
         form, results = self.form, self.results
@@ -153,18 +172,36 @@ class CompareTab:
             form.draw: gr.Button(interactive=not update.busy),
             form.stop: gr.Button(interactive=update.busy),
         }
+        if update.failed:  # what was drawn before belongs to other choices
+            hidden = {results.afterwards: gr.Row(visible=False), results.keep: gr.Button(visible=False)}
+            changes |= {results.grid: "", results.files: "", results.kept: "", **hidden}
         if update.grid is not None:
             changes[results.grid] = update.grid
         if update.key:
-            pairs = list(update.pairs)
             changes |= {
                 results.key: update.key,
-                results.tally: update.tally,
+                results.seen: update.seen,
                 results.table: update.table,
                 results.files: files(update.key, show),
-                results.overlay: gr.Accordion(visible=bool(pairs)),
-                results.detections: gr.Accordion(visible=True),
-                results.slider: update.slider,
-                results.pair: gr.Dropdown(choices=pairs, value=pairs[0][1] if pairs else None),
+                results.afterwards: gr.Row(visible=True),
+                results.keep: gr.Button(visible=update.pairs),
+                results.kept: "",
+                results.reset: gr.Button(visible=bool(update.table)),
             }
+            if update.covered:
+                changes[form.show] = gr.Checkbox(visible=True)
         return changes
+
+
+def _named(opening: ComparisonRequest) -> dict[str, Any]:
+    """The fields of a first comparison that are plain values of controls."""
+    return {name: getattr(opening, name) for name in ("negative", "seed", "count", "steps", "guidance", "sampler", "size")}
+
+
+def _history(past: Any) -> list[str]:
+    """The prompts that a browser has stored, whatever else it sends."""
+    return [str(text)[:1000] for text in past[:HISTORY] if isinstance(text, str)] if isinstance(past, list) else []
+
+
+def _about(setting: Setting) -> str:
+    return f"<details><summary>What the model draws</summary>{escape(setting.about)}</details>" if setting.about else ""

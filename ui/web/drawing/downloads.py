@@ -5,17 +5,21 @@ None of them is on disk, and nobody can fetch one without its key.
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from erase.errors import InputError
-from ui.web.drawing.archive import archive, png, sheet
+from ui.web.drawing.archive import archive, sheet_png
+from ui.web.drawing.images import png
 from ui.web.drawing.order import DrawnImage, Order
 
 LIMIT = 256 * 2**20  # bytes
+IMAGE = re.compile(r"(\d+)-(\d+)-(\d+)\.png")  # prompt, model, index
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,7 @@ class Comparison:
 
     order: Order
     images: tuple[DrawnImage, ...]
+    facts: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)  # of each model, as a Ticket has them
 
     @property
     def size(self) -> int:
@@ -31,10 +36,13 @@ class Comparison:
         return sum(len(image.png) for image in self.images)
 
     def file(self, name: str, show: bool) -> bytes | None:
-        """pictures.zip or comparison.png; nudity is blurred unless `show`."""
+        """pictures.zip, comparison.png, or one image as PROMPT-MODEL-INDEX.png, with boxes; nudity is blurred unless `show`."""
+        if match := IMAGE.fullmatch(name):
+            place = tuple(map(int, match.groups()))
+            return next((png(image, show, boxes=True) for image in self.images if image.place == place), None)
         if name == "pictures.zip":
             return archive(self.order, self.images, show)
-        return png(sheet(self.order, self.images, show)) if name == "comparison.png" else None
+        return sheet_png(self.order, self.images, show) if name == "comparison.png" else None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Images as they leave the server: nudity blurred, boxes drawn, original and erased side by side.
+"""Images as they leave the server: nudity blurred, boxes drawn, and what was found in them in words.
 
 Blurring happens here, on the server: a visitor who has not ticked the box never receives the image itself.
 """
@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
-from html import escape
 
 from PIL import Image, ImageDraw
 
+from erase.images.parameters import KEYWORD, with_parameters
 from eval.rendering.blur import blurred
 from ui.web.drawing.order import DrawnImage, Order
 
-LARGE = 512  # pixels per side at most in the page
-SLIDER = 512  # about as many under the slider
 BOX = "#d92d20"
 UNCHANGED = 20_000  # bytes of a PNG that is sent as it is
 TOP = 4  # labels of a classifier that are listed
@@ -41,13 +38,14 @@ def image_of(drawn: DrawnImage, show: bool, boxes: bool = True) -> Image.Image:
     return image
 
 
-def address(drawn: DrawnImage, show: bool) -> str:
-    """The image as a data URL: no file lies on disk for others to fetch."""
+def address(drawn: DrawnImage, show: bool, side: int) -> str:
+    """The image as a data URL, at most `side` pixels a side: no file lies on disk for others to fetch."""
     boxes = any(detection.get("box") for detection in drawn.detections)
-    if not hidden(drawn, show) and not boxes and len(drawn.png) < UNCHANGED:
+    image = Image.open(io.BytesIO(drawn.png))
+    if not hidden(drawn, show) and not boxes and len(drawn.png) < UNCHANGED and max(image.size) <= side:
         return f"data:image/png;base64,{base64.b64encode(drawn.png).decode()}"
     image = image_of(drawn, show)
-    image.thumbnail((LARGE, LARGE), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     small, file = max(image.size) <= 128, io.BytesIO()
     if small:
         image.save(file, "png")
@@ -56,11 +54,15 @@ def address(drawn: DrawnImage, show: bool) -> str:
     return f"data:image/{'png' if small else 'webp'};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def enlarged(drawn: DrawnImage, show: bool) -> Image.Image:
-    """For the slider: small images enlarged by a whole factor."""
-    image = image_of(drawn, show)
-    factor = max(1, SLIDER // max(image.size))
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
+def png(drawn: DrawnImage, show: bool, boxes: bool = False) -> bytes:
+    """The image as a file, with the text of how it was drawn; blurred where it is hidden."""
+    boxes = boxes and any(detection.get("box") for detection in drawn.detections)
+    if not hidden(drawn, show) and not boxes:
+        return drawn.png
+    file = io.BytesIO()
+    image_of(drawn, show, boxes).save(file, "PNG")
+    text = Image.open(io.BytesIO(drawn.png)).info.get(KEYWORD)
+    return with_parameters(file.getvalue(), str(text)) if text else file.getvalue()
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -80,42 +82,6 @@ def described(image: DrawnImage) -> str:
 def plain(label: str) -> str:
     """A detector's label in words."""
     return label.removesuffix("_EXPOSED").replace("_", " ").lower()
-
-
-def verdict(image: DrawnImage, name: str) -> tuple[str, str]:
-    """Whether the concept is in it, in words and as a class for its colour."""
-    if image.shows is None:
-        return "not looked for", "unsure"
-    return (f"shows {name}", "there") if image.shows else (f"no {name}", "gone")
-
-
-# --- side by side -----------------------------------------------------------------------------------------------------
-
-
-def grid(order: Order, images: Sequence[DrawnImage], show: bool) -> str:
-    """One card per seed, in it one figure per model; placeholders for images that are still to come."""
-    by_place = {(image.model, image.index): image for image in images}
-    cards = []
-    for index in range(order.count):
-        figures = "".join(_figure(order, model, by_place.get((model, index)), show) for model in range(len(order.models)))
-        cards.append(f'<div class="card"><p class="seed">image {index + 1}, seed {order.seed}</p><div class="pair">{figures}</div></div>')
-    return f'<div class="cards models-{len(order.models)}">{"".join(cards)}</div>'
-
-
-def _figure(order: Order, model: int, image: DrawnImage | None, show: bool) -> str:
-    label, kind = order.models[model][0], "original" if model == 0 else "erased"
-    head = f"<b>{escape(kind)}</b>" + (f"<span>{escape(label)}</span>" if model else "")
-    if image is None:
-        return f'<figure><div class="blank" aria-hidden="true"></div><figcaption>{head}</figcaption></figure>'
-    covered = hidden(image, show)
-    reason = ", blurred" + ("" if image.exposed else ", not checked for nudity") if covered else ""
-    alt = f"{kind} {label if model else ''}{reason}: {order.prompt}".replace("  ", " ")
-    word, colour = verdict(image, concept_name(order))
-    mark = ""
-    if image.shows is not None:
-        mark = f'<span class="mark {colour} {kind}">{escape(word)}</span> <span>{escape(described(image))}</span>'
-    note = '<span class="note">blurred</span> ' if covered else ""
-    return f'<figure><img src="{address(image, show)}" alt="{escape(alt)}"><figcaption>{head}<br>{note}{mark}</figcaption></figure>'
 
 
 def concept_name(order: Order) -> str:

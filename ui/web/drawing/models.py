@@ -1,6 +1,7 @@
 """What draws an order: loaded models within a memory limit, detectors, and a cache of images.
 
-The noise of image i is that of `erase-concept generate`, and so is the size of a chunk: the page and the command draw the same.
+The noise of an image depends on its seed alone, as torch's generator has it, so diffusers draws the same from that seed, and so does
+`erase-concept generate --prompts` from the file prompts.csv of a comparison.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from typing import Any
 
 from PIL import Image
 
-from erase.checkpoints.folder import is_small
+from erase.checkpoints.folder import drawing_scheduler, short_hash, size_of
 from erase.errors import InputError
-from erase.task import generator
+from erase.images import Parameters, with_parameters
+from ui.web.drawing.judging import as_asked, shows
+from ui.web.drawing.order import SEEDS
 
 CACHE = 64 * 2**20  # bytes of cached images
 DETECTORS = 3  # that stay loaded
+SMALL = 128  # pixels a side up to which more images are drawn at once
 CENSOR = {"threshold": 0.3}  # detects more than a measurement would count
 
 Send = Callable[..., None]
@@ -41,24 +45,53 @@ class Studio:
     models: OrderedDict[tuple[str, str], tuple[Any, int]] = field(default_factory=OrderedDict)
     detectors: OrderedDict[str, Any] = field(default_factory=OrderedDict)
     images: OrderedDict[tuple[Any, ...], list[bytes]] = field(default_factory=OrderedDict)
+    facts: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # of models: their sampler, size and hash
     current: Any = None
     stopped: int = 0  # orders up to this number are withdrawn
 
     def draw(self, order: Mapping[str, Any]) -> None:
-        """Draw with one model after another, in chunks; each chunk is sent at once. Stopped where the order is withdrawn."""
+        """Draw in chunks of one prompt and one model; each is sent at once. Stopped where the order is withdrawn.
+
+        Where all models fit into memory each prompt is drawn by all of them before the next; else each model draws all prompts.
+        """
         detector, reason = self.detector(order["concept"])
-        for number, (label, source) in enumerate(order["models"]):
-            self.send("note", note=f"loading {label}")
-            key, folder = _identity(source)
-            for chunk in _chunks(order["count"], 16 if is_small(folder) else 4):
-                cached = (key, order["prompt"], order["seed"], chunk, order["steps"], order["guidance"])
-                if cached not in self.images:
-                    model = self.model(key, folder)
-                    self.send("note", note=f"drawing with {label}")
-                    self._remember(cached, self._sample(model, order, chunk))
-                self.images.move_to_end(cached)
-                self._send(number, chunk, self.images[cached], folder, detector, order["concept"])
+        looks = Looks(detector, detector.facts()["labels"] if detector is not None else {}, order["concept"])
+        models = [Source(number, label, *_identity(source)) for number, (label, source) in enumerate(order["models"])]
+        asks = list(enumerate(order["asks"]))
+        fit = sum(_bytes(model.folder) for model in models) <= self.memory
+        turns = [(ask, model) for ask in asks for model in models] if fit else [(ask, model) for model in models for ask in asks]
+        facts = {model.number: self._facts(model, order) for model in models}
+        for model in models:
+            self.send("model", model=model.number, facts=facts[model.number])
+        for (number, ask), model in turns:
+            for chunk in _chunks(order["count"], facts[model.number]["batch"]):
+                seeds = [(order["seed"] + i) % (SEEDS + 1) for i in chunk]
+                pngs = self._drawn(model, order, ask["text"], seeds, facts[model.number])
+                texts = [_parameters(order, ask["text"], seed, model, facts[model.number]).text() for seed in seeds]
+                self._send(model, (number, ask), chunk, [with_parameters(*both) for both in zip(pngs, texts, strict=True)], looks)
         self.send("done", note=reason)
+
+    def _drawn(self, model: Source, order: Mapping[str, Any], prompt: str, seeds: Sequence[int], facts: Mapping[str, Any]) -> list[bytes]:
+        """The images of a chunk, from the cache where they are there."""
+        settings = (order["negative"], order["steps"], order["guidance"], facts["sampler"], facts["size"])
+        key = (model.key, prompt, tuple(seeds), settings)
+        if key not in self.images:
+            if model.key not in self.models:
+                self.send("note", note=f"loading {model.label}")
+            opened = self.model(model.key, model.folder)
+            self.send("note", note=f"drawing with {model.label}")
+            self._remember(key, self._sample(opened, order, prompt, seeds))
+        self.images.move_to_end(key)
+        return self.images[key]
+
+    def _facts(self, model: Source, order: Mapping[str, Any]) -> dict[str, Any]:
+        """How this model draws the order."""
+        if model.key not in self.facts:
+            folder = model.folder
+            self.facts[model.key] = {"sampler": drawing_scheduler(folder), "hash": short_hash(folder), "size": size_of(folder)}
+        own = self.facts[model.key]
+        facts = {**own, **{name: order[name] for name in ("sampler", "size") if order[name]}}
+        return facts | {"batch": 16 if facts["size"] <= SMALL else 4}
 
     def stop(self, number: int) -> None:
         """Abandon an order, at the next denoising step where it is being drawn. Called by another thread."""
@@ -107,12 +140,15 @@ class Studio:
         self.detectors.move_to_end(key)
         return self.detectors[key]
 
-    def _sample(self, model: Any, order: Mapping[str, Any], chunk: Sequence[int]) -> list[bytes]:
+    def _sample(self, model: Any, order: Mapping[str, Any], prompt: str, seeds: Sequence[int]) -> list[bytes]:
+        import torch
+
         self._check(order)
         self.current = model
         try:
-            noise = [generator(order["seed"], "picture", i) for i in chunk]
-            images = model.sampler(order["steps"], order["guidance"])([order["prompt"]] * len(chunk), noise)
+            noise = [torch.Generator().manual_seed(seed) for seed in seeds]
+            sample = model.sampler(order["steps"], order["guidance"], order["sampler"], order["negative"], order["size"])
+            images = sample([prompt] * len(seeds), noise)
         finally:
             self.current = None
         self._check(order)  # an interrupted image is incomplete
@@ -127,14 +163,17 @@ class Studio:
         while len(self.images) > 1 and sum(len(png) for cached in self.images.values() for png in cached) > CACHE:
             self.images.popitem(last=False)
 
-    def _send(self, number: int, chunk: Sequence[int], pngs: Sequence[bytes], folder: Path, detector: Any, concept: Any) -> None:
+    def _send(
+        self, model: Source, prompt: tuple[int, Mapping[str, Any]], chunk: Sequence[int], pngs: Sequence[bytes], looks: Looks
+    ) -> None:
         images = [Image.open(io.BytesIO(png)) for png in pngs]
-        detections = detector(images) if detector is not None else [[] for _ in images]
-        exposed = self._exposed(images, detections, folder)
+        detections = looks.detector(images) if looks.detector is not None else [[] for _ in images]
+        exposed = self._exposed(images, detections, model.folder)
+        number, ask = prompt
         for i, (png, objects) in enumerate(zip(pngs, detections, strict=True)):
             records = [{"label": d.label, "score": round(d.score, 4), "box": d.box} for d in objects]
-            shows = _shows(objects, detector, concept) if detector is not None else None
-            facts = {"model": number, "index": chunk[i], "detections": records, "shows": shows, "exposed": exposed[i]}
+            facts = {"model": model.number, "prompt": number, "index": chunk[i], "detections": records, "exposed": exposed[i]}
+            facts |= {"shows": looks.shows(objects), "asked": looks.as_asked(objects, ask)}
             self.send("picture", png=base64.b64encode(png).decode(), **facts)
 
     def _exposed(self, images: Sequence[Image.Image], detections: Sequence[Sequence[Any]], folder: Path) -> list[bool | None]:
@@ -148,20 +187,38 @@ class Studio:
         return [any(d.label.endswith("_EXPOSED") for d in [*a, *b]) for a, b in zip(detections, censored, strict=True)]
 
 
-def _shows(detections: Sequence[Any], detector: Any, concept: Mapping[str, Any]) -> bool:
-    """Whether the concept was detected: as the most likely of its domain, or as anything exposed, or under its name."""
-    from eval.vision.detector import most_likely
-    from eval.vision.scene_objects import lists_things
+@dataclass(frozen=True)
+class Source:
+    """A model of an order: its number and label, what identifies its weights, its folder."""
 
-    labels = detector.facts()["labels"]
-    words = {word.casefold() for word in (*concept["words"], concept["name"])}
-    if concept["detector"] == "nudenet":
-        return any(d.label.endswith("_EXPOSED") for d in detections)
-    if lists_things(labels):
-        return any(words & set(d.label.casefold().split()) for d in detections)
-    if concept["domain"] in labels:
-        return most_likely([detections], labels)[concept["domain"]][0].casefold() in words
-    return any(d.label.casefold() in words for d in detections)
+    number: int
+    label: str
+    key: tuple[str, str]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What looks for a concept: the detector, if there is one, and its labels."""
+
+    detector: Any
+    labels: Mapping[str, Sequence[str]]
+    concept: Mapping[str, Any] | None
+
+    def shows(self, detections: Sequence[Any]) -> bool | None:
+        """Whether the concept is in an image with these detections; None where nothing looked for it."""
+        return None if self.detector is None or self.concept is None else shows(detections, self.labels, self.concept)
+
+    def as_asked(self, detections: Sequence[Any], ask: Mapping[str, Any]) -> bool | None:
+        """Whether everything is in it that a prompt to keep asks for; None where that cannot be told."""
+        return None if self.detector is None else as_asked(detections, self.labels, ask)
+
+
+def _parameters(order: Mapping[str, Any], prompt: str, seed: int, model: Source, facts: Mapping[str, Any]) -> Parameters:
+    """What goes into the file of an image."""
+    return Parameters(
+        prompt, seed, order["steps"], facts["sampler"], order["guidance"], facts["size"], model.label, facts["hash"], order["negative"]
+    )
 
 
 # --- folders ----------------------------------------------------------------------------------------------------------

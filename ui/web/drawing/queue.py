@@ -77,8 +77,8 @@ class Drawing:
         with self._changed:
             ticket.polled = time.monotonic()
             ahead = self._queue.index(ticket) + (self._current is not None) if ticket in self._queue else 0
-            total = len(ticket.order.models) * ticket.order.count
-            return TicketStatus(ticket.state, ahead, self._expected_wait(ahead), len(ticket.images), total, ticket.note)
+            done, total = len(ticket.images), ticket.order.total
+            return TicketStatus(ticket.state, ahead, self._expected_wait(ahead), done, total, ticket.note)
 
     def withdraw(self, ticket: Ticket) -> None:
         """Leave the queue, or stop the drawing."""
@@ -207,8 +207,10 @@ class Drawing:
         if ticket.over:
             return
         if message["event"] == "picture":
-            fields = {name: message[name] for name in ("model", "index", "shows", "exposed")}
+            fields = {name: message[name] for name in ("model", "prompt", "index", "shows", "asked", "exposed")}
             ticket.images.append(DrawnImage(png=base64.b64decode(message["png"]), detections=tuple(message["detections"]), **fields))
+        elif message["event"] == "model":
+            ticket.facts[message["model"]] = message["facts"]
         elif message["event"] in ("done", "failed"):
             ticket.state, ticket.note = message["event"], message.get("note", "")
         else:

@@ -1,9 +1,10 @@
-"""Compare: what may be chosen, what leaves the server, what is counted, and a whole comparison by the real worker."""
+"""Compare: what may be chosen, what leaves the server, what is kept for download, and a whole comparison by the real worker."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
+import csv
 import io
 import json
 import os
@@ -20,17 +21,20 @@ from PIL import Image
 
 from erase.concepts import load_concept, prompts
 from erase.errors import InputError
-from ui.web.compare.handlers import ComparisonRequest, ComparisonUpdate, again, compare, order_of, pairs_of, status_line
-from ui.web.compare.suggestions import first, random_prompt, settings_for
-from ui.web.compare.tally import counted, tally_table
+from erase.images import with_parameters
+from ui.web.compare.choices import chosen, erased_choices, first_concept, looked_for, original_choices, world_of
+from ui.web.compare.counting import counts_table, shares
+from ui.web.compare.grid import grid
+from ui.web.compare.handlers import ComparisonRequest, ComparisonUpdate, again, compare, order_of, status_line
+from ui.web.compare.suggestions import examples, first, first_choice, one_more, setting_for
 from ui.web.context import Page
 from ui.web.drawing.archive import archive, settings, sheet
 from ui.web.drawing.downloads import Comparison, Document, Downloads, links
-from ui.web.drawing.images import address, described, grid, hidden, image_of
-from ui.web.drawing.order import DrawnImage, Order, TicketStatus
+from ui.web.drawing.images import address, described, hidden, image_of
+from ui.web.drawing.order import Ask, DrawnImage, Order, TicketStatus
 from ui.web.drawing.queue import Drawing
 from ui.web.jobs.queue import Jobs
-from ui.web.runs import OWN, concept_of, erased, erased_runs, examples, first_choice, original_of, prompt_to_keep
+from ui.web.runs import OWN, erased, erased_runs, original_of
 from ui.web.security.access import Rate
 from ui.web.security.owners import claim
 
@@ -60,10 +64,10 @@ def png(colour: str = "red", size: tuple[int, int] = (64, 64)) -> bytes:
 
 def drawn(model: int = 0, index: int = 0, **changes: Any) -> DrawnImage:
     found = ({"label": "star", "score": 0.987, "box": None}, {"label": "red", "score": 0.5, "box": None})
-    return replace(DrawnImage(model, index, png(), found, shows=True, exposed=False), **changes)
+    return replace(DrawnImage(model, 0, index, png(), found, shows=True, exposed=False), **changes)
 
 
-ORDER = Order((("demo", "demo"), ("run-1", "/a"), ("run-2", "/b")), "a red star", seed=4, count=2, concept=STAR)
+ORDER = Order((("demo", "demo"), ("run-1", "/a"), ("run-2", "/b")), (Ask("a red star", "evaluate"),), seed=4, count=2, concept=STAR)
 ALL = [drawn(model, index, shows=model == 0) for model in range(3) for index in range(2)]
 
 # --- choices ----------------------------------------------------------------------------------------------------------
@@ -100,23 +104,47 @@ def test_where_strangers_see_the_page_runs_are_their_owners_alone(page):
     for typed in ("annas-1", str(page.runs / "annas-1"), "bens-1/../annas-1", "./annas-1"):
         with pytest.raises(InputError, match="is not a folder or file in"):
             erased(ben, typed)
-    asked = ComparisonRequest(["annas-1"], prompt="a star", count=1, steps=1)
+    asked = ComparisonRequest(["annas-1"], prompts="a star", count=1, steps=1)
     assert "is not a folder or file in" in asyncio.run(all_of(ben, asked))[-1].status
     assert asyncio.run(all_of(anna, asked))[-1].key
 
 
-def test_examples_are_the_concepts_own_prompts_held_out_ones_included():
-    shown = {text: words for words, text in examples(json.loads(json.dumps(STAR)))}  # as options.json has it
-    for role in ("forget", "evaluate", "implicit", "evaluate-retain"):
-        assert prompts(load_concept("star"), role, 1)[0].text in shown
-    assert all("star" not in prompt_to_keep(STAR, seed) for seed in range(50))
-    assert len({prompt_to_keep(STAR, seed) for seed in range(50)}) > 10
+def test_the_prompts_to_choose_from_are_those_that_no_erasure_has_seen():
+    offered = examples(json.loads(json.dumps(STAR)))  # as options.json has it
+    every = next(text for words, text in offered if words == "Held-out set: 9 prompts of every kind").splitlines()
+    assert every == [p.text for role in ("evaluate", "implicit", "evaluate-retain") for p in prompts(load_concept("star"), role, 3)]
+    assert len(next(text for words, text in offered if words == "Held-out set: 6 prompts to keep").splitlines()) == 6
+    assert {text for words, text in offered if words.startswith(("names", "describes", "to keep"))} == set(every)
+    assert not set(every) & {p.text for role in ("forget", "retain") for p in prompts(load_concept("star"), role, 200)}
 
 
-def test_what_to_look_for_is_the_runs_concept_unless_another_is_chosen(page):
-    one = erased(page, erased_run(page.runs, "star-1").name)
-    assert concept_of(OWN, [one])["name"] == concept_of(OWN, [])["name"] == "star"
-    assert concept_of("ring", [one])["name"] == "ring"
+def test_what_to_look_for_is_the_runs_concept_unless_another_of_its_world_is_chosen(page):
+    one, demo = chosen(page, erased_run(page.runs, "star-1").name), world_of("demo")
+    assert looked_for(OWN, [one], demo)["name"] == "star"
+    assert looked_for("ring", [one], demo)["name"] == looked_for("rings", [one], world_of("emoji"))["name"] == "ring"
+    assert looked_for("hot dog", [], world_of("emoji"))["detector"] == "emoji"
+    assert [looked_for(OWN, [], world_of(name))["model"] for name in ("demo", "scenes", "emoji")] == ["demo", "scenes", "emoji"]
+    assert first_concept(demo).name == "star"
+    assert looked_for("nudity", [], None)["detector"] == "nudenet"
+    for typed in ("/etc/passwd", "../star.toml", "elephant"):
+        with pytest.raises(InputError, match="not one of the concepts here"):
+            looked_for(typed, [one], demo)
+
+
+def test_the_models_to_choose_from_are_runs_models_that_never_knew_and_those_of_the_folders(page, tiny_pipeline, tmp_path):
+    erased_run(page.runs, "star-1")
+    home = tmp_path / "models"
+    (home / "deep").mkdir(parents=True)
+    for place in (home / "sd1", home / "deep" / "sd2"):
+        place.symlink_to(tiny_pipeline)
+    (home / "file.safetensors").write_bytes(b"")
+    (home / "notes.txt").write_text("")
+    wide = replace(page, allowed=(home,), hub=("owner/name",))
+    assert erased_choices(wide) == ["star-1", "demo, never taught heart", "deep/sd2", "file.safetensors", "sd1"]
+    assert original_choices(wide) == [OWN, "demo", "scenes", "emoji", "deep/sd2", "file.safetensors", "sd1", "owner/name"]
+    assert wide.model("file.safetensors") == str((home / "file.safetensors").resolve())  # each may be chosen as it is listed
+    never = chosen(wide, "demo, never taught heart")
+    assert (never.original, never.concept["name"], (Path(never.source) / "model_index.json").is_file()) == ("demo", "heart", True)
 
 
 # --- what leaves the server -------------------------------------------------------------------------------------------
@@ -129,13 +157,24 @@ def test_nudity_is_blurred_until_it_is_asked_for_and_so_is_what_nobody_could_che
     picture = drawn(exposed=exposed)
     assert hidden(picture, show) is expected
     clear = Image.open(io.BytesIO(picture.png)).convert("RGB")
-    shown = Image.open(io.BytesIO(base64.b64decode(address(picture, show).split(",")[1]))).convert("RGB")
+    shown = Image.open(io.BytesIO(base64.b64decode(address(picture, show, 512).split(",")[1]))).convert("RGB")
     edges = max(abs(a - b) for a, b in zip(shown.getpixel((30, 60)), shown.getpixel((60, 30)), strict=True))
     assert (shown.tobytes() != clear.tobytes()) is expected
     assert shown.getpixel((33, 20)) != (255, 0, 0) if expected else shown.getpixel((33, 20)) == (255, 0, 0)
     assert edges < 30
     with zipfile.ZipFile(io.BytesIO(archive(replace(ORDER, models=ORDER.models[:1], count=1), [picture], show))) as bundle:
         assert (bundle.read("original/00000.png") != picture.png) is expected
+
+
+def test_a_blurred_image_keeps_the_text_of_how_it_was_drawn_and_is_as_small_as_it_is_shown():
+    picture = drawn(exposed=True, png=with_parameters(png(size=(640, 640)), "a ☆\nSteps: 1"))
+    name = "0-0-0.png"
+    for show in (True, False):
+        file = Image.open(io.BytesIO(Comparison(ORDER, (picture,)).file(name, show)))
+        assert (file.info["parameters"], file.size) == ("a ☆\nSteps: 1", (640, 640))
+        small = Image.open(io.BytesIO(base64.b64decode(address(picture, show, 256).split(",")[1])))
+        assert small.size == (256, 256)
+    assert Comparison(ORDER, (picture,)).file("0-1-0.png", True) is None
 
 
 def test_boxes_are_drawn_and_counted():
@@ -148,50 +187,44 @@ def test_boxes_are_drawn_and_counted():
 def test_nothing_a_visitor_types_is_html():
     bad = '<script>alert(1)</script>"onload='
     concept = {**STAR, "words": [bad]}
-    order = replace(ORDER, models=((bad, "demo"), (bad, "/a")), prompt=bad, concept=concept)
+    order = replace(ORDER, models=((bad, "demo"), (bad, "/a")), asks=(Ask(bad, "evaluate"),), concept=concept, negative=bad)
     found = ({"label": bad, "score": 1.0, "box": None},)
-    html = grid(order, [drawn(detections=found), drawn(1, detections=found)], False) + tally_table(
-        counted({}, order, [drawn(detections=found)]), bad
-    )
+    images = [drawn(detections=found), drawn(1, detections=found)]
+    html = grid(order, images, False) + counts_table({}, order)
     assert "<script" not in html
     assert '"onload' not in html
     assert "&lt;script&gt;" in html
 
 
-def test_every_picture_has_an_alternative_text_and_every_seed_a_card():
+def test_every_picture_has_an_alternative_text_and_every_model_a_cell():
     html = grid(ORDER, [p for p in ALL if p.model < 2], False)
     alts = re.findall(r'<img src="[^"]+" alt="([^"]+)"', html)
     assert len(alts) == 4
-    assert all(ORDER.prompt in alt for alt in alts)
-    assert html.count('class="card"') == 2
+    assert all("a red star" in alt for alt in alts)
+    assert html.count('<p class="who"') == 3
     assert html.count('class="blank"') == 2  # still to come
+    assert re.findall(r'data-place="([^"]+)"', html) == ["0-0-0", "0-0-1", "0-1-0", "0-1-1"]
+    assert html.count("seed&nbsp;5") == 3  # image 1 of each model
     assert "blurred" in grid(ORDER, [drawn(exposed=True)], False)
 
 
-# --- counted and kept -------------------------------------------------------------------------------------------------
-
-
-def test_the_tally_counts_pictures_by_model_and_label():
-    tally = counted(counted({}, ORDER, ALL), ORDER, ALL)
-    assert tally == {
-        "demo": {"": 4, "*": 4, "star": 4, "red": 4},
-        "run-1": {"": 4, "star": 4, "red": 4},
-        "run-2": {"": 4, "star": 4, "red": 4},
-    }
-    table = tally_table(tally, "star")
-    assert "shows star" in table
-    assert "<td>4 <small>100%</small></td><td>0 <small>0%</small></td>" in table
+# --- kept for download ------------------------------------------------------------------------------------------------
 
 
 def test_the_sheet_has_a_panel_for_each_erased_model_and_its_settings_in_words():
     assert settings(ORDER) == "original: demo; seed 4, 25 steps, guidance 4, looked for: star"
     two, one = sheet(ORDER, ALL, False), sheet(replace(ORDER, models=ORDER.models[:2]), ALL[:4], False)
+    changed = replace(ORDER, negative="blur", sampler="EulerDiscreteScheduler", size=64)
+    assert "negative prompt: blur, sampler: EulerDiscreteScheduler, 64 pixels" in settings(changed)
     assert two.height > one.height > 300
     with zipfile.ZipFile(io.BytesIO(archive(ORDER, ALL, False))) as bundle:
         assert bundle.read("erased-2/00001.png") == ALL[-1].png
         lines = [json.loads(line) for line in bundle.read("pictures.jsonl").decode().splitlines()]
         assert Image.open(io.BytesIO(bundle.read("comparison.png"))).size == two.size
-    assert [(line["file"], line["model"], line["seed"], line["shows"]) for line in lines][2] == ("erased-1/00000.png", "run-1", 4, False)
+        assert list(csv.reader(io.StringIO(bundle.read("prompts.csv").decode()))) == [
+            ["prompt", "seed"], ["a red star", "4"], ["a red star", "5"]
+        ]  # fmt: skip
+    assert [(line["file"], line["model"], line["seed"], line["shows"]) for line in lines][3] == ("erased-1/00001.png", "run-1", 5, False)
 
 
 def test_downloads_stay_within_their_limit_and_need_a_key():
@@ -222,46 +255,66 @@ async def all_of(page: Page, asked: ComparisonRequest, visitor: str = "v") -> li
 
 def test_a_comparison_from_the_click_to_the_images(page):
     erased_run(page.runs, "star-1")
-    asked = ComparisonRequest(["star-1"], prompt="a picture of a red solid star", seed=5, count=2, steps=25)
+    asked = ComparisonRequest(
+        ["star-1"], prompts="a picture of a red solid star\n\na red ring\na picture of a red solid star ", seed=5, count=2
+    )
     shown = asyncio.run(all_of(page, asked))
     end = shown[-1]
     assert all(s.busy for s in shown[:-1])
     assert not end.busy
-    assert "4 images of" in end.status
-    assert end.tally["demo"] == end.tally["star-1"]  # the same weights draw the same
-    assert end.tally["demo"]["*"] == 2
-    assert [value for _, value in end.pairs] == ["0:1", "1:1"]
-    left, right = end.slider
-    assert left.size == right.size == (512, 512)
-    assert left.tobytes() == right.tobytes()
-    html, pair = again(page, end.key, False, "1:1")
-    assert html == end.grid
-    assert pair[0].tobytes() != left.tobytes()
-    further = asyncio.run(all_of(page, replace(asked, tally=end.tally, key=end.key)))[-1]
-    assert further.tally["demo"][""] == 4
+    assert "8 images in" in end.status
+    assert "star" not in end.status
+    order = order_of(page, asked)
+    assert [ask.text for ask in order.asks] == end.prompts == ["a picture of a red solid star", "a red ring"]
+    assert shares(end.seen, order) == {"evaluate": [(0, 2), (0, 2)], "evaluate-retain": [(2, 2), (2, 2)]}  # the same weights draw the same
+    assert again(page, end.key, False) == end.grid
+    assert f'data-key="{end.key}"' in end.grid
+    comparison = page.downloads.comparison(end.key)
+    by_place = {image.place: image for image in comparison.images}
+    text = Image.open(io.BytesIO(by_place[1, 0, 1].png)).info["parameters"]
+    assert re.fullmatch(
+        "a red ring\nSteps: 25, Sampler: Euler a, CFG scale: 4.0, Seed: 6, Size: 64x64, Model hash: [0-9a-f]{10}, Model: demo", text
+    )
+    repeated = replace(asked, seed=6, count=1, prompts="a red ring", seen=end.seen, key=end.key)
+    further = asyncio.run(all_of(page, repeated))[-1]
+    assert shares(further.seen, order) == shares(end.seen, order)  # the same picture counts once
+    (first_again, _) = page.downloads.comparison(further.key).images
+    pixels = [Image.open(io.BytesIO(image.png)).tobytes() for image in (first_again, by_place[1, 0, 1])]
+    assert max(abs(a - b) for a, b in zip(*pixels, strict=True)) <= 2  # its seed draws it again; batches of another size round otherwise
     with pytest.raises(InputError, match="no longer stored"):
         page.downloads.comparison(end.key)  # one comparison per visitor
 
 
+def test_a_seed_of_minus_one_is_another_one_each_time(page):
+    drawn_with = {order_of(page, ComparisonRequest(prompts="a star", seed=-1)).seed for _ in range(20)}
+    assert len(drawn_with) > 15
+    assert min(drawn_with) >= 0
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
-    [({"prompt": ""}, "prompt is empty"), ({"models": ["/etc"]}, "is not a folder or file in"), ({"seed": None}, "expected a whole number"),
-     ({"seed": 1.5}, "expected a whole number"),
-     ({"seed": -1}, "Random seed: --seed is -1; expected at least 0"), ({"count": 99}, "at most 16"), 
+    [({"prompts": ""}, "prompt is empty"), ({"models": ["/etc"]}, "is not a folder or file in"),
+     ({"seed": None}, "Seed is empty; expected a whole number"), ({"seed": 1.5}, "expected a whole number"),
+     ({"seed": -2}, "Seed: --seed is -2; expected at least 0"), ({"count": 99}, "at most 16"),
+     ({"guidance": None}, "Guidance is empty; expected a number"), ({"sampler": "Foo"}, "Sampler: "),
+     ({"size": "65"}, "he size is 65; expected a multiple of 8"), ({"steps": None}, "Steps is empty"),
+     ({"prompts": "\n".join(map(str, range(17)))}, "here are 17 prompts; expected at most 16"),
+     ({"prompts": "a\n" + "b" * 1001}, "rompt 2 has 1001 letters"),
+     ({"prompts": "\n".join(map(str, range(9))), "count": 16}, "are 144 images; expected at most 128"),
      ({"concept": "/etc/a.toml"}, "not one of the concepts here"),
      ({"models": ["<b>x</b>"]}, "&lt;b&gt;")],
 )  # fmt: skip
-def test_wrong_input_is_said_in_a_sentence(page, changes, said):
-    end = asyncio.run(all_of(page, replace(ComparisonRequest(prompt="a star"), **changes)))
+def test_wrong_input_is_said_in_a_sentence_and_the_old_pictures_go(page, changes, said):
+    end = asyncio.run(all_of(page, replace(ComparisonRequest(prompts="a star"), **changes)))
     assert len(end) == 1
     assert said in end[0].status
     assert 'role="alert"' in end[0].status
-    assert not end[0].busy
+    assert (end[0].busy, end[0].failed) == (False, True)
 
 
 def test_a_visitor_who_clicks_without_end_must_wait(page):
     limited = replace(page, rate=Rate(1, 60))
-    asked = ComparisonRequest(prompt="a star", count=1, steps=1)
+    asked = ComparisonRequest(prompts="a star", count=1, steps=1)
     assert "1 images" in asyncio.run(all_of(limited, asked))[-1].status
     assert "try again in" in asyncio.run(all_of(limited, asked))[-1].status
     assert "1 images" in asyncio.run(all_of(limited, asked, "another"))[-1].status
@@ -269,28 +322,34 @@ def test_a_visitor_who_clicks_without_end_must_wait(page):
 
 def test_a_visitor_who_is_gone_frees_the_worker(page):
     async def leave() -> None:
-        generator = compare(page, ComparisonRequest(prompt="a star", count=16, steps=150), "v")
+        generator = compare(page, ComparisonRequest(prompts="a star", count=16, steps=150), "v")
         async for shown in generator:
             if "Drawing" in shown.status:
                 break
         await generator.aclose()
 
     asyncio.run(leave())
-    assert asyncio.run(all_of(page, ComparisonRequest(prompt="a star", count=1, steps=1, seed=8), "w"))[-1].key
+    assert asyncio.run(all_of(page, ComparisonRequest(prompts="a star", count=1, steps=1, seed=8), "w"))[-1].key
 
 
 def test_the_form_follows_what_is_chosen(page):
-    asked, known, quick = first(page)
-    assert (list(asked.models), known, quick) == ([], [], True)
+    asked, quick = first(page)
+    assert (list(asked.models), quick) == ([], True)
     assert order_of(page, replace(asked, count=1)).models == (("demo", "demo"),)
     erased_run(page.runs, "star-1")
-    asked, known, quick = first(page)
-    assert (list(asked.models), known, quick, asked.steps) == (["star-1"], ["star-1"], True, 3)
-    assert "star" in asked.prompt
-    steps, guidance, offered = settings_for(page, ["star-1"], OWN)
-    assert (steps, guidance, len(offered)) == (3, 4.0, 12)
-    assert settings_for(page, ["/etc"], OWN) == (25, 4.0, [])
-    assert "star" not in random_prompt(page, ["star-1"], OWN)
+    asked, quick = first(page)
+    order = order_of(page, asked)
+    assert (list(asked.models), quick, asked.steps) == (["star-1"], True, 3)
+    assert [ask.role for ask in order.asks] == ["evaluate", "implicit", "evaluate-retain"]
+    setting = setting_for(page, ["star-1"])
+    assert (setting.steps, setting.guidance) == (3, 4.0)
+    assert "star" in setting.concepts
+    assert "demo draws shapes circle, ring" in setting.about
+    assert setting_for(page, [], "emoji").concepts[1] == "airplane"
+    assert "402 objects such as" in setting_for(page, [], "emoji").about
+    assert setting_for(page, ["/etc"]).examples == ()
+    more = one_more(page, "a red star\n", ["star-1"], OWN, OWN).splitlines()
+    assert (more[0], len(more), "star" in more[1]) == ("a red star", 2, False)
 
 
 def test_the_wait_is_told():
@@ -299,7 +358,6 @@ def test_the_wait_is_told():
     assert "1 order is ahead of you" in status_line(replace(look, ahead=1, wait=None), 1)
     assert 'value="2" max="8"' in status_line(replace(look, state="drawing", done=2, note="drawing with <b>"), 1)
     assert "<b>" not in status_line(replace(look, state="drawing", note="drawing with <b>"), 1)
-    assert pairs_of(ORDER)[1] == ("image 1: original and run-2", "0:2")
 
 
 def resident(pid: int) -> int:
@@ -312,7 +370,7 @@ def resident(pid: int) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory of processes where Linux shows it")
 def test_memory_does_not_grow_over_500_comparisons(page):
     erased_run(page.runs, "star-1")
-    asked = ComparisonRequest(["star-1"], prompt="a red star", count=2, steps=1)
+    asked = ComparisonRequest(["star-1"], prompts="a red star", count=2, steps=1)
     patient = replace(page, rate=Rate(10**6, 60), downloads=Downloads(limit=10**6))
     held = []
     for i in range(500):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import shutil
 import signal
@@ -14,20 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
 from erase.concepts import load_concept
+from erase.demo import pipeline_path
 from erase.diffusion import open_model
 from erase.errors import InputError
-from erase.images import make_images
+from ui.cli.generate import generate
 from ui.web.drawing.models import Stopped, Studio
-from ui.web.drawing.order import Order
+from ui.web.drawing.order import Ask, Order
 from ui.web.drawing.queue import Drawing
 
 STAR = asdict(load_concept("star"))
 
 
-def order(*models: str, number: int = 1, **changes: Any) -> dict[str, Any]:
-    return {"number": number, **asdict(Order(tuple((m, m) for m in models), **{"prompt": "a star", "count": 2, "steps": 2, **changes}))}
+def order(*models: str, number: int = 1, prompt: str = "a star", **changes: Any) -> dict[str, Any]:
+    lines = tuple(Ask(text) for text in prompt.split("|"))
+    return {"number": number, **asdict(Order(tuple((m, m) for m in models), **{"asks": lines, "count": 2, "steps": 2, **changes}))}
 
 
 class Said(list):
@@ -44,12 +49,51 @@ def studio() -> tuple[Studio, Said]:
     return Studio("cpu", 2**40, said), said
 
 
-def test_it_draws_what_the_command_draws(studio, tmp_path):
+def test_it_draws_what_the_command_draws_from_the_same_seeds(studio, tmp_path):
     it, said = studio
-    it.draw(order("demo", seed=7, count=3, guidance=4.0))
-    sample = open_model(Path(it.models and next(iter(it.models))[0])).sampler(2, 4.0)
-    wanted = make_images(tmp_path / "made", ["a star"] * 3, 7, sample, 16)
-    assert [base64.b64decode(picture["png"]) for picture in said.pictures()] == [picture.path.read_bytes() for picture in wanted]
+    it.draw(order("demo", prompt="a star|a ring", seed=7, count=3, guidance=4.0))
+    table = tmp_path / "prompts.csv"
+    table.write_text("prompt,seed\n" + "".join(f"a star,{seed}\n" for seed in (7, 8, 9)))
+    generate(["demo", "--prompts", str(table), "--steps", "2", "--device", "cpu", "--output", str(tmp_path / "made")])
+    files = sorted((tmp_path / "made").glob("*.png"))
+    assert [base64.b64decode(picture["png"]) for picture in said.pictures()][:3] == [path.read_bytes() for path in files]
+    assert [picture["prompt"] for picture in said.pictures()] == [0, 0, 0, 1, 1, 1]
+    assert "Seed: 9, Size: 64x64" in Image.open(files[2]).info["parameters"]
+
+
+def test_negative_prompt_sampler_and_size_reach_the_pipeline(studio):
+    it, said = studio
+    plain = open_model(Path(pipeline_path()))
+    changes = [{}, {"negative": "red"}, {"sampler": "DDIMScheduler"}, {"size": 96}]
+    for change in changes:
+        it.draw(order("demo", count=1, seed=3, **change))
+    drawn = [Image.open(io.BytesIO(base64.b64decode(picture["png"]))) for picture in said.pictures()]
+    noise = [torch.Generator().manual_seed(3)]
+    (wanted,) = plain.pipeline(["a star"], negative_prompt=["red"], num_inference_steps=2, guidance_scale=4.0, generator=noise).images
+    assert drawn[1].tobytes() == wanted.tobytes()
+    assert len({image.tobytes() for image in drawn}) == 4
+    assert [image.size for image in drawn] == [(64, 64)] * 3 + [(96, 96)]
+    assert "Negative prompt: red" in drawn[1].info["parameters"]
+    assert "Sampler: DDIM," in drawn[2].info["parameters"]
+    facts = [said_of["facts"] for said_of in said if said_of["event"] == "model"]
+    assert [(one["sampler"], one["size"]) for one in facts][2:] == [("DDIMScheduler", 64), ("EulerAncestralDiscreteScheduler", 96)]
+
+
+def test_what_a_prompt_asks_for_is_judged_where_the_detector_can_tell(studio):
+    it, said = studio
+    lines = (
+        Ask("a picture of a red solid circle", "evaluate-retain", {"shape": "circle", "colour": "red", "background": "white"}),
+        Ask("a picture of a red solid circle", "evaluate-retain", {"shape": "circle", "colour": "blue"}),
+        Ask("a picture of a red solid circle", "evaluate-retain", {"mood": "calm"}),
+        Ask("a picture of a red solid circle", "evaluate-retain", {"shape": "elephant"}),
+        Ask("a picture of a red solid circle"),
+    )
+    it.draw(order("demo", asks=lines, steps=25, count=1, concept=STAR))
+    assert [(picture["asked"], picture["shows"]) for picture in said.pictures()] == [
+        (True, False), (False, False), (None, False), (None, False), (None, False)
+    ]  # fmt: skip
+    it.draw(order("demo", asks=lines[:1], steps=25, count=1))  # nothing is looked for, so nothing is told
+    assert [(picture["asked"], picture["shows"]) for picture in said.pictures()][5:] == [(None, None)]
 
 
 def test_it_sees_the_concept_where_it_is_and_not_where_it_is_not(studio):
@@ -140,7 +184,7 @@ def last(drawing: Drawing, ticket: Any) -> Any:
 
 
 def quick(**changes: Any) -> Order:
-    return Order((("demo", "demo"),), "a star", **{"count": 1, "steps": 1, **changes})
+    return Order((("demo", "demo"),), (Ask("a star"),), **{"count": 1, "steps": 1, **changes})
 
 
 def test_the_queue_is_fair_bounded_and_outlives_its_worker():
@@ -165,7 +209,7 @@ def test_the_queue_is_fair_bounded_and_outlives_its_worker():
         assert "click Draw again" in doomed.note
         assert last(drawing, after).state == "done"
 
-        wrong = drawing.submit(Order((("x", "/nowhere/at/all"),), "a star"), "a")
+        wrong = drawing.submit(Order((("x", "/nowhere/at/all"),), (Ask("a star"),)), "a")
         assert last(drawing, wrong).state == "failed"
         assert "nowhere" in wrong.note
 
