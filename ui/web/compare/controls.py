@@ -30,8 +30,8 @@ class Controls:
         )
         self.reading = gr.HTML(apply_default_css=False, padding=False, elem_id="reading")
         with gr.Row(elem_id="lists"):
-            self.example = gr.Dropdown([], label="Of the concept", min_width=120, elem_id="example")
-            self.history = gr.Dropdown([], label="Earlier prompts", min_width=120, elem_id="history")
+            self.example = gr.Dropdown([], label="Of the concept", info="Held out.", min_width=120, elem_id="example")
+            self.history = gr.Dropdown([], label="Earlier prompts", info="Of this browser.", min_width=120, elem_id="history")
         self.about = gr.HTML(apply_default_css=False, padding=False, elem_id="about-model")
         self.more = gr.Button("Add a prompt to keep", size="sm", elem_id="more")
         with gr.Row(elem_id="seeds"):
@@ -58,9 +58,17 @@ class Controls:
             self.guidance = gr.Number(4.0, label="Guidance", info="How closely prompts are followed.", min_width=110, elem_id="guidance")
         with gr.Row():
             names = [MODELS_OWN, *dict.fromkeys(SAMPLERS.values())]
-            self.sampler = gr.Dropdown(names, value=MODELS_OWN, label="Sampler", min_width=110, elem_id="sampler")
+            self.sampler = gr.Dropdown(
+                names, value=MODELS_OWN, label="Sampler", info="How noise is removed.", min_width=110, elem_id="sampler"
+            )
             self.size = gr.Dropdown(
-                [MODELS_OWN, *SIZES], value=MODELS_OWN, allow_custom_value=True, label="Size", min_width=110, elem_id="size"
+                [MODELS_OWN, *SIZES],
+                value=MODELS_OWN,
+                allow_custom_value=True,
+                label="Size",
+                info="Pixels a side.",
+                min_width=110,
+                elem_id="size",
             )
         self.original = gr.Dropdown(
             [OWN], value=OWN, allow_custom_value=True, label="Original", info="What the erased models are compared with.",
