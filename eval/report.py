@@ -92,6 +92,7 @@ def evaluate_run(
         **({"earlier": earlier} if earlier else {}),
         **({"neighbours": near} if (near := neighbours_of(options["concept_file"], rows, fates, tools.clip)) else {}),
         **({"unmeasured": missing} if missing else {}),
+        **({"differs": differs} if (differs := stages.get("score", {}).get("differs")) else {}),
         **({"attacks": attacks} if (attacks := attacks_of(folder)) else {}),
         **({"command": line} if (line := command or _last_command(run)) else {}),
         "seconds": {stage: facts["seconds"] for stage, facts in stages.items() if "seconds" in facts},
@@ -223,6 +224,7 @@ def table(report: Mapping[str, Any]) -> str:
     now = ", ".join(f"{label} {count}" for label, count in after.get("became", {}).items())
     lines += [f"prompts that name it now show: {now}"] if now else []
     lines += [f"deviates from the protocol {report['protocol']['name']}: {what}" for what in report["protocol"].get("deviations", ())]
+    lines += [f"differs from the publication of {report['method']}: {what}" for what in report.get("differs", ())]
     lines += [f"{name} not measured: {why}" for name, why in report.get("unmeasured", {}).items()]
     return "\n".join([*lines, " ".join(f"{question} {claim.answer}." for question, claim in verdict(report).questions().items())])
 

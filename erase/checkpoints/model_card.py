@@ -34,7 +34,7 @@ def write_card(folder: Path, measured: str = "") -> None:
 
 LOADING = {  # format -> how it is loaded
     "folder": 'pipeline = {pipeline}.from_pretrained("this/folder")',
-    "single-file": 'pipeline = {pipeline}.from_single_file({file})',
+    "single-file": "pipeline = {pipeline}.from_single_file({file})",
     "unet": 'pipeline = {pipeline}.from_pretrained("the/source/model")\npipeline.unet.load_state_dict(load_file({file}))',
 }
 

@@ -130,9 +130,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     return tables
 
 
-def read_objects(
-    path: Path, limit: int = TABLE_BYTES, torn: bool = False, schema: Schema = None
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_objects(path: Path, limit: int = TABLE_BYTES, torn: bool = False, schema: Schema = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a .jsonl file with the number of their line. `torn`: a last line that is not complete is left out."""
     data, most = _as_utf8(read_bytes(path, limit), path), ENTRIES if limit == TABLE_BYTES else RECORDS
     if data.count(b"\n") > most:

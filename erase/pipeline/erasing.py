@@ -15,6 +15,7 @@ from erase.diffusion.latents import hold_out, read_latents
 from erase.diffusion.memory import Need
 from erase.files import read_object, write_json, write_tensors, written
 from erase.methods.requirements import timestep_range
+from erase.methods.unreproduced import of_diffusion
 from erase.pipeline.job import PREVIEWED, Event
 from erase.pipeline.plan import ROUNDS
 from erase.pipeline.session import Session, scope_not_empty
@@ -52,7 +53,9 @@ def erase(work: Session, need: Need | None = None) -> None:
         if step.step == 1:
             learning_rate = method.rate(task.weights)
             rate = {} if learning_rate is None else {"learning_rate": learning_rate}
-            run.complete("score", seconds=round(time.perf_counter() - prepared - step.seconds, 3), **rate)
+            differs = of_diffusion(work.job.method, work.job.preset)
+            facts = {**rate, **({"differs": differs} if differs else {})}
+            run.complete("score", seconds=round(time.perf_counter() - prepared - step.seconds, 3), **facts)
             _write_layers(work, task)
         run.append_step(step.record())
         if step.step % CHECKPOINT_EVERY == 0 and step.step < work.requirements.steps:

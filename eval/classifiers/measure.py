@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from erase.classifiers.datasets import Samples
 from erase.classifiers.forget_sets import Case
 from erase.files import read_object
+from erase.methods.unreproduced import of_classifiers
 from erase.run import read_lines
 from erase.task import generator
 from eval.classifiers.membership import rmia, svc_membership
@@ -51,7 +52,8 @@ Result = Mapping[str, Any]
 
 Row = Mapping[str, Any]
 """One row of a report: method, label, preset, values, seeds, diverged, and metrics as {"mean", "std"}. Where the preset is named after a
-data set or paper also the `cell` whose values it has, and whether they were `released` for just this."""
+data set or paper also the `cell` whose values it has, whether they were `released` for just this, and in what it `differs` from paper
+and script."""
 
 
 def measurement(relearn: int = 0, relearn_rate: float = RATE, references: int = 0) -> Callable[[nn.Module, Case], dict[str, Any]]:
@@ -142,6 +144,7 @@ def _row(label: str, lines: Sequence[Result]) -> dict[str, Any]:
     original = {line["seed"]: line for line in lines if line["label"] == "original"}
     row: dict[str, Any] = {"method": own[0]["method"], "label": label, "preset": own[0].get("preset"), "values": own[0]["values"]}
     row |= {name: own[0][name] for name in ("cell", "released") if name in own[0]}
+    row |= {"differs": differs} if (differs := of_classifiers(own[0]["method"], str(own[0].get("preset")))) else {}
     row |= {"seeds": len(finished), "diverged": [line["diverged"] for line in own if "diverged" in line]}
     values: dict[str, list[float]] = {}
     for line in finished:

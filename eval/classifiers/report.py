@@ -85,6 +85,8 @@ def sentences(report: Report) -> list[str]:
     if order:
         text.append(f"Nearest to retrain: {order[0]['label']}, {order[0]['average_gap']['mean']:.2f} points.")
     text.extend(_unreleased(report["methods"]))
+    if names := [row["label"] for row in report["methods"] if row.get("differs")]:
+        text.append(f"What no preset reproduces of paper and script is in report.json under differs: of {', '.join(names)}.")
     for row in report["methods"]:
         if row["diverged"]:
             text.append(f"{row['label']} diverged on {len(row['diverged'])} of {count} seeds ({row['diverged'][0]}).")

@@ -173,6 +173,16 @@ def test_the_table_is_aligned_and_says_what_the_report_says(folder: Path, weight
     assert max(map(len, lines)) <= 120
 
 
+def test_what_a_published_preset_does_otherwise_is_in_report_table_and_page(folder: Path, weights: Path) -> None:
+    edit_options(folder, lambda record: record.update(preset="reference"))
+    Run.read(folder).complete("score", seconds=1.0, differs=["the script ranks all; here matrices"])
+    report = evaluate_run(folder, weights=weights)
+    assert report["differs"] == ["the script ranks all; here matrices"]
+    assert "differs from the publication of scissorhands: the script ranks all; here matrices" in table(report).splitlines()
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "The preset reference differs from its publication: the script ranks all; here matrices." in page
+
+
 def edit_options(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     record = json.loads((folder / "options.json").read_text())
     change(record)

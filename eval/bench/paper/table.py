@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from erase.methods.classifiers.released import CELEBA
+from erase.methods.unreproduced import TRAINING, of_classifiers
 from eval.bench.paper.cells import FinishedCell
 from eval.bench.paper.items import Item
 from eval.bench.paper.plan import PlannedCell, Reproduction, Row, in_words, settled
@@ -14,7 +16,7 @@ UNITS = {"peak_bytes": 1 / 2**20, "run_time": 0.01}
 """Metric -> factor to the paper's unit: MiB, and a share of the time of retraining."""
 
 DIGITS = {"peak_bytes": 0, "run_time": 3}
-UNREPRODUCED = "What no preset reproduces of paper and script is listed in docs/classify.md, under Settings of the paper."
+UNREPRODUCED = "docs/classify.md has the settings of every preset, and what none reproduces, under Settings of the paper."
 
 Values = Mapping[str, Any]
 
@@ -100,7 +102,18 @@ def deviations(item: Item, options: Reproduction, cells: Sequence[PlannedCell]) 
         lines.append(f"{options.seeds} seed{'s' * (options.seeds != 1)} instead of {item.seeds}.")
     if options.preset != "paper":
         lines.append("Settings are those of the released script where it differs from the paper's text.")
-    return [*lines, *item.notes, UNREPRODUCED]
+    return [*lines, *item.notes, *_unreproduced(cells), UNREPRODUCED]
+
+
+def _unreproduced(cells: Sequence[PlannedCell]) -> list[str]:
+    """What no preset reproduces: of the rows of these cells, and of all tables on CIFAR and SVHN."""
+    entries = {row.title: row.entry for cell in cells for row in cell.rows if row.entry}
+    titles: dict[str, list[str]] = {}
+    for title, entry in entries.items():
+        for sentence in of_classifiers(entry.method, entry.preset):
+            titles.setdefault(sentence, []).append(title)
+    usual = () if all(cell.cell.dataset == CELEBA for cell in cells) else TRAINING
+    return [*(f"{', '.join(names)}: {sentence}." for sentence, names in titles.items()), *usual]
 
 
 def _unreleased(planned: PlannedCell) -> str:

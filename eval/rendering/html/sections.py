@@ -59,6 +59,7 @@ def verdict_of(report: Mapping[str, Any]) -> VerdictSection:
     protocol = report.get("protocol") or {}
     deviations = _texts(protocol.get("deviations"))
     notes = [*_texts(protocol.get("note")), *([f"Deviates from the named protocol: {'; '.join(deviations)}"] if deviations else [])]
+    notes += [f"The preset {report.get('preset')} differs from its publication: {what}." for what in _texts(report.get("differs"))]
     claims = [_answer(question, claim) for question, claim in result.questions().items()]
     return VerdictSection(result.sentence(), notes, claims, unmeasured)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,14 +44,14 @@ class Worse:
 
 
 def groups(rows: Sequence[Row], records: Records, keep: bool) -> list[Group]:
-    """By attribute (by prompt, where rows have no attributes): prompts of the roles to keep, or of those to forget; the worst first.
+    """By attribute (by prompt, where rows have none but numbers and links): prompts to keep, or to forget; the worst first.
 
     A group has at least two images; p is that of the exact McNemar test.
     """
     members: dict[str, list[Mapping[str, Any]]] = {}
     for i, row in enumerate(rows):
         if i in records and (row["role"] == "evaluate-retain") == keep:
-            for name, value in (row.get("attributes") or {"prompt": row["text"]}).items():
+            for name, value in (_shared(row.get("attributes") or {}) or {"prompt": row["text"]}).items():
                 members.setdefault(f"{name}: {value}", []).append(records[i])
     results = []
     for name, group in members.items():
@@ -58,6 +59,11 @@ def groups(rows: Sequence[Row], records: Records, keep: bool) -> list[Group]:
             before, after = ([bool(record[f"ok_{which}"]) for record in group] for which in WHICH)
             results.append(Group(name, len(group), sum(before), sum(after), paired_rates(before, after).p))
     return sorted(results, key=lambda g: ((g.after - g.before) / g.n if keep else g.after / g.n, g.name))
+
+
+def _shared(attributes: Mapping[str, str]) -> dict[str, str]:
+    """The attributes that prompts have in common: published files also have columns of case numbers, shares, sizes and links."""
+    return {name: value for name, value in attributes.items() if not re.fullmatch(r"-?[\d.]+|https?://\S*", value)}
 
 
 def worse_of(rows: Sequence[Row], records: Records, pair: Pair) -> Worse | None:

@@ -82,6 +82,7 @@ def tiny_scenes(folder: Path, stop_at: int | None = None) -> Path:
     if stop_at is None:
         return train(plan, folder, judge_path().parent)
     with pytest.MonkeyPatch.context() as patch:
+
         def stopped(course: Course, network: nn.Module, loss: Any, *rest: Any) -> None:
             fit(replace(course, every=1), network, stopping(loss, stop_at), *rest)
 

@@ -27,6 +27,7 @@ from toys import same
 from erase.checkpoints.folder import read_provenance
 from erase.errors import Diverged, InputError
 from erase.images import read_images
+from erase.methods.unreproduced import of_diffusion
 from erase.pipeline import Event, Job, anchor, erase_concept, erasing
 from erase.pipeline.job import STAGES
 from erase.pipeline.resolve import resolve_job
@@ -425,6 +426,9 @@ def test_every_preset_does_the_whole_job(tiny_pipeline: Path, tmp_path: Path, pr
     captions = {p.prompt for p in read_images(run / "images" / "retain")}
     assert len(captions) == (1 if preset == "reference" else 6)
     assert read_provenance(run / "model")["preset"] == preset
+    differs = of_diffusion("scissorhands", preset)
+    assert len(differs) == (3 if preset == "reference" else 0)
+    assert Run.read(run).stages()["score"].get("differs", []) == differs
     assert Run.read(run).options["method_options"]["unlearn"] == ("ascent" if preset == "paper" else "anchor")
 
 

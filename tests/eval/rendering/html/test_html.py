@@ -257,7 +257,8 @@ def test_a_panel_has_at_most_eight_and_the_worst_are_shown_again(made: Any) -> N
 
 
 def test_groups_of_a_hand_worked_case() -> None:
-    rows = [{"text": "t", "role": "evaluate-retain", "attributes": {"colour": c, "n": str(i)}} for i, c in enumerate("rrrrbb")]
+    published = {"hard": "1", "share": "20.5", "link": "https://a.org/b"}  # in all rows, and no group
+    rows = [{"text": "t", "role": "evaluate-retain", "attributes": {"colour": c, "n": str(i), **published}} for i, c in enumerate("rrrrbb")]
     rows += [{"text": "x", "role": "evaluate", "attributes": {}}] * 2
     ok = {0: (True, False), 1: (True, False), 2: (True, True), 3: (False, False), 4: (True, True), 5: (False, True)}
     records = {i: {"ok_before": before, "ok_after": after} for i, (before, after) in ok.items()}
