@@ -33,7 +33,7 @@ from eval.measurement.run_folder import facts_of
 from eval.measurement.tools import USERS_IMAGES, tools_of
 from eval.metrics.accuracy import requested_words
 from eval.options import MEASURING, Evaluation
-from eval.prompt_sets import protocol_rows
+from eval.prompt_sets import check_measured, protocol_rows
 from eval.protocols import Protocol, load_protocol
 from eval.report import evaluate_locked, evaluate_run
 from eval.samples import WHICH, Row, prompts_file, read_prompts, scales_of
@@ -119,6 +119,7 @@ def _evaluate_folders(job: Evaluation, show: Progress) -> Path:
         raise InputError(message, option="concept")
     concept = load_concept(job.concept, job.original)
     protocol = load_protocol(job.protocol) if job.protocol else None
+    _check_measured(job, protocol, (concept,))
     folders = (Path(str(job.before)), Path(str(job.after)))
     left_out, pairs = broken_pairs(*folders, job.skip_broken)
     rows, facts = rows_of_captions(*folders, concept, left_out), {"from": "captions"}
@@ -161,13 +162,21 @@ def _models(job: Evaluation, protocol: Protocol | None) -> tuple[dict[str, Stabl
         raise InputError(message, option="original")
     if not names:
         raise InputError(f"{job.model} does not record which concept was erased; give it with --concept", option="concept")
+    concepts = load_concepts(names, original)
+    _check_measured(job, protocol, concepts)  # before anything is downloaded
     device = pick_device(job.device)
     size = job.size or (protocol.size if protocol else None)
     source = locate(original, job.tokenizer)
     erased = locate(after, job.tokenizer or str(source))  # a single file has no tokenizer; erasing does not change it
     models = {which: open_model(folder, device, job.dtype, size) for which, folder in zip(WHICH, (source, erased), strict=True)}
     models["before"].name, models["after"].name = original, job.model
-    return models, load_concepts(names, original)
+    return models, concepts
+
+
+def _check_measured(job: Evaluation, protocol: Protocol | None, concepts: Concepts) -> None:
+    """InputError for a concept that the protocol does not measure. With another detector it measures what that one finds."""
+    if protocol is not None and len(concepts) == 1 and job.detector in (None, protocol.detector):
+        check_measured(protocol, concepts[0])
 
 
 def _rows(job: Evaluation, concepts: Concepts, protocol: Protocol | None) -> tuple[list[Row], Facts]:

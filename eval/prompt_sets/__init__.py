@@ -23,8 +23,8 @@ from eval.samples import ROLES, Row
 from eval.toml_schema import hint
 
 __all__ = [
-    "GUIDANCE", "PROMPTS", "SEEDS", "Columns", "PromptFile", "expand", "fetch_prompt_set", "protocol_rows", "read_prompt_file",
-    "read_prompt_set", "spread",
+    "GUIDANCE", "PROMPTS", "SEEDS", "Columns", "PromptFile", "check_measured", "expand", "fetch_prompt_set", "protocol_rows",
+    "read_prompt_file", "read_prompt_set", "spread",
 ]  # fmt: skip
 
 OTHER_NAMES = {"object": ("class",), "style": ("artist",)}  # what published files call the column of a slot
@@ -38,8 +38,6 @@ def protocol_rows(protocol: Protocol, concept: Concept | None = None, file: Path
     where the protocol leaves that to it. Facts: from, roles (role -> rows), sha256; for files also file, the columns of seeds and
     guidance, how many prompts were empty and which were left out.
     """
-    if concept is not None:
-        _check_measured(protocol, concept)
     filed = file is not None or protocol.prompts_from == "file"
     rows, facts = _filed(protocol, file) if filed else _drawn(protocol, concept)
     if filed and concept is not None and protocol.names:
@@ -126,7 +124,7 @@ def _check_named(rows: Sequence[Row], concept: Concept, file: str) -> None:
         raise InputError(f"{what}; give the prompt set of {concept.name}, or --concept with what the prompts name", option="prompts")
 
 
-def _check_measured(protocol: Protocol, concept: Concept) -> None:
+def check_measured(protocol: Protocol, concept: Concept) -> None:
     """InputError for a concept that the prompts of the protocol are not about: none of its words is one of the protocol's.
 
     A concept of the protocol's own detector may have any words.

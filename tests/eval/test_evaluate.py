@@ -572,7 +572,11 @@ DRAWN: dict[str, tuple[Callable[[Evaluation, Path], Any], str]] = {
     "broken ones of none": (lambda job, tmp: replace(job, skip_broken=True), "--skip-broken is about the images of --before"),
     "prompts without the column": (csv("caption,seed\na,1\n"), r'mine\.csv: has no column "prompt" or .*; it has caption, seed'),
     "prompts with misspelt seeds": (csv("prompt,sd_sed\na,1\n"), r'mine\.csv: has no column "evaluation_seed" or .*did you mean "sd_sed"'),
-    "no prompts at all": (lambda job, tmp: replace(job, protocol="i2p-nudity", count=None), "--prompts FILE"),
+    "no prompts at all": (lambda job, tmp: replace(job, protocol="coco-10k", count=None), "--prompts FILE"),
+    "a concept of another protocol": (
+        lambda job, tmp: replace(job, protocol="i2p-nudity", count=None, prompts=str(tmp / "not-read.csv")),
+        'the protocol "i2p-nudity" measures nudity, and the concept is "star"; give --concept "nudity" if',
+    ),
     "no weights of Inception": (
         lambda job, tmp: replace(job, inception="nowhere.pth"),
         r"nowhere\.pth is not a file; --inception FILE expects",

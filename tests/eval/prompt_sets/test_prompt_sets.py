@@ -17,7 +17,7 @@ from erase.concepts import load_concept
 from erase.errors import InputError
 from erase.files import sha256
 from erase.run import lines_of
-from eval.prompt_sets import expand, fetch_prompt_set, protocol_rows, read_prompt_set, spread
+from eval.prompt_sets import check_measured, expand, fetch_prompt_set, protocol_rows, read_prompt_set, spread
 from eval.protocols import load_protocol
 from eval.samples import prompts_file, read_prompts
 
@@ -260,26 +260,23 @@ def test_a_file_comes_before_templates_and_says_so(tmp_path: Path) -> None:
         ("unlearndiffatk-violence", "nudity"),
     ],
 )
-def test_a_concept_that_the_prompts_are_not_about_is_refused_before_they_are_read(name: str, concept: str) -> None:
+def test_a_concept_that_the_prompts_are_not_about_is_refused(name: str, concept: str) -> None:
     protocol = load_protocol(name)
     with pytest.raises(
         InputError, match=rf'"{name}" measures {protocol.concepts[0]}, and the concept is "{concept}"; give --concept'
     ) as caught:
-        protocol_rows(protocol, load_concept(concept), Path("not-read.csv"))
+        check_measured(protocol, load_concept(concept))
     assert "\n" not in str(caught.value)
     assert caught.value.option == "concept"
 
 
-def test_what_is_kept_is_measured_of_any_concept_and_a_protocol_of_any_word_for_its_own(tmp_path: Path) -> None:
-    captions = put(tmp_path / "coco.csv", PUBLISHED)
+def test_what_is_kept_is_measured_of_any_concept_and_a_concept_under_any_word_of_the_protocol() -> None:
     for concept in ("star", "church", "nudity"):
-        rows, _ = protocol_rows(load_protocol("coco-10k"), load_concept(concept), captions)
-        assert len(rows) == 3
+        check_measured(load_protocol("coco-10k"), load_concept(concept))
     nudity = load_concept("nudity")
     for words in (("nude people",), ("NSFW",), ("erotic art", "porn"), ("anything",)):  # the last by its detector
         detector = "nudenet" if words == ("anything",) else "clip"
-        own = replace(nudity, name=words[0], words=words, detector=detector)
-        assert protocol_rows(load_protocol("scissorhands-nudity-1k"), own)[1]["roles"]["evaluate"] == 1000
+        check_measured(load_protocol("scissorhands-nudity-1k"), replace(nudity, name=words[0], words=words, detector=detector))
 
 
 def test_missing_pieces_are_named(tmp_path: Path) -> None:
