@@ -41,7 +41,8 @@ WEB_READS = (
     "erase.checkpoints.safetensors_header",
     "erase.demo.worlds",
 )
-WEB_PROCESSES = ("ui.web.drawing.models", "ui.web.drawing.worker", "ui.web.jobs.child")  # what runs in processes of their own
+# What runs in processes of their own.
+WEB_PROCESSES = ("ui.web.compare.kept", "ui.web.drawing.models", "ui.web.drawing.worker", "ui.web.jobs.child")
 
 # Heavy or optional libraries, the only packages that may import them, and only inside functions. (But the tabs of the page
 # import gradio when they are loaded: ui.web.page loads them when it is opened, as tests/ui/web/test_page.py holds.)

@@ -55,7 +55,9 @@ def test_a_comparison_of_ones_own_from_the_keyboard_to_a_reload_of_its_address(a
         tab.locator("#reading", has_text="demo does not know: b").wait_for(timeout=SOON)
         tab.locator("#seed input").fill("7")
         tab.locator("#count input").fill("2")
-        tab.keyboard.press("Control+Enter")  # only in the prompts
+        unfold(tab, "Drawing and detection")
+        tab.locator("#steps input").fill("15")
+        tab.locator("#seed input").press("Control+Enter")  # draws in the prompts only
         tab.locator("#prompt textarea").press("Control+Enter")
         tab.locator('#grid .bench[data-seed="7"][data-key]:not([data-key=""])').wait_for(timeout=SOON)
         assert drawn(tab) == 8
@@ -121,6 +123,7 @@ def test_on_an_error_the_old_images_go_and_the_dice_takes_any_seed(address):
 def test_a_prompt_that_is_written_while_the_page_proposes_one_is_drawn(address):
     with opened(address) as tab:
         whole(tab)
+        unfold(tab, "Drawing and detection")
         with late(tab, lambda inputs: inputs[1:2] == [[]]):
             tab.locator("#models .token-remove").first.click()
             tab.locator("#prompt textarea").fill("a dotted blue ring")

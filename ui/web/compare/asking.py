@@ -60,6 +60,12 @@ def asked(text: str, record: Record | None, world: KnownModel | None) -> Ask:
     return Ask(text, "evaluate-retain", _single(words) if certain else {})
 
 
+def is_held_out(ask: Ask, record: Record) -> bool:
+    """Whether a prompt is of the lists that a concept is measured by, which no erasure has seen."""
+    concept = loaded(record)
+    return any(ask.text == prompt.text for role in HELD_OUT for prompt in prompts(concept, role, KNOWN))
+
+
 @lru_cache(32)
 def _own(concept: Concept) -> dict[str, Ask]:
     """The first prompts of each of its lists, by text."""

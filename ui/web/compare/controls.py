@@ -35,10 +35,10 @@ class Controls:
         self.about = gr.HTML(apply_default_css=False, padding=False, elem_id="about-model")
         self.more = gr.Button("Add a prompt to keep", size="sm", elem_id="more")
         with gr.Row(elem_id="seeds"):
-            self.seed = gr.Number(0, label="Seed", info="-1: random.", precision=0, min_width=80, elem_id="seed")
+            self.seed = gr.Number(0, label="Seed", info="-1: random.", min_width=80, elem_id="seed")
             self.dice = gr.Button("⚄", size="sm", min_width=40, elem_id="dice")
             self.reuse = gr.Button("↺", size="sm", min_width=40, elem_id="reuse")
-            self.count = gr.Number(4, label="Images", info="A prompt.", precision=0, min_width=80, elem_id="count")
+            self.count = gr.Number(4, label="Images", info="A prompt.", min_width=80, elem_id="count")
         with gr.Row():
             self.draw = gr.Button("Draw", variant="primary", min_width=120, elem_id="draw")
             self.stop = gr.Button("Stop", interactive=False, min_width=120, elem_id="stop")
@@ -54,7 +54,7 @@ class Controls:
         """What few visitors change."""
         self.negative = gr.Textbox(label="Negative prompt", info="What the images should not show.", max_lines=3, elem_id="negative")
         with gr.Row():
-            self.steps = gr.Number(25, label="Steps", info="1 to 150; more take longer.", precision=0, min_width=110, elem_id="steps")
+            self.steps = gr.Number(25, label="Steps", info="1 to 150; more take longer.", min_width=110, elem_id="steps")
             self.guidance = gr.Number(4.0, label="Guidance", info="How closely prompts are followed.", min_width=110, elem_id="guidance")
         with gr.Row():
             names = [MODELS_OWN, *dict.fromkeys(SAMPLERS.values())]
@@ -107,6 +107,7 @@ class Results:
         self.reset = gr.Button("Reset counts", size="sm", visible=False, elem_id="reset-counts")
         self.key = gr.State("")
         self.seen = gr.State({})
+        self.settled = gr.State(None)  # the models for which an address has set the form: their own settings do not replace it
         self.offer = gr.Textbox(visible=False)  # the prompts that the page suggests
         self.auto = gr.Textbox(visible=False)  # those that it has filled in, which it may replace
         self.address = gr.Textbox(visible=False)  # what the address of the page should say of the comparison
@@ -115,5 +116,16 @@ class Results:
     @property
     def outputs(self) -> list[Block]:
         """What drawing and opening the page may change."""
-        components: list[Block] = [self.grid, self.files, self.table, self.key, self.seen, self.offer, self.auto, self.address, self.past]
+        components: list[Block] = [
+            self.grid,
+            self.files,
+            self.table,
+            self.key,
+            self.seen,
+            self.offer,
+            self.auto,
+            self.address,
+            self.past,
+            self.settled,
+        ]
         return [*components, self.nothing, self.afterwards, self.keep, self.kept, self.reset]

@@ -10,6 +10,7 @@ STYLE = HERE.joinpath("compare.css").read_text(encoding="utf-8")
 
 # At the moment a suggestion arrives: what the visitor has typed since it was requested stays.
 SUGGEST = "(prompts, auto, offer) => prompts === '' || prompts === auto ? [offer, offer] : [prompts, auto]"
+MEASURING = '() => \'<p role="status">Measuring …</p><progress aria-label="measuring"></progress>\''
 PICK = "(picked, prompts) => picked || prompts"
 REUSE = "seed => Number(document.querySelector('#grid .bench')?.dataset.seed ?? seed)"
 # Whatever else the address says (the dark theme) stays; a run that it names does not: the page shows a comparison now.

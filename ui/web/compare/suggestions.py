@@ -33,6 +33,7 @@ class Setting:
     concepts: tuple[str, ...] = (OWN,)
     prompts: str = ""
     about: str = ""
+    concept: str = OWN
 
 
 def first(page: Page, address: Iterable[tuple[str, str]] = ()) -> tuple[ComparisonRequest, bool]:
@@ -73,12 +74,12 @@ def setting_for(page: Page, models: Iterable[str], original: str = OWN, concept:
         opened = [chosen(page, str(name)) for name in models or []]
         source, record = _source_and_concept(page, opened, original, concept)
     except InputError:
-        return Setting()
+        return setting_for(page, models, original) if concept != OWN else Setting()  # the concept may be one of another world
     world = world_of(source)
     steps, guidance = (opened[0].steps, opened[0].guidance) if opened else SMALL if world else LARGE
     lines = _first_prompts(record, bool(opened)) if record else []
     about = f"{draws(world)}." if world else ""
-    return Setting(steps, guidance, tuple(examples(record)), tuple(concept_choices(world)), "\n".join(lines), about)
+    return Setting(steps, guidance, tuple(examples(record)), tuple(concept_choices(world)), "\n".join(lines), about, concept)
 
 
 def _source_and_concept(page: Page, opened: list[Erased], original: str, concept: str) -> tuple[str, Record | None]:

@@ -12,14 +12,16 @@ from gradio.blocks import Block
 
 from erase.errors import InputError
 from ui.web.compare import script
+from ui.web.compare.address import restored
 from ui.web.compare.choices import erased_choices, original_choices
 from ui.web.compare.controls import Controls, Results
 from ui.web.compare.handlers import RANDOM, ComparisonRequest, ComparisonUpdate, again, compare, files
+from ui.web.compare.keeping import keep, kept_words
 from ui.web.compare.suggestions import Setting, first, one_more, read, setting_for, with_show
 from ui.web.context import Page
 from ui.web.frame import PRIVATE, Changes, Frame, Values
 from ui.web.messages import QUEUED, problem
-from ui.web.visitor import page_for, secret
+from ui.web.visitor import owner, page_for, secret
 
 HELLO = """**See for yourself.** The same prompts and seeds, drawn by the original model and by the erased ones, with what a detector
 finds in each image. Press an image to enlarge it."""
@@ -53,9 +55,9 @@ class CompareTab:
         results.start.click(lambda: gr.Tabs(selected="erase"), None, frame.tabs, **PRIVATE)
         self.container.select(self.list_models, frame.session, [form.models, form.original], **PRIVATE)
         chosen = [frame.session, form.models, form.original, form.concept]
-        settings = [form.steps, form.guidance, form.example, form.concept, form.about, results.offer]
+        settings = [form.steps, form.guidance, form.example, form.concept, form.about, results.offer, results.settled]
         for listener in (form.models.change, form.original.input, form.concept.input):
-            listener(self.follow, chosen, settings, **PRIVATE)
+            listener(self.follow, [*chosen, results.settled], settings, **PRIVATE)
         form.more.click(self.one_more, [*chosen, form.prompts], form.prompts, **PRIVATE)
         readers = [frame.session, form.prompts, form.models, form.original]
         for listener in (form.prompts.change, form.models.change, form.original.change):
@@ -72,6 +74,8 @@ class CompareTab:
         results.address.change(None, results.address, None, js=script.ADDRESS)
         comparison = [results.key, form.show]
         form.show.input(self.show, comparison, [form.status, results.grid, results.files], **PRIVATE)
+        results.keep.click(None, None, results.kept, js=script.MEASURING)
+        results.keep.click(self.keep, [self.session, results.key], results.kept, concurrency_limit=None, **PRIVATE)
         results.reset.click(lambda: ({}, ""), None, [results.seen, results.table], **PRIVATE)
 
     def draw_on(self, listener: Callable[..., Any]) -> None:
@@ -102,6 +106,7 @@ class CompareTab:
         form, results, page = self.form, self.results, page_for(self.page, values[self.session])
         address = list(request.query_params.multi_items()) if request.query_params else []
         opening, quick = await asyncio.to_thread(first, page, address)
+        named = bool(restored(address))
         names = await asyncio.to_thread(erased_choices, page)
         setting = await asyncio.to_thread(setting_for, page, opening.models, opening.original, opening.concept)
         set_by_address = {getattr(form, name): value for name, value in _named(opening).items()}
@@ -113,8 +118,8 @@ class CompareTab:
             form.example: gr.Dropdown(choices=list(setting.examples), value=None),
             form.about: _about(setting),
             form.history: gr.Dropdown(choices=_history(values[results.past]), value=None),
-            results.offer: opening.prompts,
             results.nothing: gr.Column(visible=not opening.models),
+            **({form.prompts: opening.prompts, results.settled: list(opening.models)} if named else {results.offer: opening.prompts}),
         }
         comparison = with_show(opening, self._request(values))
         if quick:
@@ -130,12 +135,14 @@ class CompareTab:
         page = page_for(self.page, session)
         return gr.Dropdown(choices=erased_choices(page)), gr.Dropdown(choices=original_choices(page))
 
-    def follow(self, session: Any, models: list[str], original: str, concept: str) -> tuple[Any, ...]:
-        """Settings and prompts of the chosen models."""
+    def follow(self, session: Any, models: list[str], original: str, concept: str, settled: list[str] | None) -> tuple[Any, ...]:
+        """Settings and prompts of the chosen models; not where an address has just set both."""
         setting = setting_for(page_for(self.page, session), models or [], original, concept)
-        offered = setting.prompts or gr.skip()
-        concepts = gr.Dropdown(choices=list(setting.concepts))
-        return setting.steps, setting.guidance, gr.Dropdown(choices=list(setting.examples), value=None), concepts, _about(setting), offered
+        examples = gr.Dropdown(choices=list(setting.examples), value=None)
+        concepts = gr.Dropdown(choices=list(setting.concepts), value=setting.concept)
+        if settled is not None and settled == models:
+            return gr.skip(), gr.skip(), examples, concepts, _about(setting), gr.skip(), None
+        return setting.steps, setting.guidance, examples, concepts, _about(setting), setting.prompts or gr.skip(), None
 
     def one_more(self, session: Any, models: list[str], original: str, concept: str, text: str) -> str:
         """The prompts, and one more to keep."""
@@ -154,6 +161,14 @@ class CompareTab:
             return {results.grid: again(self.page, key, show), results.files: files(key, show)}
         except InputError as error:
             return {form.status: problem(error)}
+
+    async def keep(self, session: Any, key: str) -> str:
+        """The shown comparison as a measurement."""
+        page = page_for(self.page, session)
+        try:
+            return kept_words(await asyncio.to_thread(keep, page, key, owner(self.page, session)))
+        except InputError as error:
+            return problem(error)
 
     def _request(self, values: Values) -> ComparisonRequest:
         fields = {name: values[component] for name, component in self.form.fields.items()}

@@ -93,6 +93,16 @@ class Studio:
         facts = {**own, **{name: order[name] for name in ("sampler", "size") if order[name]}}
         return facts | {"batch": 16 if facts["size"] <= SMALL else 4}
 
+    def warm_up(self) -> None:
+        """Import what every order needs, and open the embedded model of a first visit, before the first order comes."""
+        import eval.vision.judge  # noqa: F401
+        from erase.demo import DEMO
+
+        key, folder = _identity(DEMO)
+        if 2 * _bytes(folder) <= self.memory:
+            self._facts(Source(0, DEMO, key, folder), {"sampler": None, "size": None})
+            self.model(key, folder)
+
     def stop(self, number: int) -> None:
         """Abandon an order, at the next denoising step where it is being drawn. Called by another thread."""
         self.stopped = max(self.stopped, number)

@@ -35,7 +35,7 @@ def main() -> None:
 
     studio, orders = Studio(options.device, options.memory, send), Orders()
     threading.Thread(target=_listen, args=(studio, orders), daemon=True).start()
-    _warm_up()
+    studio.warm_up()
     while True:
         _serve(studio, orders.get())
 
@@ -49,11 +49,6 @@ def _listen(studio: Studio, orders: Orders) -> None:
         else:
             orders.put(request)
     os._exit(0)
-
-
-def _warm_up() -> None:
-    """Import what every order needs before the first one comes."""
-    import eval.vision.judge  # noqa: F401
 
 
 def _serve(studio: Studio, order: Mapping[str, Any]) -> None:
