@@ -7,6 +7,7 @@ to be kept. Where nothing can tell, there is none.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 
 from ui.web.drawing.images import address, concept_name, described, hidden
@@ -18,48 +19,67 @@ LARGE, THUMB = 512, 256  # pixels per side at most of images of one prompt, and 
 Place = tuple[int, int, int]
 
 
-def grid(order: Order, images: Sequence[DrawnImage], show: bool, key: str = "") -> str:
-    """The whole comparison; placeholders for images that are still to come. `key`: where its files are, once it is complete."""
-    by_place = {image.place: image for image in images}
-    rows = "".join(_row(order, number, by_place, show) for number in range(len(order.asks)))
+@dataclass(frozen=True)
+class View:
+    """An order, its images so far by place, whether nudity is shown, and the addresses of images that were made for an earlier view."""
+
+    order: Order
+    images: Mapping[Place, DrawnImage]
+    show: bool
+    made: dict[Place, str]
+
+    def address(self, image: DrawnImage) -> str:
+        """The address of an image, made once: large images take a while."""
+        if image.place not in self.made:
+            side = LARGE if len(self.order.asks) == 1 and len(self.order.models) < 4 else THUMB
+            self.made[image.place] = address(image, self.show, side)
+        return self.made[image.place]
+
+
+def grid(order: Order, images: Sequence[DrawnImage], show: bool, key: str = "", made: dict[Place, str] | None = None) -> str:
+    """The whole comparison; placeholders for images that are still to come. `key`: where its files are, once it is complete.
+
+    `made` keeps the addresses of images from one version of the grid to the next.
+    """
+    view = View(order, {image.place: image for image in images}, show, {} if made is None else made)
+    rows = "".join(_row(view, number) for number in range(len(order.asks)))
     facts = {"key": key, "seed": order.seed, "show": "1" if show else ""}
     data = "".join(f' data-{name}="{escape(str(value))}"' for name, value in facts.items())
     return f'<div class="bench models-{len(order.models)} {"one" if len(order.asks) == 1 else "several"}"{data}>{rows}</div>'
 
 
-def _row(order: Order, number: int, by_place: Mapping[Place, DrawnImage], show: bool) -> str:
-    ask = order.asks[number]
-    role = ROLES.get(ask.role, "").format(concept_name(order))
+def _row(view: View, number: int) -> str:
+    ask = view.order.asks[number]
+    role = ROLES.get(ask.role, "").format(concept_name(view.order))
     tag = f'<span class="role {ask.role}">{escape(role)}</span>' if role else ""
-    cells = "".join(_cell(order, number, model, by_place, show) for model in range(len(order.models)))
+    cells = "".join(_cell(view, number, model) for model in range(len(view.order.models)))
     said = f'<p class="said"><q>{escape(ask.text)}</q> {tag}</p>'
     return f'<section class="line" aria-label="{escape(ask.text)}">{said}<div class="cells">{cells}</div></section>'
 
 
-def _cell(order: Order, number: int, model: int, by_place: Mapping[Place, DrawnImage], show: bool) -> str:
+def _cell(view: View, number: int, model: int) -> str:
+    order, indexes = view.order, range(view.order.count)
     label, kind = order.models[model][0], "original" if model == 0 else "erased"
     who = f'<p class="who" title="{escape(label)}"><b>{kind}</b> {escape(label)}</p>'
-    own = [by_place.get((number, model, index)) for index in range(order.count)]
-    first = [by_place.get((number, 0, index)) for index in range(order.count)]
-    shots = "".join(_shot(order, (number, model, i), image, first[i], show) for i, image in enumerate(own))
+    own, first = ([view.images.get((number, m, index)) for index in indexes] for m in (model, 0))
+    shots = "".join(_shot(view, (number, model, i), own[i], first[i]) for i in indexes)
     return f'<div class="cell {kind}">{who}<div class="shots">{shots}</div>{_sum(order, own, first)}</div>'
 
 
-def _shot(order: Order, place: Place, image: DrawnImage | None, original: DrawnImage | None, show: bool) -> str:
-    number, model, index = place
+def _shot(view: View, place: Place, image: DrawnImage | None, original: DrawnImage | None) -> str:
+    order, (number, model, index) = view.order, place
     seed = f'<span class="seed">seed&nbsp;{order.seed_of(index)}</span>'
     if image is None:
         return f'<figure><div class="blank" aria-hidden="true"></div><figcaption>{seed}</figcaption></figure>'
     label, kind, ask = order.models[model][0], "original" if model == 0 else "erased", order.asks[number]
-    covered = hidden(image, show)
+    covered = hidden(image, view.show)
     reason = ", blurred" + ("" if image.exposed else ", not checked for nudity") if covered else ""
     word, colour = mark(order, image, original)
     alt = f"{kind} {label}{reason}: {ask.text}"
-    side = LARGE if len(order.asks) == 1 and len(order.models) < 4 else THUMB
     found = described(image) if image.detections or image.shows is not None else ""
     facts = {"place": "-".join(map(str, place)), "who": f"{kind} {label}", "seed": order.seed_of(index), "mark": word, "found": found}
     data = "".join(f' data-{name}="{escape(str(value))}"' for name, value in facts.items())
-    button = f'<button type="button" class="shot"{data}><img src="{address(image, show, side)}" alt="{escape(alt)}"></button>'
+    button = f'<button type="button" class="shot"{data}><img src="{view.address(image)}" alt="{escape(alt)}"></button>'
     marked = f'<span class="mark {colour} {kind}">{escape(word)}</span> ' if word else ""
     note = '<span class="note">blurred</span> ' if covered else ""
     said = f'<span class="found" title="{escape(found)}">{escape(found)}</span>' if found and len(order.asks) == 1 else ""

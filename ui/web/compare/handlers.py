@@ -20,7 +20,7 @@ from ui.web.compare.address import MODELS_OWN, query
 from ui.web.compare.asking import asked, lines_of
 from ui.web.compare.choices import chosen, looked_for, world_of
 from ui.web.compare.counting import Seen, counted, counts_table
-from ui.web.compare.grid import grid
+from ui.web.compare.grid import Place, grid
 from ui.web.context import Page
 from ui.web.drawing.downloads import Comparison, links
 from ui.web.drawing.order import SEEDS, Order, Ticket, TicketStatus
@@ -142,13 +142,13 @@ async def compare(page: Page, request: ComparisonRequest, visitor: str) -> Async
 
 async def _follow(page: Page, request: ComparisonRequest, ticket: Ticket) -> AsyncIterator[ComparisonUpdate]:
     start, sent, drawn = time.monotonic(), 0.0, 0.0
-    before, images = ("", "", -1), -1
+    before, images, made = ("", "", -1), -1, dict[Place, str]()
     while not ticket.over:
         status = page.drawing.status(ticket)
         now = (status.note, status.state, status.ahead)
         new = status.done > max(images, 0) and time.monotonic() - drawn > PACE * status.done
         if not ticket.over and (now != before or new or time.monotonic() - sent > REFRESH):
-            html = await asyncio.to_thread(grid, ticket.order, list(ticket.images), request.show) if new else None
+            html = await asyncio.to_thread(grid, ticket.order, list(ticket.images), request.show, "", made) if new else None
             before, sent = now, time.monotonic()
             if new:
                 images, drawn = status.done, sent
@@ -159,17 +159,17 @@ async def _follow(page: Page, request: ComparisonRequest, ticket: Ticket) -> Asy
         stopped = status.state == "withdrawn"
         yield ComparisonUpdate('<p role="status">Stopped.</p>' if stopped else problem(status.note), False, failed=not stopped)
         return
-    yield await asyncio.to_thread(_finished, page, request, ticket, time.monotonic() - start)
+    yield await asyncio.to_thread(_finished, page, request, ticket, time.monotonic() - start, made)
 
 
-def _finished(page: Page, request: ComparisonRequest, ticket: Ticket, seconds: float) -> ComparisonUpdate:
+def _finished(page: Page, request: ComparisonRequest, ticket: Ticket, seconds: float, made: dict[Place, str]) -> ComparisonUpdate:
     order, images = ticket.order, ticket.images
     seen = counted(request.seen, order, images)
     key = page.downloads.put(Comparison(order, tuple(images), dict(ticket.facts)), instead_of=request.key)
     return ComparisonUpdate(
         f'<p role="status">{len(images)} images in {seconds:.1f} s.{_notes(ticket)}</p>',
         False,
-        grid(order, images, request.show, key),
+        grid(order, images, request.show, key, made),
         key,
         seen,
         counts_table(seen, order),

@@ -41,17 +41,14 @@ def image_of(drawn: DrawnImage, show: bool, boxes: bool = True) -> Image.Image:
 def address(drawn: DrawnImage, show: bool, side: int) -> str:
     """The image as a data URL, at most `side` pixels a side: no file lies on disk for others to fetch."""
     boxes = any(detection.get("box") for detection in drawn.detections)
-    image = Image.open(io.BytesIO(drawn.png))
-    if not hidden(drawn, show) and not boxes and len(drawn.png) < UNCHANGED and max(image.size) <= side:
+    small = len(drawn.png) < UNCHANGED and max(Image.open(io.BytesIO(drawn.png)).size) <= side
+    if small and not hidden(drawn, show) and not boxes:
         return f"data:image/png;base64,{base64.b64encode(drawn.png).decode()}"
     image = image_of(drawn, show)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    small, file = max(image.size) <= 128, io.BytesIO()
-    if small:
-        image.save(file, "png")
-    else:
-        image.save(file, "webp", quality=88)
-    return f"data:image/{'png' if small else 'webp'};base64,{base64.b64encode(file.getvalue()).decode()}"
+    kind, file = "png" if max(image.size) <= 128 else "webp", io.BytesIO()
+    image.save(file, kind, quality=88)  # which a PNG has no use for
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def png(drawn: DrawnImage, show: bool, boxes: bool = False) -> bytes:

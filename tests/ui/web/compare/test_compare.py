@@ -348,6 +348,8 @@ def test_the_form_follows_what_is_chosen(page):
     assert setting_for(page, [], "emoji").concepts[1] == "airplane"
     assert "402 objects such as" in setting_for(page, [], "emoji").about
     assert setting_for(page, ["/etc"]).examples == ()
+    assert setting_for(page, [], "emoji", "ring").concept == "ring"  # every word of a world may be looked for
+    assert setting_for(page, [], "emoji", "checkered").concept == OWN  # one of another world goes
     more = one_more(page, "a red star\n", ["star-1"], OWN, OWN).splitlines()
     assert (more[0], len(more), "star" in more[1]) == ("a red star", 2, False)
 
