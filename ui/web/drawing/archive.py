@@ -63,7 +63,12 @@ def archive(order: Order, images: Sequence[DrawnImage], show: bool) -> bytes:
             name = f"{'original' if image.model == 0 else f'erased-{image.model}'}/{image.prompt * order.count + image.index:05d}.png"
             bundle.writestr(name, png(image, show))
             ask = order.asks[image.prompt]
-            sampling: dict[str, Any] = {"prompt": ask.text, "role": ask.role or None, "negative": order.negative, "seed": order.seed_of(image.index)}
+            sampling: dict[str, Any] = {
+                "prompt": ask.text,
+                "role": ask.role or None,
+                "negative": order.negative,
+                "seed": order.seed_of(image.index),
+            }
             sampling |= {"steps": order.steps, "guidance": order.guidance, "sampler": order.sampler, "size": order.size}
             detected = {"shows": image.shows, "as_asked": image.asked, "blurred": hidden(image, show), "found": list(image.detections)}
             lines.append({"file": name, "model": order.models[image.model][0], **sampling, **detected})
