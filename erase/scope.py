@@ -44,15 +44,22 @@ SCOPE_HELP: dict[str, str] = {name: description for name, (_, description) in _T
 _NOT_TRIMMED = re.compile(r"\w*(bias\w*|norm\w*|gamma|scale|table|tokens?|wte|wpe|shared|embed(ding)?s?)$")
 
 
-def in_scope(network: nn.Module, scope: str) -> dict[str, nn.Parameter]:
-    """The parameters of `network` in `scope`: a key of SCOPES, or `re:PATTERN`. EmptyScope if there are none."""
+def pattern_of(scope: str, option: str | None = None) -> re.Pattern[str]:
+    """The regular expression of `scope`: a key of SCOPES, or `re:PATTERN`. InputError, about `option`, where it is neither."""
     pattern = scope[3:] if scope.startswith("re:") else SCOPES.get(scope)
     if pattern is None:
-        raise InputError(f"scope {scope!r} is unknown: give one of {', '.join(SCOPES)}, or re: and a pattern over parameter names")
+        known = ", ".join(SCOPES)
+        raise InputError(f"scope {scope!r} is unknown: give one of {known}, or re: and a pattern over parameter names", option=option)
     try:
-        weights = {name: weight for name, weight in network.named_parameters() if re.search(pattern, name)}
+        return re.compile(pattern)
     except re.error as error:
-        raise InputError(f"scope {scope!r} is not a regular expression: {error}") from None
+        raise InputError(f"scope {scope!r} is not a regular expression: {error}", option=option) from None
+
+
+def in_scope(network: nn.Module, scope: str) -> dict[str, nn.Parameter]:
+    """The parameters of `network` in `scope`: a key of SCOPES, or `re:PATTERN`. EmptyScope if there are none."""
+    pattern = pattern_of(scope)
+    weights = {name: weight for name, weight in network.named_parameters() if pattern.search(name)}
     if not weights:
         example = next((name for name, _ in network.named_parameters()), "none at all")
         raise EmptyScope(

@@ -103,8 +103,7 @@ def go(tab: Any, name: str) -> None:
 
 def few(tab: Any, steps: int, **more: str) -> None:
     """Fill the form so that a job takes seconds."""
-    unfold(tab, "Options of the method")
-    unfold(tab, "Images and steps")
+    unfold(tab, "All options")
     for name, value in {**SMALL, "steps": str(steps), "batch": "4", "sensitivity-batches": "1", **more}.items():
         tab.locator(f"#option-{name} :is(input, textarea)").first.fill(value)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from erase.errors import InputError
 from erase.options import option
+from erase.scope import pattern_of
 
 ImageSet = Literal["forget", "retain"]
 Prediction = Literal["anchor", "concept", "empty"]
@@ -22,7 +23,7 @@ PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 class Requirements:
     """What the job prepares before it calls a method. Everything that is left out has a plain default.
 
-    InputError where `images` or `predictions` names something that no job can provide.
+    InputError where `images` or `predictions` names something that no job can provide, and for a scope that is none.
     """
 
     steps: int = 1
@@ -75,6 +76,7 @@ class Requirements:
         for name, values, known in (("images", self.images, IMAGE_SETS), ("predictions", self.predictions, PREDICTIONS)):
             if unknown := [value for value in values if value not in known]:
                 raise InputError(f"the requirements of a method name {unknown[0]!r} among its {name}; expected some of {', '.join(known)}")
+        pattern_of(self.scope, "scope")
 
     @property
     def anchor(self) -> bool:

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from erase.concepts.several import Concepts, evaluation_rows, forget_prompts
 from erase.files import read_json, write_json
 from erase.methods.requirements import Requirements
+from erase.pipeline.job import Job
 
 PLAN = "plan.json"
 ROUNDS = 128  # batches whose predictions by the original model are computed once and reused; a longer repair sees them again
@@ -56,6 +58,20 @@ class Plan:
         """Share of the whole job that is done, from the share of each stage (0 where it is left out)."""
         done = sum(stage.passes * min(max(finished.get(stage.name, 0.0), 0.0), 1.0) for stage in self.stages)
         return done / self.passes if self.passes else 0.0
+
+
+def plan_of(
+    concepts: Concepts, whole: Concepts, requirements: Requirements, job: Job, provided: Mapping[str, int] | None = None
+) -> Plan:
+    """The plan of a job whose options are settled; `concepts` and `whole` as for `forget_prompts`, `provided`: images of its folders."""
+    given = dict(provided or {})
+    forget = given["forget"] if "forget" in given else len(forget_prompts(concepts, whole, int(job.forget_count or 0), job.seed))
+    generated = {"forget": forget} if "forget" in requirements.images and "forget" not in given else {}
+    generated |= {"retain": int(job.retain_count or 0)} if "retain" in requirements.images and "retain" not in given else {}
+    generated |= {"anchor": forget} if requirements.anchor and requirements.anchor_images else {}
+    samples = len(evaluation_rows(concepts, whole, int(job.evaluate_count or 0), job.seed))
+    names = tuple(concept.name for concept in concepts)
+    return make_plan(names, requirements, generated, given, samples, int(job.sampling_steps or 1), float(job.guidance or 0))
 
 
 def make_plan(

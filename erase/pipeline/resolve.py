@@ -13,7 +13,7 @@ from typing import Any
 from erase.checkpoints.folder import is_small, scheduler_of, single_file_hash, size_of, weight_hashes
 from erase.concepts import Concept, with_anchors
 from erase.concepts.published import kind_of_all, published_prompts
-from erase.concepts.several import Concepts, all_apart, also_earlier, evaluation_rows, forget_prompts, load_concepts, settings_of, together
+from erase.concepts.several import Concepts, all_apart, also_earlier, load_concepts, settings_of, together
 from erase.diffusion import locate, pick_device
 from erase.errors import InputError
 from erase.images import picture_paths
@@ -22,7 +22,7 @@ from erase.methods.requirements import IMAGE_SETS
 from erase.options import added_options
 from erase.pipeline.earlier_run import model_of
 from erase.pipeline.job import DEFAULTS, Job
-from erase.pipeline.plan import Plan, make_plan
+from erase.pipeline.plan import Plan, plan_of
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,8 @@ class ResolvedJob:
 
     def plan(self) -> Plan:
         """The pieces of work of each stage."""
-        job = self.job
-        provided: dict[str, int] = {role: _count(getattr(job, f"{role}_images")) for role in IMAGE_SETS if getattr(job, f"{role}_images")}
-        forget = provided.get("forget", len(forget_prompts(self.concepts, self.whole, int(job.forget_count or 0), job.seed)))
-        generated = {"forget": forget} if self.generates("forget") else {}
-        generated |= {"retain": int(job.retain_count or 0)} if self.generates("retain") else {}
-        generated |= {"anchor": forget} if self.generates_anchors else {}
-        samples = len(evaluation_rows(self.concepts, self.whole, int(job.evaluate_count or 0), job.seed))
-        names = tuple(concept.name for concept in self.concepts)
-        return make_plan(names, self.requirements, generated, provided, samples, int(job.sampling_steps or 1), float(job.guidance or 0))
+        provided = {role: _count(folder) for role in IMAGE_SETS if (folder := getattr(self.job, f"{role}_images"))}
+        return plan_of(self.concepts, self.whole, self.requirements, self.job, provided)
 
     def record(self) -> dict[str, Any]:
         """options.json: everything that the result depends on."""

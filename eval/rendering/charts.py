@@ -68,16 +68,16 @@ def _beside(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
     axes.text(right, bottom, text, color=COLOURS[colour], fontsize=12, transform=None)
 
 
-def curve(steps: Sequence[Mapping[str, Any]], names: Mapping[str, str], title: str, marked: str = "projected") -> str:
-    """One panel per name: its values by step, averaged where steps are many, logarithmic where they span a decade.
+def curve(steps: Sequence[Mapping[str, Any]], names: Mapping[str, str], title: str, marked: str = "projected", width: float = 760.0) -> str:
+    """One panel per name, `width` pixels wide: its values by step, averaged where steps are many, logarithmic where they span a decade.
 
     Ticks below show the steps whose `marked` is true. Values that are missing or not finite are left out.
     """
     numbers = [int(step["step"]) for step in steps]
     first, last = min(numbers, default=0), max(numbers, default=1)
-    panel, left, right = 150, 64.0, 748.0
+    panel, left, right = 150, 64.0, width - 12
     height = panel * len(names) + 48
-    figure = new_figure(760, height)
+    figure = new_figure(width, height)
     axes = None
     for i, (name, label) in enumerate(names.items()):
         points = [(int(step["step"]), float(step[name])) for step in steps if is_finite(step.get(name))]

@@ -19,11 +19,11 @@ class Losses:
     chart: str
 
 
-def losses_of(steps: Sequence[Mapping[str, Any]], projects: bool, total: int | None = None) -> Losses | None:
+def losses_of(steps: Sequence[Mapping[str, Any]], projects: bool, total: int | None = None, width: float = 760.0) -> Losses | None:
     """From the records of stats.jsonl; None without any step.
 
     `projects`: the method projects gradients, so that the sentence says how often. `total`: the steps that are planned, where the
-    training may still run.
+    training may still run. `width` of the chart in pixels.
     """
     if not steps:
         return None
@@ -34,4 +34,4 @@ def losses_of(steps: Sequence[Mapping[str, Any]], projects: bool, total: int | N
         share = f"{projected:,} of them ({100 * projected / len(steps):.0f} %)"
         sentence = f"{count} repair steps; the projection acted in {share}{', marked below the curves' if projected else ''}."
     labels = {name: label for name, label in LABELS.items() if any(name in step for step in steps)}
-    return Losses(sentence, curve(steps, labels, "Losses by repair step"))
+    return Losses(sentence, curve(steps, labels, "Losses by repair step", width=width))

@@ -20,8 +20,8 @@ class _Common(TypedDict):
     min_width: int
 
 
-def control(field: Field, value: Any) -> Component:
-    """The component of a field, holding a value."""
+def control(field: Field, value: Any, hint: str = EMPTY) -> Component:
+    """The component of a field, holding a value; `hint`: what it stands for while it is empty."""
     content = displayed(field, value)
     common: _Common = {"label": field.label, "info": field.info, "elem_id": f"option-{field.name.replace('_', '-')}", "min_width": 200}
     if field.choices:
@@ -31,16 +31,17 @@ def control(field: Field, value: Any) -> Component:
         return gr.Checkbox(value=content, **common)
     if field.kind in ("int", "float") and not field.optional:
         step = 1 if field.kind == "int" else 10.0 ** (math.floor(math.log10(abs(value))) if value else -1)
-        return gr.Number(value=content, precision=0 if field.kind == "int" else None, step=step, **common)
-    return gr.Textbox(value=content, max_lines=1, max_length=1000, placeholder=EMPTY if field.optional else None, **common)
+        return gr.Number(value=content, step=step, **common)  # no precision: it would round 2.5 without a word
+    return gr.Textbox(value=content, max_lines=1, max_length=1000, placeholder=hint if field.optional else None, **common)
 
 
-def control_pairs(fields: Sequence[Field], values: Mapping[str, Any]) -> dict[str, Component]:
-    """The components of fields by name, two beside each other where there is room."""
+def control_pairs(fields: Sequence[Field], values: Mapping[str, Any], hints: Mapping[str, str] | None = None) -> dict[str, Component]:
+    """The components of fields by name, two beside each other where there is room; `hints` as for `control`."""
     components: dict[str, Component] = {}
     for start in range(0, len(fields), 2):
         with gr.Row():
-            components |= {field.name: control(field, values[field.name]) for field in fields[start : start + 2]}
+            pair = fields[start : start + 2]
+            components |= {field.name: control(field, values[field.name], (hints or {}).get(field.name, EMPTY)) for field in pair}
     return components
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from eval.rendering.theme import COLOURS, DARK
 from ui.web.compare.script import STYLE as COMPARE
+from ui.web.erase.look import CSS as ERASE
 from ui.web.shelf.look import CSS as SHELF
 
 FONT = ["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"]
@@ -36,7 +37,7 @@ def css() -> str:
     """The style sheet."""
     light, dark = ("".join(f"--{name}:{value};" for name, value in colours.items()) for colours in (COLOURS, DARK))
     charts = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in COLOURS)
-    return f":root{{{light}}}.dark{{{dark}}}{charts}{SHEET}{JOBS}{COMPARE}{SHELF}"
+    return f":root{{{light}}}.dark{{{dark}}}{charts}{SHEET}{JOBS}{COMPARE}{ERASE}{SHELF}"
 
 
 SHEET = """
@@ -89,13 +90,13 @@ JOBS = """
 :is(#head,#attacking) .words{margin:0 0 8px}
 :is(#head,#attacking) progress{display:block;width:100%;height:8px}
 :is(#head,#attacking) .clock{margin:6px 0 10px;color:var(--muted);font-variant-numeric:tabular-nums}
-:is(#head,#attacking) ol.stages{list-style:none;margin:8px 0 0;padding:0}
-:is(#head,#attacking) ol.stages li{margin:0;padding:5px 0;border-top:1px solid var(--grid);overflow:hidden}
-:is(#head,#attacking) ol.stages li.later{color:var(--muted)}
-:is(#head,#attacking) ol.stages li.now{font-weight:600}
-:is(#head,#attacking) ol.stages li.done>span:first-child{color:var(--good)}
-:is(#head,#attacking) ol.stages .right{float:right;color:var(--muted);font-weight:400;font-variant-numeric:tabular-nums}
-:is(#head,#attacking) ol.stages progress{margin-top:5px;height:6px}
+:is(#stages,#attacking) ol.stages{list-style:none;margin:8px 0 0;padding:0}
+:is(#stages,#attacking) ol.stages li{margin:0;padding:5px 0;border-top:1px solid var(--grid);overflow:hidden}
+:is(#stages,#attacking) ol.stages li.later{color:var(--muted)}
+:is(#stages,#attacking) ol.stages li.now{font-weight:600}
+:is(#stages,#attacking) ol.stages li.done>span:first-child{color:var(--good)}
+:is(#stages,#attacking) ol.stages .right{float:right;color:var(--muted);font-weight:400;font-variant-numeric:tabular-nums}
+:is(#stages,#attacking) ol.stages progress{margin-top:5px;height:6px}
 #queue{flex:1 1 200px}
 #queue ol.queue{margin:0;padding-left:1.4em}
 .claims{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));margin-bottom:8px}

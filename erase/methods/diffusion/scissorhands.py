@@ -10,7 +10,7 @@ from erase.errors import InputError
 from erase.methods.base import DiffusionMethod, Kinds, Presets
 from erase.methods.requirements import Requirements, one_anchor_option, timestep_range
 from erase.options import option
-from erase.scope import SCOPES, in_scope
+from erase.scope import SCOPES, in_scope, pattern_of
 from erase.training.learning_rates import rate_of, rate_option
 
 if TYPE_CHECKING:
@@ -191,6 +191,8 @@ class Scissorhands(DiffusionMethod):
                 option=which[0],
             )
         timestep_range(self.forget_timesteps)
+        if self.trim_scope is not None:
+            pattern_of(self.trim_scope, "trim_scope")
         if self.redirect is not None and not (self.unlearn == "anchor" and self.anchor_pictures):
             raise InputError(
                 "--redirect denoises towards images of the anchor; it needs --unlearn anchor and --anchor-pictures", option="redirect"

@@ -157,6 +157,8 @@ def test_erase_to_the_end_reload_on_the_way_and_download_it(address, runs):
     """The whole path: form, queue, live view, reload, verdict, and from there to each other tab and to a file."""
     with opened(address) as tab:
         go(tab, "Erase")
+        enter(tab, "#erase-concept", "star")
+        tab.locator("#erase-about", has_text="star").wait_for(timeout=SOON)
         few(tab, 3)
         tab.locator("#start").click()
         until(tab, "running")
@@ -213,7 +215,7 @@ def test_a_job_is_stopped_from_the_page_and_resumed(address, runs):
 def test_wrong_input_is_said_where_it_was_given(address, runs):
     with opened(address) as tab:
         go(tab, "Erase")
-        unfold(tab, "Options of the method")
+        unfold(tab, "All options")
         tab.locator("#option-steps input").fill("-1")
         tab.locator("#start").click()
         tab.locator("#erase-problem .problem", has_text="Steps is -1; expected at least 0").wait_for(timeout=SOON)
@@ -237,7 +239,7 @@ def test_the_form_follows_concept_and_preset(address):
         assert "{concept}" in tab.get_by_label("Prompts to forget").input_value()
         tab.get_by_label("Preset").click()
         tab.get_by_role("option", name="paper").click()
-        unfold(tab, "Options of the method")
+        unfold(tab, "All options")
         tab.wait_for_function("document.querySelector('#option-steps input').value == '125'", timeout=SOON)
 
 
@@ -249,7 +251,7 @@ def test_axe_finds_nothing_serious(address, scheme):
             go(tab, name)
             if name == "Erase":
                 unfold(tab, "Prompts")
-                unfold(tab, "Options of the method")
+                unfold(tab, "All options")
             assert (name, findings(tab)) == (name, [])
 
 

@@ -5,8 +5,7 @@ Everything is checked here, before anything waits: a command that is queued is o
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -17,17 +16,18 @@ from erase.concepts.published import kind_of_all
 from erase.concepts.several import JOINT, Concepts, load_concepts, settings_of, together
 from erase.errors import InputError
 from erase.files.disk import disk_errors
-from erase.methods import METHODS, make_method
+from erase.methods import METHODS, DiffusionMethod, make_method
 from erase.pipeline.job import Job
 from erase.run import next_run_folder
 from ui.web.context import Page
+from ui.web.erase.effort import EFFORTS, counts, of_method, offered
+from ui.web.erase.local_models import check_scopes, small
 from ui.web.erase.prompts import TEXTS, edited, examples, texts
-from ui.web.forms import Field, changed, flags, form, labels_of, preset_values, presets
-from ui.web.jobs.entry import Entry
-from ui.web.jobs.process import command
+from ui.web.forms import changed, flags, form, labels_of, preset_values, presets
+from ui.web.jobs.entry import DONE, Entry
 from ui.web.messages import labelled, problem
 
-FIRST = "star"
+FIRST = "heart"  # the package has a model that never knew it, so its reports have a gold standard
 OWN = "(the concept's default model)"
 # Fields of a job that have a control of their own, or none.
 APART = ("concepts", "model", "method", "preset", "output", "overwrite", "device", "anchor")
@@ -35,30 +35,47 @@ METHOD_PATHS = ("gold",)
 PATHS = ("tokenizer", "forget_images", "forget_image_captions", "retain_images", "retain_image_captions")
 SETTINGS = [field for field in form(Job) if field.name not in APART]
 PREVIEW = {"preview_every": 10}  # steps; the command has it off
-LABELS = {"concepts": "Concept", "model": "Model", "method": "Method", "preset": "Preset", **labels_of(SETTINGS)}
+LABELS = {"concepts": "Concept", "model": "Model", "method": "Method", "preset": "Preset", "effort": "How", **labels_of(SETTINGS)}
 LONGEST = 200  # letters of a concept
-SECONDS = 120.0  # that an estimate may take
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What the rest of the form depends on."""
+    """What the rest of the form depends on. `effort`: one of `ui.web.erase.effort`, or empty."""
 
     concept: str
     model: str = OWN
     method: str = "scissorhands"
     preset: str = "balanced"
+    effort: str = ""
 
 
 @dataclass(frozen=True)
 class ErasureRequest:
-    """The values of the form. `texts` and `values`, the prompts and the method's options, were filled in for `filled_for`."""
+    """The values of the form. `texts`, `values` and the counts in `settings` were filled in for `filled_for`."""
 
     choice: Choice
     texts: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, Any] = field(default_factory=dict)
     filled_for: Choice | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A form that has been checked: what is erased, in words, the flags of the command, and what its cost follows from."""
+
+    concept: str
+    arguments: tuple[str, ...]
+    model: str
+    job: Job
+    method: DiffusionMethod
+    concepts: Concepts
+
+    @property
+    def title(self) -> str:
+        """What the job is called in the queue."""
+        return f"{self.concept} from {short(self.model)}"
 
 
 def labels(method: str) -> dict[str, str]:
@@ -102,14 +119,23 @@ def about(page: Page, concept: str, model: str) -> tuple[str, dict[str, str], st
 
 
 def filled(page: Page, choice: Choice) -> dict[str, Any]:
-    """The values of a method's form for a preset."""
+    """The values of a method's form for a preset and an amount of work."""
     try:
         loaded = concept_for(page, choice.concept, choice.model)[0]
         recommended, kind = settings_of(loaded), kind_of_all(loaded)
     except InputError:
         recommended, kind = {}, None
     values = preset_values(choice.method, choice.preset, recommended, kind)
+    values |= of_method(choice.effort, values)
     return {field.name: values[field.name] for field in form(METHODS[choice.method])}
+
+
+def filled_counts(page: Page, choice: Choice) -> dict[str, Any]:
+    """The options of the job that the amount of work sets."""
+    try:
+        return counts(choice.effort, small(concept_for(page, choice.concept, choice.model)[1]))
+    except InputError:
+        return counts(choice.effort, True)
 
 
 def concept_for(page: Page, text: str, model: str) -> tuple[Concepts, str]:
@@ -130,71 +156,78 @@ def _names(page: Page, text: str) -> tuple[str, ...]:
 
 def command_of(page: Page, request: ErasureRequest) -> tuple[str, list[str]]:
     """The name of what the job erases, and its flags without its folder; InputError for the first mistake in the form."""
-    request = _current(request)
+    order = order_of(page, request)
+    return order.concept, list(order.arguments)
+
+
+def order_of(page: Page, request: ErasureRequest) -> Order:
+    """The form as a job; InputError for the first mistake in it."""
+    request = _current(page, request)
     choice = request.choice
     loaded, model = concept_for(page, choice.concept, choice.model)
     names = _names(page, choice.concept)
     if request.texts and len(loaded) == 1:
         names = (str(edited(loaded[0], request.texts, page.runs.resolve() / ".ui" / "concepts") or names[0]),)
     preset = preset_values(choice.method, choice.preset, settings_of(loaded), kind_of_all(loaded))
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = of_method(choice.effort, preset)
     if request.values:
         values = changed(form(METHODS[choice.method]), request.values, preset)
         values = {name: str(page.inside(str(value))) if name in METHOD_PATHS else value for name, value in values.items()}
     settings = _settings(page, request.settings)
     chosen = {"model": model, "method": choice.method, "preset": choice.preset, "device": page.device}
-    _check({"concepts": names, **chosen}, preset | values, settings)
-    return together(loaded), [*(f"--concept={name}" for name in names), *flags(chosen | settings | values)]
+    job, method = _checked({"concepts": names, **chosen}, preset | values, settings)
+    arguments = [*(f"--concept={name}" for name in names), *flags(chosen | settings | values)]
+    return Order(together(loaded), tuple(arguments), model, job, method, loaded)
 
 
-def _current(request: ErasureRequest) -> ErasureRequest:
+def _current(page: Page, request: ErasureRequest) -> ErasureRequest:
     """A click may come before the form has followed a choice: values that were filled in for another choice are left out."""
     now, before = request.choice, request.filled_for
     if before == now:
         return request
     same_concept = before is not None and (before.concept, before.model) == (now.concept, now.model)
-    preset = now.preset if before is None or before.method == now.method else presets(now.method)[0]
-    return replace(request, texts=request.texts if same_concept else {}, values={}, choice=replace(now, preset=preset))
+    if before is not None and before.method != now.method:
+        now = replace(now, preset=presets(now.method)[0], effort=now.effort if now.effort in offered(now.method) else "")
+    if before is not None and before.effort != now.effort and now.effort in EFFORTS:
+        now = replace(now, preset=EFFORTS[now.effort].preset)
+    texts = request.texts if same_concept else {}
+    settings = {**request.settings, **(filled_counts(page, now) if before is not None and now.effort else {})}
+    return replace(request, texts=texts, values={}, choice=now, settings=settings)
 
 
 def _settings(page: Page, entered: Mapping[str, Any]) -> dict[str, Any]:
     """The job's own options that differ from the defaults; paths inside the allowed folders."""
-    values = changed(SETTINGS, entered, {field.name: field.default for field in SETTINGS}) if entered else {}
+    defaults = {field.name: field.default for field in SETTINGS}
+    values = changed(SETTINGS, {**defaults, **entered}, defaults) if entered else {}
     return {name: str(page.inside(str(value))) if name in PATHS else value for name, value in values.items()}
 
 
-def _check(chosen: Mapping[str, Any], values: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """What the engine checks beyond single fields, with the label of the control."""
+def _checked(chosen: Mapping[str, Any], values: Mapping[str, Any], settings: Mapping[str, Any]) -> tuple[Job, DiffusionMethod]:
+    """The job and its method, with what the engine checks beyond single fields; InputError with the label of the control."""
     try:
-        Job(**chosen, **settings)
-        make_method(chosen["method"], chosen["preset"], **values)
+        job, method = Job(**chosen, **settings), make_method(chosen["method"], chosen["preset"], **values)
+        check_scopes(str(chosen["model"]), method)
     except InputError as error:
         raise labelled(error, labels(chosen["method"])) from None
+    return job, method
 
 
-def start(page: Page, request: ErasureRequest, owner: str = "") -> Entry:
-    """Queue the job; its run folder is created at once, so that no other job takes the name."""
-    concept, arguments = command_of(page, request)
-    model = next(flag.partition("=")[2] for flag in arguments if flag.startswith("--model="))
-    folder = _reserved(page.runs, concept, _short(model), request.choice.method)
+def start(page: Page, request: ErasureRequest, owner: str = "", expected: float = 0.0) -> Entry:
+    """Queue the job; its run folder is created at once, so that no other job takes the name. `expected`: seconds that it may take."""
+    order = order_of(page, request)
+    folder = _reserved(page.runs, order.concept, short(order.model), request.choice.method)
     try:
-        return page.jobs.add([*arguments, f"--output={folder.resolve()}"], folder, f"{concept} from {_short(model)}", owner)
+        return page.jobs.add([*order.arguments, f"--output={folder.resolve()}"], folder, order.title, owner, expected)
     except InputError:
         folder.rmdir()
         raise
 
 
-def estimate(page: Page, request: ErasureRequest) -> dict[str, Any] | None:
-    """Seconds, memory and disk of the job, by the command; None where it cannot tell."""
-    _, arguments = command_of(page, request)
-    end = command(["estimate", *arguments, "--json"], SECONDS)
-    if end.error is not None:
-        raise labelled(end.error, labels(request.choice.method))
-    try:
-        record = json.loads(end.printed)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) else None
+def identical(page: Page, order: Order, owner: str = "") -> Entry | None:
+    """A job of this owner with the same command that waits, runs or is finished: the same command gives the same model."""
+    same = [entry for entry in page.jobs.entries() if entry.owner == owner and entry.arguments[:-1] == order.arguments]
+    kept = [entry for entry in same if entry.active or (entry.state == DONE and Path(entry.output).is_dir())]
+    return kept[-1] if kept else None
 
 
 def _reserved(root: Path, concept: str, model: str, method: str) -> Path:
@@ -208,13 +241,7 @@ def _reserved(root: Path, concept: str, model: str, method: str) -> Path:
             return folder
 
 
-def _short(model: str) -> str:
+def short(model: str) -> str:
     """What a model is called in a name: the last part, and of a run its run."""
     path = Path(model)
     return path.parent.name if path.name == "model" and path.parent.name else path.name or model
-
-
-def basic_and_other(fields: Sequence[Field]) -> tuple[list[Field], list[Field]]:
-    """The settings that most people need, and the rest."""
-    basic = ("seed", "forget_count", "retain_count", "evaluate_count", "sampling_steps", "guidance", "preview_every")
-    return [field for field in fields if field.name in basic], [field for field in fields if field.name not in basic]

@@ -1,10 +1,9 @@
-"""The tab Erase: the form, the queue, and the job that is shown while it runs."""
+"""The tab Erase: the form on the left, and on the right the queue and the job that is shown while it runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -12,19 +11,40 @@ from gradio.blocks import Block
 
 from erase.errors import InputError
 from ui.web.context import Page
-from ui.web.erase.export import DTYPES, FORMATS, export
+from ui.web.erase.cost import cost_of
+from ui.web.erase.export_form import ExportForm
 from ui.web.erase.form import EraseForm
-from ui.web.erase.handlers import estimate, start
+from ui.web.erase.handlers import identical, order_of, start
+from ui.web.erase.price import Price
 from ui.web.erase.view import View
 from ui.web.erase.watch import choices, queue, resume, run_of, stop, view_of, watched
 from ui.web.frame import PRIVATE, Changes, Frame, Values
 from ui.web.messages import QUEUED, problem
 from ui.web.runs import erased_runs
-from ui.web.units import estimated, size
-from ui.web.visitor import owner, page_for, session_of
+from ui.web.visitor import owner, page_for, secret, session_of
 
-HELLO = """**Choose what to remove.** The model generates images of it and of everything else, the weights that it depends on most are
-trimmed, and the rest is repaired. The embedded model needs no GPU and takes some minutes. You may close the page: the job continues."""
+HELLO = "## Choose what to remove\nYou may close the page while it works: the job continues."
+# A job that ends is told to whoever has asked for it, and the browser's tab has its progress in the title.
+TITLE = """() => {
+  const job = document.querySelector('#head [data-job]');
+  const now = job ? {id: job.dataset.job, state: job.dataset.state, title: job.dataset.title} : {};
+  document.title = now.title || 'erase-concept';
+  const before = window.eraseJob || {};
+  if (before.id === now.id && before.state !== now.state && ['done', 'failed'].includes(now.state)
+      && 'Notification' in window && Notification.permission === 'granted') new Notification(now.title);
+  window.eraseJob = now;
+}"""
+NOTIFY = """async () => {
+  if (!('Notification' in window)) return '<p role="status">This browser has no notifications here.</p>';
+  const answer = await Notification.requestPermission();
+  const words = answer === 'granted' ? 'You will be notified when a job ends.' : 'The browser does not allow notifications of this page.';
+  return `<p role="status">${words}</p>`;
+}"""
+# Where the job is not beside the form but below it.
+TO_JOB = """() => {
+  if (window.innerWidth < 900 && document.querySelector('#erase-problem .started'))
+    document.querySelector('#job-card').scrollIntoView({behavior: 'smooth'});
+}"""
 
 Sent = dict[str, Any]
 """What the browser shows of a job, by component: only what differs is sent again."""
@@ -36,33 +56,41 @@ class EraseTab:
     def __init__(self, page: Page) -> None:
         self.page = page
         with gr.Tab("Erase", id="erase", elem_id="tab-erase") as self.container:
-            gr.Markdown(HELLO)
-            with gr.Row(equal_height=False):
-                with gr.Column(scale=2, min_width=320):
+            gr.Markdown(HELLO, elem_id="erase-hello")
+            with gr.Row(equal_height=False, elem_id="erase-columns"):
+                with gr.Column(scale=1, min_width=340, elem_id="erase-form"):
                     self.form = EraseForm(page)
-                with gr.Column(scale=3, min_width=320):
+                with gr.Column(scale=1, min_width=340, elem_id="job-card"):
                     self._build_job()
-            with gr.Row(equal_height=False):
-                with gr.Column(scale=3, min_width=320, visible=False) as self.outcome:
-                    self.verdict = gr.HTML(visible=False, elem_id="verdict")
-                with gr.Column(scale=2, min_width=320):
-                    self._build_live()
-                    self.export = ExportForm(page)
+            # Within the tab: what lies between two tabs is counted as one by the browser.
+            self.price = Price(page, self.form, gr.BrowserState(None, storage_key="erase-concept-form", secret=secret(page)))
 
     def _build_job(self) -> None:
-        """The queue, the progress of the shown job, and the buttons for it."""
-        with gr.Row(visible=False) as self.jobs:
-            self.job = gr.Dropdown(
-                [], label="Job", info="Your jobs, newest first. They are still here when you come back.", elem_id="job", min_width=280
-            )
-            self.queue = gr.HTML(elem_id="queue", min_width=200)
+        """The queue, the progress of the shown job, the buttons for it, and what it has made so far."""
+        with gr.Column(visible=False) as self.jobs:
+            self.job = gr.Dropdown([], label="Job", info="Your jobs, newest first. They are still here when you come back.", elem_id="job")
+            self.queue = gr.HTML(elem_id="queue")
         self.head = gr.HTML(View().head, elem_id="head")
         with gr.Row(elem_id="presses"):
             self.stop = self._button("Stop", "stop", "job-stop")
+            self.notify = self._button("Notify me when done", "secondary", "job-notify")
             self.resume = self._button("Resume", "primary", "job-again")
             self.compare = self._button("Compare", "primary", "job-compare")
             self.report = self._button("Report", "secondary", "job-report")
             self.inside = self._button("Inside", "secondary", "job-inside")
+        self.notice = gr.HTML(elem_id="job-notice")
+        self.verdict = gr.HTML(visible=False, elem_id="verdict")
+        self.show = gr.Checkbox(
+            False, label="Show images without blur", elem_id="job-show", visible=False,
+            info="Images of a model that is being changed are blurred until you tick this, for this visit; the embedded model's are not.",
+        )  # fmt: skip
+        self.pictures = gr.HTML(visible=False, elem_id="pictures")
+        self.curves = gr.HTML(visible=False, elem_id="curves")
+        with gr.Accordion("Stages", open=False, visible=False, elem_id="stages-fold") as self.stages_fold:
+            self.stages = gr.HTML(elem_id="stages")
+        with gr.Accordion("Log", open=True, visible=False, elem_id="log-fold") as self.log_fold:
+            self.log = gr.HTML(elem_id="log")
+        self.export = ExportForm(self.page)
         self.sent = gr.State({})
         self.clock = gr.Timer(1.0, active=False)
 
@@ -70,26 +98,19 @@ class EraseTab:
     def _button(label: str, variant: Any, elem_id: str) -> gr.Button:
         return gr.Button(label, variant=variant, visible=False, elem_id=elem_id, min_width=100)
 
-    def _build_live(self) -> None:
-        """Preview images and losses."""
-        self.show = gr.Checkbox(
-            False, label="Show images without blur", elem_id="job-show", visible=False,
-            info="Images of a model that is being changed are blurred until you tick this, for this visit; the embedded model's are not.",
-        )  # fmt: skip
-        self.pictures = gr.HTML(visible=False, elem_id="pictures")
-        self.curves = gr.HTML(visible=False, elem_id="curves")
-
     def connect(self, frame: Frame) -> None:
         """Clicks, the clock, a page that is opened again, and the ways to other tabs."""
         self.session = session = frame.session
         form, outputs, now = self.form, self._outputs, [session, self.show]
-        form.connect()
+        self.price.connect(frame, self.container)
         self.export.connect(session)
         frame.blocks.load(self.open, now, outputs, **PRIVATE)
         self.clock.tick(self.refresh, [*now, self.sent], outputs, concurrency_limit=None, **PRIVATE)
-        form.start.click(None, None, form.problem, js=QUEUED)
-        form.start.click(self.start_job, {session, self.show, *form.inputs}, outputs, **PRIVATE)
-        form.ask.click(self.estimate, {session, *form.inputs}, form.estimate, concurrency_limit=None, **PRIVATE)
+        self.head.change(None, None, None, js=TITLE)
+        self.notify.click(None, None, self.notice, js=NOTIFY)
+        for button, handler in ((form.start, self.start_job), (form.again, self.start_again)):
+            button.click(None, None, form.problem, js=QUEUED)
+            button.click(handler, {session, self.show, *form.inputs}, outputs, **PRIVATE).then(None, None, None, js=TO_JOB)
         self.stop.click(self.stop_job, now, outputs, **PRIVATE)
         self.resume.click(self.resume_job, now, outputs, **PRIVATE)
         self.show.input(self.refresh, now, outputs, **PRIVATE)
@@ -100,13 +121,13 @@ class EraseTab:
 
     @property
     def _outputs(self) -> list[Block]:
-        return [*self._shown.values(), self.sent, self.session, self.form.problem]
+        return [*self._shown.values(), self.sent, self.session, self.form.problem, self.form.again]
 
     @property
     def _shown(self) -> dict[str, Block]:
         """Every component that depends on the shown job, by name."""
-        names = "jobs job queue head stop resume compare report inside outcome verdict show pictures curves clock"
-        return {**{name: getattr(self, name) for name in names.split()}, "export": self.export.container}
+        names = "jobs job queue head stop notify resume compare report inside verdict show pictures curves stages stages_fold log log_fold"
+        return {**{name: getattr(self, name) for name in names.split()}, "clock": self.clock, "export": self.export.container}
 
     # --- handlers -------------------------------------------------------------------------------------------------------
 
@@ -123,24 +144,27 @@ class EraseTab:
         return {component: _update(component, value) for component, value in changes.items()} | {self.sent: values}
 
     def start_job(self, values: Values) -> Changes:
-        """Queue a job and show it."""
-        session, show = session_of(values[self.session]), values[self.show]
-        try:
-            self.page.rate.click(owner(self.page, session))
-            entry = start(page_for(self.page, session), self.form.request(values), owner(self.page, session))
-        except InputError as error:
-            return {self.form.problem: problem(error)}
-        return {self.form.problem: "", **self.choose(session, show, entry.id)}
+        """Queue a job and show it; ask before the same job is queued a second time."""
+        return self._start(values, again=False)
 
-    def estimate(self, values: Values) -> Iterator[str]:
-        """What the job would take."""
-        session = values[self.session]
+    def start_again(self, values: Values) -> Changes:
+        """Queue a job although the same one is there."""
+        return self._start(values, again=True)
+
+    def _start(self, values: Values, again: bool) -> Changes:
+        session, show = session_of(values[self.session]), values[self.show]
+        page, visitor, form = page_for(self.page, session), owner(self.page, session), self.form
         try:
-            self.page.rate.click(owner(self.page, session))
-            yield '<p role="status">Estimating …</p>'
-            yield estimated(estimate(page_for(self.page, session), self.form.request(values)))
+            self.page.rate.click(visitor)
+            request = form.request(values)
+            order = order_of(page, request)
+            if not again and (same := identical(page, order, visitor)):
+                return {form.problem: already(same.name, same.active), form.again: gr.Button(visible=True)}
+            entry = start(page, request, visitor, cost_of(page, order).seconds or 0.0)
         except InputError as error:
-            yield problem(error)
+            return {form.problem: problem(error), form.again: gr.Button(visible=False)}
+        said = f'<p role="status" class="started">Started: <b>{escape(entry.name)}</b>.</p>'
+        return {**self.choose(session, show, entry.id), form.problem: said, form.again: gr.Button(visible=False)}
 
     def choose(self, session: Any, show: bool, id: str | None) -> Changes:
         """Show another job."""
@@ -192,12 +216,22 @@ class EraseTab:
             "report": view.finished,
             "inside": view.finished,
             "export": view.finished,
-            "outcome": bool(view.verdict),
+            "notify": view.active,
+            "stages": view.stages,
+            "stages_fold": bool(view.stages),
+            "log": view.log,
+            "log_fold": bool(view.log),
             "clock": view.active,
             "show": view.covered,
             "jobs": entry is not None,
             "job": (choices(self.page, session), entry.id if entry else None),
         }
+
+
+def already(name: str, active: bool) -> str:
+    """That the same job is there already."""
+    where = "is in the queue" if active else "has been done"
+    return f'<p role="alert" class="problem">The same job {where} already: {escape(name)}. The same options give the same model.</p>'
 
 
 def _update(component: Block, value: Any) -> Any:
@@ -209,36 +243,3 @@ def _update(component: Block, value: Any) -> Any:
     if isinstance(value, str):
         return gr.HTML(value, visible=bool(value))
     return gr.update(visible=value)
-
-
-class ExportForm:
-    """The finished model as a file."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        with gr.Accordion("Export", open=True, visible=False, elem_id="export") as self.container:
-            formats, dtypes = ([(label, name) for name, label in names.items()] for names in (FORMATS, DTYPES))
-            self.format = gr.Radio(formats, value="folder", label="Format", info="Where you want to load it.")
-            self.dtype = gr.Radio(dtypes, value="source", label="Precision", info="float16 is half the size of float32.")
-            self.write = gr.Button("Prepare download", elem_id="pack")
-            self.status = gr.HTML(elem_id="packed")
-            self.file = gr.DownloadButton("Download", visible=False, elem_id="download")
-
-    def connect(self, session: gr.BrowserState) -> None:
-        """The file is written on a click."""
-        inputs = [session, self.format, self.dtype]
-        self.write.click(self.export, inputs, [self.status, self.file], concurrency_limit=None, **PRIVATE)
-
-    def export(self, session: Any, form: str, dtype: str) -> Iterator[tuple[str, Any]]:
-        """Write the file of the shown job's model and offer it."""
-        from gradio.utils import get_upload_folder
-
-        yield '<p role="status">Writing …</p>', gr.DownloadButton(visible=False)
-        try:
-            self.page.rate.click(owner(self.page, session))
-            path = export(run_of(self.page, session), form, dtype, Path(get_upload_folder()))
-        except InputError as error:
-            yield problem(error), gr.DownloadButton(visible=False)
-            return
-        button = gr.DownloadButton(f"Download {path.name}", str(path), visible=True)
-        yield f'<p role="status">{escape(path.name)}: {size(path.stat().st_size)}.</p>', button

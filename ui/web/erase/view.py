@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from PIL import Image
 
 from erase.concepts import EMBEDDED
 from erase.concepts.english import spoken_duration
+from erase.demo.worlds import known_model
 from eval.measurement.report_file import read_report
 from eval.rendering.claims import Claim
 from eval.rendering.html import thumbnail
@@ -28,7 +30,14 @@ from ui.web.jobs.entry import DONE, FAILED, RUNNING, STATES, STOPPED, STOPPING, 
 
 SHEET = 1400  # pixels of a comparison's width at most
 STRIP = 9  # steps of the preview at most
-NOTHING = "<p class=muted>Nothing has been started here yet. Fill in the form and click <b>Start erasing</b>.</p>"
+CHART = 480.0  # pixels: wide enough for a column, and still to be read on a phone
+GUESS = 0.1  # share of a job that the bar may be ahead of what is complete
+NOTHING = (
+    "<p>Nothing has been started here yet. Fill in the form and click <b>Start erasing</b>; then you see here, as it happens:</p>"
+    "<ol class=promise><li>images of the concept and of everything else are drawn,</li>"
+    "<li>the weights on which the concept depends are trimmed,</li><li>the rest is repaired, with images on the way,</li>"
+    "<li>and both models are measured: is it gone, is the rest kept?</li></ol>"
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,9 @@ class View:
     head: str = NOTHING
     curves: str = ""
     pictures: str = ""
+    stages: str = ""
     verdict: str = ""
+    log: str = ""
     covered: bool = False
     active: bool = False
     can_stop: bool = False
@@ -46,19 +57,24 @@ class View:
     finished: bool = False
 
 
-def view(entry: Entry | None, ahead: int, show: bool, wait: float | None = None) -> View:
-    """The display of a job. `ahead` jobs come before this one and take about `wait` seconds; `show`: no image is blurred."""
+def view(entry: Entry | None, ahead: int, show: bool, wait: float | None = None, log: str = "") -> View:
+    """The display of a job. `ahead` jobs come before this one and take about `wait` seconds; `show`: no image is blurred.
+
+    `log`: what its process printed, for whoever may see it.
+    """
     if entry is None:
         return View()
     folder = Path(entry.output)
     progress = None if entry.state == WAITING and not entry.started and not folder.exists() else read_progress(folder)
-    done, covered = entry.state == DONE, progress is None or progress.options.get("model") not in EMBEDDED
+    done, covered = entry.state == DONE, progress is None or not _embedded(str(progress.options.get("model")))
     pictures = strip(folder, show or not covered)
     return View(
         head(entry, ahead, progress, wait),
         losses(progress),
         pictures,
-        sentence(folder) + sheet(folder, show or not covered) if done else "",
+        _stages(entry, progress) if progress else "",
+        sentence(folder) + link(folder) + sheet(folder, show or not covered) if done else "",
+        f"<pre class=log tabindex=0>{escape(log)}</pre>" if log else "",
         covered and bool(pictures),
         entry.active,
         entry.state in (WAITING, RUNNING),
@@ -68,17 +84,19 @@ def view(entry: Entry | None, ahead: int, show: bool, wait: float | None = None)
 
 
 def head(entry: Entry, ahead: int, progress: Progress | None, wait: float | None = None) -> str:
-    """Title and state, then the stages."""
+    """Title and state, what it does at the moment, and the time left. The browser's tab takes its title from here."""
     badge = f'<span class="badge {entry.state}">{STATES[entry.state]}</span>'
     words = escape(_words(entry, ahead, progress, wait))
     role = "alert" if entry.state == FAILED else "status"
     css = "problem" if entry.state == FAILED else "words"
-    top = f'<h3 class="job">{escape(entry.title)} {badge}</h3><p role="{role}" class="{css}">{words}</p>'
-    if progress is None:
-        return top
-    clock = f"<p class=clock>{escape(_clock(entry, progress))}</p>" if entry.state == RUNNING else ""
-    bar = f'<progress class=whole value="{progress.share:.3f}" max="1" aria-label="all stages together"></progress>'
-    return f"{top}{bar}{clock}{_stages(entry, progress)}"
+    share = shown_share(entry, progress) if entry.active else 0.0
+    title = f"{100 * share:.0f} %" if entry.state == RUNNING else STATES[entry.state]
+    facts = f'data-job="{entry.id}" data-state="{entry.state}" data-title="{escape(f"{title} · {entry.title}")}"'
+    top = f'<h2 class="job" {facts}>{escape(entry.title)} {badge}</h2><p class="name muted">{escape(entry.name)}</p>'
+    if entry.state == RUNNING:
+        bar = f'<progress class=whole value="{share:.3f}" max="1" aria-label="all stages together"></progress>'
+        top += f"{bar}<p class=clock>{escape(clock(entry, progress))}</p>"
+    return f'{top}<p role="{role}" class="{css}">{words}</p>'
 
 
 def losses(progress: Progress | None) -> str:
@@ -86,23 +104,31 @@ def losses(progress: Progress | None) -> str:
     if progress is None:
         return ""
     method = progress.options["method_options"]
-    training = losses_of(progress.steps, "projected" in method, method.get("steps", len(progress.steps)))
+    training = losses_of(progress.steps, "projected" in method, method.get("steps", len(progress.steps)), CHART)
     return f"<p class=muted>{training.sentence}</p><div class=chart>{training.chart}</div>" if training else ""
 
 
 def strip(folder: Path, show: bool) -> str:
-    """The same prompts and seeds through the model as it changes: one row per prompt, the first step on the left."""
+    """The same prompts and seeds through the model as it changes: for each prompt the last step large, and the way there below it."""
     prompts, images = preview(folder)
     if not images:
         return ""
-    steps = _spread(sorted(images), STRIP)
-    rows = []
+    steps, last = _spread(sorted(images), STRIP), max(images)
+    cards = []
     for number, prompt in enumerate(prompts or [""] * max(map(len, images.values()))):
-        figures = "".join(_figure(images[step][number], step, prompt, show) for step in steps if number < len(images[step]))
+        latest = max((step for step in images if number < len(images[step])), default=last)
+        large = _figure(images[latest][number], latest, prompt, show, "latest") if number < len(images[latest]) else ""
+        way = "".join(_figure(images[step][number], step, prompt, show) for step in steps if number < len(images[step]))
         label = escape(prompt)
-        rows.append(f'<p class=prompt>{label}</p><div class="strip" tabindex="0" role="group" aria-label="{label}">{figures}</div>')
+        row = f'<div class="strip" role="group" aria-label="{label}, step by step">{way}</div>'
+        cards.append(f"<section><p class=prompt>{label}</p>{large}{row}</section>")
     hidden = "" if show else "<p class=muted>Blurred, since no detector looks for nudity in these. Tick the box above to see them.</p>"
-    return f"{hidden}{''.join(rows)}"
+    return f"{hidden}<div class=previews>{''.join(cards)}</div>"
+
+
+def link(folder: Path) -> str:
+    """The way to the run's own page."""
+    return f'<p class=open><a href="?run={quote(folder.name)}">Open the page of this run</a>: report, attacks, export.</p>'
 
 
 def sentence(folder: Path) -> str:
@@ -147,8 +173,8 @@ def _words(entry: Entry, ahead: int, progress: Progress | None, wait: float | No
     if entry.state == RUNNING:
         stage = progress.current if progress else None
         if stage:
-            return f"{stage.title}."
-        return "Finishing." if progress else "Starting: the model and its libraries are being loaded."
+            return f"{stage.title}{f': {stage.done} of {stage.total}' if stage.done and stage.total else ''}."
+        return "Finishing: the report is written." if progress else "Starting: the model and its libraries are being loaded."
     if entry.state == STOPPING:
         return "It writes its last files and stops; finished work is kept."
     if entry.state == STOPPED:
@@ -157,11 +183,26 @@ def _words(entry: Entry, ahead: int, progress: Progress | None, wait: float | No
     return "All stages are done." if entry.state == DONE else f"{failure(entry)}."
 
 
-def _clock(entry: Entry, progress: Progress) -> str:
+def clock(entry: Entry, progress: Progress | None) -> str:
+    """Time so far and time left: at the pace of this job, and until there is one by the estimate made before the start."""
     passed = time.time() - entry.started
-    left = seconds_left(progress, entry.head, passed)
-    rest = f"about {spoken_duration(left)} left" if left is not None else "time left: not known yet"
+    left = seconds_left(progress, entry.head, passed) if progress else None
+    by = ""
+    if left is None and entry.expected:
+        left, by = entry.expected * (1 - entry.head) - passed, ", by the estimate"
+        if left < 1:
+            return f"{spoken_duration(passed)} so far, longer than was estimated"
+    rest = f"about {spoken_duration(left)} left{by}" if left is not None else "time left: not known yet"
     return f"{spoken_duration(passed)} so far, {rest}"
+
+
+def shown_share(entry: Entry, progress: Progress | None) -> float:
+    """The share that is done; while the first pieces are not complete, by the time that has passed of what was estimated."""
+    done = progress.share if progress else 0.0
+    passed = time.time() - entry.started
+    if not entry.expected or entry.state != RUNNING or (progress and seconds_left(progress, entry.head, passed) is not None):
+        return done
+    return max(done, min(entry.head + passed / entry.expected, done + GUESS))
 
 
 def _stages(entry: Entry, progress: Progress) -> str:
@@ -179,12 +220,18 @@ def _stage(stage: Stage, now: bool) -> str:
     return f'<li class={css}><span aria-hidden="true">{mark}</span> {escape(stage.title)} <span class=right>{right}</span>{bar}</li>'
 
 
-def _figure(path: Path, step: int, prompt: str, show: bool) -> str:
+def _figure(path: Path, step: int, prompt: str, show: bool, css: str = "") -> str:
     address = _address(str(path), path.stat().st_mtime_ns if path.exists() else 0, not show)
     caption = f"step {step}" if step else "original"
     alt = f"{'' if show else 'blurred: '}{prompt}, {f'after {caption}' if step else caption}"
     image = f'<img src="{address}" alt="{escape(alt)}">' if address else ""
-    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+    return f'<figure class="{css}">{image}<figcaption>{f"now, {caption}" if css and step else caption}</figcaption></figure>'
+
+
+@lru_cache(maxsize=64)
+def _embedded(model: str) -> bool:
+    """Whether a model is an embedded one, or erased from one: such images need no blur."""
+    return model in EMBEDDED or known_model(model) is not None
 
 
 @lru_cache(maxsize=256)

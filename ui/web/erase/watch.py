@@ -10,8 +10,10 @@ from erase.errors import InputError
 from ui.progress import read_progress, seconds_left
 from ui.web.context import Page
 from ui.web.erase.view import View, queue_list, view
-from ui.web.jobs.entry import RUNNING, STATES, Entry
+from ui.web.jobs.entry import FAILED, RUNNING, STATES, Entry
 from ui.web.visitor import own_jobs, owns, session_of
+
+LOG = 60  # lines that are shown
 
 
 def watched(page: Page, session: Any) -> Entry | None:
@@ -30,7 +32,18 @@ def view_of(page: Page, session: Any, show: bool) -> View:
     """The shown job as it is now."""
     entry = watched(page, session)
     ahead = page.jobs.ahead(entry.id) if entry else 0
-    return view(entry, ahead, show, _wait(page) if ahead else None)
+    return view(entry, ahead, show, _wait(page) if ahead else None, log_of(page, entry))
+
+
+def log_of(page: Page, entry: Entry | None) -> str:
+    """The last lines that a failed job printed; nothing where strangers see the page, since they name places on this machine."""
+    if entry is None or entry.state != FAILED or page.shared:
+        return ""
+    try:
+        text = page.jobs.log(entry.id).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(line.rsplit("\r", 1)[-1] for line in text.splitlines()[-LOG:])
 
 
 def queue(page: Page, session: Any) -> str:
@@ -54,8 +67,8 @@ def run_of(page: Page, session: Any) -> Path:
 
 
 def _listed(page: Page, session: Any) -> list[Entry]:
-    """Attacks are watched where they are started."""
-    return [entry for entry in own_jobs(page, session) if not entry.attacks]
+    """Measurements and attacks are watched where they are started."""
+    return [entry for entry in own_jobs(page, session) if entry.erases]
 
 
 def _own(page: Page, session: Any) -> Entry:
@@ -69,4 +82,8 @@ def _wait(page: Page) -> float | None:
     """Seconds that the running job still needs."""
     running = next((entry for entry in page.jobs.entries() if entry.state == RUNNING), None)
     progress = read_progress(Path(running.output)) if running else None
-    return seconds_left(progress, running.head, time.time() - running.started) if running and progress else None
+    if running is None:
+        return None
+    passed = time.time() - running.started
+    left = seconds_left(progress, running.head, passed) if progress else None
+    return left if left is not None or not running.expected else max(1.0, running.expected - passed)

@@ -21,7 +21,7 @@ class Entry:
     """A job in the queue: its command, its folder, its owner, and its state. Times are seconds since 1970.
 
     `message` and `option`: the InputError or other message that ended it. `head`: the share of the work that was done when it last
-    started.
+    started. `expected`: seconds that the whole of it was estimated to take, 0 where that was not known.
     """
 
     id: str
@@ -36,6 +36,7 @@ class Entry:
     started: float = 0.0
     ended: float = 0.0
     head: float = 0.0
+    expected: float = 0.0
 
     @property
     def run(self) -> Path:
@@ -52,6 +53,11 @@ class Entry:
     def attacks(self) -> bool:
         """Whether it attacks a run."""
         return self.arguments[:1] == ("attack",)
+
+    @property
+    def erases(self) -> bool:
+        """Whether it erases a concept: its command has no name, only flags."""
+        return not self.arguments or self.arguments[0].startswith("--")
 
     @property
     def active(self) -> bool:

@@ -68,9 +68,9 @@ class Jobs:
 
     # --- changing -----------------------------------------------------------------------------------------------
 
-    def add(self, arguments: Sequence[str], output: Path, title: str, owner: str = "") -> Entry:
-        """Queue a command; InputError where the queue is full, or a job for the folder is in it already."""
-        entry = Entry(uuid4().hex, title, tuple(arguments), str(output), owner, queued=time.time())
+    def add(self, arguments: Sequence[str], output: Path, title: str, owner: str = "", expected: float = 0.0) -> Entry:
+        """Queue a command; InputError where the queue is full, or a job for the folder is in it already. `expected`: seconds."""
+        entry = Entry(uuid4().hex, title, tuple(arguments), str(output), owner, queued=time.time(), expected=expected)
         with self._changed:
             self._check_room(entry)
             claim(self.home, entry.run.name, owner)

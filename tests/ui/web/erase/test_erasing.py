@@ -26,7 +26,6 @@ from ui.web.erase.handlers import (
     Choice,
     ErasureRequest,
     about,
-    basic_and_other,
     command_of,
     concept_for,
     concepts,
@@ -138,6 +137,10 @@ def test_edited_prompts_are_a_concept_file(page):
         ("star", OWN, {"fraction": 0}, "Fraction is 0.0; expected more than 0"),
         ("star", OWN, {"optimizer": "rm -rf"}, "Optimizer is 'rm -rf'; expected one of"),
         ("star", OWN, {"batch": None}, "Batch is empty"),
+        ("star", OWN, {"scope": "nonsense"}, "Scope: scope 'nonsense' is unknown"),
+        ("star", OWN, {"scope": "re:("}, "Scope: scope 're:\\(' is not a regular expression"),
+        ("star", OWN, {"scope": "head"}, "Scope: scope 'head' matches no weight of demo"),
+        ("star", OWN, {"trim_scope": "re:nowhere"}, "Trim scope: scope 're:nowhere' matches no weight of demo"),
     ],
 )
 def test_wrong_input_is_one_line_in_the_words_of_the_form(page, concept, model, changes, said):
@@ -250,15 +253,15 @@ def test_two_browsers_have_two_names():
 
 def test_the_forms_values_are_the_request(page):
     gr = pytest.importorskip("gradio")
-    from ui.web.erase.form import EraseForm
+    from ui.web.erase.form import START, EraseForm
 
     with gr.Blocks():
         form = EraseForm(page)
     values = {component: component.value for component in form.inputs}
-    sent = form.request(values | {form.settings["seed"]: 7})
-    assert (sent.choice, sent.filled_for, sent.texts) == (Choice("star"), Choice("star"), texts(load_concept("star")))
+    sent = form.request(values | {form.options.settings["seed"]: 7})
+    assert (sent.choice, sent.filled_for, sent.texts) == (START, START, texts(load_concept(FIRST)))
     assert sent.values.keys() == {field.name for field in fields_of(chosen_method([]))}
-    assert parsed(command_of(page, sent)[1]) == parsed(command_of(page, request(page))[1]) | {"seed": 7, "preview_every": 10}
+    assert parsed(command_of(page, sent)[1]) == parsed(command_of(page, request(page, FIRST))[1]) | {"seed": 7, "preview_every": 10}
 
 
 def test_the_form_follows_a_choice_and_leaves_alone_what_was_written_for_it(page):
@@ -269,12 +272,12 @@ def test_the_form_follows_a_choice_and_leaves_alone_what_was_written_for_it(page
         form = EraseForm(page)
     values = {component: component.value for component in form.inputs}
     assert list(form.follow(values)) == [form.filled_for]
-    changes = form.follow(values | {form.concept: "red", form.preset: "paper"})
-    assert changes[form.options["scissorhands"]["steps"]] == 125
+    changes = form.follow(values | {form.concept: "red", form.options.preset: "paper"})
+    assert changes[form.options.of["scissorhands"]["steps"]] == 125
     assert changes[form.texts["words"]] == "red"
-    assert changes[form.filled_for] == ["red", OWN, "scissorhands", "paper"]
-    changes = form.follow(values | {form.method: "salun", form.preset: "robust"})
-    assert changes[form.filled_for] == ["star", OWN, "salun", "balanced"]
+    assert changes[form.filled_for] == ["red", OWN, "scissorhands", "paper", "paper"]
+    changes = form.follow(values | {form.options.method: "salun", form.options.preset: "robust"})
+    assert changes[form.filled_for] == [FIRST, OWN, "salun", "balanced", "standard"]
     assert form.texts["words"] not in changes
 
 
@@ -286,12 +289,6 @@ def test_a_concept_is_shown_in_words_or_what_is_wrong_with_it(page):
     said, shown, some = about(page, "<b>unicorn", "demo")
     assert "&lt;b&gt;unicorn" in said
     assert (set(shown.values()), some) == ({""}, "")
-
-
-def test_what_most_people_look_at_comes_first():
-    first, rest = basic_and_other(SETTINGS)
-    assert "forget_count" in [field.name for field in first]
-    assert sorted(field.name for field in [*first, *rest]) == sorted(field.name for field in SETTINGS)
 
 
 def test_an_export_is_a_file_under_a_name_nobody_can_guess(page, tmp_path):

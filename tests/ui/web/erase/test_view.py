@@ -77,7 +77,7 @@ def test_a_run_of_an_earlier_version_has_no_plan_and_counts_stages(folder):
     append_lines(folder_made(folder / "samples" / "before") / "manifest.jsonl", [{"file": "0"}] * 3)
     progress = read_progress(folder)
     assert (progress.share, progress.current.done, progress.current.total) == (1 / 7, 3, 0)
-    assert "<span class=right>3</span>" in view(entry(folder, RUNNING), 0, False).head
+    assert "<span class=right>3</span>" in view(entry(folder, RUNNING), 0, False).stages
 
 
 def folder_made(path: Path) -> Path:
@@ -132,7 +132,7 @@ def test_pictures_on_the_way_are_blurred_unless_asked_for_or_of_the_embedded_wor
     prompts, found = preview(folder)
     assert (prompts, list(found)) == (["a star", "a <b>ring</b>"], [0, 10, 20])
     hidden, shown = strip(folder, False), strip(folder, True)
-    assert hidden.count("<img") == shown.count("<img") == 6
+    assert hidden.count("<img") == shown.count("<img") == 8  # of two prompts: three steps, and the last once more, large
     assert set(sources(hidden)).isdisjoint(sources(shown))
     assert ("blurred" in hidden, "blurred" in shown) == (True, False)
     own = view(entry(folder, RUNNING), 0, False)
@@ -152,7 +152,7 @@ def sources(html: str) -> list[str]:
 def test_many_steps_are_thinned_to_a_strip_with_the_first_and_the_last(folder):
     draw(folder, tuple(range(0, 101, 5)))
     shown = strip(folder, True)
-    assert shown.count("<img") == 18
+    assert shown.count("<img") == 2 * (9 + 1)
     assert "original" in shown
     assert "step 100" in shown
 
@@ -160,7 +160,7 @@ def test_many_steps_are_thinned_to_a_strip_with_the_first_and_the_last(folder):
 def test_a_picture_that_is_half_there_does_not_end_the_page(folder):
     draw(folder, (0,))
     (folder / "preview" / "00010-0.png").write_bytes(b"\x89PNG")
-    assert strip(folder, True).count("<img") == 2
+    assert strip(folder, True).count("<img") == 3
 
 
 def test_the_queue_names_only_the_visitors_own(folder):
