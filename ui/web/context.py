@@ -28,6 +28,7 @@ class Page:
     device: str = "auto"
     shared: bool = False
     closed: tuple[Path, ...] = ()  # runs of other visitors, where the page is as one visitor sees it
+    login: bool = False  # whether a name and a password are asked for
     downloads: Downloads = field(default_factory=Downloads)
     rate: Rate = field(default_factory=lambda: Rate(40, 60.0))
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import html
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from erase.errors import InputError
 from ui.web.context import Page
@@ -27,7 +30,11 @@ if TYPE_CHECKING:
     import gradio as gr
 
 TITLE = "# erase-concept\nRemove a concept from an image model, check that it is gone, and that everything else still works."
-TOGGLE_DARK = "() => { document.body.classList.toggle('dark') }"
+TOGGLE_DARK = "() => localStorage.setItem('erase-concept-dark', document.body.classList.toggle('dark') ? '1' : '0')"
+DARK_AGAIN = """() => {
+  const kept = localStorage.getItem('erase-concept-dark');
+  if (kept !== null) document.body.classList.toggle('dark', kept === '1');
+}"""
 MINUTE = 60
 
 
@@ -62,6 +69,9 @@ def build(page: Page) -> gr.Blocks:
         with gr.Row(elem_id="title"):
             gr.Markdown(TITLE)
             gr.Button("Dark / light", size="sm", elem_id="theme").click(None, None, None, js=TOGGLE_DARK)
+            if page.login:
+                gr.Button("Log out", size="sm", elem_id="log-out", link="/logout")
+        blocks.load(None, None, None, js=DARK_AGAIN)
         session = gr.BrowserState(None, storage_key="erase-concept-seat", secret=secret(page))
         with gr.Tabs(elem_id="tabs") as tabs:
             compare, erase, runs = CompareTab(page), EraseTab(page), RunsTab(page)
@@ -91,7 +101,7 @@ def opened(
         with direct_to_this_machine(server.host, server.share):
             _import_gradio()
         jobs = stack.enter_context(Jobs(runs))
-        page = Page(runs, jobs, drawing, allowed, hub, device, server.shared)
+        page = Page(runs, jobs, drawing, allowed, hub, device, server.shared, login=bool(server.auth))
         blocks = build(page)
         stack.callback(blocks.close, verbose=False)
         with direct_to_this_machine(server.host, server.share):
@@ -136,9 +146,22 @@ def _launch(blocks: gr.Blocks, page: Page, server: ServerOptions) -> str:
             server_name=server.host, server_port=server.port, share=server.share, auth=auth, prevent_thread_lock=True,
             quiet=True, max_threads=80, max_file_size=UPLOAD_BYTES, app_kwargs={"middleware": [request_filter]}, footer_links=[],
             enable_monitoring=False, ssr_mode=False, mcp_server=False, pwa=False, show_error=False, state_session_capacity=1000,
-            theme=theme(), css=css(),
+            theme=theme(), css=css(), auth_message=f"erase-concept on {html.escape(socket.gethostname())}: sign in to open its page.",
         )  # fmt: skip
     except OSError as error:
         where = f"{server.host}, port {server.port or '7860 to 7959'}"
         raise InputError(f"the page cannot be opened on {where} ({error}); give another --port") from None
-    return str(public or local)
+    return str(public or reachable(str(local), server.host))
+
+
+def reachable(address: str, host: str) -> str:
+    """The address for other machines, where the page listens on every address of this one: no browser opens 0.0.0.0."""
+    if host not in ("0.0.0.0", "::"):
+        return address
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:  # nothing is sent: the system only picks the address of its own
+        try:
+            probe.connect(("192.0.2.1", 9))
+            own = str(probe.getsockname()[0])
+        except OSError:
+            own = socket.gethostname()
+    return urlsplit(address)._replace(netloc=f"{own}:{urlsplit(address).port}").geturl()

@@ -30,7 +30,29 @@ def theme() -> Any:
         body_text_color_subdued_dark="#b6bec9",
         input_placeholder_color="#6b7280",
         input_placeholder_color_dark="#a3acb7",
+        **_contrasts(),
     )
+
+
+def _contrasts() -> dict[str, str]:
+    """Colours with which text has a contrast of 4.5 and a control of 3; in the dark one grey for every surface."""
+    surfaces = ("block_background_fill", "background_fill_primary", "background_fill_secondary", "panel_background_fill")
+    dark = dict.fromkeys((f"{name}_dark" for name in surfaces), DARK["paper"])
+    borders = ("checkbox_border_color", "checkbox_border_color_hover")
+    return {
+        **dark,
+        "body_background_fill_dark": "#15181c",
+        "input_background_fill_dark": "#23282e",
+        "border_color_primary_dark": DARK["grid"],
+        "block_border_color_dark": DARK["grid"],
+        "input_border_color_dark": "#525b66",
+        **dict.fromkeys(borders, "#6b7280"),
+        **dict.fromkeys((f"{name}_dark" for name in borders), "#8b949e"),
+        "button_cancel_background_fill": COLOURS["bad"],
+        "button_cancel_background_fill_dark": COLOURS["bad"],
+        "button_cancel_text_color": "white",
+        "button_cancel_text_color_dark": "white",
+    }
 
 
 def css() -> str:
@@ -47,6 +69,10 @@ SHEET = """
 #title p{margin:2px 0 0;color:var(--muted)}
 #theme{flex:0 0 auto;min-width:0}
 #nothing{padding:14px 16px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
+#tabs .tab-container button.selected{color:var(--mark)}
+iframe{color-scheme:light}.dark iframe{color-scheme:dark}
+#head .wrap.hide,#cost .wrap.hide,#status .wrap.hide{visibility:hidden}
+.token-remove{min-width:24px;min-height:24px}#theme,#log-out{min-height:32px}
 #status p{margin:0 0 6px}
 progress{width:100%;height:8px;appearance:none;border:0;border-radius:4px;overflow:hidden;background:var(--grid);accent-color:var(--mark)}
 progress::-webkit-progress-bar{background:var(--grid)}progress::-webkit-progress-value{background:var(--mark)}
@@ -75,7 +101,7 @@ table.plan{border-collapse:collapse;font-size:.86rem;color:var(--ink);width:100%
 :focus-visible{outline:3px solid var(--mark)!important;outline-offset:2px}
 footer{display:none!important}
 @media(max-width:640px){#tabs .tab-container button{padding-left:7px;padding-right:7px;font-size:.92rem}
-.gradio-container{padding:8px!important}#title h1{font-size:1.25rem}
+.gradio-container{padding:0!important}.gradio-container main.fillable{padding:10px!important}#title h1{font-size:1.25rem}
 .plan :is(th,td):nth-child(2){display:none}}
 """
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from erase.checkpoints.folder import size_of
-from erase.concepts.english import spoken_duration
 from erase.concepts.published import published_prompts
 from erase.concepts.several import all_apart
 from erase.errors import InputError
@@ -122,13 +121,13 @@ def line(cost: Cost) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time to plan with: minutes below an hour, hours below two days, then days."""
+    """A time to plan with: minutes below an hour and a half, hours below two days, then days."""
     if seconds < 90:
         return "1 minute" if seconds >= 45 else "half a minute"
-    if seconds < 3600:
+    if seconds < 5400:
         return f"{seconds / 60:.0f} minutes"
     if seconds < 2 * DAY:
-        return f"{seconds / 3600:.0f} hours" if seconds >= 5400 else spoken_duration(seconds)
+        return f"{seconds / 3600:.0f} hours"
     return f"{seconds / DAY:.0f} days"
 
 

@@ -122,12 +122,12 @@ class EraseForm:
         settled = self._settled(choice, before)
         if before.method != settled.method:
             changes |= self.options.show(settled.method, settled.preset)
-            changes[self.effort] = gr.Radio(choices=effort_choices(settled.method), value=settled.effort or None)
         elif settled.preset != choice.preset:
-            changes[self.options.preset] = gr.Dropdown(value=settled.preset)
+            changes[self.options.preset] = settled.preset
         if settled.effort != choice.effort:
-            changes[self.effort] = gr.Radio(choices=effort_choices(settled.method), value=settled.effort or None)
-        return changes | self._fill(settled, before) | {self.filled_for: _listed(settled)}
+            changes[self.effort] = settled.effort or None
+        other = filled_counts(self.page, settled) != filled_counts(self.page, before)
+        return changes | self._fill(settled, other) | {self.filled_for: _listed(settled)}
 
     @staticmethod
     def _settled(choice: Choice, before: Choice) -> Choice:
@@ -142,24 +142,23 @@ class EraseForm:
             return Choice(concept, model, method, choice.preset, of_preset(choice.preset, method))
         return choice
 
-    def _fill(self, choice: Choice, before: Choice) -> Changes:
-        """The options of the method, and of the job those that the effort sets."""
+    def _fill(self, choice: Choice, counted: bool) -> Changes:
+        """The options of the method; if `counted`, of the job those that the effort sets."""
         values: dict[str, Any] = filled(self.page, choice)
         components = self.options.of[choice.method]
         changes: Changes = {components[field.name]: displayed(field, values[field.name]) for field in form(METHODS[choice.method])}
         counts = filled_counts(self.page, choice)
-        replaced = before.effort != choice.effort or before.model != choice.model or before.concept != choice.concept
         for field in (field for field in SETTINGS if field.name in COUNTS or field.name == "size"):
             hint = default_text(self.page, choice, field)
-            changed = {"value": displayed(field, counts[field.name])} if replaced and field.name in counts else {}
+            changed = {"value": displayed(field, counts[field.name])} if counted and field.name in counts else {}
             changes[self.options.settings[field.name]] = gr.Textbox(placeholder=hint, **changed)
         return changes
 
     def reset(self, values: Values) -> Changes:
         """Every option as the choice fills it in."""
         choice = self._filled_for(values)
-        changes = self._fill(choice, Choice("", "", "", "", "-"))
-        return {**self.options.defaults(), **changes}
+        changes = {**self.options.defaults(), **self._fill(choice, counted=True)}
+        return {**changes, self.options.settings["size"]: ""}
 
     def refreshed(self, page: Page) -> Any:
         """The list of models as it is now."""
@@ -193,7 +192,7 @@ class EraseForm:
         changes[self.about], _, changes[self.examples] = about(self.page, choice.concept, choice.model)
         changes[self.concept] = gr.Dropdown(choices=concepts(choice.model), value=choice.concept)
         changes |= {self.model: choice.model, self.options.method: choice.method}
-        changes[self.effort] = gr.Radio(choices=effort_choices(choice.method), value=choice.effort or None)
+        changes[self.effort] = choice.effort or None
         return changes
 
 

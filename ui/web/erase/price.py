@@ -34,20 +34,20 @@ class Price:
         self.page, self.form, self.stored = page, form, stored
         self.estimates = Estimates(page)
         self.waiting = gr.Timer(2.0, active=False)
-        self.kept = gr.State(None)
+        self.kept, self.sent = gr.State(None), gr.State({})
         form.cost.value, form.effort.choices = self.first()
 
     def connect(self, frame: Frame, opened: gr.Tab) -> None:
         """The form follows a choice; the cost follows the form."""
         form = self.form
         self.session = frame.session
-        inputs, outputs = {frame.session, *form.inputs}, self.outputs
+        inputs, outputs = {frame.session, self.sent, *form.inputs}, self.outputs
         choices = [form.concept.change, form.model.change, form.options.method.change, form.options.preset.input, form.effort.input]
         # One listener: the last answer belongs to the last choice, whichever control it was.
-        followed = gr.on(choices, form.follow, inputs - {frame.session}, form.followers, trigger_mode="always_last", **PRIVATE)
+        followed = gr.on(choices, form.follow, form.inputs, form.followers, trigger_mode="always_last", **PRIVATE)
         changed = [component.input for component in form.details]
         gr.on(changed, self.priced, inputs, outputs, trigger_mode="always_last", concurrency_limit=None, **PRIVATE)
-        reset = form.options.reset.click(form.reset, inputs - {frame.session}, form.options.components, **PRIVATE)
+        reset = form.options.reset.click(form.reset, form.inputs, form.options.components, **PRIVATE)
         # In two events: the second touches every control of the form, which takes a browser a while, and a first visit needs none of it.
         frame.blocks.load(lambda kept: kept, self.stored, self.kept, **PRIVATE)
         restored = self.kept.change(self.restore, self.kept, [*form.followers, form.model, form.options.method], **PRIVATE)
@@ -59,7 +59,7 @@ class Price:
     @property
     def outputs(self) -> list[Block]:
         form = self.form
-        return [form.cost, form.effort, form.options.marks, form.fold, self.stored, self.waiting]
+        return [form.cost, form.effort, form.options.marks, form.fold, self.stored, self.waiting, self.sent]
 
     def restore(self, kept: Any) -> Changes:
         """The form as the browser has kept it."""
@@ -81,18 +81,32 @@ class Price:
         page, visitor = page_for(self.page, session), owner(self.page, session)
         request = form.request(values)
         differing = self._differing(page, request)
-        label = f"All options · {len(differing)} changed" if differing else "All options"
-        changes: Changes = {form.options.marks: marks(differing), form.fold: gr.Accordion(label=label), self.stored: form.kept(values)}
+        shown: dict[str, Any] = {"marks": marks(differing), "kept": form.kept(values), "pending": False}
+        shown["label"] = f"All options · {len(differing)} changed" if differing else "All options"
         try:
             order = order_of(page, request)
             cost = cost_of(page, order)
         except InputError as error:
             self.estimates.drop(visitor)
-            return changes | {form.cost: problem(error), self.waiting: gr.Timer(active=False)}
-        pending = self._timed(visitor, order, cost)
-        choices = effort_choices(request.choice.method, self._times(page, request.choice))
-        changes[form.effort] = gr.Radio(choices=choices)
-        return changes | {form.cost: line(cost) + (PENDING if pending else ""), self.waiting: gr.Timer(active=pending)}
+            shown["cost"] = problem(error)
+        else:
+            shown["pending"] = self._timed(visitor, order, cost)
+            shown["efforts"] = effort_choices(request.choice.method, self._times(page, request.choice))
+            shown["cost"] = line(cost) + (PENDING if shown["pending"] else "")
+        return self._changes(shown, values[self.sent] or {})
+
+    def _changes(self, shown: dict[str, Any], before: dict[str, Any]) -> Changes:
+        """The components for what differs from what the browser shows: each of them costs it a moment."""
+        form = self.form
+        updates: dict[str, tuple[Block, Any]] = {
+            "cost": (form.cost, shown["cost"]),
+            "marks": (form.options.marks, shown["marks"]),
+            "kept": (self.stored, shown["kept"]),
+            "pending": (self.waiting, gr.Timer(active=shown["pending"])),
+            "label": (form.fold, gr.Accordion(label=shown["label"])),
+            "efforts": (form.effort, gr.Radio(choices=shown.get("efforts"))),
+        }
+        return dict(updates[name] for name, value in shown.items() if before.get(name) != value) | {self.sent: shown}
 
     def _timed(self, visitor: str, order: Order, cost: Cost) -> bool:
         """Have this machine timed where that was not done and needs no download; whether it is under way."""

@@ -73,7 +73,7 @@ def view(entry: Entry | None, ahead: int, show: bool, wait: float | None = None,
         losses(progress),
         pictures,
         _stages(entry, progress) if progress else "",
-        sentence(folder) + link(folder) + sheet(folder, show or not covered) if done else "",
+        _outcome(folder, show or not covered) if done else "",
         f"<pre class=log tabindex=0>{escape(log)}</pre>" if log else "",
         covered and bool(pictures),
         entry.active,
@@ -124,6 +124,12 @@ def strip(folder: Path, show: bool) -> str:
         cards.append(f"<section><p class=prompt>{label}</p>{large}{row}</section>")
     hidden = "" if show else "<p class=muted>Blurred, since no detector looks for nudity in these. Tick the box above to see them.</p>"
     return f"{hidden}<div class=previews>{''.join(cards)}</div>"
+
+
+def _outcome(folder: Path, show: bool) -> str:
+    """The verdict of a finished run, the way to its page, and its comparison sheet."""
+    said = sentence(folder)
+    return (said + link(folder) if said else "") + sheet(folder, show)
 
 
 def link(folder: Path) -> str:
