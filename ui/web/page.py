@@ -19,7 +19,7 @@ from ui.web.context import Page
 from ui.web.drawing.queue import MEMORY, Drawing
 from ui.web.gradio_import import no_type_stubs
 from ui.web.jobs.queue import Jobs
-from ui.web.security.access import UPLOAD_BYTES, check_address, loopback
+from ui.web.security.access import HANDED_IN_BYTES, check_address, loopback
 from ui.web.security.login import guard
 from ui.web.security.request_filter import RequestFilter
 from ui.web.style import css, theme
@@ -140,11 +140,11 @@ def _launch(blocks: gr.Blocks, page: Page, server: ServerOptions) -> str:
     from starlette.middleware import Middleware
 
     auth: Any = guard(server.auth)  # gradio awaits it, which its annotation does not say
-    request_filter = Middleware(RequestFilter, local=not server.shared, files=page.downloads.file)
+    request_filter = Middleware(RequestFilter, local=not server.shared, uploads=True, files=page.downloads.file)
     try:
         _, local, public = blocks.launch(
             server_name=server.host, server_port=server.port, share=server.share, auth=auth, prevent_thread_lock=True,
-            quiet=True, max_threads=80, max_file_size=UPLOAD_BYTES, app_kwargs={"middleware": [request_filter]}, footer_links=[],
+            quiet=True, max_threads=80, max_file_size=HANDED_IN_BYTES, app_kwargs={"middleware": [request_filter]}, footer_links=[],
             enable_monitoring=False, ssr_mode=False, mcp_server=False, pwa=False, show_error=False, state_session_capacity=1000,
             theme=theme(), css=css(), auth_message=f"erase-concept on {html.escape(socket.gethostname())}: sign in to open its page.",
         )  # fmt: skip

@@ -14,6 +14,7 @@ from ui.web.controls import entered
 from ui.web.erase.effort import COUNTS, EFFORTS, STANDARD, of_preset, offered
 from ui.web.erase.handlers import FIRST, LABELS, OWN, SETTINGS, Choice, ErasureRequest, about, concepts, filled, filled_counts
 from ui.web.erase.option_controls import Options, default_text
+from ui.web.erase.own_images import OwnImages
 from ui.web.erase.prompts import TEXTS
 from ui.web.erase.sources import sources
 from ui.web.forms import displayed, form, presets
@@ -43,6 +44,7 @@ class EraseForm:
             self.examples = gr.HTML(self._first_examples)
         with gr.Accordion("All options", open=False, elem_id="options") as self.fold:
             self.options = Options(page, START)
+        self.own_images = OwnImages(page, self.options)
         # A component, not a State: it must arrive with a click as the browser had it, as the controls do.
         self.filled_for = gr.JSON(_listed(START), visible=False)
 

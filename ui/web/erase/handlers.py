@@ -174,6 +174,8 @@ def order_of(page: Page, request: ErasureRequest) -> Order:
         values = changed(form(METHODS[choice.method]), request.values, preset)
         values = {name: str(page.inside(str(value))) if name in METHOD_PATHS else value for name, value in values.items()}
     settings = _settings(page, request.settings)
+    if settings.get("forget_images") and settings.get("forget_count") == filled_counts(page, choice)["forget_count"]:
+        settings.pop("forget_count", None)  # of the ready-made amount: with images of one's own none is drawn
     chosen = {"model": model, "method": choice.method, "preset": choice.preset, "device": page.device}
     job, method = _checked({"concepts": names, **chosen}, preset | values, settings)
     arguments = [*(f"--concept={name}" for name in names), *flags(chosen | settings | values)]

@@ -51,7 +51,8 @@ class Price:
         # In two events: the second touches every control of the form, which takes a browser a while, and a first visit needs none of it.
         frame.blocks.load(lambda kept: kept, self.stored, self.kept, **PRIVATE)
         restored = self.kept.change(self.restore, self.kept, [*form.followers, form.model, form.options.method], **PRIVATE)
-        for event in (followed.then, reset.then, restored.then, opened.select, self.waiting.tick):
+        given = form.own_images.connect(frame)
+        for event in (followed.then, reset.then, restored.then, given.then, opened.select, self.waiting.tick):
             event(self.priced, inputs, outputs, concurrency_limit=None, **PRIVATE)
         for listener in (form.refresh.click, opened.select):
             listener(self.refreshed, frame.session, form.model, **PRIVATE)

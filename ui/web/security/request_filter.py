@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from ui.web.security.access import loopback
+from ui.web.security.access import HANDED_IN_BYTES, loopback
 from ui.web.security.login import address, network
 
 Scope = MutableMapping[str, Any]
@@ -43,7 +43,7 @@ BEHIND_PROXY = (
     "If it came through a proxy of yours, let that leave Host as it is and pass on the address that the browser shows; in nginx: "
     "proxy_set_header X-Forwarded-Host $http_host; If not, another site tried to use this page."
 )
-BODY = 2**20  # bytes of an event at most; images come through uploads, which have a limit of their own
+BODY = 2**20  # bytes of an event at most; images come through uploads, which have limits of their own
 
 
 class RequestFilter:
@@ -93,8 +93,9 @@ def refusal(scope: Scope, local: bool, uploads: bool = False) -> tuple[int, str]
     allowed = [OPEN, DOWNLOADS, FILES, *([UPLOADS] if uploads else [])]
     if not any(pattern.fullmatch(path) for pattern in allowed) or ".." in path:
         return 404, "not found"
-    if scope["method"] == "POST" and not UPLOADS.fullmatch(path) and not 0 <= _length(headers) <= BODY:
-        return 413, "too large, or of unknown length"
+    most = HANDED_IN_BYTES + BODY if UPLOADS.fullmatch(path) else BODY
+    if scope["method"] == "POST" and not 0 <= _length(headers) <= most:
+        return 413, f"too large, or of unknown length; expected at most {most // 2**20} MiB"
     return None
 
 

@@ -12,6 +12,7 @@ from erase.files import temporary
 from erase.files.disk import disk_errors
 from erase.files.locks import LOCK, locked_folder
 from ui.web.context import Page
+from ui.web.erase.uploads import remove as remove_uploads
 from ui.web.jobs.entry import Entry
 from ui.web.security.owners import forget
 from ui.web.shelf.labels import write_label
@@ -78,6 +79,7 @@ def delete(page: Page, session: Any, name: str | None) -> str:
         with ExitStack() as held:
             for folder in [run.folder, *(lock.parent for lock in run.folder.rglob(f"*/{LOCK}"))]:
                 held.enter_context(locked_folder(folder, f"another process is working on {run.name}; wait until it has ended"))
+            remove_uploads(page, run.folder)
             run.folder.rename(aside)
         shutil.rmtree(aside)
     forget(page.jobs.home, run.name)

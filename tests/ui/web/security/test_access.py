@@ -168,7 +168,11 @@ def test_what_the_page_does_not_use_is_not_there(path):
 
 
 def test_uploads_only_where_the_page_has_a_control_for_them():
-    assert refusal(request("/gradio_api/upload", "POST"), local=True, uploads=True) is None
+    upload = "/gradio_api/upload"
+    assert refusal(request(upload, "POST"), local=True, uploads=True) is None
+    assert refusal(request(upload, "POST", content_length=str(2 * 2**30)), local=True, uploads=True)[0] == 413
+    assert refusal(request(upload, "POST", content_length=""), local=True, uploads=True)[0] == 413  # in chunks, without an end
+    assert refusal(request("/gradio_api/queue/join", "POST", content_length=str(2 * 2**20)), local=True, uploads=True)[0] == 413
 
 
 def test_foreign_names_and_foreign_sites_are_refused():
