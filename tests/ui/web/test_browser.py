@@ -192,6 +192,49 @@ def test_erase_to_the_end_reload_on_the_way_and_download_it(address, runs):
 
 
 @pytest.mark.slow
+def test_from_a_word_of_ones_own_to_a_finished_job(address, runs):
+    """Open, a word of one's own, the cost before the press, start, live, finished."""
+    with opened(address) as tab:
+        go(tab, "Erase")
+        enter(tab, "#erase-model", "demo")
+        enter(tab, "#erase-concept", "circle")
+        tab.locator("#erase-about", has_text="circle").wait_for(timeout=SOON)
+        tab.locator("#cost b", has_text="about").wait_for(timeout=SOON)
+        assert "Nothing is downloaded" in tab.locator("#cost").inner_text()
+        for place in ("#cost", "#start", "#erase-effort"):  # in view without scrolling
+            box = tab.locator(place).bounding_box()
+            assert box["y"] + box["height"] < WIDE["height"]
+        few(tab, 2)
+        tab.locator("button.label-wrap", has_text="All options · ").click()
+        tab.locator("#start").click()
+        tab.locator("#erase-problem .started", has_text="circle-demo-scissorhands-1").wait_for(timeout=SOON)
+        tab.locator("#head .clock", has_text="left").wait_for(timeout=SOON)
+        tab.locator("#pictures .latest img").nth(1).wait_for(timeout=LATE)
+        tab.wait_for_function("document.title.includes(' % · circle')", timeout=SOON)
+        until(tab, "done", LATE)
+        tab.locator("#verdict .answer").first.wait_for(timeout=SOON)
+        tab.wait_for_function("document.title.startsWith('finished · circle')", timeout=SOON)
+        assert tab.locator("#verdict a").get_attribute("href") == "?run=circle-demo-scissorhands-1"
+        tab.locator("#start").click()
+        tab.locator("#erase-problem .problem", has_text="has been done already").wait_for(timeout=SOON)
+        tab.locator("#start-again").wait_for(timeout=SOON)
+    assert Run.read(runs / "circle-demo-scissorhands-1").report.is_file()
+
+
+def test_days_and_gigabytes_are_said_before_the_press_and_the_form_is_found_again(address):
+    with opened(address) as tab:
+        go(tab, "Erase")
+        enter(tab, "#erase-concept", "nudity")
+        tab.locator("#cost .warnings li", has_text="downloaded first").wait_for(timeout=SOON)
+        tab.locator("#cost .warnings li", has_text="GPU").wait_for(timeout=SOON)
+        tab.locator("#theme").click()
+        tab.reload()
+        tab.wait_for_function("document.body.classList.contains('dark')", timeout=SOON)
+        go(tab, "Erase")
+        tab.wait_for_function("document.querySelector('#erase-concept input').value === 'nudity'", timeout=SOON)
+
+
+@pytest.mark.slow
 def test_a_job_is_stopped_from_the_page_and_resumed(address, runs):
     with opened(address) as tab:
         go(tab, "Erase")
@@ -201,7 +244,7 @@ def test_a_job_is_stopped_from_the_page_and_resumed(address, runs):
         tab.locator("#curves svg").wait_for(timeout=LATE)
         tab.locator("#job-stop").click()
         until(tab, "stopped", LATE)
-        name = tab.locator("#job input").input_value().split(",")[0]
+        name = tab.locator("#head .name").inner_text()
         pictures = sorted((runs / name / "images" / "forget").glob("*.png"))
         made = [path.stat().st_mtime_ns for path in pictures]
         tab.locator("#job-again").click()

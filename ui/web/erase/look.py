@@ -7,7 +7,9 @@ CSS = """
 #refresh-models{align-self:flex-end;width:auto;min-height:28px}
 #tab-erase h2{font-size:1.2rem;margin:0}#erase-hello p{margin:0;color:var(--muted)}
 #erase-problem:not(:has(p)),#job-notice:not(:has(p)){display:none}
-#erase-effort label{padding:6px 9px;font-size:.88rem}
+#erase-effort label{padding:6px 8px}#erase-effort label span{font-size:.85rem;margin-left:6px}
+#erase-form .html-container,#job-card .html-container{padding:0}#erase-form,#job-card{gap:12px}
+#job-card #queue{flex:none}
 #start{white-space:nowrap}
 ol.promise{margin:.4em 0;padding-left:1.5em;color:var(--muted)}
 #go{position:sticky;bottom:0;top:0;z-index:5;background:var(--body-background-fill);padding:8px 0;align-items:center}

@@ -130,7 +130,7 @@ class Price:
                 seconds = cost_of(page, order).seconds
             except InputError:
                 continue
-            times |= {name: duration(seconds)} if seconds is not None else {}
+            times |= {name: duration(seconds).replace(" minutes", " min").replace(" minute", " min")} if seconds is not None else {}
         return times
 
     @staticmethod

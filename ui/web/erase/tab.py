@@ -203,7 +203,7 @@ class EraseTab:
         return gr.Dropdown(choices=erased_runs(page_for(self.page, session)), value=run_of(self.page, session).name)
 
     def _values(self, session: Any, show: bool) -> Sent:
-        view, entry = view_of(self.page, session, show), watched(self.page, session)
+        view, entry, listed = view_of(self.page, session, show), watched(self.page, session), choices(self.page, session)
         return {
             "head": view.head,
             "verdict": view.verdict,
@@ -223,8 +223,8 @@ class EraseTab:
             "log_fold": bool(view.log),
             "clock": view.active,
             "show": view.covered,
-            "jobs": entry is not None,
-            "job": (choices(self.page, session), entry.id if entry else None),
+            "jobs": len(listed) > 1 or any(other.active and other != entry for other in self.page.jobs.entries()),
+            "job": (listed, entry.id if entry else None),
         }
 
 
