@@ -78,7 +78,7 @@ class ResolvedJob:
 
     def plan(self) -> Plan:
         """The pieces of work of each stage."""
-        provided = {role: _count(folder) for role in IMAGE_SETS if (folder := getattr(self.job, f"{role}_images"))}
+        provided: dict[str, int] = {role: _count(folder) for role in IMAGE_SETS if (folder := getattr(self.job, f"{role}_images"))}
         return plan_of(self.concepts, self.whole, self.requirements, self.job, provided)
 
     def record(self) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def settled(order: Order) -> Job:
 
 def plan_for(order: Order, job: Job) -> Plan:
     """The pieces of work of the job, as the engine will plan them."""
-    provided = {role: _count(folder) for role in IMAGE_SETS if (folder := getattr(job, f"{role}_images"))}
+    provided: dict[str, int] = {role: _count(folder) for role in IMAGE_SETS if (folder := getattr(job, f"{role}_images"))}
     return plan_of(all_apart(order.concepts), order.concepts, order.method.requirements, job, provided)
 
 

@@ -185,9 +185,9 @@ class EraseForm:
             choice, filled_for = Choice(*map(str, kept["choice"])), Choice(*map(str, kept["filled_for"]))
             if choice != filled_for or choice.preset not in presets(choice.method):
                 return {}
-            values = {self.options.of[choice.method][name]: value for name, value in kept["values"].items()}
+            values: Changes = {self.options.of[choice.method][name]: value for name, value in kept["values"].items()}
             values |= {self.options.settings[name]: value for name, value in kept["settings"].items()}
-            texts = {self.texts[name]: value for name, value in kept["texts"].items()}
+            texts: Changes = {self.texts[name]: value for name, value in kept["texts"].items()}
         except (TypeError, KeyError, ValueError, AttributeError):
             return {}
         changes: Changes = {**values, **texts, **self.options.show(choice.method, choice.preset), self.filled_for: _listed(choice)}

@@ -35,7 +35,8 @@ class Price:
         self.estimates = Estimates(page)
         self.waiting = gr.Timer(2.0, active=False)
         self.kept, self.sent = gr.State(None), gr.State({})
-        form.cost.value, form.effort.choices = self.first()
+        form.cost.value, efforts = self.first()
+        form.effort.choices = list(efforts)
 
     def connect(self, frame: Frame, opened: gr.Tab) -> None:
         """The form follows a choice; the cost follows the form."""
@@ -45,7 +46,8 @@ class Price:
         choices = [form.concept.change, form.model.change, form.options.method.change, form.options.preset.input, form.effort.input]
         # One listener: the last answer belongs to the last choice, whichever control it was.
         followed = gr.on(choices, form.follow, form.inputs, form.followers, trigger_mode="always_last", **PRIVATE)
-        changed = [component.input for component in form.details]
+        details: list[Any] = form.details
+        changed = [component.input for component in details]
         gr.on(changed, self.priced, inputs, outputs, trigger_mode="always_last", concurrency_limit=None, **PRIVATE)
         reset = form.options.reset.click(form.reset, form.inputs, form.options.components, **PRIVATE)
         # In two events: the second touches every control of the form, which takes a browser a while, and a first visit needs none of it.
@@ -122,7 +124,7 @@ class Price:
     @staticmethod
     def _times(page: Page, choice: Choice) -> dict[str, str]:
         """The time of each effort, as the form would be filled in for it."""
-        times = {}
+        times: dict[str, str] = {}
         for name in offered(choice.method):
             other = replace(choice, effort=name, preset=EFFORTS[name].preset)
             try:
