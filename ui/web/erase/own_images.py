@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from html import escape
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import gradio as gr
-from gradio.data_classes import FileData
-from gradio.utils import NamedString
 
 from erase.errors import InputError
 from ui.web.context import Page
@@ -24,16 +22,6 @@ INFO = (
 )
 
 
-class HandedIn(gr.File):
-    """gr.File, but for the empty temporary file that it would leave behind for each that is handed in."""
-
-    is_template = True
-
-    def _process_single_file(self, f: FileData) -> NamedString | bytes:
-        named: Any = NamedString
-        return cast(NamedString, named(f.path))
-
-
 class OwnImages:
     """Layout when constructed, events when connected."""
 
@@ -41,9 +29,9 @@ class OwnImages:
         self.page, self.options = page, options
         with gr.Accordion("Your own images of the concept", open=False, elem_id="own-images"):
             gr.Markdown(INFO)
-            self.files = HandedIn(
-                label="Drop images or a zip here", file_count="multiple", type="filepath", elem_id="handed-in", height=130
-            )
+            self.files = gr.File(label="Drop images or a zip here", file_count="multiple", elem_id="handed-in", height=130)
+            # gradio's own would leave an empty temporary file behind for each. A subclass would do, but gradio writes a stub beside it.
+            setattr(self.files, "_process_single_file", lambda file: file.path)  # noqa: B010
             self.status = gr.HTML(elem_id="handed-in-status")
 
     def connect(self, frame: Frame) -> Any:
