@@ -38,6 +38,8 @@ WEB_READS = (
     "erase.options",
     "erase.files",
     "erase.images",
+    "erase.scope",
+    "erase.checkpoints.folder",  # configurations and names of files, no weights
     "erase.checkpoints.safetensors_header",
     "erase.demo.worlds",
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from erase.checkpoints.folder import components, is_small, weight_files
 from erase.checkpoints.safetensors_header import header
 from erase.concepts import EMBEDDED
-from erase.demo import pipeline_path
+from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import EmptyScope, InputError
 from erase.methods import DiffusionMethod
 from erase.scope import pattern_of
@@ -22,7 +22,7 @@ from erase.scope import pattern_of
 def folder_of(model: str) -> Path | None:
     """The pipeline folder of a model of this machine; None for a single file and for a name on the hub."""
     if model in EMBEDDED:
-        return pipeline_path(model)
+        return KNOWN_MODELS[model].pipeline
     path = Path(model)
     return path if (path / "model_index.json").is_file() else None
 
