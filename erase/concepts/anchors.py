@@ -50,10 +50,14 @@ def neutral_candidates(concept: Concept) -> list[str]:
 
 
 def members_of_domain(concept: Concept) -> list[str]:
-    """The other members of the concept's domain that its vocabulary names, those that are most like it first."""
+    """The other members of the concept's domain that its vocabulary names, those that are most like it first.
+
+    None whose name has the concept's in it: "clinking beer mugs" are another thing than a beer mug, but they show one.
+    """
     domain, vocabulary = deciding(concept), concept.vocabulary
     members = [*vocabulary.get(f"{NEAR}{domain}", ()), *vocabulary.get(domain, ()), *vocabulary.get(concept.domain, ())]
-    return [word for word in dict.fromkeys(members) if word not in concept.words]
+    inside = naming(concept.words)
+    return [word for word in dict.fromkeys(members) if not inside.search(word)]
 
 
 def never_anchors(concept: Concept) -> frozenset[str]:

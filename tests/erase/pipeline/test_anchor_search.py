@@ -151,7 +151,7 @@ def test_of_the_emoji_world_the_nearest_of_its_groups_are_proposed(tiny_pipeline
     proposed = propose(concept, StableDiffusion(tiny_pipeline))
     named = [name for name, source in proposed.items() if source == "named in the concept's vocabulary"]
     assert nearest in named[:8]
-    assert len(named) >= 5
+    assert len(named) >= 4
     assert not {*concept.words, *concept.vocabulary["background"], "the"} & set(proposed)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from erase.concepts import Concept, list_concepts, load_concept, names_of, prompts, prompts_folder
+from erase.concepts import Concept, list_concepts, load_concept, members_of_domain, names_of, prompts, prompts_folder
 from erase.demo.emoji import captions, concepts, names, world
 from erase.demo.emoji.world import Scene
 
@@ -35,6 +35,20 @@ def test_eight_objects_three_styles_and_three_kinds_are_shipped_and_twelve_other
     assert not any(concept.anchors for concept in UNSEEN)  # nobody chose for them: the search does
     listed = (HERE / "unseen.txt").read_text(encoding="utf-8").splitlines()
     assert listed[1:] == list(concepts.UNSEEN)
+
+
+@every
+def test_no_proposed_anchor_has_the_concept_in_its_name(concept: Concept) -> None:
+    proposed = members_of_domain(concept)
+    assert len(proposed) >= 3
+    assert not [word for word in proposed if any(f" {own} ".lower() in f" {word} ".lower() for own in concept.words)]
+
+
+def test_two_beer_mugs_are_no_anchor_for_one() -> None:
+    mug, fluent = load_concept("beer mug", "emoji"), load_concept("Fluent", "emoji")
+    assert "clinking beer mugs" in mug.vocabulary["object"]
+    assert "clinking beer mugs" not in members_of_domain(mug)
+    assert "Flat Fluent" not in members_of_domain(fluent)
 
 
 @every
