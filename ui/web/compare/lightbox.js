@@ -36,7 +36,7 @@
       <a class="save" hidden>Download (png)</a>
     </div>
     <p class="keys">← → images, ↑ ↓ models, Esc closes; on the slider, ← → move it.</p>`;
-  document.body.append(box);
+  (find(".gradio-container") ?? document.body).append(box);
   const over = find(".over", box), under = find(".under", box), wipe = find("input", box), sides = find(".wipe", box);
   let place = null;
 
