@@ -345,8 +345,8 @@ def test_a_visitor_raises_the_events_that_the_page_handles(script, tmp_path):
     visiting.check_labels(config, event, visitors.comparison("star-1", 1, 1, 4))
     with pytest.raises(RuntimeError, match="the page handles 0 events 'click' of paint; this script needs to follow it"):
         visiting.handled(config, "click", "paint")
-    with pytest.raises(RuntimeError, match=r"the page has no one control 'Sentence' that the event reads; it has .*Prompt"):
-        visiting.check_labels(config, event, ["Prompt", "Sentence"])
+    with pytest.raises(RuntimeError, match=r"the page has no one control 'Sentence' that the event reads; it has .*Prompts"):
+        visiting.check_labels(config, event, ["Prompts", "Sentence"])
     browser_only = {**config, "dependencies": [{**one, "backend_fn": False} for one in config["dependencies"]]}
     with pytest.raises(RuntimeError, match="handles 0 events 'load' of the page"):
         visiting.handled(browser_only, "load")
