@@ -38,13 +38,13 @@ def config_of(options: argparse.Namespace) -> TaskConfig:
 
 def make_cached(model: StableDiffusion, latents: Latents, options: argparse.Namespace) -> Task[DiffusionBatch]:
     """The task on cached latents."""
-    unet = model.unet()
-    return diffusion_task(unet, model.noise_scheduler(), latents, open_scope(unet, options.scope), config_of(options))
+    unet = model.network()
+    return diffusion_task(unet, model.objective(), latents, open_scope(unet, options.scope), config_of(options))
 
 
 def make_fresh(model: StableDiffusion, cached: Task[DiffusionBatch], given: Pictures, options: argparse.Namespace) -> Task[DiffusionBatch]:
     """The same task on a network of its own, whose batches are encoded when they are used."""
-    unet, scheduler = model.unet(), model.noise_scheduler()
+    unet, scheduler = model.network(), model.noise_scheduler()
     anchors = [texts[0] for texts in given.anchors]
     forget = fresh_batches(model, scheduler, given.forget, (SEED, "forget"), options.batch, anchors=anchors)
     return replace(

@@ -69,7 +69,7 @@ class Random(StableDiffusion):
         super().__init__(Path("random"), device, dtype, 8 * side)
         self._pipeline = build_pipeline(device, side).to(dtype=self.dtype)
 
-    def unet(self) -> nn.Module:
+    def network(self) -> nn.Module:
         return copy.deepcopy(self.pipeline.unet).float().to(self.device)
 
     def noise_scheduler(self) -> Any:

@@ -46,7 +46,7 @@ def make_task(model: StableDiffusion, unet: nn.Module, latents: Path, way: str, 
     dtype = DTYPES["bfloat16" if "bfloat16" in way else "float32"]
     steps = options.warmup + options.steps
     config = TaskConfig(options.batch, SEED, forget_rounds=steps, anchor_predictions=True, empty_captions=0.0, dtype=dtype)
-    return diffusion_task(unet, model.noise_scheduler(), read_latents(latents), weights, config)
+    return diffusion_task(unet, model.objective(), read_latents(latents), weights, config)
 
 
 def project_seconds(task: Task[DiffusionBatch], device: str) -> float:
@@ -86,7 +86,7 @@ def measure(options: argparse.Namespace) -> Record:
         latents = Path(scratch) / "latents.safetensors"
         caching = timed(lambda: given.cache(latents, model), options.device)
         for way in options.ways:
-            unet = model.unet()
+            unet = model.network()
             if way.startswith("published"):
                 ways[way] = make_published(model, unet, given, options.batch, "lean" in way)
                 continue
@@ -106,7 +106,7 @@ def measure(options: argparse.Namespace) -> Record:
         times = alternate(ways, options.steps, options.warmup, options.device)
         ways.clear()
         gc.collect()
-        parts = parts_of(model, model.unet(), given, options)
+        parts = parts_of(model, model.network(), given, options)
     record = {
         "size": options.size,
         "side": model.size,

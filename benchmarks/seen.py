@@ -33,7 +33,7 @@ def errors(folder: Path, pictures: Path, count: int) -> list[float]:
     shown = read_images(pictures)[:count]
     model = open_model(folder, "cpu", "float32", None)
     latents = model.encode(load_pixels((one.path for one in shown), model.size))
-    text, schedule, unet = model.embed([one.prompt for one in shown]), model.noise_scheduler(), model.unet()
+    text, schedule, unet = model.embed([one.prompt for one in shown]), model.noise_scheduler(), model.network()
     found = []
     for t in TIMESTEPS:
         noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(t))

@@ -93,11 +93,11 @@ def _task(run: Run, model: StableDiffusion, forget: list[Picture], settings: Rel
         latents.add_set("forget", forget)
         latents.add_set("retain", forget[:1])
         latents.write(cache)
-    unet = model.unet()
+    network = model.network()
     model.free()
     seed = int(run.options["seed"] or 0) + SEED
     config = TaskConfig(settings.relearn_batch, seed, dtype=model.dtype)
-    return diffusion_task(unet, model.noise_scheduler(), read_latents(cache), open_scope(unet, "full"), config)
+    return diffusion_task(network, model.objective(), read_latents(cache), open_scope(network, "full"), config)
 
 
 def _drawer(run: Run, model: StableDiffusion, images: int) -> Callable[[int], None]:

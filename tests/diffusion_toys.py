@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from erase.diffusion import Conditioning, DiffusionBatch, StableDiffusion, TaskConfig, diffusion_task
+from erase.diffusion import Conditioning, Denoising, DiffusionBatch, StableDiffusion, TaskConfig, diffusion_task
 from erase.diffusion.latents import ImageLatents, Latents
 from erase.scope import open_scope
 from erase.task import Task, generator
@@ -48,10 +48,10 @@ def task_of(
     model: StableDiffusion, kind: str = "v_prediction", latents: Latents | None = None, progress: Any = None, **options: Any
 ) -> Task[DiffusionBatch]:
     """A task of a tiny pipeline; `options` are fields of its TaskConfig. With rounds, batches have the anchor's predictions."""
-    unet = model.unet()
+    unet = model.network()
     config = TaskConfig(**{"batch": BATCH, "anchor_predictions": bool(options.get("forget_rounds")), **options})
     scheduler, weights = scheduler_that_predicts(kind, model), open_scope(unet, "cross-attention")
-    return diffusion_task(unet, scheduler, latents or made_up(), weights, config, progress)
+    return diffusion_task(unet, Denoising(scheduler), latents or made_up(), weights, config, progress)
 
 
 def tensors_of(batch: DiffusionBatch) -> dict[str, Tensor]:

@@ -6,19 +6,19 @@ from pathlib import Path
 
 import torch
 
-from erase.checkpoints.folder import weight_files
+from erase.checkpoints.folder import edited_part, weight_files
 from erase.checkpoints.safetensors_header import open_tensors
 
 
 def changed_bytes(original: Path, model: Path) -> int:
-    """Size in bytes of the UNet's tensors that differ from the original's in any bit."""
+    """Size in bytes of the edited network's tensors that differ from the original's in any bit."""
     tensors: dict[str, Path] = {}
-    for path in weight_files(original / "unet").values():
+    for path in weight_files(edited_part(original)).values():
         if path.suffix == ".safetensors":
             with open_tensors(path) as file:
                 tensors |= dict.fromkeys(file.keys(), path)
     changed = 0
-    for path in weight_files(model / "unet").values():
+    for path in weight_files(edited_part(model)).values():
         if path.suffix != ".safetensors":
             continue
         with open_tensors(path) as file:

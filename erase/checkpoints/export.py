@@ -1,4 +1,4 @@
-"""Export a complete diffusers pipeline folder with new UNet weights: safetensors, the source's dtypes, provenance, model card.
+"""Export a complete diffusers pipeline folder with new weights in one part: safetensors, the source's dtypes, provenance, model card.
 
 Works on files, one tensor at a time, so that a model is never in memory twice.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from erase.checkpoints.copying import complete_parts, copy_part, copy_root, copy_shard_index
-from erase.checkpoints.folder import check_model_folder, read_provenance, single_file_origin, unet_hash, weight_files
+from erase.checkpoints.folder import check_model_folder, edited_part, network_hash, read_provenance, single_file_origin, weight_files
 from erase.checkpoints.model_card import write_card
 from erase.checkpoints.safetensors_file import write_tensors_in_order
 from erase.checkpoints.safetensors_header import header, open_tensors
@@ -27,14 +27,14 @@ from erase.run import package_version
 
 def export(
     source: Path,
-    unet_state: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
     out: Path,
     provenance: Mapping[str, Any],
     overwrite: bool = False,
 ) -> Path:
-    """Write `source` with `unet_state` in place of its UNet weights to `out`, whole or not at all.
+    """Write `source` with `state` in place of the weights of its UNet or transformer to `out`, whole or not at all.
 
-    Names that `unet_state` lacks keep the source's values. The same input gives the same bytes. `overwrite` replaces an
+    Names that `state` lacks keep the source's values. The same input gives the same bytes. `overwrite` replaces an
     earlier export, never anything else.
     """
     check_model_folder(source)
@@ -44,12 +44,16 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (overwrite and read_provenance(out)):
         raise InputError(f"{out} exists and is {'not an earlier export' if overwrite else 'not empty'}; give another output folder")
     facts = {name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in provenance.items()}
-    facts |= {"erase-concept": package_version("erase-concept"), "source_sha256": unet_hash(source / "unet"), **single_file_origin(source)}
+    facts |= {
+        "erase-concept": package_version("erase-concept"),
+        "source_sha256": network_hash(edited_part(source)),
+        **single_file_origin(source),
+    }
     part, old = (temporary(out), temporary(out))
     try:
         with disk_errors(out, resumes=False):
             _copy_parts(source, part)
-            _write_unet(source / "unet", part / "unet", unet_state, facts)
+            _write_network(edited_part(source), part / edited_part(source).name, state, facts)
             write_card(part)
             sync(part)
             if out.exists():
@@ -64,18 +68,19 @@ def export(
 
 
 def _copy_parts(source: Path, part: Path) -> None:
-    """Everything but the UNet's weights. Only what a pipeline loads: the root often has the old model again, as a single file."""
+    """Everything but the edited weights. Only what a pipeline loads: the root often has the old model again, as a single file."""
     part.mkdir(parents=True)
     copy_root(source, part)
+    edited = edited_part(source).name
     for name in complete_parts(source):
-        copy_part(source / name, part / name, shutil.copyfile if name != "unet" else None)
+        copy_part(source / name, part / name, shutil.copyfile if name != edited else None)
 
 
-def _write_unet(source: Path, target: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+def _write_network(source: Path, target: Path, state: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
     files = weight_files(source)
     names = {name for plain, path in files.items() if path.suffix != ".json" for name in header(path)[0]}
     if unknown := sorted(set(state) - names):
-        raise ValueError(f"the UNet of the source has no weights {', '.join(unknown[:3])} ({len(unknown)} in all)")
+        raise ValueError(f"the {source.name} of the source has no weights {', '.join(unknown[:3])} ({len(unknown)} in all)")
     for plain, path in files.items():
         if path.suffix == ".json":
             copy_shard_index(path, target / plain)

@@ -38,9 +38,15 @@ def weight_files(component: Path, variant: str | None = None) -> dict[str, Path]
     return by_variant.get(order[0], {}) if order else {}
 
 
+def edited_part(folder: Path) -> Path:
+    """The part whose weights are edited: the UNet, in families without one the transformer."""
+    unet, transformer = folder / "unet", folder / "transformer"
+    return transformer if transformer.is_dir() and not unet.is_dir() else unet
+
+
 def variant_of(folder: Path) -> str | None:
-    """The `variant` that from_pretrained needs for this folder's UNet; None for plain names."""
-    first = next(iter(weight_files(folder / "unet").values()), Path())
+    """The `variant` that from_pretrained needs for this folder's edited part; None for plain names."""
+    first = next(iter(weight_files(edited_part(folder)).values()), Path())
     match = WEIGHTS.fullmatch(first.name)
     return (match[2] or match[4] or match[7]) if match else None
 
@@ -60,8 +66,8 @@ def weight_hashes(folder: Path) -> dict[str, str]:
 
 
 def read_provenance(folder: Path) -> dict[str, str]:
-    """The metadata of an export's UNet; empty for a folder that this tool did not export."""
-    files = [path for path in weight_files(folder / "unet").values() if path.suffix == ".safetensors"]
+    """The metadata of an export's edited part; empty for a folder that this tool did not export."""
+    files = [path for path in weight_files(edited_part(folder)).values() if path.suffix == ".safetensors"]
     facts = header(files[0])[0].get("__metadata__", {}) if files else {}
     return {name: value for name, value in sorted(facts.items()) if name != "format"} if "erase-concept" in facts else {}
 
@@ -94,7 +100,7 @@ def components(folder: Path) -> list[str]:
 
 def single_file_origin(folder: Path) -> dict[str, str]:
     """Name and hash of the single file that a folder was unpacked from; empty for another folder."""
-    files = [path for path in weight_files(folder / "unet").values() if path.suffix == ".safetensors"]
+    files = [path for path in weight_files(edited_part(folder)).values() if path.suffix == ".safetensors"]
     facts = header(files[0])[0].get("__metadata__", {}) if files else {}
     return {name: facts[name] for name in ("single_file", "single_file_sha256") if name in facts}
 
@@ -104,9 +110,9 @@ def single_file_hash(folder: Path) -> str | None:
     return None if read_provenance(folder) else single_file_origin(folder).get("single_file_sha256")
 
 
-def unet_hash(unet: Path) -> str:
+def network_hash(part: Path) -> str:
     """sha256 of the weight file; for several files, of their names and hashes."""
-    hashes = {name: sha256(path) for name, path in sorted(weight_files(unet).items()) if path.suffix == ".safetensors"}
+    hashes = {name: sha256(path) for name, path in sorted(weight_files(part).items()) if path.suffix == ".safetensors"}
     if len(hashes) == 1:
         return next(iter(hashes.values()))
     return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in hashes.items()).encode()).hexdigest()
@@ -121,11 +127,11 @@ def config_of(folder: Path, part: str, name: str) -> dict[str, Any]:
 
 
 def image_size(folder: Path) -> tuple[int, int] | None:
-    """Height and width in pixels of the images that diffusers generates by default; None where the UNet names no size.
+    """Height and width in pixels of the images that diffusers generates by default; None where the network names no size.
 
     As diffusers reads `sample_size`: a number, or a pair; and below 64 in a folder of Stable Diffusion from before version 0.9 it is 64.
     """
-    config = config_of(folder, "unet", "config.json")
+    config = config_of(folder, edited_part(folder).name, "config.json")
     size = config.get("sample_size")
     if type(size) is int and size < OLD_SIZE and model_index(folder).get("_class_name") == "StableDiffusionPipeline" and _is_old(config):
         size = OLD_SIZE
@@ -151,7 +157,7 @@ def size_of(folder: Path) -> int:
     sides = image_size(folder)
     if sides is None or sides[0] != sides[1]:
         shape = f"images of {sides[1]} x {sides[0]} pixels" if sides else "no image size"
-        raise InputError(f"the UNet of {folder} names {shape} (sample_size), and images here are square; give --size", option="size")
+        raise InputError(f"the network of {folder} names {shape} (sample_size), and images here are square; give --size", option="size")
     return sides[0]
 
 

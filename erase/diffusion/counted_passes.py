@@ -13,8 +13,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from erase.checkpoints.folder import config_of
+from erase.checkpoints.folder import config_of, edited_part
+from erase.diffusion.batches import Conditioning
+from erase.diffusion.prediction import predict, reads
 from erase.diffusion.shape_tensors import ShapesOnly
 from erase.scope import in_scope
 from erase.torchvision_compat import check_torchvision
@@ -25,9 +28,9 @@ FLOAT = 4
 
 @dataclass(frozen=True)
 class Networks:
-    """The configurations of UNet and decoder as JSON, the tokens of a prompt and the side of the latents."""
+    """The configurations of edited network and decoder as JSON, the tokens of a prompt and the side of the latents."""
 
-    unet: str
+    edited: str
     vae: str
     tokens: int
     side: int
@@ -35,43 +38,43 @@ class Networks:
     @classmethod
     def of(cls, folder: Path, side: int) -> Networks:
         """Those of a pipeline folder."""
-        unet, vae, text = (config_of(folder, part, "config.json") for part in ("unet", "vae", "text_encoder"))
-        return cls(json.dumps(unet), json.dumps(vae), text["max_position_embeddings"], side)
+        parts = (edited_part(folder).name, "vae", "text_encoder")
+        edited, vae, text = (config_of(folder, part, "config.json") for part in parts)
+        return cls(json.dumps(edited), json.dumps(vae), text["max_position_embeddings"], side)
 
 
 @lru_cache(maxsize=256)
 def repair_bytes(networks: Networks, scope: str, images: int, dtype: torch.dtype, checkpointing: bool) -> tuple[int, int, int]:
-    """In float32: all weights of the UNet, those in scope, and what a forward and backward pass takes beside them (0 images: no pass)."""
+    """In float32: all weights of the network, those in scope, and what a forward and backward pass takes beside them (0 images: no pass)."""
     with ShapesOnly() as shapes:
-        unet = _network(networks.unet)
-        unet.requires_grad_(False)
-        weights = list(in_scope(unet, scope).values())
+        network = _network(networks.edited)
+        network.requires_grad_(False)
+        weights = list(in_scope(network, scope).values())
         for weight in weights:
             weight.requires_grad_(True)
         if checkpointing:
-            unet.enable_gradient_checkpointing()
-        everything, scoped = (FLOAT * sum(w.numel() for w in group) for group in (unet.parameters(), weights))
+            network.enable_gradient_checkpointing()
+        everything, scoped = (FLOAT * sum(w.numel() for w in group) for group in (network.parameters(), weights))
         if not images:
             return everything, scoped, 0
-        inputs = _inputs(networks, unet, images)
+        noisy, timesteps, conditioning = _inputs(networks, network, images)
 
         def step() -> None:
-            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-                predicted = unet(**inputs, return_dict=False)[0]
-            F.mse_loss(predicted.float(), inputs["sample"]).backward()  # type: ignore[no-untyped-call]
+            predicted = predict(network, noisy, timesteps, conditioning, dtype)
+            F.mse_loss(predicted.float(), noisy).backward()  # type: ignore[no-untyped-call]
 
-        return everything, scoped, shapes.peak([unet], step)
+        return everything, scoped, shapes.peak([network], step)
 
 
 @lru_cache(maxsize=256)
 def drawing_bytes(networks: Networks, images: int) -> tuple[int, int, int]:
-    """In float32: the larger of a denoising step with guidance and of decoding, the weights of the UNet, and those of the decoder."""
+    """In float32: the larger of a denoising step with guidance and of decoding, the weights of the network, and those of the decoder."""
     with ShapesOnly() as shapes, torch.no_grad():
-        unet, vae = _network(networks.unet), _network(networks.vae)
-        inputs = _inputs(networks, unet, 2 * images)
-        denoising = shapes.peak([unet], lambda: unet(**inputs, return_dict=False))
-        decoding = shapes.peak([vae], lambda: vae.decode(inputs["sample"][:images], return_dict=False))
-        own, decoder = (FLOAT * sum(weight.numel() for weight in network.parameters()) for network in (unet, vae))
+        network, vae = _network(networks.edited), _network(networks.vae)
+        noisy, timesteps, conditioning = _inputs(networks, network, 2 * images)
+        denoising = shapes.peak([network], lambda: predict(network, noisy, timesteps, conditioning, torch.float32))
+        decoding = shapes.peak([vae], lambda: vae.decode(noisy[:images], return_dict=False))
+        own, decoder = (FLOAT * sum(weight.numel() for weight in part.parameters()) for part in (network, vae))
     return max(denoising, decoding), own, decoder
 
 
@@ -84,15 +87,8 @@ def _network(configuration: str) -> Any:
     return getattr(diffusers, config["_class_name"]).from_config(config).eval()
 
 
-def _inputs(networks: Networks, unet: Any, count: int) -> dict[str, Any]:
-    """The UNet's inputs for `count` images."""
-    config, side = unet.config, networks.side
-    inputs: dict[str, Any] = {
-        "sample": torch.randn(count, config.in_channels, side, side),
-        "timestep": torch.randint(1000, (count,)),
-        "encoder_hidden_states": torch.randn(count, networks.tokens, config.cross_attention_dim),
-    }
-    if config.addition_embed_type == "text_time":
-        width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-        inputs["added_cond_kwargs"] = {"text_embeds": torch.randn(count, width), "time_ids": torch.randn(count, 6)}
-    return inputs
+def _inputs(networks: Networks, network: Any, count: int) -> tuple[Tensor, Tensor, Conditioning]:
+    """Noisy latents, timesteps and conditioning for `count` images."""
+    sizes = reads(type(network).__name__, network.config, networks.tokens)
+    noisy = torch.randn(count, sizes.channels, networks.side, networks.side)
+    return noisy, torch.randint(1000, (count,)), sizes.conditioning(torch.randn, count)

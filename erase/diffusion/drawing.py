@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from erase.diffusion.batches import Conditioning, DiffusionBatch
 from erase.diffusion.latents import ImageLatents, Latents
-from erase.diffusion.prediction import denoising_target
+from erase.diffusion.objectives import Objective
 from erase.task import generator
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Forgetting:
 class BatchDrawer:
     """Draws batches from cached latents, and keeps this process's `rows` of each, on `device`."""
 
-    scheduler: Any
+    objective: Objective
     latents: Latents
     device: torch.device
     rows: slice
@@ -57,15 +57,13 @@ class BatchDrawer:
         random = generator(*key, "noise")
         clean = images.latents[rows]
         noise = torch.randn(clean.shape, generator=random)
-        end = self.scheduler.config.num_train_timesteps
-        first, last = (round(end * share) for share in self.forgetting.between)
-        timesteps = first + torch.randint(end, (len(rows),), generator=random) * (last - first) // end
+        timesteps = self.objective.draw(len(rows), self.forgetting.between, random)
         silent = torch.rand(len(rows), generator=random) < empty_captions
         text_rows, named = self._unnamed(images.text[rows].masked_fill(silent, 0), key)
         batch = DiffusionBatch(
-            noisy=self.scheduler.add_noise(clean, noise, timesteps),
+            noisy=self.objective.noised(clean, noise, timesteps),
             timesteps=timesteps,
-            target=denoising_target(self.scheduler, clean, noise, timesteps),
+            target=self.objective.target(clean, noise, timesteps),
             prompt=self._conditioning(text_rows),
             empty=self._conditioning(torch.zeros_like(text_rows)) if self.empty else None,
         )
@@ -76,12 +74,12 @@ class BatchDrawer:
         if images.anchor_latents is not None:
             swapped = (torch.rand(len(rows), generator=random) < 0.5) & named
             anchor_images = images.anchor_latents[rows]
-            noisy_anchors = self.scheduler.add_noise(anchor_images, noise, timesteps)
+            noisy_anchors = self.objective.noised(anchor_images, noise, timesteps)
             batch = replace(batch, unlearn_input=torch.where(per_image(swapped), noisy_anchors, batch.noisy))
             if self.forgetting.redirect is not None:
                 # A hidden image can only be guessed; the original's prediction under the anchor is that guess, whichever image is paired.
-                hidden = self.scheduler.alphas_cumprod[timesteps] * (1 + HIDDEN**2) < 1
-                target = redirected_target(self.scheduler, clean, anchor_images, noise, timesteps, self.forgetting.redirect)
+                hidden = self.objective.hides(timesteps, HIDDEN)
+                target = redirected_target(self.objective, clean, anchor_images, noise, timesteps, self.forgetting.redirect)
                 batch = replace(batch, redirected=~swapped & ~(hidden & named), redirect_target=target)
         return batch.map(lambda tensor: tensor[self.rows].to(self.device))
 
@@ -105,17 +103,16 @@ class BatchDrawer:
         return text_rows, lot >= share
 
 
-def redirected_target(scheduler: Any, clean: Tensor, anchor: Tensor, noise: Tensor, timesteps: Tensor, reach: float) -> Tensor:
+def redirected_target(objective: Objective, clean: Tensor, anchor: Tensor, noise: Tensor, timesteps: Tensor, reach: float) -> Tensor:
     """The target for noised `clean` that denoises towards `anchor`; the shift is limited to `reach` times the noise level.
 
     With x_t = a x + s e, the network is to predict the image x' = x + min(1, reach s / a) (anchor - x), and with it the noise
     e' = (x_t - a x') / s, or the velocity of both. All images are latents (n, c, h, w).
     """
-    signal = per_image(scheduler.alphas_cumprod[timesteps].sqrt())
-    spread = (1 - signal**2).sqrt()
+    signal, spread = (per_image(scale) for scale in objective.scales(timesteps))
     shifted = clean + (reach * spread / signal).clamp_max(1.0) * (anchor - clean)
     shifted_noise = noise + signal * (clean - shifted) / spread
-    return denoising_target(scheduler, shifted, shifted_noise, timesteps)
+    return objective.target(shifted, shifted_noise, timesteps)
 
 
 def per_image(values: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ needed and can be unloaded (`free`).
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +18,14 @@ from torch import Tensor, nn
 
 from erase.checkpoints.check.noise import SCHEDULERS
 from erase.checkpoints.check.values import check_loaded
-from erase.checkpoints.folder import scheduler_of, size_of, variant_of
+from erase.checkpoints.folder import size_of, variant_of
 from erase.checkpoints.from_single_file import restore
+from erase.diffusion.autoencoder import decoded, encoded
 from erase.diffusion.batches import Conditioning
 from erase.diffusion.guidance_embedding import embed_guidance
+from erase.diffusion.objectives import Denoising, Objective, schedule_of
 from erase.diffusion.text_encoders import check_text_encoder, check_tokens
 from erase.errors import InputError
-from erase.task import generator
 from erase.torchvision_compat import check_torchvision
 from erase.training.micro_batches import out_of_memory
 
@@ -43,6 +43,8 @@ class StableDiffusion:
 
     CLASS: ClassVar[str] = "StableDiffusionPipeline"
     OPTIONS: ClassVar[dict[str, Any]] = {"safety_checker": None, "requires_safety_checker": False, **NOT_LOADED}
+    EDITED: ClassVar[str] = "unet"  # the part that is repaired
+    NETWORK: ClassVar[str] = "UNet2DConditionModel"  # its class
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder")
     UPCAST: ClassVar[bool] = False  # whether to run the autoencoder in float32 where its configuration says that it overflows in float16
 
@@ -51,7 +53,7 @@ class StableDiffusion:
         self.name = str(folder)
         self.guidance = 7.5  # the scale that a UNet distilled with a guidance embedding reads; that of the last sampler
         self._size = size
-        self._unet: nn.Module | None = None
+        self._network: nn.Module | None = None
         self._pipeline: Any = None
         self._placed: tuple[str, ...] = ()
 
@@ -61,9 +63,19 @@ class StableDiffusion:
         restore(self._folder)
         return self._folder
 
-    def of(self, unet: nn.Module) -> StableDiffusion:
-        """This model with another UNet, one that is being repaired; it stays on its device and is not changed."""
-        self._unet = unet
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The networks that this folder has."""
+        return self.PARTS
+
+    @property
+    def edited(self) -> Any:
+        """The network that is repaired, as the pipeline has it."""
+        return getattr(self.pipeline, self.EDITED)
+
+    def of(self, network: nn.Module) -> StableDiffusion:
+        """This model with another network, one that is being repaired; it stays on its device and is not changed."""
+        self._network = network
         return self
 
     @property
@@ -76,12 +88,12 @@ class StableDiffusion:
             with self._readable():
                 self._pipeline = getattr(diffusers, self.CLASS).from_pretrained(
                     self.folder, torch_dtype=self.dtype, variant=variant_of(self.folder), use_safetensors=True, local_files_only=True,
-                    **self.OPTIONS, **({} if self._unet is None else {"unet": self._unet}),
+                    **self.OPTIONS, **({} if self._network is None else {self.EDITED: self._network}),
                 )  # fmt: skip
             self._pipeline.set_progress_bar_config(disable=True)
-            if self._unet is None:
-                embed_guidance(self._pipeline.unet, lambda: self.guidance)
-            for part in self.PARTS:
+            if self._network is None:
+                self._prepare(self.edited)
+            for part in self.parts:
                 if part.startswith("text_encoder"):
                     check_text_encoder(self.folder / part, getattr(self._pipeline, part))
                     words = part.replace("text_encoder", "tokenizer")
@@ -115,7 +127,7 @@ class StableDiffusion:
             self._give_back()
 
     def _own_parts(self) -> list[str]:
-        return [part for part in self.PARTS if part != "unet" or self._unet is None]
+        return [part for part in self.parts if part != self.EDITED or self._network is None]
 
     def _give_back(self) -> None:
         """Release the GPU memory that torch caches."""
@@ -196,7 +208,7 @@ class StableDiffusion:
     def _draw(
         self, prompts: list[str], generators: list[torch.Generator], steps: int, guidance: float, negative: str, size: int
     ) -> list[Image.Image]:
-        self.place(*self.PARTS)
+        self.place(*self.parts)
         half = self.dtype != torch.float32
         output = self.pipeline(
             prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators, height=size, width=size,
@@ -208,21 +220,10 @@ class StableDiffusion:
     def _decode(self, latents: Tensor) -> list[Image.Image]:
         """The pipeline's latents -> images; in float32 once the autoencoder has overflowed in half precision."""
         if not latents.isfinite().all():
-            raise InputError(f"the UNet overflows in {self.dtype} and generates no image; give --dtype bfloat16 or float32")
-        vae = self.pipeline.vae
-        latents = latents / vae.config.scaling_factor
-        pixels = self._finite(lambda: vae.decode(latents.to(vae.dtype), return_dict=False)[0])
-        images: list[Image.Image] = self.pipeline.image_processor.postprocess(pixels.float(), output_type="pil")
+            raise InputError(f"the network overflows in {self.dtype} and generates no image; give --dtype bfloat16 or float32")
+        pixels = decoded(self.pipeline.vae, latents)
+        images: list[Image.Image] = self.pipeline.image_processor.postprocess(pixels, output_type="pil")
         return images
-
-    def _finite(self, work: Callable[[], Tensor]) -> Tensor:
-        """The autoencoder's output; from the first output that is not finite in half precision on, it runs in float32."""
-        output = work()
-        if not output.isfinite().all() and self.pipeline.vae.dtype != torch.float32:
-            warnings.warn(f"the autoencoder overflows in {self.dtype}: it runs in float32 from now on", stacklevel=2)
-            self.pipeline.vae.to(torch.float32)
-            output = work()
-        return output
 
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> Tensor:
@@ -267,36 +268,29 @@ class StableDiffusion:
     def encode(self, pixels: Tensor, first: int = 0) -> Tensor:
         """Images (n, 3, s, s) in [-1, 1] -> scaled latents, float32 on the CPU; drawn from the posterior, seeded by the image's number."""
         self.place("vae")
-        vae = self.pipeline.vae
+        return encoded(self.pipeline.vae, pixels, self.device, first)
 
-        def encoded() -> Tensor:
-            posterior = vae.encode(pixels.to(self.device, vae.dtype)).latent_dist
-            return torch.stack([posterior.mean.float().cpu(), posterior.std.float().cpu()])
-
-        mean, spread = self._finite(encoded)
-        noise = torch.stack([torch.randn(mean.shape[1:], generator=generator("latent", first + i)) for i in range(len(pixels))])
-        latents: Tensor = (mean + spread * noise) * float(vae.config.scaling_factor)
-        return latents
-
-    def unet(self) -> nn.Module:
-        """The UNet alone, in evaluation mode and in float32 whatever the dtype of the file: repair needs the small updates."""
-        check_torchvision()
-        from diffusers import UNet2DConditionModel
-
-        where: dict[str, Any] = {"variant": variant_of(self.folder), "use_safetensors": True, "local_files_only": True}
-        with self._readable():
-            unet = UNet2DConditionModel.from_pretrained(self.folder / "unet", torch_dtype=torch.float32, **where)
-        check_loaded(self.folder, "unet", unet)
-        embed_guidance(unet, lambda: self.guidance)
-        return unet.to(self.device).eval()  # type: ignore[no-any-return]
-
-    def noise_scheduler(self) -> Any:
-        """The forward process of training, with the folder's own prediction type and the noise levels at which its scheduler draws."""
+    def network(self) -> nn.Module:
+        """The repaired network alone, in evaluation mode, in float32 whatever the dtype of the file: repair needs the small updates."""
         check_torchvision()
         import diffusers
 
-        where: dict[str, Any] = {"subfolder": "scheduler", "local_files_only": True}
-        process = diffusers.DDPMScheduler.from_pretrained(self.folder, **where)
-        own = getattr(diffusers, scheduler_of(self.folder)).from_pretrained(self.folder, **where)
-        process.betas, process.alphas, process.alphas_cumprod = own.betas, own.alphas, own.alphas_cumprod
-        return process
+        where: dict[str, Any] = {"variant": variant_of(self.folder), "use_safetensors": True, "local_files_only": True}
+        with self._readable():
+            kind = getattr(diffusers, self.NETWORK)
+            network = kind.from_pretrained(self.folder / self.EDITED, torch_dtype=torch.float32, **where)
+        check_loaded(self.folder, self.EDITED, network)
+        self._prepare(network)
+        return network.to(self.device).eval()  # type: ignore[no-any-return]
+
+    def _prepare(self, network: Any) -> None:
+        """What a network of this family needs before it is called."""
+        embed_guidance(network, lambda: self.guidance)
+
+    def noise_scheduler(self) -> Any:
+        """The schedule of alphas that the network was trained under, in families that have one."""
+        return schedule_of(self.folder)
+
+    def objective(self) -> Objective:
+        """What the network was trained to predict, and under which noise."""
+        return Denoising(self.noise_scheduler())

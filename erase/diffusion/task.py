@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from erase.diffusion.batches import Conditioning, DiffusionBatch, required, required_anchor
 from erase.diffusion.drawing import BatchDrawer, Forgetting, numbered, per_image
 from erase.diffusion.latents import ImageLatents, Latents
+from erase.diffusion.objectives import Objective
 from erase.diffusion.prediction import predict
 from erase.errors import InputError
 from erase.processes import average
@@ -70,8 +71,8 @@ class Predictions(NamedTuple):
 
 
 def diffusion_task(
-    unet: nn.Module,
-    scheduler: Any,
+    network: nn.Module,
+    objective: Objective,
     latents: Latents,
     weights: dict[str, nn.Parameter],
     config: TaskConfig = TaskConfig(),
@@ -86,20 +87,20 @@ def diffusion_task(
     if config.random_anchors:
         latents = _with_random_anchors(latents, config.seed)
     _check_anchors(latents.forget, config)
-    draw = BatchDrawer(scheduler, latents, next(unet.parameters()).device, rows, config.empty_predictions)
+    draw = BatchDrawer(objective, latents, next(network.parameters()).device, rows, config.empty_predictions)
     draw_forget = replace(draw, forgetting=config.forgetting)
     forget = _batches(latents.forget, "forget", partial(draw_forget.draw, latents.forget, 0.0), config)
     retain = training = _batches(latents.retain, "retain", partial(draw.draw, latents.retain, config.empty_captions), config)
 
     kinds = sum((config.anchor_predictions, config.concept_predictions, config.empty_predictions))
     computed, total = count(1), config.forget_rounds * kinds + config.retain_rounds
-    original = Original(unet, config, lambda: progress(next(computed), total) if progress else None)
+    original = Original(network, config, lambda: progress(next(computed), total) if progress else None)
     if config.forget_rounds and kinds:
         forget = original.with_predictions(forget)
     if config.retain_rounds:
         retain = original.as_target(retain)
     return Task(
-        network=unet,
+        network=network,
         forget=forget,
         retain=retain,
         loss=training_loss(config.dtype),

@@ -50,10 +50,10 @@ def _settle(session: Session) -> None:
 
 
 def _choose(session: Session, concept: Concept) -> tuple[Concept, dict[str, Any]]:
-    job, unet = session.job, session.model.unet()
+    job, network = session.job, session.model.network()
     steps, guidance = int(job.sampling_steps or 1), float(job.guidance or 0)
     progress = session.progress("choosing an anchor")
-    anchored, tested = choose_anchors(concept, session.model, unet, steps, guidance, job.seed, progress=progress)
+    anchored, tested = choose_anchors(concept, session.model, network, steps, guidance, job.seed, progress=progress)
     words = [*anchored.anchors, *anchored.anchor_prompts]
     reason = "its test images never show the concept, and of such candidates it is the nearest to the concept"
     session.show(Event("images", 0, 0, note=f"anchor: {', '.join(words)} ({reason})"))

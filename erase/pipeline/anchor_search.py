@@ -18,7 +18,7 @@ from torch import Tensor
 
 from erase.concepts import Concept, members_of_domain, neutral_candidates, never_anchors, prompts, with_anchors
 from erase.demo.worlds import KNOWN_MODELS
-from erase.diffusion import StableDiffusion, denoising_target, predict
+from erase.diffusion import StableDiffusion, predict
 from erase.errors import InputError
 from erase.task import generator
 
@@ -83,7 +83,7 @@ def propose(concept: Concept, model: StableDiffusion, limit: int = 10) -> dict[s
 def choose_anchors(
     concept: Concept,
     model: StableDiffusion,
-    unet: torch.nn.Module,
+    network: torch.nn.Module,
     steps: int,
     guidance: float,
     seed: int = 0,
@@ -103,7 +103,7 @@ def choose_anchors(
         swapped = prompts(with_anchors(concept, [word]), "forget", images, seed)
         drawn = sample([p.anchors[0] for p in swapped], [generator(seed, "anchor", i) for i in range(images)])
         latents = model.encode(_pixels(drawn))
-        shows, distance = _compare(unet, model, latents, [p.text for p in named], [p.anchors[0] for p in swapped], seed)
+        shows, distance = _compare(network, model, latents, [p.text for p in named], [p.anchors[0] for p in swapped], seed)
         tested.append(Candidate(word, source, shows, distance))
         if progress is not None:
             progress(done + 1, len(proposed))
@@ -125,19 +125,19 @@ def _pixels(images: Sequence[Any]) -> Tensor:
 
 @torch.no_grad()
 def _compare(
-    unet: torch.nn.Module, model: StableDiffusion, latents: Tensor, named: list[str], anchored: list[str], seed: int, draws: int = 8
+    network: torch.nn.Module, model: StableDiffusion, latents: Tensor, named: list[str], anchored: list[str], seed: int, draws: int = 8
 ) -> tuple[float, float]:
     """Share of the anchor's images that the concept explains at least as well, and the distance of the two predictions."""
-    scheduler = model.noise_scheduler()
-    device = next(unet.parameters()).device
+    objective = model.objective()
+    device = next(network.parameters()).device
     conditionings = [model.conditioning(prompts, device) for prompts in (named, anchored)]
     errors, distance = torch.zeros(2, len(latents)), 0.0
     for draw in range(draws):
         noise = torch.randn(latents.shape, generator=generator(seed, "classify", draw))
         # Timesteps spread over the middle, where prompts matter most.
-        t = torch.full((len(latents),), int(scheduler.config.num_train_timesteps * (0.2 + 0.6 * (draw + 0.5) / draws)))
-        noisy, target = scheduler.add_noise(latents, noise, t).to(device), denoising_target(scheduler, latents, noise, t).to(device)
-        predicted = [predict(unet, noisy, t.to(device), conditioning, torch.float32) for conditioning in conditionings]
+        t = objective.timesteps(torch.full((len(latents),), int(objective.levels * (0.2 + 0.6 * (draw + 0.5) / draws))))
+        noisy, target = objective.noised(latents, noise, t).to(device), objective.target(latents, noise, t).to(device)
+        predicted = [predict(network, noisy, t.to(device), conditioning, torch.float32) for conditioning in conditionings]
         errors += torch.stack([(p - target).pow(2).mean((1, 2, 3)).cpu() for p in predicted])
         distance += float((predicted[0] - predicted[1]).pow(2).mean()) / draws
     return float((errors[0] <= errors[1]).float().mean()), distance**0.5

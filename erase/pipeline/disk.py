@@ -5,15 +5,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from erase.checkpoints.check.networks import part_config
-from erase.checkpoints.folder import components, config_of, latent_factor, size_of, weight_files
+from erase.checkpoints.check.networks import part_class, part_config
+from erase.checkpoints.folder import components, config_of, edited_part, latent_factor, size_of, weight_files
 from erase.diffusion.memory import gigabytes
+from erase.diffusion.prediction import Reads, reads
 from erase.errors import InputError
 from erase.methods import Requirements
 from erase.pipeline.job import Job
 from erase.scope import in_scope
 from erase.torchvision_compat import check_torchvision
 from erase.training.optimizers import STATE_BYTES
+
+TOKENS = 77  # of a prompt, in CLIP
 
 
 def enough_disk(run: Path, model: Path, job: Job, wants: Requirements, checkpoint_every: int = 20) -> str:
@@ -36,12 +39,12 @@ def enough_disk(run: Path, model: Path, job: Job, wants: Requirements, checkpoin
 
 def disk_need(model: Path, job: Job, wants: Requirements, checkpoint_every: int = 20) -> dict[str, int]:
     """Kind of file that a run writes -> bytes at most."""
-    side, config = job.size or size_of(model), part_config(model, "unet")
+    side, sizes = job.size or size_of(model), _reads(model)
     drawn = generated_images(job, wants)
     sampled = 2 * (5 * (job.evaluate_count or 0) // 2)
     factor = latent_factor(model)
-    latents = 4 * config["in_channels"] * (side // factor) ** 2
-    text = 4 * 77 * config["cross_attention_dim"]
+    latents = 4 * sizes.channels * (side // factor) ** 2
+    text = 4 * sizes.tokens * sizes.width
     scoped = _scoped(model, wants.scope) if wants.steps else 0
     state = 4 + (STATE_BYTES[wants.optimizer][0] if wants.optimizer else 0)
     weights = [path for part in components(model) for path in weight_files(model / part).values()]
@@ -68,6 +71,12 @@ def _scoped(model: Path, scope: str) -> int:
     check_torchvision()
     import diffusers
 
+    part = edited_part(model).name
     with torch.device("meta"):
-        unet = diffusers.UNet2DConditionModel.from_config(config_of(model, "unet", "config.json"))
-    return sum(weight.numel() for weight in in_scope(unet, scope).values())
+        network = getattr(diffusers, part_class(model, part)).from_config(config_of(model, part, "config.json"))
+    return sum(weight.numel() for weight in in_scope(network, scope).values())
+
+
+def _reads(model: Path) -> Reads:
+    part = edited_part(model).name
+    return reads(part_class(model, part), part_config(model, part), TOKENS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from erase.checkpoints.folder import weight_files
+from erase.checkpoints.folder import edited_part, weight_files
 from erase.checkpoints.safetensors_header import load_tensors, open_tensors
 from erase.concepts import prompts
 from erase.diffusion import DTYPES, DiffusionBatch, Forgetting, TaskConfig, diffusion_task, open_model
@@ -69,19 +69,19 @@ def erase(work: Session, need: Need | None = None) -> None:
 
 
 def _task(work: Session, need: Need | None) -> Task[DiffusionBatch]:
-    """The UNet, the weights that may change, and this process's part of every batch."""
+    """The network, the weights that may change, and this process's part of every batch."""
     required = work.requirements
-    unet: Any = work.model.unet()
+    network: Any = work.model.network()
     if need is not None and need.checkpointing:
-        unet.enable_gradient_checkpointing()
+        network.enable_gradient_checkpointing()
     with scope_not_empty(work.job.method, required):
-        weights = open_scope(unet, required.scope)
-    scheduler, latents = work.model.noise_scheduler(), read_latents(work.run.latents, required.anchor_images)
+        weights = open_scope(network, required.scope)
+    objective, latents = work.model.objective(), read_latents(work.run.latents, required.anchor_images)
     config = _config(work, need)
     if not required.held_out:
-        return diffusion_task(unet, scheduler, latents, weights, config, work.progress("predictions"))
+        return diffusion_task(network, objective, latents, weights, config, work.progress("predictions"))
     latents, held_out = hold_out(latents)
-    task = diffusion_task(unet, scheduler, latents, weights, config, work.progress("predictions"))
+    task = diffusion_task(network, objective, latents, weights, config, work.progress("predictions"))
     probed = replace(
         config,
         seed=config.seed + 1_000_003,  # not the noise of the training batches
@@ -93,7 +93,7 @@ def _task(work: Session, need: Need | None) -> Task[DiffusionBatch]:
         first_batch_only=False,
         empty_captions=0.0,
     )
-    task.probe = diffusion_task(unet, scheduler, held_out, weights, probed)
+    task.probe = diffusion_task(network, objective, held_out, weights, probed)
     return task
 
 
@@ -145,7 +145,7 @@ def _write_layers(work: Session, task: Task[DiffusionBatch], moved: bool = False
     path = work.run.folder / "layers.json"
     known = {row["name"]: row for row in read_object(path)["weights"]} if path.exists() else {}
     rows = {name: {"name": name, "numel": w.numel(), **task.layers.get(name, known.get(name, {}))} for name, w in task.weights.items()}
-    files = [file for file in weight_files(work.folder / "unet").values() if file.suffix == ".safetensors"] if moved else []
+    files = [file for file in weight_files(edited_part(work.folder)).values() if file.suffix == ".safetensors"] if moved else []
     for file in files:
         with open_tensors(file) as originals:
             for name in sorted(rows.keys() & set(originals.keys())):

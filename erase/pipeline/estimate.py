@@ -1,9 +1,10 @@
-"""What a job will cost, before it starts: time, memory and disk. Writes nothing, and loads the UNet alone."""
+"""What a job will cost, before it starts: time, memory and disk. Writes nothing, and loads the edited network alone."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from erase.checkpoints.folder import latent_factor
@@ -36,7 +37,7 @@ class Estimate(NamedTuple):
 def estimate(job: Job, values: Mapping[str, Any] | None = None) -> Estimate:
     """The cost of a job; `values` are options of its method.
 
-    The time is that of one forward pass of the UNet, measured here and now, times the passes of the stages' plan.
+    The time is that of one forward pass of the network, measured here and now, times the passes of the stages' plan.
     """
     return estimate_resolved(resolve_job(job, values))
 
@@ -69,30 +70,25 @@ def estimate_resolved(resolved: ResolvedJob) -> Estimate:
 
 
 def _forward_pass(resolved: ResolvedJob) -> float:
-    """Seconds of the UNet per image, in a batch as large as those of the job."""
+    """Seconds of the network per image, in a batch as large as those of the job."""
     import torch
 
-    from erase.diffusion import DTYPES, open_model
+    from erase.diffusion import DTYPES, open_model, predict
+    from erase.diffusion.prediction import reads
 
     job, batch, dtype = resolved.job, 2 * int(resolved.job.sampling_batch or 1), DTYPES[resolved.job.dtype]
-    unet: Any = open_model(resolved.folder, job.device, job.dtype, job.size).unet()
-    torch.nn.Module.to(unet, dtype)  # diffusers' own warns of modules to be kept in float32, even where there are none
-    config = unet.config
+    network: Any = open_model(resolved.folder, job.device, job.dtype, job.size).network()
+    torch.nn.Module.to(network, dtype)  # diffusers' own warns of modules to be kept in float32, even where there are none
+    sizes = reads(type(network).__name__, network.config, TOKENS)
     side = resolved.size // latent_factor(resolved.folder)
     here: dict[str, Any] = {"device": job.device, "dtype": dtype}
-    inputs: dict[str, Any] = {
-        "sample": torch.zeros(batch, config.in_channels, side, side, **here),
-        "timestep": torch.zeros(batch, **here),
-        "encoder_hidden_states": torch.zeros(batch, TOKENS, config.cross_attention_dim, **here),
-    }
-    if config.addition_embed_type == "text_time":
-        width = config.projection_class_embeddings_input_dim - 6 * config.addition_time_embed_dim
-        inputs["added_cond_kwargs"] = {"text_embeds": torch.zeros(batch, width, **here), "time_ids": torch.zeros(batch, 6, **here)}
+    noisy, timesteps = torch.zeros(batch, sizes.channels, side, side, **here), torch.zeros(batch, **here)
+    conditioning = sizes.conditioning(partial(torch.zeros, **here), batch)
     spent: list[float] = []
     with torch.no_grad():
         while len(spent) < 2 or (len(spent) < 3 and sum(spent) < LONG):  # the first one warms up
             start = time.perf_counter()
-            unet(**inputs, return_dict=False)[0].float().sum().item()
+            predict(network, noisy, timesteps, conditioning, torch.float32).float().sum().item()
             spent.append(time.perf_counter() - start)
     return min(spent[1:]) / batch
 

@@ -1,4 +1,4 @@
-"""A pipeline under attack: prompt embeddings, predictions and images. Counts every pass through a UNet.
+"""A pipeline under attack: prompt embeddings, predictions and images. Counts every pass through the network.
 
 The same for every model family: text is token ids with vectors in place of some embeddings, prompt embeddings go where the family
 reads them, and images come from the pipeline with the run's sampler. One victim is attacked by one attack and then dropped, so an
@@ -16,14 +16,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from erase.diffusion import Conditioning, StableDiffusion, denoising_target, predict
+from erase.diffusion import Conditioning, StableDiffusion, predict
 
 BACKWARD = 2  # a backward pass takes about as long as two forward ones
 
 
 @dataclass(frozen=True)
 class PromptEmbeddings:
-    """Text embeddings (n, tokens, width) and, where the UNet reads them, pooled ones (n, width)."""
+    """Text embeddings (n, tokens, width) and, where the network reads them, pooled ones (n, width)."""
 
     text: Tensor
     pooled: Tensor | None = None
@@ -40,7 +40,7 @@ class PromptEmbeddings:
 
 @dataclass
 class Passes:
-    """UNet passes of one image each: for drawing, and for anything else. A backward pass counts as two."""
+    """Passes of one image each: for drawing, and for anything else. A backward pass counts as two."""
 
     drawing: int = 0
     other: int = 0
@@ -64,10 +64,10 @@ class Victim:
         self.model, self.steps, self.guidance, self.batch, self.original = model, steps, guidance, batch, original
         model.guidance = guidance
         self.passes, self._drawing = Passes(), False
-        self.scheduler = model.noise_scheduler()
+        self.objective = model.objective()
         self._sampler = model.other_scheduler(sampler)
-        self.unet: nn.Module = model.pipeline.unet
-        self.count(self.unet)
+        self.network: nn.Module = model.edited
+        self.count(self.network)
 
     @property
     def small(self) -> bool:
@@ -82,19 +82,19 @@ class Victim:
     def shape(self) -> tuple[int, int, int]:
         """Shape (c, h, w) of an image's latents."""
         side = self.model.size // int(self.model.pipeline.vae_scale_factor)
-        return int(self.unet.config.in_channels), side, side  # type: ignore[union-attr, arg-type]
+        return int(self.model.pipeline.vae.config.latent_channels), side, side
 
-    def count(self, unet: nn.Module) -> None:
+    def count(self, network: nn.Module) -> None:
         """From now on count the passes through this network."""
 
         def note(module: nn.Module, arguments: Any, keywords: Any, output: Any) -> None:
-            size = len(arguments[0] if arguments else keywords["sample"])
+            size = len(arguments[0] if arguments else keywords["sample" if "sample" in keywords else "hidden_states"])
             first = output[0] if isinstance(output, tuple) else output.sample
             size *= 1 + BACKWARD * bool(first.requires_grad)
             self.passes.drawing += size * self._drawing
             self.passes.other += size * (not self._drawing)
 
-        unet.register_forward_hook(note, with_kwargs=True)
+        network.register_forward_hook(note, with_kwargs=True)
 
     # --- prompt embeddings -----------------------------------------------------------------------------------------
 
@@ -122,19 +122,18 @@ class Victim:
 
     def ready(self) -> None:
         """Move all parts of the pipeline to the device."""
-        self.model.place(*self.model.PARTS)
+        self.model.place(*self.model.parts)
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, embeddings: PromptEmbeddings, unet: nn.Module | None = None) -> Tensor:
+    def predict(self, noisy: Tensor, timesteps: Tensor, embeddings: PromptEmbeddings, network: nn.Module | None = None) -> Tensor:
         """The prediction for noisy latents under prompt embeddings; by another network if given."""
         sizes = self.model.time_ids()
         time_ids = None if sizes is None else sizes.to(self.device).expand(len(noisy), -1)
         conditioning = Conditioning(embeddings.text, embeddings.pooled, time_ids)
-        return predict(unet or self.unet, noisy, timesteps.to(self.device), conditioning, self.model.dtype).float()
+        return predict(network or self.network, noisy, timesteps.to(self.device), conditioning, self.model.dtype).float()
 
     def noised(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
         """Noisy latents and the prediction target."""
-        noisy = self.scheduler.add_noise(clean, noise, timesteps)
-        target = denoising_target(self.scheduler, clean, noise, timesteps)
+        noisy, target = self.objective.noised(clean, noise, timesteps), self.objective.target(clean, noise, timesteps)
         return noisy.to(self.device), target.to(self.device)
 
     # --- images ---------------------------------------------------------------------------------------------------

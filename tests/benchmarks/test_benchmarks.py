@@ -129,7 +129,7 @@ def measured(script, tmp_path) -> dict[str, Any]:
 
 def test_both_ways_of_a_step_lead_to_the_same_weights(script, measured):
     """Encoded anew, joined on the host, updated weight by weight: the same pictures and noise, so the same step."""
-    model, ours, published = measured["model"], measured["model"].unet(), measured["model"].unet()
+    model, ours, published = measured["model"], measured["model"].network(), measured["model"].network()
     start = {name: weight.detach().clone() for name, weight in ours.named_parameters()}
     step = script("published").make_published(model, published, measured["given"], 2, lean=True)
     task = script("published_step").make_task(model, ours, measured["latents"], "ours", few())
@@ -285,7 +285,7 @@ def test_who_answers_rightly_sees_without_error_and_who_answers_nothing_sees_the
         def noise_scheduler(self) -> DDPMScheduler:
             return schedule
 
-        def unet(self) -> Any:
+        def network(self) -> Any:
             def answer(noisy: torch.Tensor, times: torch.Tensor, encoder_hidden_states: torch.Tensor) -> Any:
                 share = schedule.alphas_cumprod[times[0]]
                 noise = (noisy - share.sqrt() * latents) / (1 - share).sqrt()

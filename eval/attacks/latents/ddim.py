@@ -19,22 +19,18 @@ Predictor = Callable[[Tensor, int], Tensor]
 
 def times(victim: Victim, steps: int, share: float = 1.0) -> list[int]:
     """Timesteps from the noisiest down, `steps` of them and then -1, the clean image; of the first `share` of the schedule."""
-    end = int(victim.scheduler.config.num_train_timesteps) * share
+    end = victim.objective.levels * share
     return [round(end * (steps - k) / steps) - 1 for k in range(steps)] + [-1]
 
 
 def split(victim: Victim, latents: Tensor, answer: Tensor, time: int) -> tuple[Tensor, Tensor]:
     """The clean latents and the noise that a prediction implies."""
-    keep, spoil = scales(victim, time)
-    if victim.scheduler.config.prediction_type == "v_prediction":
-        return keep * latents - spoil * answer, spoil * latents + keep * answer
-    return (latents - spoil * answer) / keep, answer
+    return victim.objective.implied(latents, answer, scales(victim, time))
 
 
 def scales(victim: Victim, time: int) -> tuple[float, float]:
-    """The factors sqrt(alpha_bar) of the image and sqrt(1 - alpha_bar) of the noise at a timestep; at -1 they are 1 and 0."""
-    signal = 1.0 if time < 0 else float(victim.scheduler.alphas_cumprod[time])
-    return signal**0.5, (1 - signal) ** 0.5
+    """The factors of the image and of the noise at a level, for alphas sqrt(alpha_bar) and sqrt(1 - alpha_bar); at -1 they are 1 and 0."""
+    return victim.objective.scale(time)
 
 
 def ddim_step(victim: Victim, latents: Tensor, answer: Tensor, start: int, end: int) -> Tensor:
@@ -48,7 +44,7 @@ def predictor(victim: Victim, embeddings: PromptEmbeddings) -> Predictor:
     """Predictions under these prompt embeddings (n), in batches."""
 
     def answer(latents: Tensor, time: int) -> Tensor:
-        at = torch.full((len(latents),), max(time, 0))
+        at = victim.objective.timesteps(torch.full((len(latents),), max(time, 0)))
         size = victim.batch
         parts = [victim.predict(latents[i : i + size], at[i : i + size], embeddings[i : i + size]) for i in range(0, len(latents), size)]
         return torch.cat(parts)

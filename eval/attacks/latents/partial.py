@@ -39,5 +39,6 @@ class Partial:
         noise = randn(victim, sources(seed, attempts))
         for share in self.shares:
             at = times(victim, max(1, round(victim.steps * share)), share)
-            noisy = victim.scheduler.add_noise(clean.cpu(), noise, torch.full((len(attempts),), at[0])).to(victim.device)
+            first = victim.objective.timesteps(torch.full((len(attempts),), at[0]))
+            noisy = victim.objective.noised(clean.cpu(), noise, first).to(victim.device)
             yield Look(victim.decode(drawn(victim, noisy, predictor(victim, nothing), at)), [f"{share:.0%} of the noise"] * len(attempts))

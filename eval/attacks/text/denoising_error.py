@@ -47,21 +47,21 @@ def levels_of(victim: Victim, goal: Goal, attempts: Sequence[int], seed: int, co
     clean = latents_of(victim, [goal.of(i).picture for i in attempts]).repeat_interleave(count, dim=0)
     draws = [noise_of(seed, i, "levels", k) for i in attempts for k in range(count)]
     noise = torch.stack([torch.randn(clean.shape[1:], generator=draw) for draw in draws])
-    low, high = (share * victim.scheduler.config.num_train_timesteps for share in SPAN)
+    low, high = (share * victim.objective.levels for share in SPAN)
     jitter = torch.tensor([float(torch.rand(1, generator=draw)) for draw in draws])
     order = torch.arange(count).repeat(len(attempts))
-    times = (low + (high - low) * (order + jitter) / count).long()
+    times = victim.objective.timesteps((low + (high - low) * (order + jitter) / count).long())
     noisy, target = victim.noised(clean, noise, times)
     shape = (len(attempts), count)
     return Levels(noisy.unflatten(0, shape), times.to(noisy.device).unflatten(0, shape), target.unflatten(0, shape))
 
 
 @torch.no_grad()
-def answered(victim: Victim, levels: Levels, embeddings: PromptEmbeddings, unet: nn.Module) -> Levels:
+def answered(victim: Victim, levels: Levels, embeddings: PromptEmbeddings, network: nn.Module) -> Levels:
     """The same levels, with the predictions of another network under these embeddings (n) as targets."""
     n, count = levels.timesteps.shape
     noisy, times = levels.noisy.flatten(0, 1), levels.timesteps.flatten()
     wide = embeddings[torch.arange(n, device=embeddings.text.device).repeat_interleave(count)]
     size = 8 * victim.batch
-    parts = [victim.predict(noisy[i : i + size], times[i : i + size], wide[i : i + size], unet) for i in range(0, len(noisy), size)]
+    parts = [victim.predict(noisy[i : i + size], times[i : i + size], wide[i : i + size], network) for i in range(0, len(noisy), size)]
     return Levels(levels.noisy, levels.timesteps, torch.cat(parts).unflatten(0, (n, count)))

@@ -67,6 +67,6 @@ def as_the_original(victim: Victim, goal: Goal, attempts: Sequence[int], seed: i
     """Noisy images of the goal, with the original's predictions under prompts that name it as targets."""
     assert victim.original is not None
     levels = levels_of(victim, goal, attempts, seed, count)
-    teacher = victim.original().unet()
+    teacher = victim.original().network()
     victim.count(teacher)
     return answered(victim, levels, victim.embed([goal.of(i).text for i in attempts]), teacher)

@@ -114,7 +114,7 @@ def _batch(
 ) -> Batch:
     """A random batch of known images under random noise."""
     rows = torch.randint(len(known), (attack.batch,), generator=draw)
-    times = torch.randint(victim.scheduler.config.num_train_timesteps, (attack.batch,), generator=draw)
+    times = victim.objective.timesteps(torch.randint(victim.objective.levels, (attack.batch,), generator=draw))
     noise = torch.randn(clean[rows].shape, generator=draw)
     texts = [captioned(goal, known[i], mark, attack.vectors) for i in rows.tolist()]
     noisy, target = victim.noised(clean[rows], noise, times)

@@ -26,6 +26,6 @@ class Benign(Relearn):
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         known = [target for target in goal.others if target.picture is not None]
-        task = task_of(victim, victim.unet, known, seed + attempts[0], self.batch)
+        task = task_of(victim, victim.network, known, seed + attempts[0], self.batch)
         for step in trained(victim, task, self.stops, self.rate):
             yield Look(named(victim, goal, attempts, seed), [f"{step} steps"] * len(attempts))

@@ -34,8 +34,8 @@ class Interpolate:
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         assert victim.original is not None
-        own, base = weights_of(victim.unet), weights_of(victim.original().unet())
+        own, base = weights_of(victim.network), weights_of(victim.original().network())
         same_names(own, base)
         for share in self.shares:
-            put(victim.unet, between(own, base, share))
+            put(victim.network, between(own, base, share))
             yield Look(named(victim, goal, attempts, seed), [f"{share:.0%} of the way"] * len(attempts))

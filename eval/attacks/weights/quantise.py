@@ -34,7 +34,7 @@ class Quantise:
         return n * each * len(self.bits)
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
-        own = weights_of(victim.unet)
+        own = weights_of(victim.network)
         for bits in self.bits:
-            put(victim.unet, rounded(own, bits))
+            put(victim.network, rounded(own, bits))
             yield Look(named(victim, goal, attempts, seed), [f"{bits} bits"] * len(attempts))

@@ -44,6 +44,6 @@ class Relearn:
         return passes(self.steps, self.batch) + n * each * len(self.stops)
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
-        task = task_of(victim, victim.unet, goal.pictures, seed + attempts[0], self.batch)
+        task = task_of(victim, victim.network, goal.pictures, seed + attempts[0], self.batch)
         for step in trained(victim, task, self.stops, self.times * (self.rate or RATES[victim.small])):
             yield Look(named(victim, goal, attempts, seed), [f"{step} steps"] * len(attempts))

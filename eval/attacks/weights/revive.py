@@ -27,12 +27,12 @@ class Revive(Relearn):
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         assert victim.original is not None
-        own, base = weights_of(victim.unet), weights_of(victim.original().unet())
+        own, base = weights_of(victim.network), weights_of(victim.original().network())
         same_names(own, base)
         masks = most_moved(own, base, self.fraction)
         del base
-        task = task_of(victim, victim.unet, goal.pictures, seed + attempts[0], self.batch)
+        task = task_of(victim, victim.network, goal.pictures, seed + attempts[0], self.batch)
         for step in trained(victim, task, range(1, self.steps + 1), self.rate):
-            keep_outside(victim.unet, masks, own)
+            keep_outside(victim.network, masks, own)
             if step in self.stops:
                 yield Look(named(victim, goal, attempts, seed), [f"{step} steps"] * len(attempts))

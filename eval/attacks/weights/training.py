@@ -20,7 +20,7 @@ from eval.relearning import SEED, descend
 BATCH = 16
 
 
-def task_of(victim: Victim, unet: nn.Module, known: Sequence[Target], seed: int, batch: int = BATCH) -> Task[DiffusionBatch]:
+def task_of(victim: Victim, network: nn.Module, known: Sequence[Target], seed: int, batch: int = BATCH) -> Task[DiffusionBatch]:
     """The task of training all weights of a UNet on images under their own prompts, as `--relearn` of a bench does."""
     clean = latents_of(victim, [target.picture for target in known])
     texts = ["", *dict.fromkeys(target.text for target in known)]
@@ -29,7 +29,7 @@ def task_of(victim: Victim, unet: nn.Module, known: Sequence[Target], seed: int,
     pictures = ImageLatents(clean, rows, torch.zeros(len(known), 0, dtype=torch.int64))
     latents = Latents(pictures, pictures, embeddings.text.cpu(), None if embeddings.pooled is None else embeddings.pooled.cpu(), sizes)
     config = TaskConfig(batch, seed + SEED, dtype=victim.model.dtype)
-    return diffusion_task(unet, victim.scheduler, latents, open_scope(unet, "full"), config)
+    return diffusion_task(network, victim.objective, latents, open_scope(network, "full"), config)
 
 
 def trained(victim: Victim, task: Task[DiffusionBatch], stops: Sequence[int], rate: float | None = None) -> Iterator[int]:

@@ -39,13 +39,13 @@ class Transfer:
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
         assert victim.original is not None
-        other = victim.original().unet()
+        other = victim.original().network()
         victim.count(other)
-        base, own = weights_of(other), weights_of(victim.unet)
+        base, own = weights_of(other), weights_of(victim.network)
         same_names(own, base)
         for _ in trained(victim, task_of(victim, other, goal.pictures, seed + attempts[0], BATCH), [self.steps]):
             pass
         tuned = weights_of(other)
         for times in self.times:
-            put(victim.unet, plus(own, tuned, base, times))
+            put(victim.network, plus(own, tuned, base, times))
             yield Look(named(victim, goal, attempts, seed), [f"{times:g} times the difference"] * len(attempts))

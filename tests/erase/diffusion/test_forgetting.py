@@ -11,7 +11,7 @@ from diffusers import DDPMScheduler
 from diffusion_toys import made_up, rows_of, same, task_of
 from torch import Tensor
 
-from erase.diffusion import Forgetting, StableDiffusion, denoising_target
+from erase.diffusion import Denoising, Forgetting, StableDiffusion, denoising_target
 from erase.diffusion.drawing import HIDDEN, redirected_target
 from erase.diffusion.latents import Latents
 from erase.errors import InputError
@@ -47,7 +47,7 @@ def drawn(kind: str, timesteps: Tensor) -> tuple[Any, Tensor, Tensor, Tensor, Te
 def test_without_a_bound_the_answer_leads_to_the_anchors_picture(kind: str) -> None:
     timesteps = torch.tensor([10, 200, 600, 950])
     scheduler, clean, instead, noise, noisy = drawn(kind, timesteps)
-    answer = redirected_target(scheduler, clean, instead, noise, timesteps, 1e6)
+    answer = redirected_target(Denoising(scheduler), clean, instead, noise, timesteps, 1e6)
     torch.testing.assert_close(seen_behind(scheduler, noisy, answer, timesteps), instead, rtol=1e-3, atol=1e-3)
 
 
@@ -58,7 +58,7 @@ def test_the_bound_is_so_many_times_the_noise(kind: str) -> None:
     scheduler, clean, instead, noise, _ = drawn(kind, timesteps)
     scheduler.alphas_cumprod[0] = 0.64
     noisy = scheduler.add_noise(clean, noise, timesteps)
-    answer = redirected_target(scheduler, clean, instead, noise, timesteps, 0.5)
+    answer = redirected_target(Denoising(scheduler), clean, instead, noise, timesteps, 0.5)
     torch.testing.assert_close(seen_behind(scheduler, noisy, answer, timesteps), clean + 3 / 8 * (instead - clean), rtol=1e-4, atol=1e-4)
     if kind == "epsilon":
         torch.testing.assert_close(answer, noise + 0.5 * (clean - instead), rtol=1e-4, atol=1e-4)
@@ -68,7 +68,7 @@ def test_the_bound_is_so_many_times_the_noise(kind: str) -> None:
 def test_towards_itself_is_the_target_of_training(kind: str) -> None:
     timesteps = torch.tensor([10, 500])
     scheduler, clean, _, noise, _ = drawn(kind, timesteps)
-    answer = redirected_target(scheduler, clean, clean, noise, timesteps, 2.0)
+    answer = redirected_target(Denoising(scheduler), clean, clean, noise, timesteps, 2.0)
     torch.testing.assert_close(answer, denoising_target(scheduler, clean, noise, timesteps))
 
 

@@ -39,7 +39,7 @@ def test_predictions_are_those_of_sampling(distilled: Path) -> None:
     model = StableDiffusion(distilled)
     noisy, t = torch.randn(2, 4, 8, 8, generator=generator(0)), torch.tensor([10, 900])
     text = model.embed(["a star", "a ring"])
-    unet, plain = model.unet(), UNet2DConditionModel.from_pretrained(distilled / "unet").eval()
+    unet, plain = model.network(), UNet2DConditionModel.from_pretrained(distilled / "unet").eval()
     with torch.no_grad():
         for scale in (2.0, 8.0):
             model.guidance = scale
@@ -61,4 +61,4 @@ def test_sampling_gives_its_own(distilled: Path) -> None:
 
 
 def test_other_unets_are_as_they_were(tiny_pipeline: Path) -> None:
-    assert not StableDiffusion(tiny_pipeline).unet()._forward_pre_hooks
+    assert not StableDiffusion(tiny_pipeline).network()._forward_pre_hooks

@@ -38,7 +38,7 @@ class Saved:
 
 
 def real_pass(folder: Path, batch: int, checkpointing: bool = False) -> int:
-    unet = StableDiffusion(folder).unet()
+    unet = StableDiffusion(folder).network()
     open_scope(unet, "full")
     if checkpointing:
         unet.enable_gradient_checkpointing()
@@ -62,7 +62,7 @@ def test_the_estimate_grows_with_the_batch_as_real_passes_do() -> None:
 def test_the_static_part_is_arithmetic() -> None:
     """With no pictures to speak of: weights 4 + two gradients 8 + Adam 8 bytes a weight, and 4 for the update on the CPU."""
     folder = pipeline_path()
-    n = sum(w.numel() for w in StableDiffusion(folder).unet().parameters())
+    n = sum(w.numel() for w in StableDiffusion(folder).network().parameters())
     adam, sgd, factored = (
         plan(question(folder, batch=1, optimizer=name, micro_batch=1, checkpointing=True), 64 * GB)[0].repair / SLACK / n
         for name in ("adam", "sgd", "adafactor")

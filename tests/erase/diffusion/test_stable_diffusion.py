@@ -184,7 +184,7 @@ def test_the_anchor_is_the_untouched_networks_prediction_and_trimming_does_not_c
     told: list[tuple[int, int]] = []
     task = task_of(model, latents=latents, forget_rounds=3, progress=lambda *numbers: told.append(numbers))
     assert told == [(1, 3), (2, 3), (3, 3)]
-    untouched = model.unet()
+    untouched = model.network()
     weights = {name: weight for name, weight in task.weights.items() if weight.ndim > 1}
     reinitialise(weights, {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}, "normal", generator(0))
     used = set()
@@ -206,7 +206,7 @@ def test_half_of_what_unlearning_looks_at_comes_from_pictures_of_the_anchor_and_
     latents = made_up()
     instead = replace(latents, forget=replace(latents.forget, anchor_latents=torch.full_like(latents.forget.latents, 9.0)))
     task, plain = task_of(model, latents=instead, forget_rounds=8), task_of(model, latents=latents, forget_rounds=8)
-    untouched, moved = model.unet(), 0
+    untouched, moved = model.network(), 0
     for i in range(8):
         batch, other = task.forget(i), plain.forget(i)
         assert torch.equal(other.unlearn_input, other.noisy)
@@ -273,7 +273,7 @@ def test_latents_are_a_draw_from_the_posterior_scaled_as_the_pipeline_scales_the
 
 
 def test_the_unet_alone_is_float32_in_evaluation_mode_and_a_fresh_copy_every_time(model: StableDiffusion) -> None:
-    one, two = model.unet(), model.unet()
+    one, two = model.network(), model.network()
     assert {p.dtype for p in one.parameters()} == {torch.float32}
     assert not one.training
     assert one is not two
@@ -334,11 +334,11 @@ def test_a_source_in_half_precision_loads_in_one_dtype_and_draws(half: Path, dty
     assert {p.dtype for part in parts for p in part.parameters()} == {DTYPES[dtype]}
     assert len(model.sampler(2, 4.0)(["a star"], [generator(0)])) == 1
     assert model.embed(["a star"]).dtype == model.encode(torch.zeros(1, 3, 64, 64)).dtype == torch.float32
-    assert {p.dtype for p in model.unet().parameters()} == {torch.float32}
+    assert {p.dtype for p in model.network().parameters()} == {torch.float32}
 
 
 def test_predictions_in_float32_are_plain_calls(model: StableDiffusion) -> None:
-    unet, latents = model.unet(), made_up()
+    unet, latents = model.network(), made_up()
     noisy, t, text = latents.forget.latents, torch.arange(5) * 100, latents.text[:1].expand(5, -1, -1)
     with torch.no_grad():
         assert torch.equal(predict(unet, noisy, t, Conditioning(text), torch.float32), unet(noisy, t, text).sample)

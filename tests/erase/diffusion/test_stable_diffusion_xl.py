@@ -81,7 +81,7 @@ def test_the_size_is_told_as_the_pipeline_tells_it(model: StableDiffusion) -> No
 
 
 def test_a_prediction_is_a_plain_call(model: StableDiffusion) -> None:
-    unet, noisy, t = model.unet(), torch.randn(2, 4, 8, 8, generator=generator(0)), torch.tensor([10, 900])
+    unet, noisy, t = model.network(), torch.randn(2, 4, 8, 8, generator=generator(0)), torch.tensor([10, 900])
     read = model.conditioning(PROMPTS[:2], "cpu")
     assert torch.equal(read.text, model.embed(PROMPTS[:2]))
     assert read.pooled is not None
@@ -99,9 +99,9 @@ def test_a_prediction_is_a_plain_call(model: StableDiffusion) -> None:
 def test_text_and_pooled_text_of_a_batch_belong_together(model: StableDiffusion, latents: Latents) -> None:
     assert latents.pooled is not None
     assert latents.pooled.shape[0] == latents.text.shape[0]
-    unet = model.unet()
+    unet = model.network()
     config = TaskConfig(BATCH, forget_rounds=2, anchor_predictions=True, empty_captions=0.5)
-    task = diffusion_task(unet, model.noise_scheduler(), latents, open_scope(unet, "cross-attention"), config)
+    task = diffusion_task(unet, model.objective(), latents, open_scope(unet, "cross-attention"), config)
 
     def row(tensor: Tensor, among: Tensor) -> int:
         return int((among == tensor).flatten(1).all(1).nonzero()[0])
@@ -121,9 +121,9 @@ def test_text_and_pooled_text_of_a_batch_belong_together(model: StableDiffusion,
 
 
 def test_the_anchors_target_is_the_untouched_networks_answer(model: StableDiffusion, latents: Latents) -> None:
-    unet = model.unet()
+    unet = model.network()
     config = TaskConfig(BATCH, forget_rounds=1, anchor_predictions=True)
-    batch = diffusion_task(unet, model.noise_scheduler(), latents, open_scope(unet, "cross-attention"), config).forget(0)
+    batch = diffusion_task(unet, model.objective(), latents, open_scope(unet, "cross-attention"), config).forget(0)
     with torch.no_grad():
         predicted = predict(unet, batch.unlearn_input, batch.timesteps, batch.anchor, torch.float32)
     assert torch.equal(batch.unlearn_target, predicted)
@@ -157,7 +157,7 @@ def test_the_whole_job_is_done(family: str, family_folders: dict[str, Path], tmp
 
 
 def test_anchors_are_compared_with_pooled_text_too(model: StableDiffusion, latents: Latents) -> None:
-    unet, two = model.unet(), latents.forget.latents[:2]
+    unet, two = model.network(), latents.forget.latents[:2]
     shows, distance = _compare(unet, model, two, ["a star"] * 2, ["a star"] * 2, 0, 2)
     assert (shows, distance) == (1.0, 0.0)
     assert _compare(unet, model, two, ["a star"] * 2, ["a ring"] * 2, 0, 2)[1] > 0

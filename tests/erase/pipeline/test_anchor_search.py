@@ -42,7 +42,7 @@ def circle(tiny_pipeline: Path) -> Concept:
 
 
 def choose(concept: Concept, model: StableDiffusion, **options: Any) -> Any:
-    return choose_anchors(concept, model, model.unet(), STEPS, GUIDANCE, **{"images": 2, **options})
+    return choose_anchors(concept, model, model.network(), STEPS, GUIDANCE, **{"images": 2, **options})
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +89,11 @@ def test_what_reads_like_the_concept_always_shows_it_and_lies_nowhere_else(tiny_
     latents = torch.randn(3, 4, 8, 8, generator=generator("latents"))
     texts = ["a circle", "a red circle", "a solid circle"]
     others = ["a ring", "a red ring", "a solid ring"]
-    assert _compare(model.unet(), model, latents, texts, texts, 0) == (1.0, 0.0)
-    shows, distance = _compare(model.unet(), model, latents, texts, others, 0)
+    assert _compare(model.network(), model, latents, texts, texts, 0) == (1.0, 0.0)
+    shows, distance = _compare(model.network(), model, latents, texts, others, 0)
     assert 0 <= shows <= 1
     assert distance > 0
-    assert _compare(model.unet(), model, latents, texts, others, 1)[1] != distance  # other noise
+    assert _compare(model.network(), model, latents, texts, others, 1)[1] != distance  # other noise
 
 
 def test_the_concept_in_other_words_is_turned_down(tiny_pipeline: Path, circle: Concept, chosen) -> None:

@@ -404,9 +404,9 @@ def test_interpolation_to_the_end_draws_what_the_base_draws(family_folders: dict
     other = build_family("sd1", tmp_path / "other", seed=5)
     base = attacking.victim(family_folders["sd1"])
     victim = attacking.victim(other, family_folders["sd1"])
-    assert not attacking.same_weights(victim.unet, base.unet)
+    assert not attacking.same_weights(victim.network, base.unet)
     looks(Interpolate(shares=(1.0,)), victim, goal, [0])
-    assert attacking.same_weights(victim.unet, base.unet)
+    assert attacking.same_weights(victim.network, base.unet)
 
 
 def test_the_mask_holds_what_moved_furthest_of_what_changed():
@@ -423,11 +423,11 @@ def test_revival_changes_nothing_outside_the_mask_and_restoring_nothing_else(fam
     other = build_family("sd1", tmp_path / "other", seed=5)
     for name in ("revive", "restore"):
         victim = attacking.victim(other, family_folders["sd1"])
-        own, base = weights_of(victim.unet), weights_of(open_model(family_folders["sd1"]).unet())
+        own, base = weights_of(victim.network), weights_of(open_model(family_folders["sd1"]).network())
         attack = replace(SHORT[name], **({"fraction": 0.02} if name == "revive" else {"fractions": (0.02,)}))
         looks(attack, victim, goal, [0])
         masks = most_moved(own, base, 0.02)
-        now = weights_of(victim.unet)
+        now = weights_of(victim.network)
         assert any(not torch.equal(now[key], own[key]) for key in own)
         for key, weight in now.items():
             assert torch.equal(weight[~masks[key]], own[key][~masks[key]])
@@ -449,7 +449,7 @@ def test_a_rate_so_many_times_as_high_moves_every_weight_so_many_times_as_far_at
     far = []
     for times in (1.0, 5.0):
         victim = attacking.victim(tiny_pipeline)
-        before = weights_of(victim.unet)
+        before = weights_of(victim.network)
         looks(Relearn(steps=1, batch=3, times=times), victim, goal, [0])
-        far.append(max(float((weight - before[name]).abs().max()) for name, weight in weights_of(victim.unet).items()))
+        far.append(max(float((weight - before[name]).abs().max()) for name, weight in weights_of(victim.network).items()))
     assert far == pytest.approx([1e-4, 5e-4], rel=0.02)  # Adam's first step is the rate

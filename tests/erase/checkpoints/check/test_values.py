@@ -91,7 +91,7 @@ def test_a_folder_with_such_values_is_refused_by_all_that_reads_it(
 def test_a_unet_that_is_loaded_alone_is_looked_at(family_folders: dict[str, Path], tmp_path: Path) -> None:
     folder = copied(family_folders["sd1"], tmp_path / "model", weights(UNET, with_values("conv_out.weight", NAN)))
     with pytest.raises(InputError, match=r"its unet has 1 NaN in conv_out.weight"):
-        open_model(folder).unet()
+        open_model(folder).network()
 
 
 def test_what_overflows_in_the_dtype_that_is_asked_for_is_said_so(family_folders: dict[str, Path], tmp_path: Path) -> None:

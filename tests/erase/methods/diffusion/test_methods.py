@@ -71,7 +71,7 @@ def runs(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 def test_it_finishes_and_changes_weights_in_its_scope_and_no_others(name: str, runs: dict[str, Path], tiny_pipeline: Path) -> None:
     before = load_file(tiny_pipeline / "unet" / "diffusion_pytorch_model.safetensors")
     after = erased(runs[name])
-    inside = set(in_scope(StableDiffusion(tiny_pipeline).unet(), make_method(name).requirements.scope))
+    inside = set(in_scope(StableDiffusion(tiny_pipeline).network(), make_method(name).requirements.scope))
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed
     assert changed <= inside
@@ -151,10 +151,10 @@ def test_memory_counts_what_a_method_holds() -> None:
     """Copies of the weights in scope come on top; without gradients there are the weights and their edited copies alone."""
     folder, free = pipeline_path(), 10**12
     base = Question(folder, "cross-attention", "adam", 8, torch.float32, "cpu", 4, 8)
-    weights = 4 * sum(w.numel() for w in in_scope(StableDiffusion(folder).unet(), "cross-attention").values())
+    weights = 4 * sum(w.numel() for w in in_scope(StableDiffusion(folder).network(), "cross-attention").values())
     plain, copies, none = (plan(q, free)[0].repair / SLACK for q in (base, replace(base, copies=2.0), replace(base, optimizer=None)))
     assert copies - plain == pytest.approx(2 * weights, rel=1e-3)
-    everything = 4 * sum(w.numel() for w in StableDiffusion(folder).unet().parameters())
+    everything = 4 * sum(w.numel() for w in StableDiffusion(folder).network().parameters())
     assert none == pytest.approx(everything + weights, rel=1e-3)
     assert "images at once" not in plan(replace(base, optimizer=None), free)[1]
 
@@ -185,8 +185,8 @@ def made_up() -> Latents:
 
 def tiny_task(folder: Path, scope: str = "full", **options: Any) -> Task:
     model = StableDiffusion(folder)
-    unet = model.unet()
-    return diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, scope), TaskConfig(batch=2, **options))
+    unet = model.network()
+    return diffusion_task(unet, model.objective(), made_up(), open_scope(unet, scope), TaskConfig(batch=2, **options))
 
 
 def one_weight(a: float = 2.0, b: float = 3.0) -> Task:
@@ -245,7 +245,7 @@ def test_what_was_not_prepared_is_named(tiny_pipeline: Path) -> None:
         list(make_method("esd", steps=1)(task))
     undrawn = replace(made_up(), retain=replace(made_up().retain, latents=torch.empty(0)))
     unet = task.network
-    task = diffusion_task(unet, StableDiffusion(tiny_pipeline).noise_scheduler(), undrawn, task.weights, TaskConfig(2))
+    task = diffusion_task(unet, StableDiffusion(tiny_pipeline).objective(), undrawn, task.weights, TaskConfig(2))
     with pytest.raises(InputError, match="no retain images were drawn"):
         task.retain(0)
     assert task.forget(0).noisy.shape == (2, 4, 8, 8)
@@ -293,13 +293,13 @@ def test_random_labels_are_retain_prompts_drawn_once_for_each_picture(tiny_pipel
     latents = made_up()
     numbers = torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 4, 8, 8)  # picture i is all i, so that it can be told in the noise
     latents = replace(latents, forget=replace(latents.forget, latents=1000 * numbers))
-    unet, scheduler = StableDiffusion(tiny_pipeline).unet(), StableDiffusion(tiny_pipeline).noise_scheduler()
+    unet, objective = StableDiffusion(tiny_pipeline).network(), StableDiffusion(tiny_pipeline).objective()
     weights = open_scope(unet, "cross-attention")
-    one, two, other = (diffusion_task(unet, scheduler, latents, weights, TaskConfig(3, seed, random_anchors=True)) for seed in (0, 0, 1))
+    one, two, other = (diffusion_task(unet, objective, latents, weights, TaskConfig(3, seed, random_anchors=True)) for seed in (0, 0, 1))
     labels: dict[int, set[int]] = {}
     for i in range(8):
         batch = one.forget(i)
-        a = scheduler.alphas_cumprod[batch.timesteps]
+        a = objective.scheduler.alphas_cumprod[batch.timesteps]
         shown = (batch.noisy.mean((1, 2, 3)) / a.sqrt() / 1000).round().int().tolist()
         rows = [int((latents.text == said).flatten(1).all(1).nonzero()[0]) for said in batch.anchor.text]
         for picture, row in zip(shown, rows, strict=True):
@@ -317,7 +317,7 @@ def test_random_labels_are_retain_prompts_drawn_once_for_each_picture(tiny_pipel
 @pytest.mark.parametrize("strength", [0.0, 1.0, 3.0])
 def test_esd_aims_beyond_the_prediction_without_a_prompt_away_from_the_concepts(tiny_pipeline: Path, strength: float) -> None:
     task = tiny_task(tiny_pipeline, "cross-attention", forget_rounds=2, concept_predictions=True, empty_predictions=True)
-    untouched, text = StableDiffusion(tiny_pipeline).unet(), made_up().text
+    untouched, text = StableDiffusion(tiny_pipeline).network(), made_up().text
     list(make_method("esd", steps=2, batch=2, learning_rate=1e-2)(task))  # the network has moved; its targets have not
     batch = task.forget(1)
     with torch.no_grad():
@@ -418,9 +418,9 @@ def test_concept_ablation_teaches_the_concepts_prompt_what_the_anchors_pictures_
     latents = made_up()
     shown = replace(latents, forget=replace(latents.forget, latents=torch.full_like(latents.forget.latents, 9.0)))  # the anchor's own
     model = StableDiffusion(tiny_pipeline)
-    unet, untouched = model.unet(), model.unet()
+    unet, untouched = model.network(), model.network()
     config = TaskConfig(2, forget_rounds=2, anchor_predictions=True)
-    task = diffusion_task(unet, model.noise_scheduler(), shown, open_scope(unet, "cross-attention"), config)
+    task = diffusion_task(unet, model.objective(), shown, open_scope(unet, "cross-attention"), config)
     method = make_method("concept_ablation", target=target, steps=1, batch=2)
     batch = task.forget(0)
     with torch.no_grad():

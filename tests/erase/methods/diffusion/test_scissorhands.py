@@ -42,9 +42,9 @@ def made_up() -> Latents:
 
 def tiny_task(folder: Path, scope: str = "full", anchored: int = 0) -> Task:
     model = StableDiffusion(folder)
-    unet = model.unet()
+    unet = model.network()
     config = TaskConfig(2, forget_rounds=anchored, anchor_predictions=True)
-    return diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, scope), config)
+    return diffusion_task(unet, model.objective(), made_up(), open_scope(unet, scope), config)
 
 
 # --- presets --------------------------------------------------------------------------------------------------------
@@ -454,8 +454,8 @@ def test_spared_weights_are_those_that_keeping_leans_on(tiny_pipeline: Path) -> 
 def test_the_retain_set_is_scored_by_the_data_also_where_repair_imitates(tiny_pipeline: Path) -> None:
     """The original imitates itself without a fault: that loss has no gradient, and would spare nothing."""
     model = StableDiffusion(tiny_pipeline)
-    unet = model.unet()
-    task = diffusion_task(unet, model.noise_scheduler(), made_up(), open_scope(unet, "cross-attention"), TaskConfig(2, retain_rounds=2))
+    unet = model.network()
+    task = diffusion_task(unet, model.objective(), made_up(), open_scope(unet, "cross-attention"), TaskConfig(2, retain_rounds=2))
     assert task.loss(task.network, task.retain(0)).item() < 1e-10
     assert task.retain_data is not None
     assert task.loss(task.network, task.retain_data(0)).item() > 0.1
