@@ -45,7 +45,7 @@ class Networks:
 
 @lru_cache(maxsize=256)
 def repair_bytes(networks: Networks, scope: str, images: int, dtype: torch.dtype, checkpointing: bool) -> tuple[int, int, int]:
-    """In float32: all weights of the network, those in scope, and what a forward and backward pass takes beside them (0 images: no pass)."""
+    """In float32: all weights of the network, those in scope, and what a forward and backward pass takes beside them (0 images: none)."""
     with ShapesOnly() as shapes:
         network = _network(networks.edited)
         network.requires_grad_(False)

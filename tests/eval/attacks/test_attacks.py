@@ -404,9 +404,9 @@ def test_interpolation_to_the_end_draws_what_the_base_draws(family_folders: dict
     other = build_family("sd1", tmp_path / "other", seed=5)
     base = attacking.victim(family_folders["sd1"])
     victim = attacking.victim(other, family_folders["sd1"])
-    assert not attacking.same_weights(victim.network, base.unet)
+    assert not attacking.same_weights(victim.network, base.network)
     looks(Interpolate(shares=(1.0,)), victim, goal, [0])
-    assert attacking.same_weights(victim.network, base.unet)
+    assert attacking.same_weights(victim.network, base.network)
 
 
 def test_the_mask_holds_what_moved_furthest_of_what_changed():
