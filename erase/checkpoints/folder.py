@@ -168,7 +168,7 @@ def is_small(folder: Path) -> bool:
 
 def short_hash(folder: Path) -> str:
     """The first ten digits of the hash of the file that it was unpacked from, as A1111 shows them; else of its UNet."""
-    return (single_file_hash(folder) or unet_hash(folder / "unet"))[:10]
+    return (single_file_hash(folder) or network_hash(edited_part(folder)))[:10]
 
 
 def drawing_scheduler(folder: Path) -> str:
