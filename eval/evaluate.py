@@ -28,6 +28,7 @@ from erase.run import Run, lines_of, read_lines
 from erase.task import generator
 from eval.image_pairs import broken_pairs, rows_of_captions
 from eval.measurement.cache import prepare
+from eval.measurement.growing import free_folder, grown, repeated
 from eval.measurement.measure import Each, Tools, measuring
 from eval.measurement.run_folder import facts_of
 from eval.measurement.tools import USERS_IMAGES, tools_of
@@ -74,9 +75,9 @@ def evaluate(job: Evaluation, progress: Progress | None = None) -> Path:
     options = _options(job, concepts, protocol, facts) | {"model": models["before"].name, "erased": models["after"].name}
     options |= {"sampling": sampling, "dtype": job.dtype, "weights": {w: weight_hashes(m.folder) for w, m in models.items()}}
     tools = _checked(tools_of(options, device=models["before"].device), rows, concepts[0])
-    folder = Path(job.output) if job.output else EVALUATIONS / _name(job, together(concepts), protocol)
+    folder = Path(job.output) if job.output else free_folder(EVALUATIONS / _name(job, together(concepts), protocol), options, job.overwrite)
     join(models["before"].device)
-    with _open(folder, options, rows, tools, job.overwrite) if rank == 0 else nullcontext():
+    with _open(folder, options, rows, tools, job) if rank == 0 else nullcontext():
         wait()
         for which in WHICH:
             _generate(folder, which, read_prompts(folder), models[which], sampling, tools, show)
@@ -85,7 +86,7 @@ def evaluate(job: Evaluation, progress: Progress | None = None) -> Path:
         if rank == 0:
             for which in WHICH:  # merge the images of all processes into one image set
                 _make(folder, which, read_prompts(folder), None, sampling, (0, 1), None, show)
-            evaluate_run(folder, partial(show, "measure"), tools=tools, uncensored=job.uncensored, command=job.command())
+            evaluate_run(folder, partial(show, "measure"), tools=tools, uncensored=job.uncensored, command=repeated(job, folder))
         wait()
     return folder
 
@@ -134,7 +135,7 @@ def _evaluate_folders(job: Evaluation, show: Progress) -> Path:
     folder = Path(job.output) if job.output else EVALUATIONS / f"{folders[1].name}-{concept.name}"
     if processes()[0] == 0:  # nothing is generated, so one process is enough
         tools = _checked(tools_of(options), rows, concept)
-        with _open(folder, options, rows, tools, job.overwrite):
+        with _open(folder, options, rows, tools, job):
             evaluate_run(folder, partial(show, "measure"), tools=tools, uncensored=job.uncensored, command=job.command())
     return folder
 
@@ -226,17 +227,21 @@ def _name(job: Evaluation, concept: str, protocol: Protocol | None) -> str:
     return f"{Path(job.model).name or 'model'}-{protocol.name if protocol else concept.replace(' + ', '-')}"
 
 
-def _open(folder: Path, options: Mapping[str, Any], rows: Sequence[Row], tools: Tools, overwrite: bool) -> Run:
+def _open(folder: Path, options: Mapping[str, Any], rows: Sequence[Row], tools: Tools, job: Evaluation) -> Run:
     """The folder, locked, with its options and prompts; measurements of other tools or prompts are deleted.
 
-    InputError where images were generated from other prompts: nothing of that evaluation is changed.
+    A measurement with fewer of the same prompts grows to `rows`, one with more keeps all that it has. InputError where images were
+    generated from other prompts: nothing of that evaluation is changed.
     """
-    run = Run.open(folder, options, overwrite, ADDED)
+    run = Run.open(folder, options, job.overwrite, ADDED)
     try:
         path, records = prompts_file(folder), [{"index": i, **row} for i, row in enumerate(rows)]
         if "folders" not in options and path.exists() and (old := read_lines(path)) != records:
-            message = f"{folder} holds an evaluation with {len(old)} other prompts, and this one has {len(records)}"
-            raise InputError(f"{message}; give another --output, or --overwrite to start again", option="output")
+            more = None if job.protocol else grown(old, rows, job.count or COUNT)
+            if more is None:
+                message = f"{folder} holds an evaluation with {len(old)} other prompts, and this one has {len(records)}"
+                raise InputError(f"{message}; give another --output, or --overwrite to start again", option="output")
+            records = more
         with written(path) as part:
             part.write_text(lines_of(records), encoding="utf-8")
         prepare(folder / "measured", facts_of(folder, tools))

@@ -57,7 +57,9 @@ class Evaluation:
     lpips: str | None = option(None, "measure LPIPS: file of AlexNet's weights")
     q16: str | None = option(None, "file of the soft prompts of the detector q16: .safetensors, made of the published pickle")
     clip: str | None = option(None, "measure CLIP scores: folder of a CLIP in open_clip's format, or MODEL:PRETRAINED of the hub")
-    count: int | None = option(None, "images that name the concept; as many that do not, and half as many implicit (default: 50)", low=1)
+    count: int | None = option(
+        None, "images that name the concept, as many others, half as many implicit; an evaluation with fewer grows (default: 50)", low=1
+    )
     output: str | None = option(None, "folder of the evaluation; by default evaluations/<model>-<protocol>")
     steps: int | None = option(None, "denoising steps per image", low=1, high=SAMPLING_STEPS)
     guidance: float | None = option(None, "classifier-free guidance scale", low=0.0)

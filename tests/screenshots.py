@@ -64,7 +64,7 @@ def ready(tab: Any, name: str) -> None:
     where = {
         "compare": "#grid figure img >> nth=7",
         "erase": "#verdict .answer",
-        "evidence": "#tab-evidence iframe, .frame",
+        "evidence": "#run-pictures .gallery img",
         "inside": "#inside-map svg",
     }
     tab.locator(where[name]).first.wait_for(timeout=SOON)

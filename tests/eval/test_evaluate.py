@@ -30,6 +30,7 @@ from erase.images import MANIFEST, make_images, read_images
 from erase.processes import processes
 from erase.run import Run, read_lines
 from eval.evaluate import evaluate
+from eval.measurement.growing import size_of, sizes
 from eval.options import Evaluation
 from eval.protocols import protocols_folder
 from eval.vision.clip import Clip
@@ -231,6 +232,8 @@ def test_other_options_need_another_folder(job: Evaluation) -> None:
 
 def test_other_prompts_need_another_folder_and_leave_the_first_evaluation_whole(job: Evaluation, watch: Watch) -> None:
     folder = evaluate(job)
+    path = folder / "samples" / "prompts.jsonl"
+    path.write_text(path.read_text().replace("star", "moon", 1))
     whole, drawn = bytes_of(folder), len(watch.drawn)
     measured = {path.name: path.read_bytes() for path in (folder / "measured").iterdir()}
     with pytest.raises(InputError, match=r"holds an evaluation with 10 other prompts, and this one has 5; give another --output"):
@@ -238,8 +241,40 @@ def test_other_prompts_need_another_folder_and_leave_the_first_evaluation_whole(
     assert bytes_of(folder) == whole
     assert {path.name: path.read_bytes() for path in (folder / "measured").iterdir()} == measured
     assert len(watch.drawn) == drawn
-    assert bytes_of(evaluate(job)) == whole
     assert report_of(evaluate(replace(job, count=2, overwrite=True)))["after"]["ua"]["n"] == 2
+
+
+def test_a_measurement_grows_keeps_its_images_and_never_shrinks(job: Evaluation, watch: Watch) -> None:
+    folder = evaluate(job)
+    assert N == 10
+    first, whole = report_of(folder), bytes_of(folder)
+    before = [(folder / "samples" / which / f"{i:05d}.png").read_bytes() for which in ("before", "after") for i in range(8)]
+    assert bytes_of(evaluate(replace(job, count=2))) == whole  # all that is there is measured
+    drawn = len(watch.drawn)
+    report = report_of(evaluate(replace(job, count=COUNT + 3)))
+    assert [report["after"][name]["n"] for name in ("ua", "ua_implicit", "cra")] == [7, 3, 7]
+    assert report["after"]["ua"]["high"] - report["after"]["ua"]["low"] < first["after"]["ua"]["high"] - first["after"]["ua"]["low"]
+    assert len(watch.drawn) - drawn == 2 * (17 - 8)  # of the chunks of four images, the third had only two
+    assert [(folder / "samples" / which / f"{i:05d}.png").read_bytes() for which in ("before", "after") for i in range(8)] == before
+    rows = [json.loads(line) for line in (folder / "samples" / "prompts.jsonl").read_text().splitlines()]
+    assert [row["index"] for row in rows] == list(range(17))
+    assert sizes(rows) == [COUNT, COUNT + 3]
+    assert size_of(folder) == COUNT + 3
+    assert report["command"].count("erase-concept evaluate") == 2
+    assert f"--count {COUNT} " in report["command"].partition("&&")[0]
+    drawn = len(watch.drawn)
+    assert report_of(evaluate(replace(job, count=COUNT + 3))) == report
+    assert len(watch.drawn) == drawn
+
+
+def test_without_a_folder_of_its_own_each_setting_has_one(job: Evaluation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = evaluate(replace(job, output=None, count=1))
+    second = evaluate(replace(job, output=None, count=1, steps=2))
+    assert second.name == f"{first.name}-2"
+    assert [report_of(folder)["protocol"]["steps"] for folder in (first, second)] == [1, 2]
+    assert evaluate(replace(job, output=None, count=1)) == first
+    assert evaluate(replace(job, output=None, count=1, steps=2)) == second
 
 
 def test_images_have_the_size_of_the_option_else_of_the_protocol(job: Evaluation, tmp_path: Path) -> None:

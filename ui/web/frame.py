@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from ui.web.compare.tab import CompareTab
     from ui.web.erase.tab import EraseTab
     from ui.web.evidence.tab import EvidenceTab
-    from ui.web.inside.tab import InsideTab
     from ui.web.shelf.tab import RunsTab
 
 Values = Mapping[Component, Any]
@@ -36,4 +35,3 @@ class Frame:
     erase: EraseTab
     runs: RunsTab
     evidence: EvidenceTab
-    inside: InsideTab

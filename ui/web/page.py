@@ -61,7 +61,6 @@ def build(page: Page) -> gr.Blocks:
     from ui.web.erase.tab import EraseTab
     from ui.web.evidence.tab import EvidenceTab
     from ui.web.frame import Frame
-    from ui.web.inside.tab import InsideTab
     from ui.web.shelf.tab import RunsTab
 
     blocks: gr.Blocks
@@ -74,10 +73,9 @@ def build(page: Page) -> gr.Blocks:
         blocks.load(None, None, None, js=DARK_AGAIN)
         session = gr.BrowserState(None, storage_key="erase-concept-seat", secret=secret(page))
         with gr.Tabs(elem_id="tabs") as tabs:
-            compare, erase, runs = CompareTab(page), EraseTab(page), RunsTab(page)
-            evidence, inside = EvidenceTab(page), InsideTab(page)
-        frame = Frame(blocks, session, tabs, compare, erase, runs, evidence, inside)
-        for tab in (compare, evidence, erase, inside, runs):
+            compare, erase, runs, evidence = CompareTab(page), EraseTab(page), RunsTab(page), EvidenceTab(page)
+        frame = Frame(blocks, session, tabs, compare, erase, runs, evidence)
+        for tab in (compare, evidence, erase, runs):
             tab.connect(frame)
     blocks.queue(default_concurrency_limit=20, max_size=500, api_open=False)
     return blocks

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from eval.rendering.html.environment import framed, render_page, render_section
 from eval.rendering.html.pictures import THUMB, Figure, Image, Panel, shows_nudity, thumbnail
-from eval.rendering.html.report import command, page, write_html
+from eval.rendering.html.report import command, numbers_page, page, protocol_page, write_html
 from eval.rendering.html.sections import protocol_entries
 from eval.rendering.html.worse import groups
 
@@ -20,8 +20,10 @@ __all__ = [
     "command",
     "framed",
     "groups",
+    "numbers_page",
     "page",
     "protocol_entries",
+    "protocol_page",
     "render_page",
     "render_section",
     "shows_nudity",

@@ -18,7 +18,7 @@ from eval.rendering.html.environment import render_page
 from eval.rendering.html.numbers import became_of, concepts_of, detections_of, neighbours_table, numbers_of
 from eval.rendering.html.pictures import COLUMNS, pairs, panels_of
 from eval.rendering.html.sections import cost_of, protocol_entries, verdict_of
-from eval.rendering.html.worse import worse_of
+from eval.rendering.html.worse import Worse, worse_of
 from eval.rendering.losses import losses_of
 from eval.samples import Row
 
@@ -64,25 +64,76 @@ def page(
     pair = pairs(report, rows, pictures, known, uncensored)
     return render_page(
         "report.html",
-        title=f"“{report.get('concept')}” erased from {str(report.get('model')).rstrip('/').split('/')[-1]}",
-        kind="Evaluation of an erased concept",
-        about=" · ".join(str(report[name]) for name in ("method", "preset") if report.get(name)),
+        **_heading(report),
+        bare=False,
         verdict=verdict_of(report),
         panels=panels_of(report, rows, pair),
         panel_columns=COLUMNS,
         judged=bool(known),
-        detections=detections_of(report),
-        numbers=numbers_of(report),
-        concepts=concepts_of(report),
-        became=became_of(report),
-        neighbours=neighbours_table(report.get("neighbours")),
-        worse=worse_of(rows, known, pair),
+        **_numbers(report, worse_of(rows, known, pair), steps),
         more=[section for section in more if section],
-        losses=losses_of(steps, report.get("method") in (None, "scissorhands")),
         protocol=protocol_entries(report.get("protocol") or {}),
         repeat=repeat,
-        cost=cost_of(report),
     )
+
+
+def numbers_page(
+    report: Mapping[str, Any],
+    rows: Sequence[Row],
+    pictures: Mapping[str, Sequence[Picture]],
+    uncensored: bool,
+    records: Iterable[Mapping[str, Any]],
+    steps: Sequence[Mapping[str, Any]],
+) -> str:
+    """The sections of the page with its numbers, to stand in another page: no heading, verdict or protocol."""
+    known = {int(record["index"]): record for record in records}
+    worse = worse_of(rows, known, pairs(report, rows, pictures, known, uncensored))
+    return render_page("report.html", **_heading(report), **_numbers(report, worse, steps), **_without("numbers"))
+
+
+def protocol_page(report: Mapping[str, Any], repeat: str | None) -> str:
+    """The section with the protocol and the command, to stand in another page."""
+    protocol = protocol_entries(report.get("protocol") or {})
+    return render_page("report.html", **_heading(report), **_without("protocol") | {"protocol": protocol, "repeat": repeat})
+
+
+def _heading(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "title": f"“{report.get('concept')}” erased from {str(report.get('model')).rstrip('/').split('/')[-1]}",
+        "kind": "Evaluation of an erased concept",
+        "about": " · ".join(str(report[name]) for name in ("method", "preset") if report.get(name)),
+    }
+
+
+def _numbers(report: Mapping[str, Any], worse: Worse | None, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The values of the template that are numbers of the report."""
+    return {
+        "detections": detections_of(report),
+        "numbers": numbers_of(report),
+        "concepts": concepts_of(report),
+        "became": became_of(report),
+        "neighbours": neighbours_table(report.get("neighbours")),
+        "worse": worse,
+        "losses": losses_of(steps, report.get("method") in (None, "scissorhands")),
+        "cost": cost_of(report),
+    }
+
+
+def _without(part: str) -> dict[str, Any]:
+    """Nothing for every value of the template that a page of only this part does not show."""
+    empty: dict[str, Any] = {
+        "bare": True,
+        "verdict": None,
+        "panels": [],
+        "panel_columns": COLUMNS,
+        "judged": False,
+        "more": [],
+        "repeat": None,
+    }
+    if part == "numbers":
+        return empty | {"protocol": []}
+    nothing = dict.fromkeys(("detections", "numbers", "concepts", "became", "neighbours", "worse", "losses"))
+    return empty | nothing | {"cost": cost_of({})}
 
 
 def command(report: Mapping[str, Any], options: Mapping[str, Any] | None) -> str | None:

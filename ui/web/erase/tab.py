@@ -116,8 +116,8 @@ class EraseTab:
         self.show.input(self.refresh, now, outputs, **PRIVATE)
         self.job.input(self.choose, [*now, self.job], outputs, **PRIVATE)
         frame.compare.draw_on(self.compare.click(self.to_compare, session, [frame.tabs, frame.compare.form.models], **PRIVATE).then)
-        self.report.click(self.to_evidence, session, [frame.tabs, frame.evidence.report.run], **PRIVATE)
-        self.inside.click(self.to_inside, session, [frame.tabs, frame.inside.run], **PRIVATE)
+        frame.runs.open_on(self.report.click, self.shown_run, session)
+        frame.runs.open_on(self.inside.click, self.shown_run, session, "Inside")
 
     @property
     def _outputs(self) -> list[Block]:
@@ -191,16 +191,9 @@ class EraseTab:
         names = erased_runs(page_for(self.page, session))
         return gr.Tabs(selected="compare"), gr.Dropdown(choices=names, value=[run_of(self.page, session).name])
 
-    def to_evidence(self, session: Any) -> tuple[Any, Any]:
-        """The tab Evidence with the report of the shown job."""
-        return gr.Tabs(selected="evidence"), self._run(session)
-
-    def to_inside(self, session: Any) -> tuple[Any, Any]:
-        """The tab Inside with the run of the shown job."""
-        return gr.Tabs(selected="inside"), self._run(session)
-
-    def _run(self, session: Any) -> Any:
-        return gr.Dropdown(choices=erased_runs(page_for(self.page, session)), value=run_of(self.page, session).name)
+    def shown_run(self, session: Any) -> str:
+        """The run of the shown job."""
+        return run_of(self.page, session).name
 
     def _values(self, session: Any, show: bool) -> Sent:
         view, entry, listed = view_of(self.page, session, show), watched(self.page, session), choices(self.page, session)

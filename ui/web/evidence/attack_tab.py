@@ -48,7 +48,7 @@ class AttackTab:
 
     def connect(self, frame: Frame) -> None:
         """Clicks, the clock, and lists that are read when the page or the tab is opened."""
-        self.session, form, outputs = frame.session, self.form, self._outputs
+        self.session, form, outputs = frame.session, self.form, self.outputs
         now = [frame.session, form.run, self.show, self.sent]
         for listener in (frame.blocks.load, frame.evidence.container.select):
             listener(self.open, now, [form.run, form.absent, *outputs], **PRIVATE)
@@ -63,7 +63,7 @@ class AttackTab:
         form.connect(self.plan, self.estimate)
 
     @property
-    def _outputs(self) -> list[Block]:
+    def outputs(self) -> list[Block]:
         job: list[Block] = [self.head, self.buttons, self.stop, self.resume, self.plan, self.show, self.frame, self.sent, self.clock]
         return [*job, self.form.start, self.form.concept, self.form.problem]
 

@@ -1,34 +1,22 @@
-"""What Evidence does: the report of one run, several runs side by side, and a measurement by a named protocol.
-
-Plain functions, without gradio. Reports are rendered from the numbers and images of a run folder: what somebody has put into its
-report.html is not shown, and nudity is blurred whatever the run's own setting.
-"""
+"""What Evidence does: several runs side by side. Plain functions, without gradio."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
 from erase.files import read_object
-from erase.run import Run, read_lines
-from eval.attacks.report_section import section
 from eval.compare import as_csv, scatter_svg
 from eval.compare import compare as rows_of
-from eval.protocols import list_protocols, load_protocol
 from eval.rendering.charts import change_bars
-from eval.rendering.html import command, shows_nudity
-from eval.rendering.html import page as page_of
 from eval.rendering.verdict import number, title
-from eval.samples import WHICH, read_prompts, samples_of
+from eval.samples import WHICH
 from ui.web.context import Page
 from ui.web.drawing.downloads import Document, links
-from ui.web.jobs.entry import DONE, STATES, WAITING, Entry, failure
 from ui.web.runs import visible_runs
 
 FIRST_COLUMNS = ("ua", "ua_implicit", "ira", "cra", "fid", "clip_score")
@@ -47,37 +35,6 @@ def folder_of(page: Page, name: str | None) -> Path:
     if name not in reported(page):
         raise InputError(f"{str(name)[:80]!r} is not a finished run here; choose one from the list")
     return page.runs / str(name)
-
-
-# --- one run ----------------------------------------------------------------------------------------------------------
-
-
-def report_frame(page: Page, name: str | None, show: bool) -> str:
-    """The report in a frame of its own, in which no script runs."""
-    if not name:
-        return '<p class="muted">No finished run yet. Create one in the tab Erase, or with: erase-concept --concept star</p>'
-    folder = folder_of(page, name)
-    text = _report_page(folder, (folder / "report.json").stat().st_mtime_ns, bool(show))
-    return f'<iframe class="frame" sandbox title="Report of {escape(folder.name)}" srcdoc="{escape(text)}"></iframe>'
-
-
-@lru_cache(maxsize=8)
-def _report_page(folder: Path, stamp: int, show: bool) -> str:
-    """The page of a report; `stamp` is the version of report.json, so that a newer one is read."""
-    report = _json(folder / "report.json")
-    run = Run.read(folder)
-    rows = read_prompts(folder)
-    images = {which: samples_of(run, which, rows) for which in WHICH}
-    records, steps = read_lines(folder / "records.jsonl"), read_lines(folder / "stats.jsonl")
-    attacks = [section(folder, shows_nudity(report) and not show)]
-    return page_of(report, rows, images, show, records, steps, command(report, run.options), attacks)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return read_object(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path.name} of {path.parent.name} cannot be read ({error}); evaluate that run again") from None
 
 
 # --- several runs -----------------------------------------------------------------------------------------------------
@@ -151,90 +108,8 @@ def comparison_files(page: Page, rows: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(links(page.downloads.put(Document(name, text.encode())), [(name, words)]) for name, words, text in files)
 
 
-# --- measuring by a protocol ------------------------------------------------------------------------------------------
-
-
-def protocol_choices() -> list[tuple[str, str]]:
-    """(name: what it is, name) of the named protocols."""
-    return [(f"{p.name}: {p.pictures} pictures, {p.model}", p.name) for p in list_protocols()]
-
-
-def protocol_words(name: str | None) -> tuple[str, bool]:
-    """What a protocol fixes, in a few lines of HTML; and whether its prompts are a file that the visitor must have."""
-    if not name:
-        return "", False
-    p = load_protocol(_listed(name))
-    needs_file = p.prompts_from == "file"
-    data = f" Its prompts are third-party data: {p.file or 'a file'}. {p.where}" if needs_file else ""
-    how = f"{p.sampler}, {p.steps} steps, guidance {p.guidance:g}, {p.size} pixels; measures: {', '.join(p.metrics)}."
-    about = f"{p.about[:1].upper()}{p.about[1:].rstrip('.')}. {how}{data}"
-    return f"<p>{escape(about)}</p><p class='muted'>{escape('; '.join(p.sources))}</p>", needs_file
-
-
-@dataclass(frozen=True)
-class MeasurementRequest:
-    """The values of the form. `count`: images of the concept, where no protocol fixes them."""
-
-    run: str | None
-    protocol: str | None = ""
-    prompts: str = ""
-    count: float | None = None
-
-
-def measure(page: Page, request: MeasurementRequest, owner: str) -> Entry:
-    """Queue an evaluation of a run: by a named protocol, or by the concept's own prompts where none is chosen."""
-    folder, protocol = folder_of(page, request.run), request.protocol
-    arguments = ["evaluate", str(folder), "--device", page.device]
-    if protocol:
-        arguments += ["--protocol", load_protocol(_listed(protocol)).name]
-    if protocol and request.prompts.strip():
-        arguments += ["--prompts", str(page.inside(request.prompts))]
-    elif not protocol and request.count:
-        arguments += ["--count", str(int(request.count))]
-    output = _room(page, f"{folder.name}-{protocol or 'again'}")
-    page.rate.click(owner)
-    return page.jobs.add([*arguments, "--output", str(output)], output, f"measure {folder.name} by {protocol or 'its prompts'}", owner)
-
-
-def _room(page: Page, name: str) -> Path:
-    """A folder for an evaluation; another one where that name belongs to another visitor."""
-    names = [name, *(f"{name}-{n}" for n in range(2, 100))]
-    return next(page.runs / other for other in names if page.runs.resolve() / other not in page.closed)
-
-
-def _listed(protocol: str) -> str:
-    """A protocol of the list: a path would read any file."""
-    if protocol not in [value for _, value in protocol_choices()]:
-        raise InputError(f"{protocol[:80]!r} is not a named protocol; choose one from the list")
-    return protocol
-
-
-def measured(page: Page, id: str) -> tuple[str, bool]:
-    """The progress of an evaluation as HTML, and whether it is waiting or running."""
-    entry = page.jobs.get(id)
-    if entry is None:
-        return "", False
-    if entry.state == DONE:
-        return f'<p role="status">Done: choose {escape(Path(entry.output).name)} under One run or Several runs.</p>', False
-    if not entry.active:
-        return f'<p role="alert" class="problem">{escape(failure(entry) if entry.message else STATES[entry.state])}</p>', False
-    ahead = page.jobs.ahead(id)
-    if entry.state == WAITING:
-        place = f"{ahead} {'job is' if ahead == 1 else 'jobs are'} before it" if ahead else "it starts next"
-        return f'<p role="status">Queued: {place}.</p><progress aria-label="waiting in the queue"></progress>', True
-    done, total = images_done(Path(entry.output))
-    title = f"{entry.title[:1].upper()}{entry.title[1:]}"
-    if not total:
-        return f'<p role="status">{escape(title)}: starting.</p><progress aria-label="starting"></progress>', True
-    bar = f'<progress value="{done}" max="{total}" aria-label="images drawn and measured"></progress>'
-    return f'<p role="status">{escape(title)}: {done} of {total} images drawn.</p>{bar}', True
-
-
-def images_done(folder: Path) -> tuple[int, int]:
-    """Of an evaluation: images drawn by both models, and how many there will be."""
-
-    def lines(path: Path) -> int:
-        return path.read_bytes().count(b"\n") if path.is_file() else 0
-
-    samples = folder / "samples"
-    return sum(lines(samples / which / "manifest.jsonl") for which in WHICH), 2 * lines(samples / "prompts.jsonl")
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return read_object(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name} of {path.parent.name} cannot be read ({error}); evaluate that run again") from None

@@ -38,7 +38,11 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-KINDS = {"zip": "application/zip", "png": "image/png", "csv": "text/csv; charset=utf-8", "svg": "image/svg+xml"}
+KINDS = {
+    "zip": "application/zip", "png": "image/png", "csv": "text/csv; charset=utf-8", "svg": "image/svg+xml",
+    "html": "text/html; charset=utf-8",
+}  # fmt: skip
+PASSIVE = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # of a page that is opened and not only stored
 BEHIND_PROXY = (
     "If it came through a proxy of yours, let that leave Host as it is and pass on the address that the browser shows; in nginx: "
     "proxy_set_header X-Forwarded-Host $http_host; If not, another site tried to use this page."
@@ -79,7 +83,9 @@ class RequestFilter:
         if data is None:
             await _answer(send, 404, b"This file is no longer stored; create it again.", "text/plain; charset=utf-8")
         else:
-            await _answer(send, 200, data, kind, {"content-disposition": f'attachment; filename="{name}"'})
+            opened = {"content-disposition": "inline", "content-security-policy": PASSIVE}
+            stored = {"content-disposition": f'attachment; filename="{name}"'}
+            await _answer(send, 200, data, kind, opened if name.endswith(".html") else stored)
 
 
 def refusal(scope: Scope, local: bool, uploads: bool = False) -> tuple[int, str] | None:

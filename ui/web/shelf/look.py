@@ -29,6 +29,7 @@ dl.answers dt{color:var(--muted);font-size:.86rem}dl.answers dd{margin:0;color:v
 #run-head p{margin:0 0 3px;overflow-wrap:anywhere}
 #run-head h2{margin:4px 0 2px;font-size:1.45rem;line-height:1.2;overflow-wrap:anywhere;color:var(--ink)}
 #run-head a{color:var(--mark)}
+#run-cards{gap:12px}#run-answers{flex:3 1 560px!important;min-width:min(100%,300px)!important;padding:0}
 .four{display:grid;gap:12px;grid-template-columns:repeat(3,minmax(0,1fr))}
 .four .claim{border:1px solid var(--grid);border-top:5px solid var(--muted);border-radius:8px;padding:10px 14px;background:var(--paper);
  color:var(--ink);min-width:0;overflow-wrap:anywhere}
@@ -63,5 +64,10 @@ dialog.enlarged .bar button{all:unset;cursor:pointer;min-width:44px;height:44px;
 pre.lines{margin:6px 0;padding:10px 12px;background:var(--paper);border:1px solid var(--grid);border-radius:6px;color:var(--ink);
  white-space:pre-wrap;overflow-wrap:anywhere;font-size:.84rem}
 pre.lines.log{max-height:60vh;overflow:auto}
+#take-away{flex:1 1 270px!important;border:1px solid var(--grid);border-top:5px solid var(--mark);border-radius:8px;padding:10px 14px;
+ background:var(--paper);gap:8px}
+#take-away .question{font-weight:600;color:var(--muted);margin:0}
+#take-away p{margin:0 0 4px;overflow-wrap:anywhere}#take-away code{font-size:.8rem}
+#take-words pre.lines{max-height:132px;overflow:auto;font-size:.76rem}
 #delete-question .problem{margin:0}
 """

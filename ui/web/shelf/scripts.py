@@ -7,8 +7,7 @@ back button brings the former one; both then press a button that is not seen, wh
 from __future__ import annotations
 
 OPENER = "run-open"  # the button
-READ_ADDRESS = "(session, show, address) => [session, show, new URLSearchParams(location.search).get('run')]"
-GO = "(name) => { if (name !== null && name !== undefined) eraseConcept.open(name); return name }"
+READ_ADDRESS = "(session, show, address, key) => [session, show, new URLSearchParams(location.search).get('run'), key]"
 
 INSTALL = """() => {
   if (window.eraseConcept) return;
@@ -18,7 +17,16 @@ INSTALL = """() => {
     change(url.searchParams);
     if (url.href !== location.href) history.pushState(null, '', url);
   };
-  const open = (name) => { to((query) => query.set('run', name)); press(); };
+  const open = (name, wanted) => { to((query) => query.set('run', name)); after = wanted || ''; press(); };
+  let after = '';  // the section that is shown once the run's page is there
+  const arrived = () => {
+    if (!after || !document.querySelector('#run-page [role=tab]')?.offsetParent) return;
+    const name = after;
+    after = '';
+    section(name);
+  };
+  const changes = {childList: true, subtree: true, attributes: true, attributeFilter: ['class', 'style']};
+  new MutationObserver(arrived).observe(document.body, changes);
   const leave = () => to((query) => query.delete('run'));
   window.eraseConcept = {open, leave};
 
@@ -95,7 +103,7 @@ INSTALL = """() => {
       if (high) frame.style.height = `${Math.ceil(high) + 2}px`;
     };
     new ResizeObserver(set).observe(page.querySelector('main') || page);
-    const dark = () => page.classList.toggle('dark', document.body.classList.contains('dark'));
+    const dark = () => { page.className = document.body.classList.contains('dark') ? 'dark' : 'bright'; };
     new MutationObserver(dark).observe(document.body, {attributeFilter: ['class']});
     dark();
     set();

@@ -14,7 +14,7 @@ from ui.web.messages import problem
 from ui.web.shelf.cards import shelf
 from ui.web.shelf.listing import FILTERS, SORTS, chosen, shelved, shelved_run
 from ui.web.shelf.run_page import RunPage
-from ui.web.shelf.scripts import GO, INSTALL, OPENER, READ_ADDRESS
+from ui.web.shelf.scripts import INSTALL, OPENER, READ_ADDRESS
 
 HELLO = "**Every run, and what became of it.** Whoever made it: this page, the command, or `make demo`. Click one for its answers."
 
@@ -59,15 +59,16 @@ class RunsTab:
         self.frame, session = frame, frame.session
         frame.blocks.load(None, None, None, js=INSTALL, **PRIVATE)
         for listener in (frame.blocks.load, self.opener.click):
-            listener(self.open, [session, self.show, self.address], self._outputs, js=READ_ADDRESS, **PRIVATE)
+            listener(self.open, [session, self.show, self.address, self.run.key], self._outputs, js=READ_ADDRESS, **PRIVATE)
         controls = [session, self.words, self.which, self.order, self.show]
         for listener in (self.container.select, self.words.input, self.which.input, self.order.input, self.show.input):
             listener(self.list_runs, controls, self.list, trigger_mode="always_last", **PRIVATE)
         self.run.connect(frame, self)
 
-    def open_on(self, listener: Any, which: Any, inputs: Any) -> None:
-        """On an event, go to the page of the run that `which(inputs)` names, as a link would."""
-        listener(which, inputs, self.wanted, **PRIVATE).then(None, self.wanted, None, js=GO, **PRIVATE)
+    def open_on(self, listener: Any, which: Any, inputs: Any, section: str = "") -> None:
+        """On an event, go to the page of the run that `which(inputs)` names, as a link would, there to a section; none: stay."""
+        go = f"(name) => {{ if (name) eraseConcept.open(name, {section!r}); return name }}"
+        listener(which, inputs, self.wanted, **PRIVATE).then(None, self.wanted, None, js=go, **PRIVATE)
 
     @property
     def _outputs(self) -> list[Block]:
@@ -75,7 +76,7 @@ class RunsTab:
 
     # --- handlers -------------------------------------------------------------------------------------------------------
 
-    def open(self, session: Any, show: bool, address: str | None) -> Changes:
+    def open(self, session: Any, show: bool, address: str | None, key: str = "") -> Changes:
         """What the address names: a run's page, the shelf (""), or neither (None), which changes no tab."""
         if address is None:
             return self._shelf_only(session, show)
@@ -86,7 +87,7 @@ class RunsTab:
             run = shelved_run(self.page, session, address)
         except InputError as error:
             return changes | self._shelf_only(session, show) | {self.said: gr.HTML(problem(error), visible=True)}
-        return changes | {self.shelf: gr.Column(visible=False), **self.run.show(session, run, show)}
+        return changes | {self.shelf: gr.Column(visible=False), **self.run.show(session, run, show, key)}
 
     def _shelf_only(self, session: Any, show: bool) -> Changes:
         return {

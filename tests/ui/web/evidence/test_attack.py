@@ -24,10 +24,10 @@ from ui.web.drawing.queue import Drawing
 from ui.web.erase.watch import choices, queue, watched
 from ui.web.evidence.attack_handlers import OPTIONS, AttackRequest, arguments_of, attackable, estimate, families, job_of, start
 from ui.web.evidence.attack_view import absent, foreseen, head, planned, result
-from ui.web.evidence.handlers import report_frame
 from ui.web.jobs.entry import FAILED, RUNNING, WAITING, Entry
 from ui.web.jobs.queue import Jobs
 from ui.web.security.owners import claim
+from ui.web.shelf.report import report_text
 
 LONG = 300.0
 SESSION = {"visitor": "v", "job": ""}
@@ -98,7 +98,7 @@ def test_the_pages_job_comes_to_what_the_command_comes_to(page: Page, made: Path
     assert ours == theirs
     assert ours["attacks"][0]["attempts"] == 2
     assert "gone, or only its name?" in inner(result(page, SESSION, "star", False))
-    assert '<h2 id="attacks">' in inner(report_frame(page, "star", False))  # under One run, too
+    assert '<h2 id="attacks">' in report_text(page.runs / "star", "whole", False)  # in the report, too
 
 
 def test_a_stopped_one_is_resumed_by_the_same_command(page: Page):

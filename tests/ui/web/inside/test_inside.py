@@ -18,7 +18,7 @@ from ui.web.inside.layers import TYPES, Cell, block_of, cells, parameters, read_
 from ui.web.inside.unet_map import METRICS, formatted, unet_map
 
 pytest.importorskip("gradio")
-from ui.web.inside.tab import HEADS, NONE, OLD, inside_of, listed
+from ui.web.inside.view import HEADS, NONE, OLD, inside_of, listed
 
 ATTN = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 OUT = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_out.0.bias"

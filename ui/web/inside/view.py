@@ -1,4 +1,4 @@
-"""The tab Inside: where in the network the concept was, what was trimmed, how far each block moved, and how the gradients conflicted."""
+"""Inside a run: where in the network the concept was, what was trimmed, how far each block moved, and how the gradients conflicted."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 
 from erase.errors import InputError
 from erase.run import Run
 from eval.rendering.charts import curve
 from ui.web.context import Page
-from ui.web.frame import PRIVATE, Frame
+from ui.web.frame import PRIVATE, Changes, Frame
 from ui.web.inside.layers import Cell, cells, parameters, read_layers, summary
 from ui.web.inside.unet_map import METRICS, formatted, unet_map
 from ui.web.messages import problem
@@ -23,7 +24,7 @@ from ui.web.visitor import page_for
 HELLO = """**Look inside.** Each column is a block of the UNet, in the order in which the signal passes; each cell is a type of layer.
 Darker means more. Point at a cell for its numbers."""
 CURVES = {"cosine": "Cosine of the two gradients", "coefficient": "Weight c of forgetting, in g = g_r + c g_u"}
-NONE = "<p class=muted>No erasure has reached this stage yet. Start one in the tab <b>Erase</b>.</p>"
+NONE = "<p class=muted>Nothing was erased here, or it has not come to this stage yet.</p>"
 OLD = "<p class=muted>This run has no record of its layers: it was made by an earlier version.</p>"
 HEADS = ("Block", "Type of layer", "Weights", "In scope", "Sensitivity", "Trimmed", "Moved")
 
@@ -75,43 +76,42 @@ def gradients(folder: Path) -> str:
     return f"<p>{about}the projection acted in {count}.</p><div class=chart>{curve(steps, names, f'Gradients of {folder.name}')}</div>"
 
 
-# --- the tab ----------------------------------------------------------------------------------------------------------
+# --- the view ---------------------------------------------------------------------------------------------------------
 
 
-class InsideTab:
-    """Layout when constructed, events when connected."""
+class InsideView:
+    """The map of a run with its curves and numbers. Layout when constructed, events when connected."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        with gr.Tab("Inside", id="inside", elem_id="tab-inside") as self.container:
-            gr.Markdown(HELLO)
-            with gr.Row():
-                self.run = gr.Dropdown([], label="Run", info="Runs in the runs folder, newest first.", elem_id="inside-run", min_width=280)
-                self.metric = gr.Radio(
-                    [(words, name) for name, (words, *_) in METRICS.items()], value="sensitivity", label="Show", min_width=280,
-                    info="How much the forget prompts depend on it, how much was reinitialised, or how far it is from the original now.",
-                    elem_id="inside-metric",
-                )  # fmt: skip
-            self.map = gr.HTML(NONE, elem_id="inside-map")
-            with gr.Accordion("How the two goals conflicted", open=True):
-                self.curves = gr.HTML(elem_id="inside-curves")
-            with gr.Accordion("Every number", open=False):
-                self.numbers = gr.HTML(elem_id="inside-table")
+        gr.Markdown(HELLO)
+        self.metric = gr.Radio(
+            [(words, name) for name, (words, *_) in METRICS.items()], value="sensitivity", label="Show", elem_id="inside-metric",
+            info="How much the forget prompts depend on it, how much was reinitialised, or how far it is from the original now.",
+        )  # fmt: skip
+        self.map = gr.HTML(NONE, apply_default_css=False, elem_id="inside-map")
+        with gr.Accordion("How the two goals conflicted", open=True):
+            self.curves = gr.HTML(apply_default_css=False, elem_id="inside-curves")
+        with gr.Accordion("Every number", open=False):
+            self.numbers = gr.HTML(apply_default_css=False, elem_id="inside-table")
 
-    def connect(self, frame: Frame) -> None:
-        """The list of runs depends on the visitor, and is read when the tab is opened."""
-        for listener in (self.run.change, self.metric.input):
-            listener(self.show, [frame.session, self.run, self.metric], [self.map, self.numbers, self.curves], **PRIVATE)
-        self.container.select(self.list_runs, [frame.session, self.run], self.run, **PRIVATE)
+    @property
+    def outputs(self) -> list[Block]:
+        """What depends on the run."""
+        return [self.map, self.numbers, self.curves]
 
-    def show(self, session: Any, name: str | None, metric: str) -> tuple[str, str, str]:
+    def connect(self, frame: Frame, name: gr.State) -> None:
+        """`name` holds the run."""
+        self.metric.input(self.read, [frame.session, name, self.metric], self.outputs, **PRIVATE)
+
+    def show(self, session: Any, name: str, metric: str = "sensitivity") -> Changes:
         """Map, table and curves of a run."""
+        return {**dict(zip(self.outputs, self.read(session, name, metric), strict=True)), self.metric: metric}
+
+    def read(self, session: Any, name: str, metric: str) -> tuple[str, str, str]:
+        """Map, table and curves as HTML."""
+        page = page_for(self.page, session)
         try:
-            return inside_of(page_for(self.page, session), name, metric)
+            return inside_of(page, name, metric) if name in listed(page) else (NONE, "", "")
         except InputError as error:
             return problem(error), "", ""
-
-    def list_runs(self, session: Any, name: str | None) -> Any:
-        """The runs to choose from; the chosen one stays where it still exists."""
-        names = listed(page_for(self.page, session))
-        return gr.Dropdown(choices=names, value=name if name in names else next(iter(names), None))

@@ -1,0 +1,81 @@
+"""The fourth card of a run's page: take the model away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import Block
+
+from erase.errors import InputError
+from ui.web.context import Page
+from ui.web.erase.export import DTYPES, export
+from ui.web.frame import PRIVATE, Changes, Frame
+from ui.web.messages import problem
+from ui.web.shelf.listing import Shelved, shelved_run
+from ui.web.shelf.take_away import TOOLS, choices, instructions
+from ui.web.units import size
+from ui.web.visitor import owner
+
+
+class TakeAwayView:
+    """Layout when constructed, events when connected."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        with gr.Column(elem_id="take-away", min_width=270):
+            gr.HTML("<p class=question>Take it away</p>", apply_default_css=False)
+            self.tool = gr.Dropdown(choices(), value="diffusers", label="For", info="The program that will load it.", elem_id="take-tool")
+            self.words = gr.HTML(apply_default_css=False, elem_id="take-words")
+            with gr.Accordion("Precision", open=False):
+                dtypes = [(label, name) for name, label in DTYPES.items()]
+                self.dtype = gr.Radio(dtypes, value="source", label="Precision", info="float16 is half the size of float32.")
+            self.write = gr.Button("Prepare download", size="sm", variant="primary", elem_id="take-write")
+            self.status = gr.HTML(apply_default_css=False, elem_id="take-status")
+            self.file = gr.DownloadButton("Download", visible=False, size="sm", elem_id="take-download")
+
+    @property
+    def outputs(self) -> list[Block]:
+        """What depends on the run and the program."""
+        return [self.words, self.write, self.status, self.file]
+
+    def connect(self, frame: Frame, name: gr.State) -> None:
+        """`name` holds the run."""
+        now = [frame.session, name, self.tool]
+        self.tool.input(self.choose, now, self.outputs, **PRIVATE)
+        self.write.click(self.export, [*now, self.dtype], [self.status, self.file], concurrency_limit=None, **PRIVATE)
+
+    def show(self, run: Shelved, tool: str = "diffusers") -> Changes:
+        """What to do with the model of a run for a program."""
+        html, possible = instructions(run, tool, not self.page.shared)
+        return {
+            self.words: html,
+            self.write: gr.Button(interactive=possible),
+            self.status: "",
+            self.file: gr.DownloadButton(visible=False),
+        }
+
+    def choose(self, session: Any, name: str, tool: str) -> Changes:
+        """Another program."""
+        try:
+            return self.show(shelved_run(self.page, session, name), tool)
+        except InputError as error:
+            return {self.status: problem(error)}
+
+    def export(self, session: Any, name: str, tool: str, dtype: str) -> Iterator[tuple[str, Any]]:
+        """Write the file and offer it."""
+        from gradio.utils import get_upload_folder
+
+        yield '<p role="status">Writing …</p>', gr.DownloadButton(visible=False)
+        try:
+            run = shelved_run(self.page, session, name)
+            self.page.rate.click(owner(self.page, session))
+            path = export(run.folder, (TOOLS.get(tool) or TOOLS["diffusers"]).form, dtype, Path(get_upload_folder()))
+        except InputError as error:
+            yield problem(error), gr.DownloadButton(visible=False)
+            return
+        button = gr.DownloadButton(f"Download {path.name}", str(path), visible=True)
+        yield f'<p role="status">{escape(path.name)}: {size(path.stat().st_size)}.</p>', button
