@@ -235,7 +235,8 @@ def _open(folder: Path, options: Mapping[str, Any], rows: Sequence[Row], tools: 
     """
     run = Run.open(folder, options, job.overwrite, ADDED)
     try:
-        path, records = prompts_file(folder), [{"index": i, **row} for i, row in enumerate(rows)]
+        path = prompts_file(folder)
+        records: list[Row] = [{"index": i, **row} for i, row in enumerate(rows)]
         if "folders" not in options and path.exists() and (old := read_lines(path)) != records:
             more = None if job.protocol else grown(old, rows, job.count or COUNT)
             if more is None:

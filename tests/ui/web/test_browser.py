@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from browser import JOIN, LATE, PHONE, SOON, WIDE, chromium, enter, few, findings, go, late, opened, served, unfold, until
-from page_runs import erased_run
+from page_runs import erased_run, measured_run
 
 from erase.run import Run
 
 LINES = "a picture of a blue dotted ring\na picture of a red solid star\n<b>elephant</b>"
-TABS = ("Compare", "Erase", "Runs", "Evidence", "Inside")
+TABS = ("Compare", "Erase", "Runs", "Evidence")
 
 
 @pytest.fixture(scope="module")
@@ -183,12 +183,48 @@ def test_erase_to_the_end_reload_on_the_way_and_download_it(address, runs):
         tab.locator("#grid .who", has_text=run.name).first.wait_for(timeout=SOON)
         go(tab, "Erase")
         tab.locator("#job-report").click()
-        tab.locator("#tab-evidence iframe, .frame").first.wait_for(timeout=SOON)
+        tab.locator("#run-answers .answer").first.wait_for(timeout=SOON)
+        assert tab.url.endswith(f"?run={run.name}")
         go(tab, "Erase")
         tab.locator("#job-inside").click()
         tab.locator("#inside-map svg").wait_for(timeout=SOON)
         tab.locator("#inside-curves svg").wait_for(timeout=SOON)
         assert "weights were trimmed" in tab.locator("#inside-map").inner_text()
+
+
+def test_from_the_shelf_to_a_run_that_stays_after_a_reload_and_away_with_it(address, runs):
+    name = "ring-demo-scissorhands-1"
+    measured_run(runs, "star-measured-1")
+    with opened(address) as tab:
+        go(tab, "Runs")
+        tab.locator(f"#shelf a[data-run={name}]").wait_for(timeout=SOON)
+        tab.locator("#shelf-search input, #shelf-search textarea").first.fill("measured")
+        tab.locator("#shelf li").nth(1).wait_for(state="detached", timeout=SOON)
+        tab.locator("#shelf a[data-run=star-measured-1]").click()
+        tab.locator("#run-answers .answer", has_text="Yes").first.wait_for(timeout=SOON)
+        tab.locator("#run-pictures .gallery button").first.click()
+        tab.locator("dialog.enlarged [role=status]", has_text="1 of 3").wait_for(timeout=SOON)
+        tab.keyboard.press("ArrowRight")
+        tab.locator("dialog.enlarged [role=status]", has_text="2 of 3").wait_for(timeout=SOON)
+        tab.keyboard.press("Escape")
+        tab.locator("dialog.enlarged").wait_for(state="detached", timeout=SOON)
+        tab.go_back()
+        tab.locator(f"#shelf a[data-run={name}]").click()
+        tab.locator("#run-head h2", has_text=name).wait_for(timeout=SOON)
+        assert tab.url.endswith(f"?run={name}")
+        tab.reload()
+        tab.locator("#run-head h2", has_text=name).wait_for(timeout=SOON)
+        enter(tab, "#take-tool", "A1111 or Forge")
+        tab.locator("#take-words", has_text="4 attention heads, not 8").wait_for(timeout=SOON)
+        assert tab.locator("#take-write").is_disabled()
+        enter(tab, "#take-tool", "diffusers (Python)")
+        tab.locator("#take-words pre", has_text="from_pretrained").wait_for(timeout=SOON)
+        tab.locator("#take-write").click()
+        tab.locator("#take-download").wait_for(timeout=SOON)
+        with tab.expect_download(timeout=SOON) as download:
+            tab.locator("#take-download").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert f"{name}/model_index.json" in archive.namelist()
 
 
 @pytest.mark.slow

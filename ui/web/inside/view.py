@@ -98,15 +98,19 @@ class InsideView:
     @property
     def outputs(self) -> list[Block]:
         """What depends on the run."""
+        return [*self._shown, self.metric]
+
+    @property
+    def _shown(self) -> list[Block]:
         return [self.map, self.numbers, self.curves]
 
     def connect(self, frame: Frame, name: gr.State) -> None:
         """`name` holds the run."""
-        self.metric.input(self.read, [frame.session, name, self.metric], self.outputs, **PRIVATE)
+        self.metric.input(self.read, [frame.session, name, self.metric], self._shown, **PRIVATE)
 
     def show(self, session: Any, name: str, metric: str = "sensitivity") -> Changes:
         """Map, table and curves of a run."""
-        return {**dict(zip(self.outputs, self.read(session, name, metric), strict=True)), self.metric: metric}
+        return {**dict(zip(self._shown, self.read(session, name, metric), strict=True)), self.metric: metric}
 
     def read(self, session: Any, name: str, metric: str) -> tuple[str, str, str]:
         """Map, table and curves as HTML."""

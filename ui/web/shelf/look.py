@@ -25,12 +25,15 @@ dl.answers :is(.fair,.unsure,.few){border-color:var(--mark)}
 dl.answers dt{color:var(--muted);font-size:.86rem}dl.answers dd{margin:0;color:var(--ink);font-size:.9rem}
 @media(max-width:900px){ol.shelf>li{grid-template-columns:1fr;gap:8px}.thumbnail img{max-width:300px;width:100%}
  .thumbnail.none{height:48px}}
-#run-head{flex:1 1 420px!important}#run-buttons{flex:0 0 auto!important;flex-wrap:wrap;justify-content:end}
+#run-page{gap:10px}#run-page :is(#run-head,#run-answers,#run-problem){padding:0!important}
+#run-top{flex-wrap:nowrap;align-items:end}#run-head{flex:1 1 auto!important}
+#run-buttons{flex:0 0 auto!important;width:auto!important;gap:8px;flex-wrap:wrap}#run-buttons button{flex:0 0 auto;padding:4px 14px}
+@media(max-width:900px){#run-top{flex-wrap:wrap}}
 #run-head p{margin:0 0 3px;overflow-wrap:anywhere}
 #run-head h2{margin:4px 0 2px;font-size:1.45rem;line-height:1.2;overflow-wrap:anywhere;color:var(--ink)}
 #run-head a{color:var(--mark)}
 #run-cards{gap:12px}#run-answers{flex:3 1 560px!important;min-width:min(100%,300px)!important;padding:0}
-.four{display:grid;gap:12px;grid-template-columns:repeat(3,minmax(0,1fr))}
+.four{display:grid;gap:12px;margin-bottom:8px;grid-template-columns:repeat(3,minmax(0,1fr))}
 .four .claim{border:1px solid var(--grid);border-top:5px solid var(--muted);border-radius:8px;padding:10px 14px;background:var(--paper);
  color:var(--ink);min-width:0;overflow-wrap:anywhere}
 .four .claim.claim{border-left:1px solid var(--grid)}
@@ -65,9 +68,10 @@ pre.lines{margin:6px 0;padding:10px 12px;background:var(--paper);border:1px soli
  white-space:pre-wrap;overflow-wrap:anywhere;font-size:.84rem}
 pre.lines.log{max-height:60vh;overflow:auto}
 #take-away{flex:1 1 270px!important;border:1px solid var(--grid);border-top:5px solid var(--mark);border-radius:8px;padding:10px 14px;
- background:var(--paper);gap:8px}
+ background:var(--paper);gap:8px;border-left:1px solid var(--grid)!important}
+#take-away .html-container,#take-away .prose{padding:0!important}
 #take-away .question{font-weight:600;color:var(--muted);margin:0}
 #take-away p{margin:0 0 4px;overflow-wrap:anywhere}#take-away code{font-size:.8rem}
-#take-words pre.lines{max-height:132px;overflow:auto;font-size:.76rem}
+#take-words pre.lines{white-space:pre;overflow:auto;font-size:.74rem;padding:8px 10px}
 #delete-question .problem{margin:0}
 """

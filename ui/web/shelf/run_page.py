@@ -40,7 +40,7 @@ class RunPage:
         self.page = page
         self.name, self.key = gr.State(""), gr.State("")
         with gr.Column(visible=False, elem_id="run-page") as self.container:
-            with gr.Row(equal_height=False):
+            with gr.Row(equal_height=False, elem_id="run-top"):
                 self.head = gr.HTML(apply_default_css=False, elem_id="run-head")
                 self._build_buttons()
             self._build_changes()

@@ -7,7 +7,7 @@ back button brings the former one; both then press a button that is not seen, wh
 from __future__ import annotations
 
 OPENER = "run-open"  # the button
-READ_ADDRESS = "(session, show, address, key) => [session, show, new URLSearchParams(location.search).get('run'), key]"
+READ_ADDRESS = "(address, ...others) => [new URLSearchParams(location.search).get('run'), ...others]"
 
 INSTALL = """() => {
   if (window.eraseConcept) return;

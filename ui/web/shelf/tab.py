@@ -58,9 +58,9 @@ class RunsTab:
         """The address, the list, and what the run's own page does."""
         self.frame, session = frame, frame.session
         frame.blocks.load(None, None, None, js=INSTALL, **PRIVATE)
-        for listener in (frame.blocks.load, self.opener.click):
-            listener(self.open, [session, self.show, self.address, self.run.key], self._outputs, js=READ_ADDRESS, **PRIVATE)
         controls = [session, self.words, self.which, self.order, self.show]
+        for listener in (frame.blocks.load, self.opener.click):
+            listener(self.open, [self.address, self.run.key, *controls], self._outputs, js=READ_ADDRESS, **PRIVATE)
         for listener in (self.container.select, self.words.input, self.which.input, self.order.input, self.show.input):
             listener(self.list_runs, controls, self.list, trigger_mode="always_last", **PRIVATE)
         self.run.connect(frame, self)
@@ -76,26 +76,24 @@ class RunsTab:
 
     # --- handlers -------------------------------------------------------------------------------------------------------
 
-    def open(self, session: Any, show: bool, address: str | None, key: str = "") -> Changes:
+    def open(self, address: str | None, key: str, session: Any, words: str, which: str, order: str, show: bool) -> Changes:
         """What the address names: a run's page, the shelf (""), or neither (None), which changes no tab."""
+        shelf_alone: Changes = {
+            self.shelf: gr.Column(visible=True),
+            self.said: gr.HTML("", visible=False),
+            self.list: self.list_runs(session, words, which, order, show),
+            **self.run.hide(),
+        }
         if address is None:
-            return self._shelf_only(session, show)
+            return shelf_alone
         changes: Changes = {self.frame.tabs: gr.Tabs(selected="runs")}
         if not address:
-            return changes | self._shelf_only(session, show)
+            return changes | shelf_alone
         try:
             run = shelved_run(self.page, session, address)
         except InputError as error:
-            return changes | self._shelf_only(session, show) | {self.said: gr.HTML(problem(error), visible=True)}
+            return changes | shelf_alone | {self.said: gr.HTML(problem(error), visible=True)}
         return changes | {self.shelf: gr.Column(visible=False), **self.run.show(session, run, show, key)}
-
-    def _shelf_only(self, session: Any, show: bool) -> Changes:
-        return {
-            self.shelf: gr.Column(visible=True),
-            self.said: gr.HTML("", visible=False),
-            self.list: self.list_runs(session, "", "all", "newest", show),
-            **self.run.hide(),
-        }
 
     def list_runs(self, session: Any, words: str, which: str, order: str, show: bool) -> str:
         """The runs that the controls choose."""

@@ -94,6 +94,6 @@ def _lines(run: Shelved, tool: Tool, model: Path, private: bool) -> str:
         parts.append(f"<p>Into the pipeline of the original:</p><pre class=lines>{escape(code)}</pre>")
     else:
         parts.append(f"<p>Put the file into <b>{escape(tool.place)}</b>. {escape(tool.then)}</p>")
-    if private:
+    if private and tool.form != "folder":
         parts.append(f"<p class=muted>On this machine: <code>{escape(str(model.resolve()))}</code></p>")
     return "".join(parts)

@@ -171,3 +171,37 @@ def test_the_pictures_of_a_run_are_there_to_be_enlarged(page):
     assert html.count("<img") == 6
     assert 'aria-label="enlarge: a drawing of a red star"' in html
     assert gallery(erased_run(page.runs, "demo-star"), False) == NONE
+
+
+def test_every_way_through_the_tab_changes_only_what_its_events_name(page):
+    """Of the whole page as it is built: the shelf, a run's page, another name, deleting; an address of nothing."""
+    from ui.web.page import build
+    from ui.web.shelf.tab import RunsTab
+
+    measured_run(page.runs, "star-1")
+    erased_run(page.runs, "demo-star")
+    tabs: list[RunsTab] = []
+    constructed = RunsTab.__init__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunsTab, "__init__", lambda tab, page: tabs.append(tab) or constructed(tab, page))
+        build(page)
+    (tab,) = tabs
+    outputs, run = set(tab._outputs), tab.run
+    for address in (None, "", "star-1", "demo-star"):
+        changes = tab.open(address, "", None, "", "all", "newest", False)
+        assert set(changes) <= outputs
+        assert (tab.frame.tabs in changes) == (address is not None)
+        assert changes[run.name] == (address or "")
+    missing = tab.open("../star-1", "", None, "star-1", "all", "newest", False)
+    assert "demo-star" not in missing[tab.list]  # as the controls choose
+    assert "is not a run here" in str(missing[tab.said])
+    assert missing[run.name] == ""
+    assert set(run.rename(None, "star-1", "My star", "")) <= set(run.outputs)
+    assert "My star" in tab.list_runs(None, "my", "all", "newest", False)
+    assert "Delete My star?" in run.ask(None, "star-1")[1]
+    assert run.delete(None, "star-1")[2] == "star-1"
+    assert run.delete(None, "star-1")[2] == ""
+    page.jobs.close()
+    tick = run.measuring.show(None, shelved_run(page, None, "demo-star"))
+    assert set(tick) <= set(run.measuring.outputs)
+    assert set(run.take_away.choose(None, "demo-star", "comfyui")) <= set(run.take_away.outputs)
