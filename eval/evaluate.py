@@ -75,7 +75,8 @@ def evaluate(job: Evaluation, progress: Progress | None = None) -> Path:
     options = _options(job, concepts, protocol, facts) | {"model": models["before"].name, "erased": models["after"].name}
     options |= {"sampling": sampling, "dtype": job.dtype, "weights": {w: weight_hashes(m.folder) for w, m in models.items()}}
     tools = _checked(tools_of(options, device=models["before"].device), rows, concepts[0])
-    folder = Path(job.output) if job.output else free_folder(EVALUATIONS / _name(job, together(concepts), protocol), options, job.overwrite)
+    own = EVALUATIONS / _name(job, together(concepts), protocol)
+    folder = Path(job.output) if job.output else free_folder(own, options, job.overwrite, ADDED)
     join(models["before"].device)
     with _open(folder, options, rows, tools, job) if rank == 0 else nullcontext():
         wait()

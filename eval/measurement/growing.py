@@ -56,17 +56,20 @@ def repeated(job: Evaluation, folder: Path) -> str:
     return " && ".join(replace(job, count=count).command() for count in sizes(rows))
 
 
-def free_folder(folder: Path, options: Mapping[str, Any], overwrite: bool) -> Path:
-    """The folder of a measurement where none was named: another one beside it, if it holds a measurement with other settings."""
+def free_folder(folder: Path, options: Mapping[str, Any], overwrite: bool, added: Mapping[str, Any]) -> Path:
+    """The folder of a measurement where none was named: another one beside it, if it holds a measurement with other settings.
+
+    `added`: as `differences` has it.
+    """
     requested = json.loads(json.dumps(dict(options), default=str))
     places = [folder, *(folder.with_name(f"{folder.name}-{n}") for n in range(2, 100))]
-    return next((place for place in places if overwrite or _takes(place, requested)), folder)
+    return next((place for place in places if overwrite or _takes(place, requested, added)), folder)
 
 
-def _takes(folder: Path, requested: Mapping[str, Any]) -> bool:
+def _takes(folder: Path, requested: Mapping[str, Any], added: Mapping[str, Any]) -> bool:
     """Whether a folder is not there yet, or is a measurement with the same settings."""
     try:
-        return not differences(Run.read(folder).options, requested)
+        return not differences(Run.read(folder).options, requested, added)
     except InputError:
         return not folder.exists()
 
