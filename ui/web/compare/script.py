@@ -13,10 +13,11 @@ SUGGEST = "(prompts, auto, offer) => prompts === '' || prompts === auto ? [offer
 MEASURING = '() => \'<p role="status">Measuring …</p><progress aria-label="measuring"></progress>\''
 PICK = "(picked, prompts) => picked || prompts"
 REUSE = "seed => Number(document.querySelector('#grid .bench')?.dataset.seed ?? seed)"
-# Whatever else the address says (the dark theme) stays; a run that it names does not: the page shows a comparison now.
+# Whatever else the address says (the dark theme) stays. While it names a run, that is what is shown, and the comparison is behind it.
 ADDRESS = """query => {
   if (!query) return;
   const address = new URL(location.href), theme = address.searchParams.get('__theme');
+  if (address.searchParams.has('run')) return;
   address.search = query;
   if (theme) address.searchParams.set('__theme', theme);
   history.replaceState(history.state, '', address);
