@@ -212,6 +212,7 @@ def test_from_the_shelf_to_a_run_that_stays_after_a_reload_and_away_with_it(addr
         tab.locator(f"#shelf a[data-run={name}]").click()
         tab.locator("#run-head h2", has_text=name).wait_for(timeout=SOON)
         assert tab.url.endswith(f"?run={name}")
+        tab.locator("#grid img").nth(7).wait_for(state="attached", timeout=SOON)  # Compare draws behind it, and says so in no address
         tab.reload()
         tab.locator("#run-head h2", has_text=name).wait_for(timeout=SOON)
         enter(tab, "#take-tool", "A1111 or Forge")

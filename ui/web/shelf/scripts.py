@@ -17,8 +17,15 @@ INSTALL = """() => {
     change(url.searchParams);
     if (url.href !== location.href) history.pushState(null, '', url);
   };
-  const open = (name, wanted) => { to((query) => query.set('run', name)); after = wanted || ''; press(); };
   let after = '';  // the section that is shown once the run's page is there
+  const open = (name, wanted) => {
+    after = wanted || '';
+    to((query) => {  // a comparison's settings are no part of a run's address
+      [...query.keys()].filter((key) => key !== '__theme').forEach((key) => query.delete(key));
+      query.set('run', name);
+    });
+    press();
+  };
   const arrived = () => {
     if (!after || !document.querySelector('#run-page [role=tab]')?.offsetParent) return;
     const name = after;
