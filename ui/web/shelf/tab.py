@@ -59,10 +59,13 @@ class RunsTab:
         self.frame, session = frame, frame.session
         frame.blocks.load(None, None, None, js=INSTALL, **PRIVATE)
         controls = [session, self.words, self.which, self.order, self.show]
+        # One after another, each with the controls as they are when it is its turn: so the last list is of the last choice.
+        turn: dict[str, Any] = {"trigger_mode": "always_last", "concurrency_id": "shelf", "concurrency_limit": 1, **PRIVATE}
         for listener in (frame.blocks.load, self.opener.click):
-            listener(self.open, [self.address, self.run.key, *controls], self._outputs, js=READ_ADDRESS, **PRIVATE)
+            opened = listener(self.open, [self.address, self.run.key, session, self.show], self._outputs, js=READ_ADDRESS, **PRIVATE)
+            opened.then(self.list_runs, controls, self.list, **turn)
         for listener in (self.container.select, self.words.input, self.which.input, self.order.input, self.show.input):
-            listener(self.list_runs, controls, self.list, trigger_mode="always_last", **PRIVATE)
+            listener(self.list_runs, controls, self.list, **turn)
         self.run.connect(frame, self)
 
     def open_on(self, listener: Any, which: Any, inputs: Any, section: str = "") -> None:
@@ -72,16 +75,15 @@ class RunsTab:
 
     @property
     def _outputs(self) -> list[Block]:
-        return [self.frame.tabs, self.shelf, self.said, self.list, *self.run.outputs]
+        return [self.frame.tabs, self.shelf, self.said, *self.run.outputs]
 
     # --- handlers -------------------------------------------------------------------------------------------------------
 
-    def open(self, address: str | None, key: str, session: Any, words: str, which: str, order: str, show: bool) -> Changes:
+    def open(self, address: str | None, key: str, session: Any, show: bool) -> Changes:
         """What the address names: a run's page, the shelf (""), or neither (None), which changes no tab."""
         shelf_alone: Changes = {
             self.shelf: gr.Column(visible=True),
             self.said: gr.HTML("", visible=False),
-            self.list: self.list_runs(session, words, which, order, show),
             **self.run.hide(),
         }
         if address is None:
