@@ -17,7 +17,7 @@ SHOTS = ROOT / "docs" / "screenshots"
 RUN, ATTACKED = "star-demo-scissorhands-1", "heart-demo-scissorhands-1"
 HOUR = 3_600_000
 TALL = {"width": 1280, "height": 1300}
-TABS = ("compare", "erase", "evidence", "inside")
+TABS = ("compare", "erase", "run", "inside")
 
 
 def shot(tab: Any, name: str) -> None:
@@ -60,11 +60,11 @@ def ready(tab: Any, name: str) -> None:
     if name != "compare":
         go(tab, "Erase")
         if name != "erase":
-            tab.locator("#job-report" if name == "evidence" else "#job-inside").click()
+            tab.locator("#job-report" if name == "run" else "#job-inside").click()
     where = {
         "compare": "#grid figure img >> nth=7",
         "erase": "#verdict .answer",
-        "evidence": "#run-pictures .gallery img",
+        "run": "#run-pictures .gallery img",
         "inside": "#inside-map svg",
     }
     tab.locator(where[name]).first.wait_for(timeout=SOON)
