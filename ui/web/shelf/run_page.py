@@ -22,6 +22,7 @@ from ui.web.shelf.listing import Shelved, shelved_run
 from ui.web.shelf.logs import log
 from ui.web.shelf.measure_view import MeasureView
 from ui.web.shelf.measuring import best_report
+from ui.web.shelf.recall import settings
 from ui.web.shelf.report import frame as report_frame
 from ui.web.shelf.report import links
 from ui.web.shelf.take_away_view import TakeAwayView
@@ -53,6 +54,7 @@ class RunPage:
     def _build_buttons(self) -> None:
         with gr.Row(elem_id="run-buttons"):
             self.compare = gr.Button("Compare", size="sm", elem_id="run-compare", min_width=110)
+            self.again = gr.Button("Use these settings", size="sm", elem_id="run-again", min_width=110)
             self.edit = gr.Button("Name and note", size="sm", elem_id="run-edit", min_width=110)
             self.remove = gr.Button("Delete …", size="sm", elem_id="run-delete", min_width=110)
 
@@ -96,7 +98,7 @@ class RunPage:
     def outputs(self) -> list[Block]:
         """Everything that depends on the run that is shown."""
         own = [
-            self.container, self.name, self.key, self.head, self.answers, self.compare, self.edit, self.remove, self.editor, self.title,
+            self.container, self.name, self.key, self.head, self.answers, self.compare, self.again, self.edit, self.remove, self.editor, self.title,
             self.note, self.question, self.problem, self.pictures, self.files, self.numbers, self.attacks, self.protocol, self.log,
         ]  # fmt: skip
         return [*own, *self.take_away.outputs, *self.measuring.outputs, *self.inside.outputs]
@@ -114,6 +116,9 @@ class RunPage:
         )
         shown = [frame.tabs, frame.compare.form.models]
         frame.compare.draw_on(self.compare.click(self.to_compare, [session, name], shown, js=LEAVE, **PRIVATE).then)
+        self.form, self.tabs = frame.erase.form, frame.tabs
+        filled = [frame.tabs, self.problem, *self.form.followers, self.form.model, self.form.options.method]
+        self.again.click(self.recall, [session, name], filled, js=LEAVE, **PRIVATE)
         views = [frame.tabs, frame.evidence.views, frame.evidence.attack.form.run]
         attack = frame.evidence.attack
         self.attack.click(self.to_attack, name, views, **PRIVATE).then(
@@ -138,6 +143,7 @@ class RunPage:
             self.head: head(run),
             self.answers: self.answered(session, run),
             self.compare: gr.Button(visible=run.has_model),
+            self.again: gr.Button(visible=not run.kind),
             self.edit: gr.Button(visible=run.mine),
             self.remove: gr.Button(visible=run.mine),
             self.editor: gr.Column(visible=False),
@@ -202,6 +208,14 @@ class RunPage:
     def to_compare(self, session: Any, name: str) -> tuple[Any, Any]:
         """The tab Compare with this model."""
         return gr.Tabs(selected="compare"), gr.Dropdown(choices=erased_runs(page_for(self.page, session)), value=[name])
+
+    def recall(self, session: Any, name: str) -> Changes:
+        """The form of the tab Erase with the settings of this run."""
+        try:
+            kept = settings(shelved_run(self.page, session, name))
+        except InputError as error:
+            return {self.problem: problem(error)}
+        return {self.tabs: gr.Tabs(selected="erase"), self.problem: "", **self.form.restored(kept)}
 
     def to_attack(self, name: str) -> tuple[Any, Any, Any]:
         """The form of an attack, for this run."""

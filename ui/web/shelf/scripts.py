@@ -45,11 +45,11 @@ INSTALL = """() => {
   };
   document.addEventListener('click', (event) => {
     const plain = !event.button && !event.metaKey && !event.ctrlKey && !event.shiftKey;
-    const link = event.target.closest?.('a[data-run], a[data-section]');
+    const link = event.target.closest?.('a[href^="?run="], a[data-section]');
     if (link && plain) {
       event.preventDefault();
       if (link.dataset.section) section(link.dataset.section);
-      else { open(link.dataset.run); window.scrollTo(0, 0); }
+      else { open(new URLSearchParams(link.getAttribute('href')).get('run')); window.scrollTo(0, 0); }
       return;
     }
     const tab = event.target.closest?.('[role=tab]');

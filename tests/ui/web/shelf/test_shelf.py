@@ -197,6 +197,12 @@ def test_every_way_through_the_tab_changes_only_what_its_events_name(page):
     assert missing[run.name] == ""
     assert set(run.rename(None, "star-1", "My star", "")) <= set(run.outputs)
     assert "My star" in tab.list_runs(None, "my", "all", "newest", False)
+    recalled = run.recall(None, "star-1")
+    assert recalled[run.form.model] == "demo"
+    assert recalled[run.form.options.of["scissorhands"]["steps"]] == 3
+    assert recalled[run.form.concept].value == "star"
+    assert "{concept}" in recalled[run.form.texts["forget"]]
+    assert set(recalled) <= {run.tabs, run.problem, *run.form.followers, run.form.model, run.form.options.method}
     assert "Delete My star?" in run.ask(None, "star-1")[1]
     assert run.delete(None, "star-1")[2] == "star-1"
     assert run.delete(None, "star-1")[2] == ""
