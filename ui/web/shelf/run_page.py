@@ -98,8 +98,9 @@ class RunPage:
     def outputs(self) -> list[Block]:
         """Everything that depends on the run that is shown."""
         own = [
-            self.container, self.name, self.key, self.head, self.answers, self.compare, self.again, self.edit, self.remove, self.editor, self.title,
-            self.note, self.question, self.problem, self.pictures, self.files, self.numbers, self.attacks, self.protocol, self.log,
+            self.container, self.name, self.key, self.head, self.answers, self.compare, self.again, self.edit, self.remove, self.editor,
+            self.title, self.note, self.question, self.problem, self.pictures, self.files, self.numbers, self.attacks, self.protocol,
+            self.log,
         ]  # fmt: skip
         return [*own, *self.take_away.outputs, *self.measuring.outputs, *self.inside.outputs]
 
