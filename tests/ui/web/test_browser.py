@@ -139,15 +139,15 @@ def test_a_prompt_that_is_written_while_the_page_proposes_one_is_drawn(address):
 def test_a_click_before_the_form_has_followed_a_choice_is_for_that_choice(address, runs):
     with opened(address) as tab:
         go(tab, "Erase")
-        with late(tab, lambda inputs: inputs[0] == "heart"):
-            enter(tab, "#erase-concept", "heart")
+        with late(tab, lambda inputs: inputs[0] == "red"):
+            enter(tab, "#erase-concept", "red")
             with tab.expect_response(JOIN):
                 tab.locator("#start").click()
         tab.locator("#head .badge.running, #erase-problem .problem").first.wait_for(timeout=SOON)
         assert tab.locator("#erase-problem .problem").count() == 0
         tab.locator("#job-stop").click()
         until(tab, "stopped", LATE)
-    (job,) = (job for job in json.loads((runs / ".ui" / "queue.json").read_text()) if job["title"] == "heart from demo")
+    (job,) = (job for job in json.loads((runs / ".ui" / "queue.json").read_text()) if job["title"] == "red from demo")
     flags = [flag.partition("=")[0] for flag in job["arguments"]]
     assert flags == ["--concept", "--model", "--method", "--preset", "--device", "--preview-every", "--output"]
 
@@ -318,9 +318,9 @@ def test_the_form_follows_concept_and_preset(address):
         tab.locator("#erase-about", has_text="colour red").wait_for(timeout=SOON)
         unfold(tab, "Prompts")
         assert "{concept}" in tab.get_by_label("Prompts to forget").input_value()
-        tab.get_by_label("Preset").click()
-        tab.get_by_role("option", name="paper").click()
         unfold(tab, "All options")
+        tab.locator("#options").get_by_label("Preset").click()
+        tab.get_by_role("option", name="paper").click()
         tab.wait_for_function("document.querySelector('#option-steps input').value == '125'", timeout=SOON)
 
 
