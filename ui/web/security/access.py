@@ -176,7 +176,10 @@ def uploaded(path: Path) -> Image.Image:
         raise InputError(f"{name} is not a complete image; upload another") from error
     if pixels > UPLOAD_PIXELS:
         raise InputError(f"{name} has {pixels / 1e6:.0f} million pixels; expected at most {UPLOAD_PIXELS / 1e6:.0f} million")
-    return open_picture(path)
+    try:
+        return open_picture(path)
+    except InputError as error:  # without the place on this machine
+        raise InputError(str(error).replace(str(path), name)) from None
 
 
 def _quoted(text: Any) -> str:

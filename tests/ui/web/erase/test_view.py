@@ -15,7 +15,7 @@ from erase.methods import make_method
 from erase.pipeline.plan import make_plan, write_plan
 from erase.run import Run, append_lines
 from ui.progress import STAGES, preview, read_progress, seconds_left
-from ui.web.erase.view import NOTHING, queue_list, strip, view
+from ui.web.erase.view import NOTHING, clock, queue_list, shown_share, strip, view
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, WAITING, Entry
 from ui.web.units import estimated, size
 
@@ -98,6 +98,24 @@ def test_time_left_is_at_the_pace_since_the_start(folder):
     assert whole == pytest.approx(60.0 * (1 - progress.share) / progress.share)
     assert seconds_left(progress, progress.share / 2, 60.0) == pytest.approx(2 * whole)  # half of it was done by an earlier start
     assert seconds_left(progress, progress.share, 60.0) is None
+
+
+def test_until_there_is_a_pace_the_time_left_is_that_of_the_estimate(folder):
+    early = entry(folder, RUNNING, expected=100.0)
+    assert clock(early, None) == "10 s so far, about 90 s left, by the estimate".replace("90 s", spoken_duration(90.0))
+    assert "longer than was estimated" in clock(entry(folder, RUNNING, expected=5.0), None)
+    assert "not known yet" in clock(entry(folder, RUNNING), None)
+    assert shown_share(early, None) == pytest.approx(0.1, abs=0.01)
+    assert shown_share(entry(folder, RUNNING, expected=11.0), read_progress(folder)) == pytest.approx(0.1)  # no further than a guess may go
+    title = view(early, 0, False).head
+    assert 'data-title="10 % · star from demo"' in title
+    assert "by the estimate" in title
+
+
+def test_only_what_erases_is_a_job_of_this_tab():
+    assert Entry("1", "", ("--concept=star",), "a").erases
+    assert not Entry("1", "", ("evaluate", "a"), "a").erases
+    assert not Entry("1", "", ("attack", "a"), "a").erases
 
 
 @pytest.mark.parametrize(
