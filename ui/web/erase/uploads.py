@@ -24,7 +24,7 @@ from ui.web.context import Page
 from ui.web.security.access import HANDED_IN_BYTES, UPLOAD_BYTES, uploaded
 
 MOST = 500  # images of one hand-in
-UNHANDED_IN_BYTES = 512 * 2**20  # of what is in a zip
+UNPACKED_BYTES = 512 * 2**20  # of what is in a zip
 PIXELS = 2_000_000_000  # of all images together
 SIDE = 1536  # pixels of an image's longer side that are kept; models draw at most 1024
 DIRECTORY_BYTES = 2**20  # of a zip's list of its contents, which is read whole
@@ -180,5 +180,5 @@ def _check_members(members: Sequence[zipfile.ZipInfo], name: str) -> None:
             raise InputError(f"{text[:80]!r} in {name} is encrypted or packed in an unusual way; pack it as an ordinary zip")
         if member.file_size > UPLOAD_BYTES:
             raise InputError(f"{text[:80]!r} in {name} is larger than {UPLOAD_BYTES // 2**20} MiB")
-    if sum(member.file_size for member in members) > UNHANDED_IN_BYTES:
-        raise InputError(f"{name} unpacks to more than {UNHANDED_IN_BYTES // 2**20} MiB; give fewer or smaller images")
+    if sum(member.file_size for member in members) > UNPACKED_BYTES:
+        raise InputError(f"{name} unpacks to more than {UNPACKED_BYTES // 2**20} MiB; give fewer or smaller images")
