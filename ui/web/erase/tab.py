@@ -12,7 +12,6 @@ from gradio.blocks import Block
 from erase.errors import InputError
 from ui.web.context import Page
 from ui.web.erase.cost import cost_of
-from ui.web.erase.export_form import ExportForm
 from ui.web.erase.form import EraseForm
 from ui.web.erase.handlers import identical, order_of, start
 from ui.web.erase.price import Price
@@ -90,7 +89,6 @@ class EraseTab:
             self.stages = gr.HTML(elem_id="stages")
         with gr.Accordion("Log", open=True, visible=False, elem_id="log-fold") as self.log_fold:
             self.log = gr.HTML(elem_id="log")
-        self.export = ExportForm(self.page)
         self.sent = gr.State({})
         self.clock = gr.Timer(1.0, active=False)
 
@@ -103,7 +101,6 @@ class EraseTab:
         self.session = session = frame.session
         form, outputs, now = self.form, self._outputs, [session, self.show]
         self.price.connect(frame, self.container)
-        self.export.connect(session)
         frame.blocks.load(self.open, now, outputs, **PRIVATE)
         self.clock.tick(self.refresh, [*now, self.sent], outputs, concurrency_limit=None, **PRIVATE)
         self.head.change(None, None, None, js=TITLE)
@@ -127,7 +124,7 @@ class EraseTab:
     def _shown(self) -> dict[str, Block]:
         """Every component that depends on the shown job, by name."""
         names = "jobs job queue head stop notify resume compare report inside verdict show pictures curves stages stages_fold log log_fold"
-        return {**{name: getattr(self, name) for name in names.split()}, "clock": self.clock, "export": self.export.container}
+        return {**{name: getattr(self, name) for name in names.split()}, "clock": self.clock}
 
     # --- handlers -------------------------------------------------------------------------------------------------------
 
@@ -208,7 +205,6 @@ class EraseTab:
             "compare": view.finished,
             "report": view.finished,
             "inside": view.finished,
-            "export": view.finished,
             "notify": view.active,
             "stages": view.stages,
             "stages_fold": bool(view.stages),
