@@ -11,6 +11,7 @@ import io
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,10 +99,11 @@ class Studio:
         import eval.vision.judge  # noqa: F401
         from erase.demo import DEMO
 
-        key, folder = _identity(DEMO)
-        if 2 * _bytes(folder) <= self.memory:
-            self._facts(Source(0, DEMO, key, folder), {"sampler": None, "size": None})
-            self.model(key, folder)
+        with suppress(InputError, OSError, RuntimeError):  # the first order says what is wrong
+            key, folder = _identity(DEMO)
+            if 2 * _bytes(folder) <= self.memory:
+                self._facts(Source(0, DEMO, key, folder), {"sampler": None, "size": None})
+                self.model(key, folder)
 
     def stop(self, number: int) -> None:
         """Abandon an order, at the next denoising step where it is being drawn. Called by another thread."""
