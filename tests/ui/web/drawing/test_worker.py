@@ -61,6 +61,17 @@ def test_it_draws_what_the_command_draws_from_the_same_seeds(studio, tmp_path):
     assert "Seed: 9, Size: 64x64" in Image.open(files[2]).info["parameters"]
 
 
+def test_it_opens_the_model_of_a_first_visit_before_the_first_order_comes(studio):
+    it, said = studio
+    it.warm_up()
+    assert (len(it.models), said) == (1, [])
+    it.draw(order("demo", count=1))
+    assert "loading demo" not in [event.get("note") for event in said]
+    small = Studio("cpu", 1, Said())
+    small.warm_up()
+    assert not small.models
+
+
 def test_negative_prompt_sampler_and_size_reach_the_pipeline(studio):
     it, said = studio
     plain = open_model(Path(pipeline_path()))
