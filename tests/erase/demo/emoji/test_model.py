@@ -55,8 +55,8 @@ def test_it_draws_object_style_and_background_as_they_are_asked_for(scenes: Sequ
         for labels, s in zip(seen, scenes, strict=True)
     ]
     objects, styles, backgrounds = (sum(column) for column in zip(*right, strict=True))
-    assert objects >= COUNT - 3, seen
-    assert styles >= COUNT // 2, seen  # three of four on many pictures
+    assert objects >= COUNT - 2, seen  # 97 % on many pictures
+    assert styles >= COUNT - 4, seen  # 87 %
     assert backgrounds >= COUNT - 1, seen
 
 
