@@ -1,7 +1,9 @@
 """Editable weights: named scopes, each a regular expression that is searched for in parameter names.
 
-The names are those of diffusers (attn1 attends to the image, attn2 to the prompt) and of common classifiers. For any
-other network give a pattern of your own, `re:PATTERN`.
+The names are those of diffusers and of common classifiers. In a UNet attn1 attends to the image and attn2 to the prompt. A transformer of
+two streams (Stable Diffusion 3, FLUX) attends to both at once, and text and image have their own projections; there a scope has another
+pattern of the same meaning: cross-attention, where the prompt enters, is the text stream. For any other network give a pattern of your
+own, `re:PATTERN`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from erase.errors import EmptyScope, InputError
 if TYPE_CHECKING:
     from torch import nn
 
+_TEXT = r"\battn\.(add_[qkv]_proj|to_add_out|norm_added_[qk])\.|^context_embedder\."
+_IMAGE = r"^transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out|norm_[qk])\.|attn2\.)"
 _TABLE = {
     "full": (r".", "every weight of the network"),
     "attention": (r"\battn[12]\.", "self-attention and cross-attention"),
@@ -30,6 +34,17 @@ _TABLE = {
         r"^up_blocks\.[12]\.attentions\.1\..*\battn1\.",
         "self-attention in two decoder blocks, all that the released Scissorhands code trims in Stable Diffusion",
     ),
+    "text-stream": (_TEXT, "in a transformer of two streams: the projections of the text, and its entry"),
+    "image-stream": (_IMAGE, "in a transformer of two streams: the projections of the image"),
+    "single-stream": (r"^single_transformer_blocks\.", "in FLUX: the blocks in which text and image share their weights"),
+    "feed-forward": (
+        r"\bff(_context)?\.net\.|^single_transformer_blocks\.\d+\.proj_(mlp|out)\.",
+        "the feed-forward layers of attention blocks",
+    ),
+    "modulation": (
+        r"\bnorm1(_context)?\.linear\.|^norm_out\.linear\.|^single_transformer_blocks\.\d+\.norm\.linear\.",
+        "in a transformer of two streams: what scales and shifts the features by timestep and pooled text",
+    ),
     "head": (r"^(fc|heads?|classifier)\.", "the head of a classifier"),
     "last-stage": (r"^(layer4|layers\.3|stages\.3|fc|heads?|classifier)\.", "the last stage of a classifier, with its head"),
 }
@@ -40,16 +55,30 @@ SCOPES: dict[str, str] = {name: pattern for name, (pattern, _) in _TABLE.items()
 SCOPE_HELP: dict[str, str] = {name: description for name, (_, description) in _TABLE.items()}
 """Scope name -> description."""
 
+_TWO_STREAMS = {
+    "attention": r"\battn2?\.",
+    "self-attention": _IMAGE,
+    "cross-attention": _TEXT,
+    "cross-attention-kv": r"\battn\.add_[kv]_proj\.",
+    "not-cross-attention": rf"^(?!.*({_TEXT}))",
+    "noxattn": rf"^(?!.*({_TEXT}))(?!proj_out\.|norm_out\.|time_text_embed\.)",
+    "decoder-self-attention": r"(?!)",
+}
+"""Scopes that have another pattern in a transformer of two streams; the last has no counterpart there."""
+
 # Matched against the last part of the name without `.weight`: embedding tables and gains, whatever their shape.
 _NOT_TRIMMED = re.compile(r"\w*(bias\w*|norm\w*|gamma|scale|table|tokens?|wte|wpe|shared|embed(ding)?s?)$")
 
 
-def pattern_of(scope: str, option: str | None = None) -> re.Pattern[str]:
+def pattern_of(scope: str, option: str | None = None, two_streams: bool = False) -> re.Pattern[str]:
     """The regular expression of `scope`: a key of SCOPES, or `re:PATTERN`. InputError, about `option`, where it is neither."""
-    pattern = scope[3:] if scope.startswith("re:") else SCOPES.get(scope)
+    pattern = scope[3:] if scope.startswith("re:") else (_TWO_STREAMS if two_streams else {}).get(scope, SCOPES.get(scope))
     if pattern is None:
         known = ", ".join(SCOPES)
         raise InputError(f"scope {scope!r} is unknown: give one of {known}, or re: and a pattern over parameter names", option=option)
+    if two_streams and scope.startswith("re:") and "attn2" in pattern and "transformer_blocks" not in pattern:
+        problem = f"scope {scope!r} is not cross-attention in a transformer of two streams, where attn2 is self-attention of the image"
+        raise EmptyScope(f"{problem}; give text-stream, or a pattern that begins with re:^transformer_blocks", option=option)
     try:
         return re.compile(pattern)
     except re.error as error:
@@ -58,7 +87,8 @@ def pattern_of(scope: str, option: str | None = None) -> re.Pattern[str]:
 
 def in_scope(network: nn.Module, scope: str) -> dict[str, nn.Parameter]:
     """The parameters of `network` in `scope`: a key of SCOPES, or `re:PATTERN`. EmptyScope if there are none."""
-    pattern = pattern_of(scope)
+    two_streams = any(name.endswith(".attn.add_k_proj.weight") for name, _ in network.named_parameters())
+    pattern = pattern_of(scope, two_streams=two_streams)
     weights = {name: weight for name, weight in network.named_parameters() if pattern.search(name)}
     if not weights:
         example = next((name for name, _ in network.named_parameters()), "none at all")

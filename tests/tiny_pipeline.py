@@ -138,3 +138,53 @@ def build(folder: Path, seed: int = 0) -> Path:
         **parts, scheduler=networks.build_sampler(), safety_checker=None, feature_extractor=None, requires_safety_checker=False
     ).save_pretrained(folder)
     return folder
+
+
+def build_stable_diffusion_3(folder: Path, seed: int = 0, t5: bool = False, dual: tuple[int, ...] = (0,)) -> Path:
+    """A folder of Stable Diffusion 3.5 in small: two layers of width 32, the first with a second self-attention of the image (`dual`)."""
+    import diffusers
+    import transformers
+
+    parts: dict[str, Any] = {}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for suffix, act in (("", "quick_gelu"), ("_2", "gelu")):
+            words = networks.build_tokenizer(folder / f"tokenizer{suffix}")
+            config = transformers.CLIPTextConfig(
+                vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, projection_dim=16,
+                max_position_embeddings=networks.TOKENS, hidden_act=act, bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
+                pad_token_id=words.pad_token_id,
+            )  # fmt: skip
+            parts |= {f"tokenizer{suffix}": words, f"text_encoder{suffix}": transformers.CLIPTextModelWithProjection(config)}
+        parts |= {"tokenizer_3": None, "text_encoder_3": None} | (tiny_t5("_3", 48) if t5 else {})
+        parts["vae"] = diffusers.AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, block_out_channels=(8, 8, 8, 16),
+            layers_per_block=1, latent_channels=16, norm_num_groups=4, sample_size=SIZE, mid_block_add_attention=False,
+            use_quant_conv=False, use_post_quant_conv=False, scaling_factor=1.5305, shift_factor=0.0609,
+        )  # fmt: skip
+        parts["transformer"] = diffusers.SD3Transformer2DModel(
+            sample_size=SIZE // 8, patch_size=2, in_channels=16, out_channels=16, num_layers=2, attention_head_dim=16,
+            num_attention_heads=2, joint_attention_dim=48, caption_projection_dim=32, pooled_projection_dim=32, pos_embed_max_size=8,
+            dual_attention_layers=dual, qk_norm="rms_norm",
+        )  # fmt: skip
+        for tensor in parts["transformer"].parameters():
+            tensor.data += 0.02 * torch.randn_like(tensor)
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0)
+    diffusers.StableDiffusion3Pipeline(**parts, scheduler=scheduler).save_pretrained(folder)
+    return folder
+
+
+def tiny_t5(suffix: str, width: int) -> dict[str, Any]:
+    """T5 of one layer, whose tokenizer knows letters."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    letters = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("▁", -3.0), *((letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz")]
+    words = Tokenizer(models.Unigram(letters, unk_id=2))
+    words.pre_tokenizer = pre_tokenizers.Metaspace()
+    words.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    tokenizer = transformers.T5TokenizerFast(tokenizer_object=words, model_max_length=512, extra_ids=0)
+    config = transformers.T5Config(
+        vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu", pad_token_id=0
+    )
+    return {f"tokenizer{suffix}": tokenizer, f"text_encoder{suffix}": transformers.T5EncoderModel(config)}

@@ -14,7 +14,13 @@ from erase.errors import InputError
 from erase.files import read_object, sha256
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-SUPPORTED = {"StableDiffusionPipeline": PARTS, "StableDiffusionXLPipeline": (*PARTS, "text_encoder_2", "tokenizer_2")}
+TRANSFORMER_PARTS = ("transformer", *PARTS[1:], "text_encoder_2", "tokenizer_2")
+SUPPORTED = {
+    "StableDiffusionPipeline": PARTS,
+    "StableDiffusionXLPipeline": (*PARTS, "text_encoder_2", "tokenizer_2"),
+    "StableDiffusion3Pipeline": TRANSFORMER_PARTS,  # and text_encoder_3 with tokenizer_3, which may be absent
+}
+FLOW = ("StableDiffusion3Pipeline",)  # families that are trained by flow matching
 PICKLES = {".ckpt", ".bin", ".pt", ".pth", ".pkl"}
 READ = {".json", ".txt", ".model", ".jinja", ".tiktoken"}  # what loaders read of a part beside its weights; .model: of sentencepiece
 HALF = {"F16", "BF16"}

@@ -22,7 +22,7 @@ from erase.checkpoints.check.values import check_folder_values
 from erase.checkpoints.configs import Config, configs, misfits
 from erase.checkpoints.copying import complete_parts, copy_part, copy_root
 from erase.checkpoints.families import FAMILIES, NOISE, TEXT_ENCODERS, to_file, to_folder
-from erase.checkpoints.folder import check_model_folder, config_of, image_size, model_index, read_provenance, weight_files
+from erase.checkpoints.folder import FLOW, check_model_folder, config_of, image_size, model_index, read_provenance, weight_files
 from erase.checkpoints.safetensors_file import LazyTensor, lazy_tensors, write_lazy
 from erase.checkpoints.safetensors_header import metadata
 from erase.checkpoints.weight_names import clip_to_folder, strays
@@ -48,6 +48,8 @@ def pack(folder: Path, out: Path, form: str = "single-file", dtype: str = "sourc
     check_model_folder(folder)
     if form not in FORMATS or dtype not in DTYPES:
         raise InputError(f"--format {form} --dtype {dtype} is unknown; expected one of {', '.join(FORMATS)} and of {', '.join(DTYPES)}")
+    if form != "folder" and (family := model_index(folder)["_class_name"]) in FLOW:
+        raise InputError(f"--format {form} is not written for a {family} yet; give --format folder", option="format")
     if form != "folder" and out.suffix.lower() != ".safetensors":
         raise InputError(f"--output {out} is a single file in this format; expected a name that ends in .safetensors", option="output")
     if out.exists():

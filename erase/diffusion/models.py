@@ -11,16 +11,17 @@ from pathlib import Path
 import torch
 
 from erase.checkpoints.check.noise import noise_of
-from erase.checkpoints.folder import READ, check_model_folder, model_index
+from erase.checkpoints.folder import FLOW, READ, check_model_folder, model_index
 from erase.checkpoints.from_single_file import unpacked
 from erase.demo import EMBEDDED
 from erase.diffusion.stable_diffusion import DTYPES, StableDiffusion, first_line
+from erase.diffusion.stable_diffusion_3 import StableDiffusion3
 from erase.diffusion.stable_diffusion_xl import StableDiffusionXL
 from erase.errors import InputError
 from erase.files import user_path
 from erase.options import check_device
 
-WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (StableDiffusion, StableDiffusionXL)}
+WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (StableDiffusion, StableDiffusionXL, StableDiffusion3)}
 
 
 def locate(model: str, tokenizer: str | None = None, prediction: str | None = None) -> Path:
@@ -71,6 +72,9 @@ def _check_dtype(device: str, dtype: str) -> None:
 
 def _check_prediction(folder: Path, prediction: str) -> None:
     """InputError where the option contradicts a folder, which names what its network predicts."""
+    if model_index(folder)["_class_name"] in FLOW:
+        message = f"--prediction-type {prediction} has no meaning for {folder}, which is trained by flow matching; leave the option out"
+        raise InputError(message, option="prediction_type")
     own = noise_of(folder).prediction
     if own != prediction:
         message = f"--prediction-type {prediction} contradicts {folder}, whose scheduler says {own}; leave the option out"

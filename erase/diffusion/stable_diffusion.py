@@ -88,7 +88,7 @@ class StableDiffusion:
             with self._readable():
                 self._pipeline = getattr(diffusers, self.CLASS).from_pretrained(
                     self.folder, torch_dtype=self.dtype, variant=variant_of(self.folder), use_safetensors=True, local_files_only=True,
-                    **self.OPTIONS, **({} if self._network is None else {self.EDITED: self._network}),
+                    **self._options(), **({} if self._network is None else {self.EDITED: self._network}),
                 )  # fmt: skip
             self._pipeline.set_progress_bar_config(disable=True)
             if self._network is None:
@@ -106,6 +106,10 @@ class StableDiffusion:
             if not self.device.startswith("cpu"):
                 self._pipeline.vae.enable_slicing()  # decoding takes more memory than denoising, and little time
         return self._pipeline
+
+    def _options(self) -> dict[str, Any]:
+        """Arguments with which the pipeline is loaded."""
+        return self.OPTIONS
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -235,6 +239,10 @@ class StableDiffusion:
         """Each text encoder with its tokenizer before it."""
         return [(self.pipeline.tokenizer, self.pipeline.text_encoder)]
 
+    def word_coders(self) -> list[tuple[Any, Any]]:
+        """Those of CLIP, the first ones, whose tokens are whole words and can be searched."""
+        return self.coders()
+
     def tokens(self, prompts: list[str]) -> list[Tensor]:
         """The token ids (n, tokens) for each text encoder, on the CPU."""
         return [
@@ -294,3 +302,7 @@ class StableDiffusion:
     def objective(self) -> Objective:
         """What the network was trained to predict, and under which noise."""
         return Denoising(self.noise_scheduler())
+
+    def training_record(self) -> dict[str, Any]:
+        """What a run records of the objective beside the configuration of the scheduler; empty for a schedule of alphas."""
+        return {}

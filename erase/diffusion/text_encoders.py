@@ -15,6 +15,7 @@ from erase.errors import InputError
 
 PREFIX = "text_model."
 WITNESS = "embeddings.position_embedding.weight"  # small, in every CLIP text encoder, and random before it is read
+T5_LENGTH = 256
 NEAR = 0.1  # relative distance: rounding to bfloat16 stays below 0.01, noise is beyond 1
 
 
@@ -36,14 +37,15 @@ def check_tokens(component: Path, tokenizer: Any, encoder: Any) -> None:
 
     A setting of the tokenizer may be of the wrong type, or name a word that gets a number of its own; nothing says so before a prompt.
     """
-    length = tokenizer.model_max_length
+    positions = encoder.config.to_dict().get("max_position_embeddings")  # T5 has none, and no limit
+    length = tokenizer.model_max_length if positions is not None else T5_LENGTH
     try:
         tokens = tokenizer(["a photo"], padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
     except Exception as error:  # the tokenizers raise a dozen kinds
         reason = next(iter(str(error).strip().splitlines()), "")[:160]
         problem = f"does not turn a prompt into tokens ({type(error).__name__}: {reason})"
         raise InputError(f"{component} {problem}; give the tokenizer that belongs to the model") from error
-    words, positions = encoder.config.vocab_size, encoder.config.max_position_embeddings
+    words, positions = encoder.config.vocab_size, positions or T5_LENGTH
     if int(tokens.max()) >= words or tokens.shape[1] > positions:
         made = f"turns a prompt into {tokens.shape[1]} tokens with numbers up to {int(tokens.max())}"
         known = f"its text encoder reads {positions} with numbers below {words}"

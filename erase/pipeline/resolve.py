@@ -14,7 +14,7 @@ from erase.checkpoints.folder import is_small, scheduler_of, single_file_hash, s
 from erase.concepts import Concept, with_anchors
 from erase.concepts.published import kind_of_all, published_prompts
 from erase.concepts.several import Concepts, all_apart, also_earlier, load_concepts, settings_of, together
-from erase.diffusion import locate, pick_device
+from erase.diffusion import locate, open_model, pick_device
 from erase.errors import InputError
 from erase.images import picture_paths
 from erase.methods import METHODS, DiffusionMethod, Requirements, make_method, method_class
@@ -93,6 +93,8 @@ class ResolvedJob:
             options |= {"concepts": [asdict(concept) for concept in self.whole], "earlier": list(self.earlier)}
         options |= {"method_options": asdict(self.method), "weights": weight_hashes(self.folder)}
         options |= {"single_file_sha256": digest} if (digest := single_file_hash(self.folder)) else {}
+        training = open_model(self.folder).training_record()
+        options |= {"training": training} if training else {}
         sampling = {"scheduler": scheduler_of(self.folder), "steps": self.job.sampling_steps, "guidance": self.job.guidance}
         return {**options, "sampling": sampling | {"size": self.size, "batch": self.job.sampling_batch}}
 

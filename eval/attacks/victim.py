@@ -108,15 +108,15 @@ class Victim:
         return embeddings[rows]
 
     def read(self, tokens: Sequence[Tensor], vectors: Sequence[Tensor], places: Sequence[Tensor]) -> PromptEmbeddings:
-        """Embeddings of token ids (n, tokens) per text encoder, with vectors (n, tokens, width) wherever `places` (n, tokens) is true."""
+        """Embeddings of token ids (n, tokens) per text encoder; those of CLIP read vectors (n, tokens, width) where `places` is true."""
         with ExitStack() as stack:
-            for (_, encoder), put, where in zip(self.model.coders(), vectors, places, strict=True):
+            for (_, encoder), put, where in zip(self.model.word_coders(), vectors, places, strict=True):
                 stack.enter_context(_instead(encoder, put, where.to(self.device)))
             return PromptEmbeddings(*self.model.read(tokens))
 
     def tables(self) -> list[Tensor]:
-        """The token embeddings (vocabulary, width) of each text encoder."""
-        return [encoder.get_input_embeddings().weight.detach() for _, encoder in self.model.coders()]
+        """The token embeddings (vocabulary, width) of each text encoder of CLIP."""
+        return [encoder.get_input_embeddings().weight.detach() for _, encoder in self.model.word_coders()]
 
     # --- predictions -----------------------------------------------------------------------------------------------
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from erase.checkpoints.check.classes import check_classes, check_no_code, family_of_index
+from erase.checkpoints.check.flow import check_sd3_fit, flow_of
 from erase.checkpoints.check.networks import NETWORKS, check_fit
 from erase.checkpoints.check.noise import noise_of
 from erase.checkpoints.check.tensors import check_tensors
 from erase.checkpoints.check.tokenizers import check_tokenizer
-from erase.checkpoints.folder import PICKLES, READ, SAFER, SUPPORTED, components, model_index, weight_files
+from erase.checkpoints.folder import FLOW, PICKLES, READ, SAFER, SUPPORTED, components, model_index, weight_files
 from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
 from erase.files import read_json, read_object
@@ -31,12 +32,13 @@ def check_folder(folder: Path) -> None:
     for name in components(folder):
         _check_files(folder, name)
         check_no_code(folder, name)
-    noise_of(folder)
-    networks = [part for part in NETWORKS if part in SUPPORTED[family]]
-    for part in networks:
-        check_tensors(folder, part)
-    check_fit(folder, xl="text_encoder_2" in networks)
-    for part in SUPPORTED[family]:
+    own = components(folder) if family in FLOW else SUPPORTED[family]
+    flow_of(folder) if family in FLOW else noise_of(folder)
+    for part in NETWORKS:
+        if part in own:
+            check_tensors(folder, part)
+    check_sd3_fit(folder) if family in FLOW else check_fit(folder, xl="text_encoder_2" in own)
+    for part in own:
         if part.startswith("tokenizer"):
             check_tokenizer(folder, part)
 

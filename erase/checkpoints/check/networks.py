@@ -25,7 +25,7 @@ TEXT_DEFAULTS: Config = {
     "num_attention_heads": 8, "max_position_embeddings": 77, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
 }  # fmt: skip
 """What a CLIPTextConfig has without a file."""
-NETWORKS = ("unet", "vae", "text_encoder", "text_encoder_2")
+NETWORKS = ("unet", "transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
 LARGEST = 2**24  # of any number of a configuration: vocabularies stay below it
 DEEPEST = 256  # of numbers of layers
 LAYERS = ("layer", "depth")  # parts of the names of such numbers
@@ -47,7 +47,7 @@ def part_config(folder: Path, part: str) -> Config:
         nested = config.get("text_config")  # the whole of CLIP keeps its text encoder's there
         own = nested if config.get("model_type") == "clip" and isinstance(nested, dict) else config
         return {**TEXT_DEFAULTS, **own}
-    return {**_defaults(kind), **config} if part in ("unet", "vae") else config
+    return {**_defaults(kind), **config} if part in ("unet", "transformer", "vae") else config
 
 
 def expected_shapes(folder: Path, part: str) -> Shapes | None:
@@ -92,6 +92,10 @@ def _network_class(kind: str) -> Any:
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
         return AutoencoderKL
+    if kind == "SD3Transformer2DModel":
+        from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+
+        return SD3Transformer2DModel
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     return UNet2DConditionModel
@@ -154,7 +158,7 @@ def check_fit(folder: Path, xl: bool) -> None:
     if (unet["addition_embed_type"] == "text_time") != xl:
         kind = "one of Stable Diffusion XL" if not xl else "not one of Stable Diffusion XL"
         raise InputError(f"{folder}: its UNet is {kind} (addition_embed_type {unet['addition_embed_type']}); download the model again")
-    encoders = [part for part in NETWORKS[2:] if part in model_index(folder) and part_class(folder, part) in CLIP_TEXT]
+    encoders = [part for part in NETWORKS[3:] if part in model_index(folder) and part_class(folder, part) in CLIP_TEXT]
     texts = {part: part_config(folder, part) for part in encoders}
     if len(texts) == 1 + xl and unet["encoder_hid_dim"] is None:
         width, read = sum(config["hidden_size"] for config in texts.values()), unet["cross_attention_dim"]

@@ -65,6 +65,8 @@ class Noise:
 def noise_of(folder: Path) -> Noise:
     """The noise process of a pipeline folder; InputError for one that is not a schedule of betas, and for impossible values."""
     kind = str(model_index(folder)["scheduler"][1])
+    if kind not in SCHEDULERS:
+        raise InputError(f"{folder} is trained by flow matching ({kind}), which has no schedule of betas and predicts velocities")
     try:
         return noise_from(kind, config_of(folder, "scheduler", "scheduler_config.json"))
     except ValueError as error:

@@ -74,7 +74,7 @@ def marker(words: Vocabulary, texts: Sequence[str]) -> str:
 def start(victim: Victim, name: str, count: int) -> list[Tensor]:
     """The embeddings (count, width) of the name's own tokens, repeated cyclically, for each text encoder."""
     results = []
-    for (tokenizer, _), table in zip(victim.model.coders(), victim.tables(), strict=True):
+    for (tokenizer, _), table in zip(victim.model.word_coders(), victim.tables(), strict=True):
         numbers = tokenizer(name).input_ids[1:-1]
         results.append(table[[numbers[k % len(numbers)] for k in range(count)]].float().clone().requires_grad_(True))
     return results
@@ -89,7 +89,7 @@ def embed_with(victim: Victim, words: Vocabulary, mark: str, vectors: Sequence[T
     """Embeddings of prompts with the vectors, in order, in place of the marker."""
     victim.ready()
     tokens, put, places = victim.model.tokens(list(texts)), [], []
-    for numbers, own, vector in zip(tokens, words.numbers, vectors, strict=True):
+    for numbers, own, vector in zip(tokens[: len(vectors)], words.numbers, vectors, strict=True):
         where = numbers == own[words.words.index(mark)]
         turn = (where.long().cumsum(dim=1) - 1).clamp(min=0) % len(vector)
         put.append(vector[turn.to(vector.device)])

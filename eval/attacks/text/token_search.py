@@ -39,7 +39,7 @@ class Vocabulary:
 
 def vocabulary(victim: Victim, banned: Sequence[str] = ()) -> Vocabulary:
     """Every lower-case word that is one token in each tokenizer, except those `banned`."""
-    tokenizers = [tokenizer for tokenizer, _ in victim.model.coders()]
+    tokenizers = [tokenizer for tokenizer, _ in victim.model.word_coders()]
     whole = [token[:-4] for token in tokenizers[0].get_vocab() if re.fullmatch(r"[a-z]{2,}</w>", token)]
     names = naming(banned) if banned else None
     words = sorted(word for word in whole if names is None or not names.search(word))
@@ -106,9 +106,10 @@ def slopes(victim: Victim, words: Vocabulary, rows: Tensor, rests: Sequence[str]
 
 
 def placed(victim: Victim, tokens: Sequence[Tensor], count: int) -> tuple[list[Tensor], list[Tensor]]:
-    """The embeddings (n, tokens, width) of token numbers, and where the first `count` after the beginning are."""
-    vectors = [table[numbers.to(table.device)].clone() for table, numbers in zip(victim.tables(), tokens, strict=True)]
-    places = [torch.zeros_like(numbers, dtype=torch.bool) for numbers in tokens]
+    """The embeddings (n, tokens, width) of token numbers of CLIP, and where the first `count` after the beginning are."""
+    pairs = list(zip(victim.tables(), tokens, strict=False))
+    vectors = [table[numbers.to(table.device)].clone() for table, numbers in pairs]
+    places = [torch.zeros_like(numbers, dtype=torch.bool) for _, numbers in pairs]
     for where in places:
         where[:, 1 : 1 + count] = True
     return vectors, places

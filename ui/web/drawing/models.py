@@ -118,7 +118,7 @@ class Studio:
         if key not in self.models:
             self._room(_bytes(folder))
             opened = open_model(folder, pick_device(self.device))
-            size = sum(p.numel() * p.element_size() for part in opened.PARTS for p in getattr(opened.pipeline, part).parameters())
+            size = sum(p.numel() * p.element_size() for part in opened.parts for p in getattr(opened.pipeline, part).parameters())
             self.models[key] = (opened, size)
             self._room(0)
         self.models.move_to_end(key)
