@@ -16,6 +16,11 @@ class InputError(ValueError):
         self.code = code
 
 
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, at most 200 characters."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
 class EmptyScope(InputError):
     """A scope that matches no weight of the network."""
 

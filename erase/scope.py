@@ -17,6 +17,7 @@ from erase.errors import EmptyScope, InputError
 if TYPE_CHECKING:
     from torch import nn
 
+TEXT_KEYS = ".attn.add_k_proj.weight"  # a parameter of every transformer of two streams
 _TEXT = r"\battn\.(add_[qkv]_proj|to_add_out|norm_added_[qk])\.|^context_embedder\."
 _IMAGE = r"^transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out|norm_[qk])\.|attn2\.)"
 _TABLE = {
@@ -87,7 +88,7 @@ def pattern_of(scope: str, option: str | None = None, two_streams: bool = False)
 
 def in_scope(network: nn.Module, scope: str) -> dict[str, nn.Parameter]:
     """The parameters of `network` in `scope`: a key of SCOPES, or `re:PATTERN`. EmptyScope if there are none."""
-    two_streams = any(name.endswith(".attn.add_k_proj.weight") for name, _ in network.named_parameters())
+    two_streams = any(name.endswith(TEXT_KEYS) for name, _ in network.named_parameters())
     pattern = pattern_of(scope, two_streams=two_streams)
     weights = {name: weight for name, weight in network.named_parameters() if pattern.search(name)}
     if not weights:

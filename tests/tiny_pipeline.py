@@ -188,3 +188,33 @@ def tiny_t5(suffix: str, width: int) -> dict[str, Any]:
         vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu", pad_token_id=0
     )
     return {f"tokenizer{suffix}": tokenizer, f"text_encoder{suffix}": transformers.T5EncoderModel(config)}
+
+
+def build_flux(folder: Path, seed: int = 0, distilled: bool = True) -> Path:
+    """A folder of FLUX.1 in small: one dual and one single block of width 32; dev, or schnell where it is not `distilled`."""
+    import diffusers
+    import transformers
+
+    words = networks.build_tokenizer(folder / "tokenizer")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = transformers.CLIPTextConfig(
+            vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, projection_dim=16,
+            max_position_embeddings=networks.TOKENS, bos_token_id=words.bos_token_id, eos_token_id=words.eos_token_id,
+            pad_token_id=words.pad_token_id,
+        )  # fmt: skip
+        parts: dict[str, Any] = {"tokenizer": words, "text_encoder": transformers.CLIPTextModel(config), **tiny_t5("_2", 24)}
+        parts["vae"] = diffusers.AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, block_out_channels=(8, 8, 8, 16),
+            layers_per_block=1, latent_channels=16, norm_num_groups=4, sample_size=SIZE, mid_block_add_attention=False,
+            use_quant_conv=False, use_post_quant_conv=False, scaling_factor=0.3611, shift_factor=0.1159,
+        )  # fmt: skip
+        parts["transformer"] = diffusers.FluxTransformer2DModel(
+            in_channels=64, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=24,
+            pooled_projection_dim=16, guidance_embeds=distilled, axes_dims_rope=(4, 6, 6),
+        )  # fmt: skip
+        for tensor in parts["transformer"].parameters():
+            tensor.data += 0.02 * torch.randn_like(tensor)
+    shifts = {"shift": 3.0, "use_dynamic_shifting": True} if distilled else {"shift": 1.0}
+    diffusers.FluxPipeline(**parts, scheduler=diffusers.FlowMatchEulerDiscreteScheduler(**shifts)).save_pretrained(folder)
+    return folder

@@ -18,13 +18,15 @@ TRANSFORMER_PARTS = ("transformer", *PARTS[1:], "text_encoder_2", "tokenizer_2")
 SUPPORTED = {
     "StableDiffusionPipeline": PARTS,
     "StableDiffusionXLPipeline": (*PARTS, "text_encoder_2", "tokenizer_2"),
+    "FluxPipeline": TRANSFORMER_PARTS,
     "StableDiffusion3Pipeline": TRANSFORMER_PARTS,  # and text_encoder_3 with tokenizer_3, which may be absent
 }
-FLOW = ("StableDiffusion3Pipeline",)  # families that are trained by flow matching
+FLOW = ("StableDiffusion3Pipeline", "FluxPipeline")  # families that are trained by flow matching
 PICKLES = {".ckpt", ".bin", ".pt", ".pth", ".pkl"}
 READ = {".json", ".txt", ".model", ".jinja", ".tiktoken"}  # what loaders read of a part beside its weights; .model: of sentencepiece
 HALF = {"F16", "BF16"}
 OLD_SIZE = 64
+FLUX_SIZE = 128  # side of the latents in its pipeline; its transformer names none
 # diffusion_pytorch_model[.fp16][-00001-of-00002].safetensors, the older ...-00001-of-00002.fp16.safetensors, and indices
 WEIGHTS = re.compile(
     r"(diffusion_pytorch_model|model)(?:\.(\w+))?(-\d+-of-\d+)?(?:\.(\w+))?(\.safetensors)(?:(\.index)(?:\.(\w+))?\.json)?"
@@ -138,7 +140,7 @@ def image_size(folder: Path) -> tuple[int, int] | None:
     As diffusers reads `sample_size`: a number, or a pair; and below 64 in a folder of Stable Diffusion from before version 0.9 it is 64.
     """
     config = config_of(folder, edited_part(folder).name, "config.json")
-    size = config.get("sample_size")
+    size = config.get("sample_size", FLUX_SIZE if config.get("_class_name") == "FluxTransformer2DModel" else None)
     if type(size) is int and size < OLD_SIZE and model_index(folder).get("_class_name") == "StableDiffusionPipeline" and _is_old(config):
         size = OLD_SIZE
     sides = [size, size] if type(size) is int else size

@@ -164,7 +164,7 @@ def _drawing_bytes(question: Question, batch: int) -> tuple[int, int, int]:
 
 def _text_weights(folder: Path) -> int:
     """Number of weights of the text encoders, from the headers of their files."""
-    parts = [folder / name for name in ("text_encoder", "text_encoder_2") if (folder / name).is_dir()]
+    parts = [folder / name for name in ("text_encoder", "text_encoder_2", "text_encoder_3") if (folder / name).is_dir()]
     files = [path for part in parts for path in weight_files(part).values() if path.suffix == ".safetensors"]
     entries = [entry for path in files for name, entry in header(path)[0].items() if name != "__metadata__"]
     return sum(math.prod(entry["shape"]) for entry in entries)

@@ -14,14 +14,15 @@ from erase.checkpoints.check.noise import noise_of
 from erase.checkpoints.folder import FLOW, READ, check_model_folder, model_index
 from erase.checkpoints.from_single_file import unpacked
 from erase.demo import EMBEDDED
-from erase.diffusion.stable_diffusion import DTYPES, StableDiffusion, first_line
+from erase.diffusion.flux import Flux
+from erase.diffusion.stable_diffusion import DTYPES, StableDiffusion
 from erase.diffusion.stable_diffusion_3 import StableDiffusion3
 from erase.diffusion.stable_diffusion_xl import StableDiffusionXL
-from erase.errors import InputError
+from erase.errors import InputError, first_line
 from erase.files import user_path
 from erase.options import check_device
 
-WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (StableDiffusion, StableDiffusionXL, StableDiffusion3)}
+WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux)}
 
 
 def locate(model: str, tokenizer: str | None = None, prediction: str | None = None) -> Path:

@@ -6,8 +6,7 @@ needed and can be unloaded (`free`).
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from erase.checkpoints.check.noise import SCHEDULERS
 from erase.checkpoints.check.values import check_loaded
 from erase.checkpoints.folder import size_of, variant_of
 from erase.checkpoints.from_single_file import restore
@@ -24,18 +22,14 @@ from erase.diffusion.autoencoder import decoded, encoded
 from erase.diffusion.batches import Conditioning
 from erase.diffusion.guidance_embedding import embed_guidance
 from erase.diffusion.objectives import Denoising, Objective, schedule_of
+from erase.diffusion.samplers import check_steps, with_class
 from erase.diffusion.text_encoders import check_text_encoder, check_tokens
-from erase.errors import InputError
+from erase.errors import InputError, first_line
 from erase.torchvision_compat import check_torchvision
 from erase.training.micro_batches import out_of_memory
 
 NOT_LOADED = {"feature_extractor": None, "image_encoder": None}  # for images as prompts
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, at most 200 characters."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
 class StableDiffusion:
@@ -46,11 +40,11 @@ class StableDiffusion:
     EDITED: ClassVar[str] = "unet"  # the part that is repaired
     NETWORK: ClassVar[str] = "UNet2DConditionModel"  # its class
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder")
+    USUAL: ClassVar[Mapping[str, Any]] = {}  # defaults of a job in which the family differs
     UPCAST: ClassVar[bool] = False  # whether to run the autoencoder in float32 where its configuration says that it overflows in float16
 
     def __init__(self, folder: Path, device: str = "cpu", dtype: str = "float32", size: int | None = None) -> None:
         self._folder, self.device, self.dtype = folder, device, DTYPES[dtype]
-        self.name = str(folder)
         self.guidance = 7.5  # the scale that a UNet distilled with a guidance embedding reads; that of the last sampler
         self._size = size
         self._network: nn.Module | None = None
@@ -67,6 +61,11 @@ class StableDiffusion:
     def parts(self) -> tuple[str, ...]:
         """The networks that this folder has."""
         return self.PARTS
+
+    @property
+    def neutral(self) -> bool:
+        """Whether the empty prompt was learned as a neutral."""
+        return True
 
     @property
     def edited(self) -> Any:
@@ -106,6 +105,10 @@ class StableDiffusion:
             if not self.device.startswith("cpu"):
                 self._pipeline.vae.enable_slicing()  # decoding takes more memory than denoising, and little time
         return self._pipeline
+
+    def _drawing(self) -> dict[str, Any]:
+        """Further arguments with which the pipeline draws prompts."""
+        return {}
 
     def _options(self) -> dict[str, Any]:
         """Arguments with which the pipeline is loaded."""
@@ -167,7 +170,7 @@ class StableDiffusion:
             states = [source.get_state() for source in generators]
             try:
                 with self.scheduled(other):
-                    self._check_steps(steps)
+                    check_steps(self.folder / "scheduler", self.pipeline.scheduler, steps)
                     return self._draw(prompts, generators, steps, guidance, negative, size or self.size)
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or len(prompts) == 1:
@@ -180,23 +183,9 @@ class StableDiffusion:
 
         return sample
 
-    def _check_steps(self, steps: int) -> None:
-        """InputError where the scheduler, as it is configured, cannot draw in so many steps; it is asked on a copy."""
-        try:
-            copy.deepcopy(self.pipeline.scheduler).set_timesteps(steps)
-        except Exception as error:  # each class has checks of its own, and computes with whatever its configuration holds
-            problem = f"cannot draw in {steps} steps ({first_line(error)})"
-            raise InputError(f"{self.folder / 'scheduler'} {problem}; give another number, or correct its configuration") from error
-
     def other_scheduler(self, name: str | None) -> Any:
         """A scheduler of diffusers by class name, with the configuration of the pipeline's own; None where that is the one named."""
-        if name is None or name == self.scheduler_name:
-            return None
-        import diffusers
-
-        if name not in SCHEDULERS:
-            raise InputError(f"the sampler {name!r} is unknown; expected the name of one of diffusers, e.g. LMSDiscreteScheduler")
-        return getattr(diffusers, name).from_config(self.pipeline.scheduler.config)
+        return None if name is None or name == self.scheduler_name else with_class(self.pipeline.scheduler, name)
 
     @contextmanager
     def scheduled(self, scheduler: Any) -> Iterator[None]:
@@ -217,6 +206,7 @@ class StableDiffusion:
         output = self.pipeline(
             prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators, height=size, width=size,
             output_type="latent" if half else "pil", **({"negative_prompt": [negative] * len(prompts)} if negative else {}),
+            **self._drawing(),
         ).images  # fmt: skip
         images: list[Image.Image] = self._decode(output) if half else output
         return images
@@ -225,8 +215,7 @@ class StableDiffusion:
         """The pipeline's latents -> images; in float32 once the autoencoder has overflowed in half precision."""
         if not latents.isfinite().all():
             raise InputError(f"the network overflows in {self.dtype} and generates no image; give --dtype bfloat16 or float32")
-        pixels = decoded(self.pipeline.vae, latents)
-        images: list[Image.Image] = self.pipeline.image_processor.postprocess(pixels, output_type="pil")
+        images: list[Image.Image] = self.pipeline.image_processor.postprocess(decoded(self.pipeline.vae, latents), output_type="pil")
         return images
 
     @torch.no_grad()

@@ -35,6 +35,9 @@ def erase(work: Session, need: Need | None = None) -> None:
         write_tensors(run.folder / "weights.safetensors", {}, {"changed": "nothing"})
         return
     work.model.free()
+    if "empty" in work.requirements.predictions and not work.model.neutral:
+        note = "the empty prompt is not a neutral of this model, which was distilled with guidance; an anchor is the safer choice"
+        work.show(Event("erase", 0, work.requirements.steps, note=note))
     start = time.perf_counter()
     task = _task(work, need)
     resume = load_tensors(run.checkpoint, ["step"]) if run.checkpoint.exists() else None

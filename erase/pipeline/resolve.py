@@ -127,7 +127,7 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
     job = replace(job, model=model or requested[0].model)
     folder = locate(str(job.model), job.tokenizer, job.prediction_type)
     brought = [f"{role}_count" for role in IMAGE_SETS if getattr(job, f"{role}_images")]
-    usual = dict(DEFAULTS[is_small(folder)])
+    usual = DEFAULTS[is_small(folder)] | open_model(folder).USUAL
     if trained is not None and trained.images and not is_small(folder):
         usual |= {"forget_count": trained.images, "retain_count": trained.images}
     defaults: dict[str, Any] = {name: value for name, value in usual.items() if getattr(job, name) is None and name not in brought}

@@ -49,6 +49,15 @@ OF_FAMILY: dict[str, dict[str, tuple[str, frozenset[str]]]] = {
         "text_encoder": (TRANSFORMERS, frozenset({"CLIPTextModelWithProjection"})),
         "tokenizer": (TRANSFORMERS, CLIP_TOKENIZERS),
     },
+    "FluxPipeline": {
+        "unet": NOT_A_PART,
+        "transformer": (DIFFUSERS, frozenset({"FluxTransformer2DModel"})),
+        "scheduler": FLOW_SCHEDULER,
+        "text_encoder": (TRANSFORMERS, frozenset({"CLIPTextModel"})),
+        "tokenizer": (TRANSFORMERS, CLIP_TOKENIZERS),
+        "text_encoder_2": (TRANSFORMERS, T5_TEXT),
+        "tokenizer_2": (TRANSFORMERS, T5_TOKENIZERS),
+    },
 }
 """Family -> parts in which it differs."""
 MISSING = {
@@ -58,7 +67,8 @@ MISSING = {
     "Flux2": "its text encoder (Mistral-3), its fused layers and its normalised latents",
     "Sana": "its text encoder (Gemma) and its deep-compression autoencoder",
     "PixArt": "its attention mask for text, and a transformer that predicts noise and variance",
-    "Flux": "its packed latents and its embedded guidance",
+    "Flux": "an image beside the prompt (Kontext, Fill, control)",
+    "StableDiffusion3": "an image beside the prompt",
 }
 """Begin of a pipeline's class -> what would have to be written for it."""
 BECAUSE = {

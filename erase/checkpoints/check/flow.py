@@ -29,8 +29,23 @@ def flow_of(folder: Path) -> tuple[int, float]:
     return levels, 1.0 if config.get("use_dynamic_shifting") else float(shift)
 
 
-def check_sd3_fit(folder: Path) -> None:
-    """InputError where the parts of Stable Diffusion 3 do not belong together."""
+def check_flow_fit(folder: Path, family: str) -> None:
+    """InputError where the parts of a transformer's folder do not belong together."""
+    (_check_flux if family == "FluxPipeline" else _check_sd3)(folder)
+
+
+def _check_flux(folder: Path) -> None:
+    own, latent = part_config(folder, "transformer"), part_config(folder, "vae")["latent_channels"]
+    if own["in_channels"] != 4 * latent or (own["out_channels"] or own["in_channels"]) != 4 * latent:
+        problem = f"its transformer reads {own['in_channels']} packed channels, and its autoencoder makes {latent}, packed {4 * latent}"
+        raise InputError(f"{folder}: {problem}; give the model that generates from a prompt alone")
+    if (pooled := part_config(folder, "text_encoder")["hidden_size"]) != own["pooled_projection_dim"]:
+        problem = f"its transformer reads {own['pooled_projection_dim']} pooled values, and its text_encoder has {pooled}"
+        raise InputError(f"{folder}: {problem}; give the text encoder that belongs to the transformer")
+    check_t5(folder, "text_encoder_2", own["joint_attention_dim"])
+
+
+def _check_sd3(folder: Path) -> None:
     own, vae = part_config(folder, "transformer"), part_config(folder, "vae")
     if not own["in_channels"] == own["out_channels"] == vae["latent_channels"]:
         problem = f"its transformer reads {own['in_channels']} channels and predicts {own['out_channels']}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from erase.checkpoints.check.classes import check_classes, check_no_code, family_of_index
-from erase.checkpoints.check.flow import check_sd3_fit, flow_of
+from erase.checkpoints.check.flow import check_flow_fit, flow_of
 from erase.checkpoints.check.networks import NETWORKS, check_fit
 from erase.checkpoints.check.noise import noise_of
 from erase.checkpoints.check.tensors import check_tensors
@@ -37,7 +37,7 @@ def check_folder(folder: Path) -> None:
     for part in NETWORKS:
         if part in own:
             check_tensors(folder, part)
-    check_sd3_fit(folder) if family in FLOW else check_fit(folder, xl="text_encoder_2" in own)
+    check_flow_fit(folder, family) if family in FLOW else check_fit(folder, xl="text_encoder_2" in own)
     for part in own:
         if part.startswith("tokenizer"):
             check_tokenizer(folder, part)

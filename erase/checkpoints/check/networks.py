@@ -96,6 +96,10 @@ def _network_class(kind: str) -> Any:
         from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 
         return SD3Transformer2DModel
+    if kind == "FluxTransformer2DModel":
+        from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+
+        return FluxTransformer2DModel
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     return UNet2DConditionModel

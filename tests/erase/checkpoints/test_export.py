@@ -303,7 +303,7 @@ def test_folders_that_are_no_pipeline_say_what_was_found(tmp_path: Path, source:
     with pytest.raises(InputError, match=r"no model_index\.json \(it contains one\.safetensors, source\)"):
         check_model_folder(tmp_path)
     index = json.loads((source / "model_index.json").read_text())
-    for family in ("FluxPipeline", "StableDiffusion3Pipeline"):
+    for family in ("FluxKontextPipeline", "PixArtSigmaPipeline"):
         (source / "model_index.json").write_text(json.dumps({**index, "_class_name": family}))
         with pytest.raises(InputError, match=f"is a {family}, not yet supported; expected StableDiffusionPipeline"):
             check_model_folder(source)

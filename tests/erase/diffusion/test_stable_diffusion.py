@@ -368,7 +368,7 @@ def test_a_folder_and_the_embedded_model_are_found(tiny_pipeline: Path, tmp_path
 
 
 def another_family(folder: Path) -> Path:
-    (folder / "model_index.json").write_text('{"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"]}')
+    (folder / "model_index.json").write_text('{"_class_name": "Flux2Pipeline", "transformer": ["diffusers", "Flux2Transformer2DModel"]}')
     return folder
 
 
@@ -387,7 +387,7 @@ def a_file(path: Path) -> Path:
         (lambda tmp: "scens", "'scens' is neither a folder nor a hub name, did you mean \"scenes\"?; expected demo, "),
         (lambda tmp: tmp / "not-there", "not-there does not exist; expected a diffusers folder"),
         (lambda tmp: tmp, "has no model_index.json"),
-        (lambda tmp: another_family(tmp), "FluxPipeline, not yet supported; expected StableDiffusionPipeline"),
+        (lambda tmp: another_family(tmp), "Flux2Pipeline, not yet supported; expected StableDiffusionPipeline"),
         (lambda tmp: a_file(tmp / "model.ckpt"), "model.ckpt is a pickle"),
         (lambda tmp: tmp / "nowhere.ckpt", "nowhere.ckpt is a pickle"),
         (lambda tmp: a_file(tmp / "model.bin"), "model.bin is a pickle"),

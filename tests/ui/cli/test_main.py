@@ -509,7 +509,7 @@ def foreign_output(model: Path, tmp: Path) -> list[str]:
 MISTAKES: dict[str, tuple[Given, list[str]]] = {
     "unknown model": (wrong("--model", "nowhere"), ["'nowhere'", "demo, scenes, emoji, a diffusers folder, or OWNER/NAME"]),
     "folder without a pipeline": (lambda model, tmp: star(tmp, tmp / "run"), ["no model_index.json", "diffusers folder"]),
-    "model family": (family("FluxPipeline"), ["FluxPipeline", "not yet supported", "StableDiffusionPipeline"]),
+    "model family": (family("SanaPipeline"), ["SanaPipeline", "not yet supported", "StableDiffusionPipeline"]),
     "ckpt": (file("model.ckpt"), ["model.ckpt is a pickle", "convert it"]),
     "bin": (file("model.bin"), ["model.bin is a pickle", "convert it"]),
     "one safetensors file": (file("model.safetensors"), ["is not a safetensors file", "download it again"]),

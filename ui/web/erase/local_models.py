@@ -10,13 +10,13 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from erase.checkpoints.folder import components, is_small, weight_files
+from erase.checkpoints.folder import components, edited_part, is_small, weight_files
 from erase.checkpoints.safetensors_header import header
 from erase.concepts import EMBEDDED
 from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import EmptyScope, InputError
 from erase.methods import DiffusionMethod
-from erase.scope import pattern_of
+from erase.scope import TEXT_KEYS, pattern_of
 
 
 def folder_of(model: str) -> Path | None:
@@ -47,13 +47,14 @@ def weight_bytes(model: str) -> int:
 def check_scopes(model: str, method: DiffusionMethod) -> None:
     """InputError for a scope of the method that is none, or EmptyScope where the model, if it is here, has no weight in it."""
     scopes = {"scope": method.requirements.scope, "trim_scope": getattr(method, "trim_scope", None)}
-    patterns = {option: pattern_of(scope, option) for option, scope in scopes.items() if scope is not None}
     folder = folder_of(model)
-    files = [file for file in weight_files(folder / "unet").values() if file.suffix == ".safetensors"] if folder else []
+    files = [file for file in weight_files(edited_part(folder)).values() if file.suffix == ".safetensors"] if folder else []
     try:
         names = [name for file in files for name in header(file)[0] if name != "__metadata__"]
     except (InputError, OSError, ValueError):  # the job checks the model and says what is wrong with it
-        return
+        names = []
+    two_streams = any(name.endswith(TEXT_KEYS) for name in names)
+    patterns = {option: pattern_of(scope, option, two_streams) for option, scope in scopes.items() if scope is not None}
     for option, pattern in patterns.items():
         if names and not any(pattern.search(name) for name in names):
             message = f"scope {scopes[option]!r} matches no weight of {model}, whose first is {names[0]!r}; try cross-attention"

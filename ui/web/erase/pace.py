@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from erase.checkpoints.folder import edited_part
 from erase.errors import InputError
 from erase.files import read_json, write_json
 from erase.pipeline.job import Job
@@ -63,7 +64,7 @@ def architecture(model: str) -> str:
 
 def _configuration(folder: Path) -> str | None:
     try:
-        config = read_json(folder / "unet" / "config.json")
+        config = read_json(edited_part(folder) / "config.json")
     except (OSError, ValueError):
         return None
     kept = {name: value for name, value in config.items() if not name.startswith("_")}
