@@ -7,6 +7,7 @@ prompt as a neutral; schnell reads no scale.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -132,8 +133,8 @@ class Flux(StableDiffusion):
         return {"max_sequence_length": T5_TOKENS[self.distilled]}
 
     def _decode(self, latents: Tensor) -> list[Image.Image]:
-        """Latents -> images; those of the pipeline are packed."""
-        side = self.size // int(self.pipeline.vae_scale_factor)
+        """Latents -> images; those of the pipeline are packed, and square."""
+        side = 2 * math.isqrt(latents.shape[1])
         return super()._decode(unpacked(latents, side, side) if latents.ndim == 3 else latents)
 
     def _prepare(self, network: Any) -> None:
