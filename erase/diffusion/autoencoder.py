@@ -32,7 +32,7 @@ def encoded(vae: Any, pixels: Tensor, device: str, first: int) -> Tensor:
 
     mean, spread = finite(vae, moments)
     noise = torch.stack([torch.randn(mean.shape[1:], generator=generator("latent", first + i)) for i in range(len(pixels))])
-    latents = mean + spread * noise
+    latents: Tensor = mean + spread * noise
     if shift := vae.config.shift_factor:
         latents = latents - shift
     return latents * float(vae.config.scaling_factor)

@@ -72,7 +72,7 @@ class Flux(StableDiffusion):
     EDITED: ClassVar[str] = "transformer"
     NETWORK: ClassVar[str] = "FluxTransformer2DModel"
     PARTS: ClassVar[tuple[str, ...]] = ("transformer", "vae", "text_encoder", "text_encoder_2")
-    USUAL: ClassVar[Mapping[str, Any]] = {"guidance": GUIDANCE}
+    USUAL: ClassVar[dict[str, float]] = {"guidance": GUIDANCE}
 
     @property
     def distilled(self) -> bool:

@@ -6,7 +6,7 @@ needed and can be unloaded (`free`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,7 +40,7 @@ class StableDiffusion:
     EDITED: ClassVar[str] = "unet"  # the part that is repaired
     NETWORK: ClassVar[str] = "UNet2DConditionModel"  # its class
     PARTS: ClassVar[tuple[str, ...]] = ("unet", "vae", "text_encoder")
-    USUAL: ClassVar[Mapping[str, Any]] = {}  # defaults of a job in which the family differs
+    USUAL: ClassVar[dict[str, float]] = {}  # defaults of a job in which the family differs
     UPCAST: ClassVar[bool] = False  # whether to run the autoencoder in float32 where its configuration says that it overflows in float16
 
     def __init__(self, folder: Path, device: str = "cpu", dtype: str = "float32", size: int | None = None) -> None:
