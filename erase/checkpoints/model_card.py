@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from erase.checkpoints.folder import model_index, read_provenance
+from erase.checkpoints.folder import FLOW, model_index, read_provenance
 from erase.files import written
 
 
@@ -26,42 +26,54 @@ def code(value: object) -> str:
 
 def write_card(folder: Path, measured: str = "") -> None:
     """README.md of an exported folder; call it again once there are numbers (`measured`, a block of Markdown)."""
+    index = model_index(folder)
+    card = model_card(read_provenance(folder), measured, pipeline=str(index.get("_class_name")), arguments=absent_parts(index))
     with written(folder / "README.md") as part:
-        part.write_text(
-            model_card(read_provenance(folder), measured, pipeline=str(model_index(folder).get("_class_name"))), encoding="utf-8"
-        )
+        part.write_text(card, encoding="utf-8")
+
+
+def absent_parts(index: Mapping[str, Any]) -> str:
+    """What has to be said when a pipeline is loaded that lacks T5: diffusers asks for every part."""
+    names = ("text_encoder_3", "tokenizer_3")
+    return "".join(f", {name}=None" for name in names if index.get(name) == [None, None])
 
 
 LOADING = {  # format -> how it is loaded
-    "folder": 'pipeline = {pipeline}.from_pretrained("this/folder")',
+    "folder": 'pipeline = {pipeline}.from_pretrained("this/folder"{arguments})',
     "single-file": "pipeline = {pipeline}.from_single_file({file})",
     "unet": 'pipeline = {pipeline}.from_pretrained("the/source/model")\npipeline.unet.load_state_dict(load_file({file}))',
 }
 
 
 def model_card(
-    provenance: Mapping[str, Any], measured: str = "", form: str = "folder", file: str = "", pipeline: str = "StableDiffusionPipeline"
+    provenance: Mapping[str, Any],
+    measured: str = "",
+    form: str = "folder",
+    file: str = "",
+    pipeline: str = "StableDiffusionPipeline",
+    arguments: str = "",
 ) -> str:
     """Markdown: what was erased, how, from what, what was measured, what that does not tell, and how to load it."""
     concept, method = provenance.get("concept", "a concept"), provenance.get("method", "an unlearning method")
     rows = {markdown(name): code(value) for name, value in provenance.items() if not name.startswith("modelspec.")}
+    part, tag = ("transformer", "flow-matching") if pipeline in FLOW else ("UNet", "stable-diffusion")
     facts = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     imports = f"from diffusers import {pipeline}" + ("\nfrom safetensors.torch import load_file" if form == "unet" else "")
     return f"""---
 library_name: diffusers
 pipeline_tag: text-to-image
-tags: [stable-diffusion, concept-erasure, machine-unlearning]
+tags: [{tag}, concept-erasure, machine-unlearning]
 ---
 
 # {markdown(provenance.get("source", "A diffusion model"))} without {markdown(concept)}
 
-The concept **{markdown(concept)}** was removed from the weights of the UNet with {markdown(method)} (erase-concept).
+The concept **{markdown(concept)}** was removed from the weights of the {part} with {markdown(method)} (erase-concept).
 The other parts, including the text encoder and the autoencoder, are those of the source model. Its licence and its limitations
 apply here too.
 
 ```python
 {imports}
-{LOADING[form].format(pipeline=pipeline, file=json.dumps(file))}
+{LOADING[form].format(pipeline=pipeline, file=json.dumps(file), arguments=arguments)}
 pipeline("a prompt").images[0].save("picture.png")
 ```
 
@@ -71,7 +83,7 @@ pipeline("a prompt").images[0].save("picture.png")
 |---|---|
 {facts}
 
-`source_sha256` is the hash of the original UNet weights. The metadata of the weight files has the same facts.
+`source_sha256` is the hash of the original {part} weights. The metadata of the weight files has the same facts.
 Which weights were changed is not published here: that list helps to restore the concept (arXiv 2603.06640).
 
 {measured.strip() + chr(10) + chr(10) if measured else ""}## What it is for

@@ -102,7 +102,7 @@ def _model_of(run: Path) -> Path | None:
 def _card(run: Path, folder: Path, output: Path, form: str) -> str:
     """The model card of what is published, with the numbers of the run if it was measured."""
     from erase.checkpoints.folder import read_provenance
-    from erase.checkpoints.model_card import model_card
+    from erase.checkpoints.model_card import absent_parts, model_card
     from eval.rendering.verdict import card
 
     provenance = read_provenance(folder)
@@ -111,4 +111,4 @@ def _card(run: Path, folder: Path, output: Path, form: str) -> str:
     reports = [path for path in (run / "report.json", folder.parent / "report.json") if path.is_file()]
     numbers = card(read_report(reports[0])) if reports else ""
     index = read_object(folder / "model_index.json")
-    return model_card(provenance, numbers, form, output.name, str(index["_class_name"]))
+    return model_card(provenance, numbers, form, output.name, str(index["_class_name"]), absent_parts(index))

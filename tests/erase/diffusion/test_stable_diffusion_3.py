@@ -196,6 +196,9 @@ def test_the_export_has_other_weights_in_scope_alone_and_loads_with_plain_diffus
     assert before.keys() == after.keys()
     check_model_folder(run / "model")
     pipeline = StableDiffusion3Pipeline.from_pretrained(run / "model", text_encoder_3=None, tokenizer_3=None)
+    card = (run / "model" / "README.md").read_text()
+    assert 'StableDiffusion3Pipeline.from_pretrained("this/folder", text_encoder_3=None, tokenizer_3=None)' in card
+    assert "removed from the weights of the transformer" in card
     assert torch.equal(pipeline.transformer.state_dict()["proj_out.weight"], before["proj_out.weight"])
     rows = json.loads((run / "layers.json").read_text())["weights"]
     assert sum(row["moved"] > 0 for row in rows) == len(changed)

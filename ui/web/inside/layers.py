@@ -1,4 +1,4 @@
-"""The records of layers.json by block and by type of layer of the UNet.
+"""The records of layers.json by block and by type of layer of the UNet or of the transformer.
 
 Reads names of parameters, never a network. A weight that layers.json does not list was out of scope.
 """
@@ -17,10 +17,15 @@ from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
 from erase.files import read_object
 
+PARTS = ("unet", "transformer")
 TYPES = {  # type of layer -> pattern over parameter names; the first that matches counts
-    "self-attention": r"\battn1\.",
+    "self-attention": r"\battn1\.|^transformer_blocks\.\d+\.attn2\.",
     "cross-attention": r"\battn2\.",
-    "feed-forward": r"\.ff\.",
+    "text stream": r"\battn\.(?:add_|to_add_out|norm_added_)|^context_embedder\.",
+    "image stream": r"^transformer_blocks\.\d+\.attn\.",
+    "attention": r"^single_transformer_blocks\.\d+\.attn\.",
+    "feed-forward": r"\.ff(?:_context)?\.|\.proj_mlp\.",
+    "modulation": r"\bnorm1(?:_context)?\.linear\.|^norm_out\.linear\.|^single_transformer_blocks\.\d+\.norm\.linear\.",
     "projection": r"\.proj_(?:in|out)\.",
     "time": r"time_emb|add_embedding|class_embedding",
     "resampling": r"samplers\.",
@@ -28,6 +33,11 @@ TYPES = {  # type of layer -> pattern over parameter names; the first that match
     "convolution": r"conv",
     "other": r"",
 }
+TRANSFORMER = re.compile(r"(single_)?transformer_blocks\.(\d+)\.")
+ENTRIES = {
+    "context_embedder": "text in", "pos_embed": "image in", "x_embedder": "image in", "time_text_embed": "time", "norm_out": "out",
+    "proj_out": "out",
+}  # fmt: skip
 BLOCK = re.compile(r"(?:(down|up)_blocks\.(\d+)|(mid)_block|(conv_in)|(conv_norm_out|conv_out)|(time_embedding|add_embedding))\b")
 
 
@@ -58,16 +68,20 @@ def read_layers(folder: Path) -> list[Mapping[str, Any]]:
 
 
 def parameters(folder: Path) -> dict[str, int]:
-    """Every parameter of a run's UNet and its size, from the headers of its files; empty before it is written."""
+    """Every parameter of a run's UNet or transformer and its size, from the headers of its files; empty before it is written."""
     sizes: dict[str, int] = {}
-    for path in sorted((folder / "model" / "unet").glob("*.safetensors")):
+    for path in sorted(path for part in PARTS for path in (folder / "model" / part).glob("*.safetensors")):
         with suppress(InputError):
             sizes |= {name: math.prod(tensor["shape"]) for name, tensor in header(path)[0].items() if name != "__metadata__"}
     return sizes
 
 
 def block_of(name: str) -> str:
-    """time, conv in, down 0, ..., middle, up 0, ..., conv out; counted as in the parameters' names."""
+    """time, conv in, down 0, ..., middle, up 0, ..., conv out, or block 0, ..., single 0, ...; counted as in the parameters' names."""
+    if inner := TRANSFORMER.match(name):
+        return f"{'single' if inner[1] else 'block'} {inner[2]}"
+    if entry := ENTRIES.get(name.split(".")[0]):
+        return entry
     match = BLOCK.match(name)
     if match is None:
         return name.split(".")[0].replace("_", " ")
@@ -106,8 +120,8 @@ def _cell(block: str, kind: str, names: list[str], recorded: Mapping[str, Mappin
 
 def _place(block: str) -> tuple[int, int]:
     side, _, number = block.partition(" ")
-    rows = {"time": 0, "conv in": 1, "middle": 3, "conv out": 5}
-    return rows.get(block, {"down": 2, "up": 4}.get(side, 6)), int(number) if number.isdecimal() else 0
+    rows = {"time": 0, "conv in": 1, "text in": 1, "image in": 1, "middle": 3, "conv out": 5, "out": 5}
+    return rows.get(block, {"down": 2, "block": 2, "up": 4, "single": 4}.get(side, 6)), int(number) if number.isdecimal() else 0
 
 
 def summary(cells: Iterable[Cell]) -> list[str]:

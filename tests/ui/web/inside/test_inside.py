@@ -48,6 +48,12 @@ def run(tmp_path: Path) -> Path:
     [
         (ATTN, "down 1", "cross-attention"),
         ("up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_q.weight", "up 3", "self-attention"),
+        ("transformer_blocks.7.attn.add_k_proj.weight", "block 7", "text stream"),
+        ("transformer_blocks.7.attn.to_out.0.bias", "block 7", "image stream"),
+        ("transformer_blocks.7.attn2.to_q.weight", "block 7", "self-attention"),
+        ("transformer_blocks.7.ff_context.net.2.weight", "block 7", "feed-forward"),
+        ("single_transformer_blocks.3.norm.linear.weight", "single 3", "modulation"),
+        ("context_embedder.weight", "text in", "text stream"),
         ("mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj.weight", "middle", "feed-forward"),
         ("down_blocks.0.attentions.0.transformer_blocks.0.norm2.weight", "down 0", "norm"),
         ("down_blocks.0.attentions.0.proj_in.weight", "down 0", "projection"),
