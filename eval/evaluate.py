@@ -196,7 +196,8 @@ def _rows(job: Evaluation, concepts: Concepts, protocol: Protocol | None) -> tup
 def _sampling(job: Evaluation, protocol: Protocol | None, model: StableDiffusion) -> dict[str, Any]:
     """The job's options, else the protocol's, else the model's defaults."""
     small = model.size <= 128
-    values = {"scheduler": model.scheduler_name, "steps": 25 if small else 50, "guidance": 4.0 if small else 7.5, "size": model.size}
+    guidance = model.USUAL.get("guidance", 4.0 if small else 7.5)
+    values = {"scheduler": model.scheduler_name, "steps": 25 if small else 50, "guidance": guidance, "size": model.size}
     if protocol is not None:
         values |= {"scheduler": protocol.sampler, "steps": protocol.steps, "guidance": protocol.guidance, "noise": protocol.noise}
     values |= {name: value for name in ("steps", "guidance") if (value := getattr(job, name)) is not None}

@@ -25,7 +25,9 @@ class Generation:
     seed: int | None = option(None, "seed of the noise (default: 0, or that of the row of --prompts)", low=0)
     steps: int | None = option(None, "denoising steps (default: 25 for the embedded model, else 50)", low=1, high=SAMPLING_STEPS)
     guidance: float | None = option(
-        None, "classifier-free guidance (default: that of the row of --prompts, else 4 for the embedded model and 7.5 for others)", low=0.0
+        None,
+        "classifier-free guidance (default: that of the row of --prompts, else 4 for the embedded model, 3.5 for FLUX.1, 7.5 for others)",
+        low=0.0,
     )
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     tokenizer: str | None = option(None, "folder with vocab.json and merges.txt of CLIP, for a .safetensors checkpoint")
@@ -90,7 +92,8 @@ def _draw(source: str, options: Generation, folder: Path, rows: list[Mapping[str
     model = open_model(locate(source, options.tokenizer, options.prediction_type), pick_device(options.device))
     small = model.size <= 128
     steps = options.steps or (STEPS if small else 50)
-    scales = scales_of(rows, GUIDANCE if small else 7.5) if options.guidance is None else [options.guidance] * len(rows)
+    usual = model.USUAL.get("guidance", GUIDANCE if small else 7.5)
+    scales = scales_of(rows, usual) if options.guidance is None else [options.guidance] * len(rows)
     sample, noise = ByRow(scales, lambda scale: model.sampler(steps, scale)), NOISE["seed alone" if seed_alone else "seed and index"]
     texts, seeds = [str(row["text"]) for row in rows], [int(row["seed"]) for row in rows]
     sampler, digest, name = drawing_scheduler(model.folder), short_hash(model.folder), Path(source).name
