@@ -45,6 +45,7 @@ class StableDiffusion:
 
     def __init__(self, folder: Path, device: str = "cpu", dtype: str = "float32", size: int | None = None) -> None:
         self._folder, self.device, self.dtype = folder, device, DTYPES[dtype]
+        self.name = str(folder)
         self.guidance = 7.5  # the scale that a UNet distilled with a guidance embedding reads; that of the last sampler
         self._size = size
         self._network: nn.Module | None = None
