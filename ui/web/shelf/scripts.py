@@ -20,6 +20,7 @@ INSTALL = """() => {
   let after = '';  // the section that is shown once the run's page is there
   const open = (name, wanted) => {
     after = wanted || '';
+    if (after) watcher.observe(document.body, {childList: true, subtree: true, attributes: true, attributeFilter: ['class', 'style']});
     to((query) => {  // a comparison's settings are no part of a run's address
       [...query.keys()].filter((key) => key !== '__theme').forEach((key) => query.delete(key));
       query.set('run', name);
@@ -30,10 +31,10 @@ INSTALL = """() => {
     if (!after || !document.querySelector('#run-page [role=tab]')?.offsetParent) return;
     const name = after;
     after = '';
+    watcher.disconnect();
     section(name);
   };
-  const changes = {childList: true, subtree: true, attributes: true, attributeFilter: ['class', 'style']};
-  new MutationObserver(arrived).observe(document.body, changes);
+  const watcher = new MutationObserver(arrived);
   const leave = () => to((query) => query.delete('run'));
   window.eraseConcept = {open, leave};
 
