@@ -42,6 +42,7 @@ class Price:
         """The form follows a choice; the cost follows the form."""
         form = self.form
         self.session = frame.session
+        self.stored.render()  # here, outside all tabs: what lies in a tab is not read by the browser before the tab is opened
         inputs, outputs = {frame.session, self.sent, *form.inputs}, self.outputs
         choices = [form.concept.change, form.model.change, form.options.method.change, form.options.preset.input, form.effort.input]
         # One listener: the last answer belongs to the last choice, whichever control it was.

@@ -61,8 +61,7 @@ class EraseTab:
                     self.form = EraseForm(page)
                 with gr.Column(scale=1, min_width=340, elem_id="job-card"):
                     self._build_job()
-            # Within the tab: what lies between two tabs is counted as one by the browser.
-            self.price = Price(page, self.form, gr.BrowserState(None, storage_key="erase-concept-form", secret=secret(page)))
+            self.price = Price(page, self.form, gr.BrowserState(None, storage_key="erase-concept-form", secret=secret(page), render=False))
 
     def _build_job(self) -> None:
         """The queue, the progress of the shown job, the buttons for it, and what it has made so far."""
