@@ -64,7 +64,7 @@ class RunsTab:
         for listener in (frame.blocks.load, self.opener.click):
             opened = listener(self.open, [self.address, self.run.key, session, self.show], self._outputs, js=READ_ADDRESS, **PRIVATE)
             opened.then(self.list_runs, controls, self.list, **turn)
-        for listener in (self.container.select, self.words.input, self.which.input, self.order.input, self.show.input):
+        for listener in (self.container.select, self.words.change, self.which.input, self.order.input, self.show.input):
             listener(self.list_runs, controls, self.list, **turn)
         self.run.connect(frame, self)
 
