@@ -52,8 +52,11 @@ class Interrupts:
 
 
 @contextmanager
-def interrupts() -> Iterator[Interrupts]:
-    """Within, Ctrl-C is handled as above. Does nothing in other threads, and where someone else handles the signal or ignores it."""
+def interrupts(last: bool = False) -> Iterator[Interrupts]:
+    """Within, Ctrl-C is handled as above. Does nothing in other threads, and where someone else handles the signal or ignores it.
+
+    `last`: the process ends afterwards. Its work is done then, so Ctrl-C changes nothing any more.
+    """
     state = Interrupts()
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -65,7 +68,7 @@ def interrupts() -> Iterator[Interrupts]:
         yield state
     finally:
         sys.unraisablehook = earlier
-        signal.signal(signal.SIGINT, signal.SIG_IGN if state.seen else signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if state.seen or last else signal.default_int_handler)
 
 
 def end() -> None:

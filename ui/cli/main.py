@@ -136,7 +136,7 @@ def main(arguments: Sequence[str] | None = None, report: Callable[[InputError], 
         prepare_streams()
     except KeyboardInterrupt:
         return _fail("stopped", 130)
-    with interrupts() as pressed:
+    with interrupts(last=arguments is None) as pressed:
         try:
             return _run(list(sys.argv[1:] if arguments is None else arguments), report)
         except BaseException as error:  # a library may have made another error of the KeyboardInterrupt

@@ -84,10 +84,10 @@ def test_half_precision_draws_what_the_pipeline_itself_would(tiny_pipeline: Path
     assert np.abs(ours - arrays(plain)).max() <= 2
 
 
-def test_a_unet_that_overflows_is_told(tiny_pipeline: Path) -> None:
+def test_a_network_that_overflows_is_named(tiny_pipeline: Path) -> None:
     model = open_model(tiny_pipeline, dtype="float16")
     model.pipeline.unet.conv_out.bias.data.fill_(float("inf"))
-    with pytest.raises(InputError, match=r"the UNet overflows in torch.float16 .*--dtype bfloat16 or float32"):
+    with pytest.raises(InputError, match=r"the network overflows in torch.float16 .*--dtype bfloat16 or float32"):
         model.sampler(1, 2.0)(PROMPTS, sources())
 
 

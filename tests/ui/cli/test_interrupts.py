@@ -71,6 +71,21 @@ def test_the_handlers_are_as_before_afterwards() -> None:
     assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
 
 
+def test_ctrl_c_after_the_last_line_changes_nothing() -> None:
+    """The work is done; Python only clears up."""
+    code = (
+        "import atexit, os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # it is ignored where tests run in the background
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "from ui.cli.main import main\n"
+        "sys.argv = ['erase-concept', 'protocols']\n"
+        "sys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "demo" in done.stdout
+
+
 def test_the_command_is_imported_without_another_module() -> None:
     """Whatever is imported before its handler is set is a moment in which Ctrl-C is a traceback."""
     code = "import sys; before = set(sys.modules); import ui.cli.main; print(*sorted(set(sys.modules) - before))"

@@ -32,6 +32,8 @@ def test_a_text_encoder_without_a_file_has_the_defaults_of_its_class() -> None:
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
 def test_a_saved_network_has_what_is_expected(family: str, family_folders: dict[str, Path]) -> None:
     folder = family_folders[family]
-    for part in NETWORKS[: 4 if family == "sdxl" else 3]:
+    parts = [part for part in NETWORKS if (folder / part).is_dir()]
+    assert len(parts) == (4 if family == "sdxl" else 3)
+    for part in parts:
         shapes = {plain_name(part, name): tuple(entry["shape"]) for name, entry in stored(folder, part).items()}
         assert shapes == expected_shapes(folder, part), part_class(folder, part)

@@ -15,7 +15,7 @@ import pytest
 
 from erase.errors import InputError
 from erase.run import Run, list_runs
-from ui.web.drawing.order import Order
+from ui.web.drawing.order import Ask, Order
 from ui.web.drawing.queue import Drawing
 from ui.web.jobs.child import read_error, write_error
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STOPPED, WAITING, read_entries
@@ -186,7 +186,7 @@ def test_python_m_erase_starts_there_too(crowded):
 
 def test_the_process_that_draws_starts_there_too(crowded):
     with Drawing("cpu") as drawing:
-        ticket = drawing.submit(Order((("demo", "demo"),), "a star", count=1, steps=1), "a")
+        ticket = drawing.submit(Order((("demo", "demo"),), (Ask("a star"),), count=1, steps=1), "a")
         assert list(drawing.watch(ticket))[-1].state == "done", ticket.note
 
 
