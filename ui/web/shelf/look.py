@@ -28,7 +28,7 @@ dl.answers dt{color:var(--muted);font-size:.86rem}dl.answers dd{margin:0;color:v
 #run-page{gap:10px}#run-page :is(#run-head,#run-answers,#run-problem){padding:0!important}
 #run-top{flex-wrap:nowrap;align-items:end}#run-head{flex:1 1 auto!important}
 #run-buttons{flex:0 0 auto!important;width:auto!important;gap:8px;flex-wrap:wrap}#run-buttons button{flex:0 0 auto;padding:4px 14px}
-@media(max-width:900px){#run-top{flex-wrap:wrap}}
+@media(max-width:900px){#run-top{flex-wrap:wrap}#run-buttons{flex:1 1 100%!important;width:100%!important}}
 #run-head p{margin:0 0 3px;overflow-wrap:anywhere}
 #run-head h2{margin:4px 0 2px;font-size:1.45rem;line-height:1.2;overflow-wrap:anywhere;color:var(--ink)}
 #run-head a{color:var(--mark)}
