@@ -110,16 +110,16 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", default=[], help="only these cells")
     parser.add_argument("--tune", action="store_true", help="choose every method's options on validation samples first")
     parser.add_argument("--only", choices=("cells", "figures"), default="cells")
-    given = parser.parse_args()
-    given.output.mkdir(parents=True, exist_ok=True)
-    name = "figures" if given.only == "figures" else "tuned" if given.tune else "classify"
-    root = given.output / name
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    name = "figures" if options.only == "figures" else "tuned" if options.tune else "classify"
+    root = options.output / name
     root.mkdir(exist_ok=True)
-    made = figures(root, given.seeds) if given.only == "figures" else cells(root, given.seeds, given.tune, given.cells)
+    measured = figures(root, options.seeds) if options.only == "figures" else cells(root, options.seeds, options.tune, options.cells)
     reports: dict[str, Any] = {}
-    for cell, report in made:
+    for cell, report in measured:
         reports[cell] = report
-        write(given.output, name, reports)
+        write(options.output, name, reports)
     print(f"\n{tables(reports)}")
 
 

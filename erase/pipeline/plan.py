@@ -64,14 +64,14 @@ def plan_of(
     concepts: Concepts, whole: Concepts, requirements: Requirements, job: Job, provided: Mapping[str, int] | None = None
 ) -> Plan:
     """The plan of a job whose options are settled; `concepts` and `whole` as for `forget_prompts`, `provided`: images of its folders."""
-    given = dict(provided or {})
-    forget = given["forget"] if "forget" in given else len(forget_prompts(concepts, whole, int(job.forget_count or 0), job.seed))
-    generated = {"forget": forget} if "forget" in requirements.images and "forget" not in given else {}
-    generated |= {"retain": int(job.retain_count or 0)} if "retain" in requirements.images and "retain" not in given else {}
+    counts = dict(provided or {})
+    forget = counts["forget"] if "forget" in counts else len(forget_prompts(concepts, whole, int(job.forget_count or 0), job.seed))
+    generated = {"forget": forget} if "forget" in requirements.images and "forget" not in counts else {}
+    generated |= {"retain": int(job.retain_count or 0)} if "retain" in requirements.images and "retain" not in counts else {}
     generated |= {"anchor": forget} if requirements.anchor and requirements.anchor_images else {}
     samples = len(evaluation_rows(concepts, whole, int(job.evaluate_count or 0), job.seed))
     names = tuple(concept.name for concept in concepts)
-    return make_plan(names, requirements, generated, given, samples, int(job.sampling_steps or 1), float(job.guidance or 0))
+    return make_plan(names, requirements, generated, counts, samples, int(job.sampling_steps or 1), float(job.guidance or 0))
 
 
 def make_plan(

@@ -20,8 +20,8 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def reports(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["reports"]
-    return found
+    reports: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text(encoding="utf-8"))["reports"]
+    return reports
 
 
 def test_the_tables_in_the_docs_are_those_of_the_records(script: ModuleType) -> None:

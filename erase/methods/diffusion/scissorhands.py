@@ -283,7 +283,7 @@ class Scissorhands(DiffusionMethod):
         """The first half of the method: score, then reinitialise the top share. Returns the mask of trimmed weights."""
         from erase.methods.diffusion.trimming import Trimming
 
-        trimming = Trimming(
+        return Trimming(
             scope=self.scope,
             trim_scope=self.trim_scope,
             rank_over=self.rank_over,
@@ -292,8 +292,7 @@ class Scissorhands(DiffusionMethod):
             signed=self.signed,
             sensitivity_batches=self.sensitivity_batches,
             spare=self.spare,
-        )
-        return trimming(task)
+        )(task)
 
 
 def ascent(loss: Loss[DiffusionBatch]) -> Loss[DiffusionBatch]:

@@ -27,8 +27,8 @@ def render_section(template: str, **values: object) -> Markup:
 
 def framed(title: str, kind: str, about: str, sections: Iterable[Markup], bare: bool = False) -> str:
     """A whole page of rendered sections; empty ones are left out. `bare`: no heading, since it stands in another page."""
-    shown = [section for section in sections if section]
-    return render_page("page.html", title=title, kind=kind, about=about, sections=shown, bare=bare)
+    filled = [section for section in sections if section]
+    return render_page("page.html", title=title, kind=kind, about=about, sections=filled, bare=bare)
 
 
 @cache

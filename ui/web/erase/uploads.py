@@ -1,6 +1,6 @@
-"""Images that a visitor hands in: single files, or one zip of them. Checked, decoded and written anew; nothing of the originals stays.
+"""Images that a visitor uploads: single files, or one zip. They are checked, decoded and saved again; the uploaded files are deleted.
 
-Bounded in every direction: files, bytes packed and unpacked, pixels of an image and of all. A refused hand-in leaves nothing on the disk.
+Bounded in every direction: files, bytes packed and unpacked, pixels of an image and of all. A refused upload leaves nothing on the disk.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The little that the browser does itself: the address of a run, enlarged pictures, the height of frames.
 
-The address says which run is shown: `?run=NAME`, `?run=` for the shelf. A link to a run changes it without loading the page anew, and the
+The address says which run is shown: `?run=NAME`, `?run=` for the shelf. A link to a run changes it without reloading the page, and the
 back button brings the former one; both then press a button that is not seen, whose handler reads the address.
 """
 
