@@ -1,10 +1,13 @@
-"""UCE (Gandikota et al., WACV 2024): keys and values of cross-attention, edited in closed form; no images, no training."""
+"""UCE (Gandikota et al., WACV 2024): keys and values of cross-attention, edited in closed form; no images, no training.
+
+With `null_space` the edit is that of SPEED (`null_space.py`).
+"""
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -29,6 +32,9 @@ class UCE(DiffusionMethod):
     c are the token embeddings of the forget prompts, c* those of the prompts that replace them, p those of the retain prompts and
     the empty prompt. All layers read the same text, so all share one matrix: W = W0 B A^-1 with
     A = lambda I + a sum c c' + b sum p p',  B = lambda I + a sum c* c' + b sum p p'.
+
+    With `null_space` (SPEED) nothing is weighed against the text to preserve: each matrix is edited only in directions in which that
+    text has next to nothing, so that b has no effect, and a and lambda weigh the edited text against the size of the edit.
     """
 
     layers: str = option("keys and values", "projections of the text that are edited", choices=tuple(EDITED))
@@ -36,10 +42,25 @@ class UCE(DiffusionMethod):
     forget_weight: float = option(40.0, "a: weight of the edited text", low=0.0)
     retain_weight: float = option(1.0, "b: weight of the text to preserve", low=0.0)
     ridge: float = option(0.5, "lambda: weight of each matrix's distance from its original", above=0.0)
+    null_space: bool = option(
+        False,
+        "edit only in directions in which the text to preserve has next to nothing (SPEED); --retain-weight then has no effect",
+        added_in="0.1.1",
+    )
+    null_threshold: float = option(
+        0.1,
+        "with --null-space: mean square of the text to preserve in a direction, under which that may be edited",
+        above=0.0,
+        added_in="0.1.1",
+    )
+    null_copies: int = option(
+        10, "with --null-space: noisy copies of each token to preserve that the edit would move", low=0, added_in="0.1.1"
+    )
 
     presets: ClassVar[Presets] = {
         "balanced": {},
         "paper": {"unlearn": "empty", "forget_weight": 1.0},
+        "speed": {"null_space": True, "layers": "values", "forget_weight": 1.0, "ridge": 1.0},
     }
     edits: ClassVar[str] = "keys and values of cross-attention"
 
@@ -70,19 +91,30 @@ class UCE(DiffusionMethod):
             return
         start = time.perf_counter()
         forget, target, retain = self.words(task)
-        edit = shared(forget, target, retain, self.forget_weight, self.retain_weight, self.ridge)
+        edited, width = self.editor(task, forget, target, retain), forget.shape[1]
         retain_error, forget_error = 0.0, 0.0
         for name, weight in task.weights.items():
-            if re.search(self.scope[3:], name) is None or weight.shape[1] != len(edit):
-                raise InputError(f"uce edits {self.edits}, which read embeddings of width {len(edit)}; {name} is {tuple(weight.shape)}")
+            if re.search(self.scope[3:], name) is None or weight.shape[1] != width:
+                raise InputError(f"uce edits {self.edits}, which read embeddings of width {width}; {name} is {tuple(weight.shape)}")
             before = weight.detach().double().cpu()
-            after = before @ edit
+            after = edited(name, before)
             forget_error += float(((forget - target) @ before.T).square().mean())
             retain_error += float((retain @ (after - before).T).square().mean())
             weight.data.copy_(after)
         n, seconds = len(task.weights), time.perf_counter() - start
         state.step = 1
         yield Step.plain(1, retain_error / n, forget_error / n, seconds, snapshot=state.state_dict)
+
+    def editor(self, task: Task[DiffusionBatch], forget: Tensor, target: Tensor, retain: Tensor) -> Callable[[str, Tensor], Tensor]:
+        """What makes of a matrix, by its name, the edited one."""
+        if not self.null_space:
+            edit = shared(forget, target, retain, self.forget_weight, self.retain_weight, self.ridge)
+            return lambda name, weight: weight @ edit
+        from erase.methods.diffusion.null_space import NullSpace
+
+        texts = {name: text.double().cpu() for name, text in task.texts.items()}
+        numbers = {"forget_weight": self.forget_weight, "ridge": self.ridge, "threshold": self.null_threshold, "copies": self.null_copies}
+        return NullSpace.of_texts(texts, target.reshape(texts["forget"].shape), **numbers, seed=task.seed).edited
 
     def words(self, task: Task[DiffusionBatch]) -> tuple[Tensor, Tensor, Tensor]:
         """Token embeddings (n, width) in float64: forget prompts, their replacements token by token, retain prompts."""
