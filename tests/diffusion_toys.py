@@ -45,12 +45,17 @@ def scheduler_that_predicts(kind: str, model: StableDiffusion) -> Any:
 
 
 def task_of(
-    model: StableDiffusion, kind: str = "v_prediction", latents: Latents | None = None, progress: Any = None, **options: Any
+    model: StableDiffusion,
+    kind: str = "v_prediction",
+    latents: Latents | None = None,
+    progress: Any = None,
+    scope: str = "cross-attention",
+    **options: Any,
 ) -> Task[DiffusionBatch]:
     """A task of a tiny pipeline; `options` are fields of its TaskConfig. With rounds, batches have the anchor's predictions."""
     unet = model.network()
     config = TaskConfig(**{"batch": BATCH, "anchor_predictions": bool(options.get("forget_rounds")), **options})
-    scheduler, weights = scheduler_that_predicts(kind, model), open_scope(unet, "cross-attention")
+    scheduler, weights = scheduler_that_predicts(kind, model), open_scope(unet, scope)
     return diffusion_task(unet, Denoising(scheduler), latents or made_up(), weights, config, progress)
 
 
