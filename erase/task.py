@@ -54,7 +54,8 @@ class Task(Generic[B]):
     `average` averages tensors in place over the processes of a run, each of which has a part of every batch. `micro_batch` is the
     number of examples that go through the network at once, None for whole batches. Methods record numbers per layer in `layers`.
     `retain_data` are the retain batches with the targets of the data, where `retain` has other targets. `probe` is
-    the same network with held-out batches, which no step uses.
+    the same network with held-out batches, which no step uses. `one_image` of a diffusion task is a batch of one retain image, by its
+    number, under as many timesteps as are asked for.
     """
 
     network: nn.Module
@@ -69,6 +70,7 @@ class Task(Generic[B]):
     layers: dict[str, dict[str, float]] = field(default_factory=dict)
     texts: Mapping[str, Tensor] = field(default_factory=dict)
     retain_data: Batches[B] | None = None
+    one_image: Callable[[int, int], B] | None = None
     probe: Task[B] | None = None
 
 

@@ -54,10 +54,14 @@ class DiffusionBatch:
     """What the original network predicts for `noisy` under `prompt`."""
     empty_prediction: Tensor | None = None
     """What the original network predicts for `noisy` under the empty prompt."""
+    unlearn_before: Tensor | None = None
+    """What the original network predicts for `unlearn_input` under `prompt`."""
     redirected: Tensor | None = None
     """Whether `redirect_target` replaces the original's prediction as unlearning target (n,)."""
     redirect_target: Tensor | None = None
     """The prediction that denoises towards the paired anchor image (n, c, h, w)."""
+    marks: Tensor | None = None
+    """Of every token of `prompt` (n, tokens): 1 where it names the concept, 2 for the first end of text, else 0."""
     search_from: Literal["prompt", "anchor"] | None = None
     """Where the search for an adversarial text embedding starts; None: unlearn under the prompt itself."""
 
@@ -77,8 +81,10 @@ class DiffusionBatch:
             unlearn_target=_change(self.unlearn_target, change),
             concept_prediction=_change(self.concept_prediction, change),
             empty_prediction=_change(self.empty_prediction, change),
+            unlearn_before=_change(self.unlearn_before, change),
             redirected=_change(self.redirected, change),
             redirect_target=_change(self.redirect_target, change),
+            marks=_change(self.marks, change),
             search_from=self.search_from,
         )
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erase.diffusion.batches import Conditioning, DiffusionBatch, required, required_anchor
+from erase.diffusion.distances import SQUARED, Distance
 from erase.diffusion.drawing import BatchDrawer, Forgetting, numbered, per_image
 from erase.diffusion.latents import ImageLatents, Latents
 from erase.diffusion.objectives import Objective
@@ -40,6 +41,10 @@ class TaskConfig:
     """Number of forget batches with predictions; 0: batches carry none, and never repeat."""
     anchor_predictions: bool = False
     """Predict the unlearning target: that of the unlearning input under the anchor's prompt."""
+    distance: Distance = SQUARED
+    """What the unlearning loss measures; a hinge needs `before_predictions`."""
+    before_predictions: bool = False
+    """Predict the unlearning input under the forget prompt."""
     concept_predictions: bool = False
     """Predict forget images under their own prompt."""
     empty_predictions: bool = False
@@ -68,6 +73,7 @@ class Predictions(NamedTuple):
     anchor: Tensor | None
     concept: Tensor | None
     empty: Tensor | None
+    before: Tensor | None = None
 
 
 def diffusion_task(
@@ -92,7 +98,7 @@ def diffusion_task(
     forget = _batches(latents.forget, "forget", partial(draw_forget.draw, latents.forget, 0.0), config)
     retain = training = _batches(latents.retain, "retain", partial(draw.draw, latents.retain, config.empty_captions), config)
 
-    kinds = sum((config.anchor_predictions, config.concept_predictions, config.empty_predictions))
+    kinds = sum((config.anchor_predictions, config.concept_predictions, config.empty_predictions, config.before_predictions))
     computed, total = count(1), config.forget_rounds * kinds + config.retain_rounds
     original = Original(network, config, lambda: progress(next(computed), total) if progress else None)
     if config.forget_rounds and kinds:
@@ -104,12 +110,13 @@ def diffusion_task(
         forget=forget,
         retain=retain,
         loss=training_loss(config.dtype),
-        unlearn=unlearning_loss(config.dtype),
+        unlearn=unlearning_loss(config.dtype, config.distance),
         weights=weights,
         seed=config.seed,
         average=average,
         micro_batch=config.micro_batch,
         retain_data=training,
+        one_image=partial(_one_image, replace(draw, rows=slice(None)), latents.retain, config.seed),
         texts=texts_of(latents),
     )
 
@@ -123,13 +130,14 @@ def training_loss(dtype: torch.dtype) -> Loss[DiffusionBatch]:
     return loss
 
 
-def unlearning_loss(dtype: torch.dtype) -> Loss[DiffusionBatch]:
-    """The mean squared distance of the prediction for the unlearning input under the concept's prompt from the unlearning target."""
+def unlearning_loss(dtype: torch.dtype, distance: Distance = SQUARED) -> Loss[DiffusionBatch]:
+    """The distance of the prediction for the unlearning input under the concept's prompt from the unlearning target."""
 
     def loss(network: nn.Module, batch: DiffusionBatch) -> Tensor:
         target = required(batch.unlearn_target, "anchor")
         assert batch.unlearn_input is not None
-        return F.mse_loss(predict(network, batch.unlearn_input, batch.timesteps, batch.prompt, dtype).float(), target)
+        before = required(batch.unlearn_before, "before") if distance.kind == "hinge" else None
+        return distance(predict(network, batch.unlearn_input, batch.timesteps, batch.prompt, dtype).float(), target, before)
 
     return loss
 
@@ -179,7 +187,11 @@ class Original:
         if self.config.empty_predictions:
             assert batch.empty is not None
             empty = self.predict(batch, batch.noisy, batch.empty)
-        return Predictions(anchor, concept, empty)
+        before = None
+        if self.config.before_predictions:
+            assert batch.unlearn_input is not None
+            before = self.predict(batch, batch.unlearn_input, batch.prompt)
+        return Predictions(anchor, concept, empty, before)
 
     @torch.no_grad()
     def predict(self, batch: DiffusionBatch, noisy: Tensor, conditioning: Conditioning) -> Tensor:
@@ -200,10 +212,10 @@ def prepared(batch: DiffusionBatch, predictions: Predictions, device: torch.devi
     The unlearning target is the prediction under the anchor, and for images that are redirected the one that denoises towards the
     anchor image.
     """
-    anchor, concept, empty = (None if tensor is None else tensor.to(device) for tensor in predictions)
+    anchor, concept, empty, before = (None if tensor is None else tensor.to(device) for tensor in predictions)
     if anchor is not None and batch.redirected is not None and batch.redirect_target is not None:
         anchor = torch.where(per_image(batch.redirected), batch.redirect_target, anchor)
-    return replace(batch, unlearn_target=anchor, concept_prediction=concept, empty_prediction=empty)
+    return replace(batch, unlearn_target=anchor, concept_prediction=concept, empty_prediction=empty, unlearn_before=before)
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
@@ -220,6 +232,11 @@ def _batches(
         raise InputError(f"no {name} images were drawn: the method has to name them in its requirements.images")
 
     return missing
+
+
+def _one_image(draw: BatchDrawer, images: ImageLatents, seed: int, i: int, timesteps: int) -> DiffusionBatch:
+    """The i-th image, counted around, under so many timesteps and as many noises."""
+    return draw.draw(images, 0.0, torch.full((timesteps,), i % len(images.text)), (seed, "one image", i))
 
 
 def _own_rows(config: TaskConfig) -> slice:

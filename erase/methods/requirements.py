@@ -13,7 +13,7 @@ from erase.options import option
 from erase.scope import pattern_of
 
 ImageSet = Literal["forget", "retain"]
-Prediction = Literal["anchor", "concept", "empty"]
+Prediction = Literal["anchor", "concept", "empty", "before"]
 
 IMAGE_SETS: tuple[ImageSet, ...] = get_args(ImageSet)
 PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
@@ -52,7 +52,14 @@ class Requirements:
     out the forget set, anchor images are used in its place, under the forget prompts."""
     predictions: tuple[Prediction, ...] = ()
     """Predictions of the original network that forget batches carry: `anchor`, for the unlearning input under the anchor's prompt;
-    `concept` and `empty`, for the noisy forget image under the forget prompt and under the empty prompt."""
+    `before`, for that input under the forget prompt; `concept` and `empty`, for the noisy forget image under the forget prompt and under
+    the empty prompt."""
+    distance: str = "squared"
+    """What the unlearning loss measures: `squared`, `hinge` (which needs the prediction `before`) or `hellinger`."""
+    margin: float = 1.0
+    """By which factor a prediction shall be nearer to the target than to that of before: `hinge`."""
+    sharpness: float = 1.0
+    """How soon a distance counts as far: `hellinger`."""
     retain_target: str = "data"
     """Prediction target of retain batches: `original`, the prediction of the original network; `data`, that of training."""
     sensitivity_batches: int = 0
@@ -69,6 +76,8 @@ class Requirements:
     """Share of forget images that are given another prompt: half of these the empty one, half that of a retain image."""
     redirect: float | None = None
     """Train forget images towards the paired anchor image; the shift is limited to this multiple of the noise level."""
+    attention_maps: bool = False
+    """It reads the maps of cross-attention, which only UNets have; batches then say which tokens of a prompt name the concept (`marks`)."""
     held_out: bool = False
     """Hold out an eighth of both image sets from training, and provide batches of them as `task.probe`."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from erase.checkpoints.folder import edited_part, weight_files
 from erase.checkpoints.safetensors_header import load_tensors, open_tensors
 from erase.concepts import prompts
 from erase.diffusion import DTYPES, DiffusionBatch, Forgetting, TaskConfig, diffusion_task, open_model
+from erase.diffusion.distances import Distance, Kind
 from erase.diffusion.latents import hold_out, read_latents
 from erase.diffusion.memory import Need
 from erase.files import read_object, write_json, write_tensors, written
@@ -89,6 +90,7 @@ def _task(work: Session, need: Need | None) -> Task[DiffusionBatch]:
         config,
         seed=config.seed + 1_000_003,  # not the noise of the training batches
         forget_rounds=BATCHES if config.anchor_predictions and config.forget_rounds else 0,
+        before_predictions=config.before_predictions and bool(config.forget_rounds),
         concept_predictions=False,
         empty_predictions=False,
         retain_rounds=0,
@@ -109,6 +111,8 @@ def _config(work: Session, need: Need | None) -> TaskConfig:
         seed=job.seed,
         forget_rounds=max(rounds, required.sensitivity_batches) if rounds and required.predictions else 0,
         anchor_predictions="anchor" in required.predictions,
+        distance=Distance(cast(Kind, required.distance), required.margin, required.sharpness),
+        before_predictions="before" in required.predictions,
         concept_predictions="concept" in required.predictions,
         empty_predictions="empty" in required.predictions,
         retain_rounds=rounds if required.retain_target == "original" else 0,
