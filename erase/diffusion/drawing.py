@@ -66,6 +66,7 @@ class BatchDrawer:
             target=self.objective.target(clean, noise, timesteps),
             prompt=self._conditioning(text_rows),
             empty=self._conditioning(torch.zeros_like(text_rows)) if self.empty else None,
+            marks=None if self.latents.marks is None else self.latents.marks[text_rows],
         )
         if images.anchors.shape[1]:
             choice = torch.randint(images.anchors.shape[1], (len(rows), 1), generator=random)

@@ -10,12 +10,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from erase.checkpoints.safetensors_header import load_tensors
+from erase.diffusion.token_marks import marks_of
 from erase.errors import InputError
 from erase.files import write_tensors
 from erase.images import Picture, load_pixels
@@ -39,6 +40,9 @@ class Encoder(Protocol):
 
     def time_ids(self) -> Tensor | None:
         """SDXL: original size, crop and target size (6,)."""
+
+    def coders(self) -> list[tuple[Any, Any]]:
+        """Each text encoder with its tokenizer before it."""
 
     def encode(self, pixels: Tensor, first: int) -> Tensor:
         """Images (n, 3, s, s) in [-1, 1], numbered from `first` -> latents (n, c, h, w)."""
@@ -69,6 +73,8 @@ class Latents:
     text: Tensor
     pooled: Tensor | None = None
     time_ids: Tensor | None = None
+    marks: Tensor | None = None
+    """Which tokens of a text name the concept (m, tokens), as `token_marks` has them; None where nobody asked for them."""
 
 
 class LatentCache:
@@ -82,6 +88,11 @@ class LatentCache:
         self._prompts: dict[Literal["forget", "retain"], list[str]] = {"forget": [], "retain": []}
         self._images: dict[Literal["forget", "retain", "anchor"], list[Picture]] = {}
         self._anchors: list[list[str]] = []
+        self._words: tuple[str, ...] = ()
+
+    def mark(self, words: Sequence[str]) -> None:
+        """Also write which tokens of every prompt are one of these words."""
+        self._words = tuple(words)
 
     def add_set(self, name: Literal["forget", "retain"], images: Sequence[Picture], drawn: bool = True) -> None:
         """The forget or the retain set. Of a set that is not `drawn` only the prompts are cached."""
@@ -106,6 +117,8 @@ class LatentCache:
         row = {prompt: i for i, prompt in enumerate(prompts)}
         tensors = self._texts(prompts)
         tensors |= {f"{name}/text": torch.tensor([row[prompt] for prompt in texts]) for name, texts in self._prompts.items()}
+        if self._words:
+            tensors["marks"] = marks_of(self.model.coders()[0][0], prompts, self._words)
         tensors |= self._latents()
         forget, width = len(self._prompts["forget"]), max(map(len, self._anchors), default=0)
         rows = [[row[text] for text in texts] for texts in self._anchors]
@@ -162,6 +175,7 @@ def read_latents(path: Path, anchor_images: bool = True) -> Latents:
         text=tensors["text"],
         pooled=tensors.get("pooled"),
         time_ids=tensors.get("time_ids"),
+        marks=tensors.get("marks"),
     )
 
 

@@ -57,6 +57,8 @@ def latents(session: Session) -> None:
     cache.add_set("forget", forget, drawn="forget" in session.requirements.images)
     cache.add_set("retain", retain, drawn="retain" in session.requirements.images)
     cache.add_anchors(anchors_of(session, forget), read_images(run.anchor_images) if session.resolved.generates_anchors else ())
+    if session.requirements.attention_maps:
+        cache.mark([word for concept in session.concepts for word in concept.words])
     cache.write(run.latents)
 
 
