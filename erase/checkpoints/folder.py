@@ -46,6 +46,10 @@ def weight_files(component: Path, variant: str | None = None) -> dict[str, Path]
     return by_variant.get(order[0], {}) if order else {}
 
 
+GUIDANCE = "safe_guidance.json"
+"""File of a model folder that is drawn with a guidance of ours (`erase.diffusion.safe_guidance`), and has the original's weights."""
+
+
 def edited_part(folder: Path) -> Path:
     """The part whose weights are edited: the UNet, in families without one the transformer."""
     unet, transformer = folder / "unet", folder / "transformer"
@@ -60,13 +64,14 @@ def variant_of(folder: Path) -> str | None:
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
-    """sha256 of every weight file that loading this pipeline folder reads, by relative name.
+    """sha256 of every weight file that loading this pipeline folder reads, by relative name; and of its guidance, which decides images too.
 
     InputError where a network has values that are not finite, or a tensor of zeros: they are looked at in the same pass.
     """
     from erase.checkpoints.check.values import digest_of_part
 
-    return {
+    guidance = {GUIDANCE: sha256(folder / GUIDANCE)} if (folder / GUIDANCE).is_file() else {}
+    return guidance | {
         path.relative_to(folder).as_posix(): digest
         for name in sorted(components(folder))
         for path, digest in digest_of_part(folder, name).items()

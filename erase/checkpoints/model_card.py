@@ -8,8 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from erase.checkpoints.folder import FLOW, model_index, read_provenance
+from erase.checkpoints.folder import FLOW, GUIDANCE, model_index, read_provenance
 from erase.files import written
+
+GUIDED = """# A model with guidance, and the weights of the source
+
+Nothing was erased here: erase-concept leads away from a text (safe_guidance.json) while it draws images with this folder. Whatever else
+loads it draws the concept as before.
+
+## How it was made
+"""
 
 
 def markdown(value: object) -> str:
@@ -28,6 +36,8 @@ def write_card(folder: Path, measured: str = "") -> None:
     """README.md of an exported folder; call it again once there are numbers (`measured`, a block of Markdown)."""
     index = model_index(folder)
     card = model_card(read_provenance(folder), measured, pipeline=str(index.get("_class_name")), arguments=absent_parts(index))
+    if (folder / GUIDANCE).is_file():
+        card = f"{GUIDED}\n{card.partition('## How it was made')[2].partition('## What it is for')[0]}"
     with written(folder / "README.md") as part:
         part.write_text(card, encoding="utf-8")
 

@@ -22,7 +22,7 @@ from erase.checkpoints.check.values import check_folder_values
 from erase.checkpoints.configs import Config, configs, misfits
 from erase.checkpoints.copying import complete_parts, copy_part, copy_root
 from erase.checkpoints.families import FAMILIES, NOISE, TEXT_ENCODERS, to_file, to_folder
-from erase.checkpoints.folder import FLOW, check_model_folder, config_of, image_size, model_index, read_provenance, weight_files
+from erase.checkpoints.folder import FLOW, GUIDANCE, check_model_folder, config_of, image_size, model_index, read_provenance, weight_files
 from erase.checkpoints.safetensors_file import LazyTensor, lazy_tensors, write_lazy
 from erase.checkpoints.safetensors_header import metadata
 from erase.checkpoints.weight_names import clip_to_folder, strays
@@ -56,6 +56,8 @@ def pack(folder: Path, out: Path, form: str = "single-file", dtype: str = "sourc
         raise InputError(f"--output {out} exists already; give another name", option="output")
     writers: dict[str, Callable[[Path, Path, torch.dtype | None], None]]
     writers = {"folder": _folder, "single-file": _single_file, "unet": _unet_file}
+    if (folder / GUIDANCE).is_file():
+        raise InputError(f"{folder} has the original's weights and is only guided while it draws, so nothing is erased; export another run")
     check_folder_values(folder)
     with disk_errors(out, resumes=False):
         writers[form](folder, out, _DTYPES[dtype])

@@ -22,6 +22,7 @@ from erase.diffusion.autoencoder import decoded, encoded
 from erase.diffusion.batches import Conditioning
 from erase.diffusion.guidance_embedding import embed_guidance
 from erase.diffusion.objectives import Denoising, Objective, schedule_of
+from erase.diffusion.safe_guidance import guided
 from erase.diffusion.samplers import check_steps, with_class
 from erase.diffusion.text_encoders import check_text_encoder, check_tokens
 from erase.errors import InputError, first_line
@@ -204,11 +205,12 @@ class StableDiffusion:
     ) -> list[Image.Image]:
         self.place(*self.parts)
         half = self.dtype != torch.float32
-        output = self.pipeline(
-            prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators, height=size, width=size,
-            output_type="latent" if half else "pil", **({"negative_prompt": [negative] * len(prompts)} if negative else {}),
-            **self._drawing(),
-        ).images  # fmt: skip
+        with guided(self, len(prompts), guidance):
+            output = self.pipeline(
+                prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators, height=size, width=size,
+                output_type="latent" if half else "pil", **({"negative_prompt": [negative] * len(prompts)} if negative else {}),
+                **self._drawing(),
+            ).images  # fmt: skip
         images: list[Image.Image] = self._decode(output) if half else output
         return images
 

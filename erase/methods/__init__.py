@@ -24,15 +24,20 @@ from erase.methods.classifiers.retrain import Retrain
 from erase.methods.classifiers.salun import SalUn
 from erase.methods.classifiers.scissorhands import ClassifierScissorhands
 from erase.methods.diffusion.concept_ablation import ConceptAblation
+from erase.methods.diffusion.concept_prune import ConceptPrune
 from erase.methods.diffusion.erasediff import EraseDiff
 from erase.methods.diffusion.esd import ESD
 from erase.methods.diffusion.fine_tune import DiffusionFineTune
+from erase.methods.diffusion.forget_me_not import ForgetMeNot
 from erase.methods.diffusion.gradient_ascent import DiffusionGradientAscent
 from erase.methods.diffusion.munba import MUNBa
+from erase.methods.diffusion.orthograd import OrthoGrad
 from erase.methods.diffusion.random_label import DiffusionRandomLabel
 from erase.methods.diffusion.retrain import DiffusionRetrain
 from erase.methods.diffusion.salun import DiffusionSalUn
 from erase.methods.diffusion.scissorhands import Scissorhands
+from erase.methods.diffusion.selective_amnesia import SelectiveAmnesia
+from erase.methods.diffusion.sld import SafeLatentDiffusion
 from erase.methods.diffusion.uce import UCE
 from erase.methods.plugins import Methods
 from erase.methods.requirements import Requirements, one_anchor_option
@@ -58,9 +63,14 @@ METHODS = Methods(
         "concept_ablation": ConceptAblation,
         "erasediff": EraseDiff,
         "munba": MUNBa,
+        "orthograd": OrthoGrad,
+        "concept_prune": ConceptPrune,
+        "selective_amnesia": SelectiveAmnesia,
+        "forget_me_not": ForgetMeNot,
         "fine_tune": DiffusionFineTune,
         "gradient_ascent": DiffusionGradientAscent,
         "random_label": DiffusionRandomLabel,
+        "sld": SafeLatentDiffusion,
         "retrain": DiffusionRetrain,
     }
 )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from erase.classifiers.task import ClassifierTask
     from erase.diffusion.batches import DiffusionBatch
+    from erase.diffusion.safe_guidance import SafeGuidance
     from erase.task import Step, Task
 
 Presets = Mapping[str, Mapping[str, Any]]
@@ -69,6 +70,10 @@ class DiffusionMethod(Method):
 
     def finished(self, concept: str, original: Path) -> Path | None:
         """The folder of a pipeline that already lacks `concept`, which replaces erasing it from `original`; None: erase it."""
+        return None
+
+    def guidance(self, words: tuple[str, ...]) -> SafeGuidance | None:
+        """What the model is drawn with, for a concept of these words, by a method that changes no weights; None: nothing."""
         return None
 
     def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from erase.methods.classifiers.released import dataset_of
 
-PUBLISHED = ("paper", "reference", "esd-u")
+PUBLISHED = ("paper", "reference", "esd-u", "speed")
 """Presets of the methods for diffusion models that follow a publication."""
 
 _TARGET = "the target of forgetting is the prediction of the network as it is at that step; here that of the original, computed once"
@@ -33,6 +33,11 @@ DIFFUSION: Mapping[str, tuple[str, ...]] = {  # by method, or METHOD:PRESET
         "the vector of the concept's last token is edited, for a few prompts; here every token of every forget prompt is, position by "
         "position, and every retain prompt is preserved",
     ),
+    "uce:speed": (
+        "the last token of the concept's name is edited, and of words to preserve only the last token is kept; here all tokens of the "
+        "forget prompts that differ from their anchors', and all tokens of the retain prompts but the first",
+        "words to preserve are a list of 100 or more of the same kind; here the retain prompts",
+    ),
     "concept_ablation": (
         _TARGET,
         "images and words of the anchor are from prompts of a language model, flipped and cropped; here from the concept file, neither "
@@ -48,6 +53,27 @@ DIFFUSION: Mapping[str, tuple[str, ...]] = {  # by method, or METHOD:PRESET
         _EMPTY,
         "the script weighs both losses by the gradients of the first tensor alone, adds an l1 penalty and clips; here by the gradients of "
         "all weights in scope, without penalty or clipping",
+    ),
+    "orthograd": (
+        "its numbers for diffusion models are not known to us; here rate, steps and images per step are our own",
+    ),
+    "concept_prune": (
+        "inputs are measured along 10 denoising steps with guidance, from the same noise under both prompts; here of noised images of the "
+        "concept in 10 ranges of as noisy timesteps, without the unconditional half",
+        "the base is a list of prompts without the concept; here the forget prompts with the anchor in its place",
+    ),
+    "selective_amnesia": (
+        "images of the surrogate are of one caption, and captions of a language model are replayed; here the anchors and retain prompts of "
+        "the concept file",
+        "replay and surrogate are zipped by index, so that a fifth of the replay images is trained on; here all are",
+    ),
+    "sld": (
+        "the text is twenty words about inappropriate content; here it is the concept's words",
+    ),
+    "forget_me_not": (
+        "the norm of the attention is a sum over pixels; here it is divided by the root of their number, which Adam does not notice",
+        "gradients are clipped at 1 and weights decay by 0.01; here neither is done",
+        "textual inversion of the concept may come first; here its tokens are those of its name",
     ),
 }  # fmt: skip
 

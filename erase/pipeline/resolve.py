@@ -126,6 +126,7 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
     _refuse_idle(job, method)
     job = replace(job, model=model or requested[0].model)
     folder = locate(str(job.model), job.tokenizer, job.prediction_type)
+    _check_family(job.method, method, open_model(folder).NETWORK)
     brought = [f"{role}_count" for role in IMAGE_SETS if getattr(job, f"{role}_images")]
     usual = DEFAULTS[is_small(folder)] | open_model(folder).USUAL
     if trained is not None and trained.images and not is_small(folder):
@@ -140,6 +141,17 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
         folder=folder,
         finished=method.finished(together(requested), folder),
     )
+
+
+def _check_family(name: str, method: DiffusionMethod, network: str) -> None:
+    """InputError for a method that needs what networks of this class do not have."""
+    if method.requirements.attention_maps and network != "UNet2DConditionModel":
+        problem = f"reads the maps of a UNet's cross-attention, and the {network} of this model has none"
+    elif method.guidance(("",)) is not None and network == "FluxTransformer2DModel":
+        problem = f"changes classifier-free guidance, and the {network} of this model reads its guidance as a number"
+    else:
+        return
+    raise InputError(f"--method {name} {problem}; choose another method", option="method")
 
 
 def with_as_many_anchors(concept: Concept, required: Requirements) -> Concept:

@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from erase.checkpoints.export import export
+from erase.checkpoints.folder import GUIDANCE
+from erase.checkpoints.model_card import write_card
 from erase.checkpoints.safetensors_header import load_tensors
 from erase.diffusion.memory import Need
+from erase.files import write_json
 from erase.pipeline.disk import enough_disk
 from erase.pipeline.drawing import after, before, images, latents
 from erase.pipeline.erasing import erase
@@ -90,4 +93,8 @@ def _export(session: Session) -> None:
         "concept": session.resolved.name, "method": job.method, "preset": job.preset, "seed": str(job.seed),
         "source": Path(model).name if Path(model).exists() else model, "options": asdict(session.method),
     }  # fmt: skip
+    guidance = session.method.guidance(tuple(word for concept in session.concepts for word in concept.words))
     export(session.resolved.finished or session.folder, changed, session.run.model, provenance, overwrite=True)
+    if guidance is not None:
+        write_json(session.run.model / GUIDANCE, asdict(guidance))
+        write_card(session.run.model)

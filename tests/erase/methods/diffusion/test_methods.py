@@ -40,12 +40,16 @@ from erase.training.micro_batches import pieces
 from erase.training.optimizers import OptimizerConfig, gradient_of
 from erase.training.two_loss_loop import Moment, Side, products, tune, weighted
 
-OURS = [name for name in METHODS if name not in ("scissorhands", "retrain")]
+OURS = [name for name in METHODS if name not in ("scissorhands", "retrain", "sld")]
 SHORT: dict[str, dict[str, Any]] = {
     "salun": {"saliency_batches": 2},
     "uce": {},
+    "concept_prune": {"fraction": 0.1, "batches": 2, "batch": 2},
     "erasediff": {"inner_steps": 2},
+    "orthograd": {"samples": 2},
+    "selective_amnesia": {"fisher_images": 2, "fisher_timesteps": 2},
 }
+ONE_SHOT = ("uce", "concept_prune")
 
 
 FEW = {"evaluate_count": 1, "sampling_steps": 1, "sampling_batch": 8}
@@ -53,7 +57,7 @@ FEW = {"evaluate_count": 1, "sampling_steps": 1, "sampling_batch": 8}
 
 def short(name: str) -> dict[str, Any]:
     """A method's options for a run of seconds."""
-    common = {} if name == "uce" else {"steps": 4, "batch": 2, "learning_rate": 1e-3}
+    common = {} if name in ONE_SHOT else {"steps": 4, "batch": 2, "learning_rate": 1e-3}
     return {**common, **SHORT.get(name, {})}
 
 
@@ -180,6 +184,7 @@ def made_up() -> Latents:
         forget=ImageLatents(torch.randn(6, 4, 8, 8, generator=source), torch.full((6,), 1), torch.tensor([[2, 3]]).expand(6, 2)),
         retain=ImageLatents(torch.randn(8, 4, 8, 8, generator=source), 4 + torch.arange(8) % 2, torch.zeros(8, 0, dtype=torch.int64)),
         text=torch.randn(6, 32, 16, generator=source),
+        marks=torch.tensor([0, 0, 1, 2] + 28 * [0], dtype=torch.int8).expand(6, 32),
     )
 
 
