@@ -67,13 +67,23 @@ _TWO_STREAMS = {
 }
 """Scopes that have another pattern in a transformer of two streams; the last has no counterpart there."""
 
+_TEXT_ENCODER = {
+    "full": r"^(?!.*\b(token|position)_embedding\.)",
+    "attention": r"\.self_attn\.",
+    "self-attention": r"\.self_attn\.",
+    "feed-forward": r"\.mlp\.",
+}
+"""Scopes of a text encoder of CLIP, of which its embeddings of words and positions are never part; the others have no counterpart there."""
+
 # Matched against the last part of the name without `.weight`: embedding tables and gains, whatever their shape.
 _NOT_TRIMMED = re.compile(r"\w*(bias\w*|norm\w*|gamma|scale|table|tokens?|wte|wpe|shared|embed(ding)?s?)$")
 
 
-def pattern_of(scope: str, option: str | None = None, two_streams: bool = False) -> re.Pattern[str]:
+def pattern_of(scope: str, option: str | None = None, two_streams: bool = False, text_encoder: bool = False) -> re.Pattern[str]:
     """The regular expression of `scope`: a key of SCOPES, or `re:PATTERN`. InputError, about `option`, where it is neither."""
     pattern = scope[3:] if scope.startswith("re:") else (_TWO_STREAMS if two_streams else {}).get(scope, SCOPES.get(scope))
+    if text_encoder and scope in SCOPES:
+        pattern = _TEXT_ENCODER.get(scope, r"(?!)")
     if pattern is None:
         known = ", ".join(SCOPES)
         raise InputError(f"scope {scope!r} is unknown: give one of {known}, or re: and a pattern over parameter names", option=option)
@@ -89,7 +99,8 @@ def pattern_of(scope: str, option: str | None = None, two_streams: bool = False)
 def in_scope(network: nn.Module, scope: str) -> dict[str, nn.Parameter]:
     """The parameters of `network` in `scope`: a key of SCOPES, or `re:PATTERN`. EmptyScope if there are none."""
     two_streams = any(name.endswith(TEXT_KEYS) for name, _ in network.named_parameters())
-    pattern = pattern_of(scope, two_streams=two_streams)
+    text_encoder = any(name.startswith("text_encoder") for name, _ in network.named_parameters())
+    pattern = pattern_of(scope, two_streams=two_streams, text_encoder=text_encoder)
     weights = {name: weight for name, weight in network.named_parameters() if pattern.search(name)}
     if not weights:
         example = next((name for name, _ in network.named_parameters()), "none at all")

@@ -1,4 +1,4 @@
-"""Export a complete diffusers pipeline folder with new weights in one part: safetensors, the source's dtypes, provenance, model card.
+"""Export a complete diffusers pipeline folder with new weights: safetensors, the source's dtypes, provenance, model card.
 
 Works on files, one tensor at a time, so that a model is never in memory twice.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 from erase.checkpoints.copying import complete_parts, copy_part, copy_root, copy_shard_index
 from erase.checkpoints.folder import check_model_folder, edited_part, network_hash, read_provenance, single_file_origin, weight_files
 from erase.checkpoints.model_card import write_card
+from erase.checkpoints.parts import by_part
 from erase.checkpoints.safetensors_file import write_tensors_in_order
 from erase.checkpoints.safetensors_header import header, open_tensors
 from erase.errors import InputError
@@ -32,7 +33,7 @@ def export(
     provenance: Mapping[str, Any],
     overwrite: bool = False,
 ) -> Path:
-    """Write `source` with `state` in place of the weights of its UNet or transformer to `out`, whole or not at all.
+    """Write `source` with `state` in place of the weights of its UNet, transformer or text encoders to `out`, whole or not at all.
 
     Names that `state` lacks keep the source's values. The same input gives the same bytes. `overwrite` replaces an
     earlier export, never anything else.
@@ -44,8 +45,11 @@ def export(
     if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (overwrite and read_provenance(out)):
         raise InputError(f"{out} exists and is {'not an earlier export' if overwrite else 'not empty'}; give another output folder")
     facts = {name: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for name, value in provenance.items()}
+    changed = by_part(source, state)
+    others = [name for name in changed if name != edited_part(source).name]
     facts |= {
         "erase-concept": package_version("erase-concept"),
+        **({"edited": ", ".join(others)} if others else {}),
         "source_sha256": network_hash(edited_part(source)),
         **single_file_origin(source),
     }
@@ -53,7 +57,9 @@ def export(
     try:
         with disk_errors(out, resumes=False):
             _copy_parts(source, part)
-            _write_network(edited_part(source), part / edited_part(source).name, state, facts)
+            for name in (edited_part(source).name, *others):  # the first has the provenance, whichever was edited
+                own = {stored: state[given] for stored, given in changed.get(name, {}).items()}
+                _write_network(source / name, part / name, own, facts)
             write_card(part)
             sync(part)
             if out.exists():
@@ -68,7 +74,10 @@ def export(
 
 
 def _copy_parts(source: Path, part: Path) -> None:
-    """Everything but the edited weights. Only what a pipeline loads: the root often has the old model again, as a single file."""
+    """Everything but the weights of the UNet or transformer.
+
+    Only what a pipeline loads: the root often has the old model again, as a single file.
+    """
     part.mkdir(parents=True)
     copy_root(source, part)
     edited = edited_part(source).name

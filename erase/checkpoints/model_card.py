@@ -67,6 +67,7 @@ def model_card(
     concept, method = provenance.get("concept", "a concept"), provenance.get("method", "an unlearning method")
     rows = {markdown(name): code(value) for name, value in provenance.items() if not name.startswith("modelspec.")}
     part, tag = ("transformer", "flow-matching") if pipeline in FLOW else ("UNet", "stable-diffusion")
+    where, kept = ("text encoder", f"the {part}") if "edited" in provenance else (part, "the text encoder")
     facts = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     imports = f"from diffusers import {pipeline}" + ("\nfrom safetensors.torch import load_file" if form == "unet" else "")
     return f"""---
@@ -77,8 +78,8 @@ tags: [{tag}, concept-erasure, machine-unlearning]
 
 # {markdown(provenance.get("source", "A diffusion model"))} without {markdown(concept)}
 
-The concept **{markdown(concept)}** was removed from the weights of the {part} with {markdown(method)} (erase-concept).
-The other parts, including the text encoder and the autoencoder, are those of the source model. Its licence and its limitations
+The concept **{markdown(concept)}** was removed from the weights of the {where} with {markdown(method)} (erase-concept).
+The other parts, including {kept} and the autoencoder, are those of the source model. Its licence and its limitations
 apply here too.
 
 ```python

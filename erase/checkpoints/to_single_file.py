@@ -58,6 +58,8 @@ def pack(folder: Path, out: Path, form: str = "single-file", dtype: str = "sourc
     writers = {"folder": _folder, "single-file": _single_file, "unet": _unet_file}
     if (folder / GUIDANCE).is_file():
         raise InputError(f"{folder} has the original's weights and is only guided while it draws, so nothing is erased; export another run")
+    if form == "unet" and (edited := read_provenance(folder).get("edited")):
+        raise InputError(f"--format unet leaves out {edited}, which is what this run changed; give --format single-file", option="format")
     check_folder_values(folder)
     with disk_errors(out, resumes=False):
         writers[form](folder, out, _DTYPES[dtype])

@@ -143,12 +143,15 @@ def unlearning_loss(dtype: torch.dtype, distance: Distance = SQUARED) -> Loss[Di
 
 
 def texts_of(latents: Latents) -> dict[str, Tensor]:
-    """Text embeddings, each prompt once: `forget`; `anchor`, row by row the prompts that replace these; `retain`; and `empty`."""
+    """Text embeddings, each prompt once: `forget`; row by row what replaces these, `anchor`, and their `marks`; `retain`; `empty`."""
     forget, retain = latents.forget, latents.retain
     texts = {"forget": latents.text[forget.text.unique()], "retain": latents.text[retain.text.unique()], "empty": latents.text[:1]}
+    marks = latents.marks
+    texts |= {} if marks is None else {"marks": marks[forget.text.unique()]}
     if width := forget.anchors.shape[1]:
         pairs = torch.stack([forget.text[:, None].expand(-1, width), forget.anchors], dim=-1).reshape(-1, 2).unique(dim=0)
         texts |= {"forget": latents.text[pairs[:, 0]], "anchor": latents.text[pairs[:, 1]]}
+        texts |= {} if marks is None else {"marks": marks[pairs[:, 0]]}
     return texts
 
 

@@ -23,13 +23,16 @@ from erase.methods.classifiers.random_label import RandomLabel
 from erase.methods.classifiers.retrain import Retrain
 from erase.methods.classifiers.salun import SalUn
 from erase.methods.classifiers.scissorhands import ClassifierScissorhands
+from erase.methods.diffusion.adv_unlearn import AdvUnlearn
 from erase.methods.diffusion.concept_ablation import ConceptAblation
 from erase.methods.diffusion.concept_prune import ConceptPrune
 from erase.methods.diffusion.erasediff import EraseDiff
 from erase.methods.diffusion.esd import ESD
+from erase.methods.diffusion.few_shot import FewShot
 from erase.methods.diffusion.fine_tune import DiffusionFineTune
 from erase.methods.diffusion.forget_me_not import ForgetMeNot
 from erase.methods.diffusion.gradient_ascent import DiffusionGradientAscent
+from erase.methods.diffusion.hirm import HiRM
 from erase.methods.diffusion.munba import MUNBa
 from erase.methods.diffusion.orthograd import OrthoGrad
 from erase.methods.diffusion.random_label import DiffusionRandomLabel
@@ -67,6 +70,9 @@ METHODS = Methods(
         "concept_prune": ConceptPrune,
         "selective_amnesia": SelectiveAmnesia,
         "forget_me_not": ForgetMeNot,
+        "hirm": HiRM,
+        "few_shot": FewShot,
+        "adv_unlearn": AdvUnlearn,
         "fine_tune": DiffusionFineTune,
         "gradient_ascent": DiffusionGradientAscent,
         "random_label": DiffusionRandomLabel,

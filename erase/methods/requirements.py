@@ -77,7 +77,11 @@ class Requirements:
     redirect: float | None = None
     """Train forget images towards the paired anchor image; the shift is limited to this multiple of the noise level."""
     attention_maps: bool = False
-    """It reads the maps of cross-attention, which only UNets have; batches then say which tokens of a prompt name the concept (`marks`)."""
+    """It reads the maps of cross-attention, which only UNets have."""
+    token_marks: bool = False
+    """Batches and texts say which tokens of a prompt name the concept (`marks`)."""
+    part: str | None = None
+    """`text-encoder` for a method that edits nothing else; None: the part that the job names."""
     held_out: bool = False
     """Hold out an eighth of both image sets from training, and provide batches of them as `task.probe`."""
 

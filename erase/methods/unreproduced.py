@@ -67,6 +67,16 @@ DIFFUSION: Mapping[str, tuple[str, ...]] = {  # by method, or METHOD:PRESET
         "the concept file",
         "replay and surrogate are zipped by index, so that a fifth of the replay images is trained on; here all are",
     ),
+    "hirm": (
+        "prompts are templates around the concept's name; here the forget prompts of the concept file",
+    ),
+    "few_shot": (
+        "two images at a time under textual-inversion templates, weight decay 1e-8; here all at once under the forget prompts, without",
+    ),
+    "adv_unlearn": (
+        "x_t is sampled by the network itself with guidance 3; here the original's images of the concept are noised",
+        "the prefix is found by 30 steps of Adam, each under a fresh x_t; here by as many signed steps under the x_t of the step",
+    ),
     "sld": (
         "the text is twenty words about inappropriate content; here it is the concept's words",
     ),

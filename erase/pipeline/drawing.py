@@ -5,10 +5,12 @@ from __future__ import annotations
 from erase.concepts.several import evaluation_rows
 from erase.diffusion import StableDiffusion, open_model
 from erase.diffusion.latents import LatentCache
+from erase.diffusion.text_network import Tokens
 from erase.files import written
 from erase.images import read_images
 from erase.pipeline.anchor import settle_anchor
 from erase.pipeline.image_sets import anchors_of, make, pictures_of, prompts_of, user_images
+from erase.pipeline.job import TEXT
 from erase.pipeline.session import Session
 from erase.processes import wait
 from erase.run import lines_of, read_lines
@@ -53,11 +55,12 @@ def latents(session: Session) -> None:
         return
     job, run = session.job, session.run
     forget, retain = pictures_of(session, "forget"), pictures_of(session, "retain")
-    cache = LatentCache(session.model, int(job.sampling_batch or 1), session.progress("latents"))
+    model = Tokens(session.model) if job.part == TEXT else session.model
+    cache = LatentCache(model, int(job.sampling_batch or 1), session.progress("latents"))
     cache.add_set("forget", forget, drawn="forget" in session.requirements.images)
     cache.add_set("retain", retain, drawn="retain" in session.requirements.images)
     cache.add_anchors(anchors_of(session, forget), read_images(run.anchor_images) if session.resolved.generates_anchors else ())
-    if session.requirements.attention_maps:
+    if session.requirements.token_marks:
         cache.mark([word for concept in session.concepts for word in concept.words])
     cache.write(run.latents)
 

@@ -7,17 +7,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
 
-from erase.checkpoints.folder import edited_part, weight_files
+from erase.checkpoints.folder import weight_files
+from erase.checkpoints.parts import by_part
 from erase.checkpoints.safetensors_header import load_tensors, open_tensors
 from erase.concepts import prompts
-from erase.diffusion import DTYPES, DiffusionBatch, Forgetting, TaskConfig, diffusion_task, open_model
+from erase.diffusion import DTYPES, DiffusionBatch, Forgetting, StableDiffusion, TaskConfig, diffusion_task, open_model
 from erase.diffusion.distances import Distance, Kind
 from erase.diffusion.latents import hold_out, read_latents
 from erase.diffusion.memory import Need
+from erase.diffusion.text_network import TextEncoders
 from erase.files import read_object, write_json, write_tensors, written
 from erase.methods.requirements import timestep_range
 from erase.methods.unreproduced import of_diffusion
-from erase.pipeline.job import PREVIEWED, Event
+from erase.pipeline.job import PREVIEWED, TEXT, Event
 from erase.pipeline.plan import ROUNDS
 from erase.pipeline.session import Session, scope_not_empty
 from erase.processes import wait
@@ -75,7 +77,7 @@ def erase(work: Session, need: Need | None = None) -> None:
 def _task(work: Session, need: Need | None) -> Task[DiffusionBatch]:
     """The network, the weights that may change, and this process's part of every batch."""
     required = work.requirements
-    network: Any = work.model.network()
+    network: Any = _network(work)
     if need is not None and need.checkpointing:
         network.enable_gradient_checkpointing()
     with scope_not_empty(work.job.method, required):
@@ -100,6 +102,13 @@ def _task(work: Session, need: Need | None) -> Task[DiffusionBatch]:
     )
     task.probe = diffusion_task(network, objective, held_out, weights, probed)
     return task
+
+
+def _network(work: Session) -> Any:
+    """The part that is edited, in float32 on the device."""
+    if work.job.part == TEXT:
+        return TextEncoders(open_model(work.folder, work.job.device, "float32", work.job.size))
+    return work.model.network()
 
 
 def _config(work: Session, need: Need | None) -> TaskConfig:
@@ -134,7 +143,11 @@ def _preview(work: Session, task: Task[DiffusionBatch]) -> Callable[[int], None]
     texts = [prompts(work.concept, role, 1, work.job.seed)[0].text for role in PREVIEWED]
     folder.mkdir(exist_ok=True)
     (folder / "prompts.jsonl").write_text(lines_of({"prompt": text} for text in texts), encoding="utf-8")
-    model = open_model(work.folder, work.job.device, "float32", work.job.size).of(task.network)
+    model: StableDiffusion
+    if isinstance(task.network, TextEncoders):
+        model = task.network.model
+    else:
+        model = open_model(work.folder, work.job.device, "float32", work.job.size).of(task.network)
     sample = model.sampler(int(work.job.sampling_steps or 1), float(work.job.guidance or 0.0))
 
     def draw(step: int) -> None:
@@ -152,10 +165,13 @@ def _write_layers(work: Session, task: Task[DiffusionBatch], moved: bool = False
     path = work.run.folder / "layers.json"
     known = {row["name"]: row for row in read_object(path)["weights"]} if path.exists() else {}
     rows = {name: {"name": name, "numel": w.numel(), **task.layers.get(name, known.get(name, {}))} for name, w in task.weights.items()}
-    files = [file for file in weight_files(edited_part(work.folder)).values() if file.suffix == ".safetensors"] if moved else []
-    for file in files:
-        with open_tensors(file) as originals:
-            for name in sorted(rows.keys() & set(originals.keys())):
-                original, now = originals.get_tensor(name).float(), task.weights[name].detach().cpu().float()
-                rows[name]["moved"] = float((now - original).norm() / original.norm().clamp(min=1e-12))
+    for part, names in by_part(work.folder, rows).items() if moved else ():
+        for file in weight_files(work.folder / part).values():
+            if file.suffix != ".safetensors":
+                continue
+            with open_tensors(file) as originals:
+                for stored in sorted(names.keys() & set(originals.keys())):
+                    name = names[stored]
+                    original, now = originals.get_tensor(stored).float(), task.weights[name].detach().cpu().float()
+                    rows[name]["moved"] = float((now - original).norm() / original.norm().clamp(min=1e-12))
     write_json(path, {"weights": list(rows.values())})

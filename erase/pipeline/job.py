@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from erase.task import Step
 
 DTYPES = ("float32", "float16", "bfloat16")
+TEXT = "text-encoder"
+PARTS = ("network", TEXT)
 STAGES = ("images", "before", "latents", "erase", "export", "after")  # each reads and writes the run folder
 PREVIEWED = ("evaluate", "evaluate-retain")  # roles of the prompts of which a preview draws the first
 
@@ -51,6 +53,9 @@ class Job:
     )
     method: str = option("scissorhands", "how to erase; `erase-concept methods` lists them")
     preset: str = option("balanced", "a named set of values for the method's options")
+    part: str = option(
+        "network", "what is edited: the UNet or transformer (network), or the text encoders of CLIP in front of it", choices=PARTS
+    )
     output: str | None = option(None, "run folder; by default runs/<concept>-<model>-<method>-<n>")
     seed: int = option(0, "seed of everything random", low=0)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")

@@ -21,7 +21,7 @@ from erase.methods import METHODS, DiffusionMethod, Requirements, make_method, m
 from erase.methods.requirements import IMAGE_SETS
 from erase.options import added_options
 from erase.pipeline.earlier_run import model_of
-from erase.pipeline.job import DEFAULTS, Job
+from erase.pipeline.job import DEFAULTS, TEXT, Job
 from erase.pipeline.plan import Plan, plan_of
 
 
@@ -85,7 +85,7 @@ class ResolvedJob:
         """options.json: everything that the result depends on."""
         aside = ["concepts", "output", "overwrite", "tokenizer", "micro_batch", "checkpointing", "preview_every"]  # the result is the same
         aside += [name for name in ("prediction_type", "size") if getattr(self.job, name) is None]
-        aside += ["stay_gone"] * (not self.earlier)
+        aside += ["stay_gone"] * (not self.earlier) + ["part"] * (self.job.part == "network")
         typed = self.job.concepts[0] if len(self.job.concepts) == 1 else self.name
         options = {"concept": typed} | {name: value for name, value in asdict(self.job).items() if name not in aside}
         options |= {"concept_file": asdict(self.concept)}
@@ -121,12 +121,13 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
     whole = (*requested, *earlier)
     apart = all_apart(whole)
     by_kind = method_class(job.method).kinds.get(job.preset, {}).get(kind or "", {})
-    options = {**by_kind, **_recommended(settings_of(requested), job), **_several_anchors(job), **(values or {})}
+    options = {**by_kind, **_recommended(settings_of(requested), job), **_several_anchors(job), **_whole_part(job), **(values or {})}
     method = make_method(job.method, job.preset, METHODS, **options)
     _refuse_idle(job, method)
+    job = replace(job, part=method.requirements.part or job.part)
     job = replace(job, model=model or requested[0].model)
     folder = locate(str(job.model), job.tokenizer, job.prediction_type)
-    _check_family(job.method, method, open_model(folder).NETWORK)
+    _check_family(job, method, open_model(folder).NETWORK)
     brought = [f"{role}_count" for role in IMAGE_SETS if getattr(job, f"{role}_images")]
     usual = DEFAULTS[is_small(folder)] | open_model(folder).USUAL
     if trained is not None and trained.images and not is_small(folder):
@@ -143,15 +144,27 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
     )
 
 
-def _check_family(name: str, method: DiffusionMethod, network: str) -> None:
+def _whole_part(job: Job) -> dict[str, Any]:
+    """The scopes of a UNet mean nothing in a text encoder: there all layers are in scope, unless the user names some."""
+    has_option = "scope" in [item.name for item in fields(method_class(job.method))]
+    return {"scope": "full"} if has_option and job.part == TEXT and method_class(job.method)().requirements.part is None else {}
+
+
+def _check_family(job: Job, method: DiffusionMethod, network: str) -> None:
     """InputError for a method that needs what networks of this class do not have."""
-    if method.requirements.attention_maps and network != "UNet2DConditionModel":
+    if job.part == TEXT and network == "FluxTransformer2DModel":
+        raise InputError("--part text-encoder edits the encoders of CLIP, and FLUX reads its text from T5; leave it out", option="part")
+    if job.part == TEXT and "finished" in vars(type(method)):
+        raise InputError(f"--part text-encoder is edited, and --method {job.method} edits nothing; leave one out", option="part")
+    if method.requirements.attention_maps and job.part == TEXT:
+        problem = "reads the maps of a UNet's cross-attention, and --part text-encoder has none"
+    elif method.requirements.attention_maps and network != "UNet2DConditionModel":
         problem = f"reads the maps of a UNet's cross-attention, and the {network} of this model has none"
     elif method.guidance(("",)) is not None and network == "FluxTransformer2DModel":
         problem = f"changes classifier-free guidance, and the {network} of this model reads its guidance as a number"
     else:
         return
-    raise InputError(f"--method {name} {problem}; choose another method", option="method")
+    raise InputError(f"--method {job.method} {problem}; choose another method", option="method")
 
 
 def with_as_many_anchors(concept: Concept, required: Requirements) -> Concept:

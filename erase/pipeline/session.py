@@ -15,11 +15,12 @@ from erase.checkpoints.from_single_file import restore
 from erase.concepts import Concept
 from erase.diffusion import DTYPES, StableDiffusion, open_model
 from erase.diffusion.memory import Need, Question, free_bytes, plan
+from erase.diffusion.text_memory import text_plan
 from erase.errors import EmptyScope
 from erase.files.disk import disk_errors
 from erase.methods import DiffusionMethod, Requirements
 from erase.options import differences
-from erase.pipeline.job import PREVIEWED, STAGES, Event, Job, Show
+from erase.pipeline.job import PREVIEWED, STAGES, TEXT, Event, Job, Show
 from erase.pipeline.plan import write_plan
 from erase.pipeline.resolve import ResolvedJob
 from erase.processes import agree, join, processes, wait
@@ -133,6 +134,8 @@ def memory_need(resolved: ResolvedJob) -> tuple[Need, str]:
         preview=len(PREVIEWED) if job.preview_every else 0,
     )
     with scope_not_empty(job.method, required):
+        if job.part == TEXT:
+            return text_plan(question, free_bytes(job.device))
         return plan(question, free_bytes(job.device))
 
 

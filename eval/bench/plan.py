@@ -12,7 +12,7 @@ from typing import Any
 from erase.concepts import Concept, load_concept
 from erase.errors import InputError
 from erase.methods.spec import RETRAIN, Entry
-from erase.pipeline.job import DEFAULTS, Job
+from erase.pipeline.job import DEFAULTS, PARTS, Job
 from eval.gold import gold_folder
 from eval.options import RATES, Relearning
 
@@ -84,7 +84,8 @@ def shared_options(plan: Bench) -> dict[str, Any]:
     from erase.diffusion import locate
 
     folder = locate(str(plan.job.model), plan.job.tokenizer, plan.job.prediction_type)
-    shared = {name: value for name, value in asdict(plan.job).items() if name not in FREE}
+    usual = ["part"] * (plan.job.part == PARTS[0])  # benches of earlier versions did not record it
+    shared = {name: value for name, value in asdict(plan.job).items() if name not in (*FREE, *usual)}
     return {"kind": "bench", **shared, "weights": weight_hashes(folder)}
 
 

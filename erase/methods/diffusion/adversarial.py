@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from erase.diffusion.batches import Conditioning, DiffusionBatch, diffusion_batch, required_anchor
+from erase.errors import InputError
 from erase.repair import Moved
 from erase.task import Batches, Loss, Task
 from erase.training.optimizers import gradient_of
@@ -59,6 +60,10 @@ def adversarial_text(
     Normalised gradient descent for each image separately, within a ball around its start. The radius is in units of the distance
     between the embeddings of its prompt and of its anchor; without an anchor, of a tenth of the norm of the prompt's embedding.
     """
+    if not start.is_floating_point():
+        raise InputError(
+            "--adversarial searches text embeddings, and --part text-encoder makes them itself; leave it out", option="adversarial"
+        )
     unit = batch.prompt.text - batch.anchor.text if batch.anchor is not None else 0.1 * batch.prompt.text
     reach = radius * _norms(unit)
     offset = torch.zeros_like(start)

@@ -53,6 +53,7 @@ class ForgetMeNot(DiffusionMethod):
             images=("forget", "retain") if self.retain_weight else ("forget",),
             passes=2 if self.retain_weight else 1,
             attention_maps=True,
+            token_marks=True,
         )
 
     def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
@@ -79,7 +80,7 @@ def attention_to_concept(network: nn.Module, batch: DiffusionBatch, loss: Loss[D
 
     marks = diffusion_batch(batch).marks
     if marks is None:
-        raise InputError("the batches do not say which tokens are the concept's: the method has to require attention_maps")
+        raise InputError("the batches do not say which tokens are the concept's: the method has to require token_marks")
     with attention(network) as calls:
         loss(network, batch)
     columns = (marks == 1) | (marks == 2) if end_token else marks == 1

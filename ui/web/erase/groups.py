@@ -10,8 +10,8 @@ WEIGHTS, LEARNED, SAFEGUARDS = "What is trimmed and may change", "What is learne
 DRAWN, MACHINE, FILES = "How much is drawn", "Precision and memory", "Files"
 GROUPS = {
     WEIGHTS: (
-        "scope", "trimming", "fraction", "trim_scope", "rank_over", "initialisation", "signed", "sensitivity_batches", "saliency_batches",
-        "spare", "layers",
+        "part", "scope", "trimming", "fraction", "trim_scope", "rank_over", "initialisation", "signed", "sensitivity_batches",
+        "saliency_batches", "spare", "layers",
     ),
     SAFEGUARDS: (
         "projected", "two_sided", "per_layer", "project_update", "guard", "gone", "redirect", "relapse", "adversarial", "unnamed",

@@ -106,7 +106,7 @@ def test_what_has_no_maps_or_no_marks_is_refused(task: Task, tiny_pipeline: Path
     ):
         pass
     bare = task_of(StableDiffusion(tiny_pipeline))
-    with pytest.raises(InputError, match="has to require attention_maps"):
+    with pytest.raises(InputError, match="has to require token_marks"):
         list(make_method("forget_me_not", steps=1)(bare))
 
 
