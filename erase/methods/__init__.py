@@ -24,6 +24,7 @@ from erase.methods.classifiers.retrain import Retrain
 from erase.methods.classifiers.salun import SalUn
 from erase.methods.classifiers.scissorhands import ClassifierScissorhands
 from erase.methods.diffusion.adv_unlearn import AdvUnlearn
+from erase.methods.diffusion.aegis import AEGIS
 from erase.methods.diffusion.concept_ablation import ConceptAblation
 from erase.methods.diffusion.concept_prune import ConceptPrune
 from erase.methods.diffusion.erasediff import EraseDiff
@@ -67,6 +68,7 @@ METHODS = Methods(
         "erasediff": EraseDiff,
         "munba": MUNBa,
         "orthograd": OrthoGrad,
+        "aegis": AEGIS,
         "concept_prune": ConceptPrune,
         "selective_amnesia": SelectiveAmnesia,
         "forget_me_not": ForgetMeNot,

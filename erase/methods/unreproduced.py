@@ -67,6 +67,10 @@ DIFFUSION: Mapping[str, tuple[str, ...]] = {  # by method, or METHOD:PRESET
         "the concept file",
         "replay and surrogate are zipped by index, so that a fifth of the replay images is trained on; here all are",
     ),
+    "aegis": (
+        "a reconstruction from the paper's formulas: adversarial prompt and target are token embeddings that are kept from step to step; "
+        "here text embeddings, searched anew in each step",
+    ),
     "hirm": (
         "prompts are templates around the concept's name; here the forget prompts of the concept file",
     ),
