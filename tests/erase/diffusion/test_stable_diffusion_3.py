@@ -221,9 +221,12 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("pool")
 
 
-@pytest.mark.parametrize("method", ["esd", "concept_ablation", "erasediff", "random_label", "salun"])
+MORE = {"concept_prune": {"fraction": 0.1, "batches": 1, "batch": 2}, "selective_amnesia": {"fisher_images": 1, "fisher_timesteps": 2}}
+
+
+@pytest.mark.parametrize("method", ["esd", "concept_ablation", "erasediff", "random_label", "salun", "aegis", "orthograd", *MORE])
 def test_other_methods_work_on_velocities(method: str, pool: Path, folder: Path, tmp_path: Path) -> None:
-    values = {"steps": 1, "batch": 2}
+    values = {**({} if method == "concept_prune" else {"steps": 1, "batch": 2}), **MORE.get(method, {})}
     made = erase_concept(job(folder, tmp_path / method, device="cpu", method=method), values, pool=pool)
     before, after = load_file(folder / WEIGHTS), load_file(made / "model" / WEIGHTS)
     assert any(not torch.equal(before[name], after[name]) for name in before)
