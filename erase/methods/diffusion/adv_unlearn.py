@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from erase.methods.base import DiffusionMethod, Presets
+from erase.methods.diffusion.guided_target import turned
 from erase.methods.requirements import Requirements
 from erase.options import option
 from erase.training.learning_rates import rate_of, rate_option
@@ -63,7 +64,6 @@ class AdvUnlearn(DiffusionMethod):
 
     def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:
         """Train `task.network` in place; a Step after each optimizer step."""
-        from erase.methods.diffusion.esd import turned
         from erase.training.optimizers import OptimizerConfig
         from erase.training.two_loss_loop import Side, tune
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from erase.methods.base import DiffusionMethod, Kinds, Presets
+from erase.methods.diffusion.guided_target import turned
 from erase.methods.requirements import Requirements
 from erase.options import option
 from erase.scope import SCOPES
@@ -70,12 +71,3 @@ class ESD(DiffusionMethod):
 
         optimizer = OptimizerConfig(self.optimizer, rate_of(self, task.weights))
         yield from tune(task, self.steps, None, Side(task.loss, away), optimizer=optimizer, resume=resume)
-
-
-def turned(batch: DiffusionBatch, strength: float) -> DiffusionBatch:
-    """The batch with the target e0(x_t) - eta (e0(x_t, c) - e0(x_t)), from the predictions that it carries."""
-    from erase.diffusion.batches import diffusion_batch, required
-
-    batch = diffusion_batch(batch)
-    unconditional, concept = required(batch.empty_prediction, "empty"), required(batch.concept_prediction, "concept")
-    return replace(batch, target=unconditional - strength * (concept - unconditional))

@@ -23,7 +23,7 @@ from erase.diffusion import Conditioning, FlowMatching, open_model, predict
 from erase.diffusion.batches import DiffusionBatch
 from erase.diffusion.drawing import redirected_target
 from erase.errors import EmptyScope, InputError
-from erase.methods.diffusion.esd import turned
+from erase.methods.diffusion.guided_target import turned
 from erase.pipeline import erase_concept
 from erase.pipeline.estimate import estimate
 from erase.run import Run

@@ -26,7 +26,7 @@ from erase.errors import InputError
 from erase.images import read_images
 from erase.methods import METHODS, DiffusionMethod, Requirements, make_method
 from erase.methods.diffusion.erasediff import EraseDiff, constrained, gained, scrambled
-from erase.methods.diffusion.esd import turned
+from erase.methods.diffusion.guided_target import turned
 from erase.methods.diffusion.munba import bargained
 from erase.methods.diffusion.uce import UCE, shared
 from erase.pipeline import Job, erase_concept

@@ -191,7 +191,7 @@ def test_the_search_makes_the_network_predict_the_concept_more_nearly(tiny_pipel
 
 
 def test_a_step_descends_under_the_prefix_that_was_found(tiny_pipeline: Path) -> None:
-    from erase.methods.diffusion.esd import turned
+    from erase.methods.diffusion.guided_target import turned
 
     method = make_method("adv_unlearn", steps=1, warmup=0, attack_steps=2, batch=2, retain_weight=0.0)
     task = task_of(tiny_pipeline, forget_rounds=1, concept_predictions=True, empty_predictions=True)
