@@ -23,6 +23,9 @@ CLIP = ("CLIPTextModel", "CLIPTextModelWithProjection")
 class TextEncoders(nn.Module):
     """The encoders of CLIP of a model, by the names of their parts. The model, whose other parts are frozen, is no part of this module."""
 
+    _behind: tuple[StableDiffusion]
+    _lengths: list[int]
+
     def __init__(self, model: StableDiffusion) -> None:
         super().__init__()
         texts = [part for part in model.parts if part.startswith("text_encoder")]
@@ -43,7 +46,8 @@ class TextEncoders(nn.Module):
 
     def split(self, ids: Tensor) -> Sequence[Tensor]:
         """The token ids (n, tokens) for each text encoder."""
-        return ids.split(self._lengths, dim=1)
+        parts: Sequence[Tensor] = torch.split(ids, self._lengths, dim=1)
+        return parts
 
     def conditioning(self, ids: Tensor, time_ids: Tensor | None = None) -> Conditioning:
         """What the network behind reads for these token ids, with gradients."""

@@ -9,10 +9,11 @@ from erase.checkpoints.check.networks import part_class, part_config
 from erase.checkpoints.folder import components, config_of, edited_part, latent_factor, size_of, weight_files
 from erase.diffusion.memory import gigabytes
 from erase.diffusion.prediction import Reads, reads
+from erase.diffusion.text_memory import text_weights
 from erase.errors import InputError
 from erase.methods import Requirements
-from erase.pipeline.job import Job
-from erase.scope import in_scope
+from erase.pipeline.job import TEXT, Job
+from erase.scope import in_scope, pattern_of
 from erase.torchvision_compat import check_torchvision
 from erase.training.optimizers import STATE_BYTES
 
@@ -45,7 +46,7 @@ def disk_need(model: Path, job: Job, wants: Requirements, checkpoint_every: int 
     factor = latent_factor(model)
     latents = 4 * sizes.channels * (side // factor) ** 2
     text = 4 * sizes.tokens * sizes.width
-    scoped = _scoped(model, wants.scope) if wants.steps else 0
+    scoped = _scoped(model, wants.scope, job.part) if wants.steps else 0
     state = 4 + (STATE_BYTES[wants.optimizer][0] if wants.optimizer else 0)
     weights = [path for part in components(model) for path in weight_files(model / part).values()]
     return {
@@ -64,16 +65,19 @@ def generated_images(job: Job, wants: Requirements) -> int:
     return own + counts["forget"] * (wants.anchor and wants.anchor_images)
 
 
-def _scoped(model: Path, scope: str) -> int:
-    """Number of weights in scope."""
+def _scoped(model: Path, scope: str, part: str) -> int:
+    """Number of weights in scope of the part that is edited."""
+    if part == TEXT:
+        pattern = pattern_of(scope, text_encoder=True)
+        return sum(size for name, size in text_weights(model).items() if pattern.search(name))
     import torch
 
     check_torchvision()
     import diffusers
 
-    part = edited_part(model).name
+    edited = edited_part(model).name
     with torch.device("meta"):
-        network = getattr(diffusers, part_class(model, part)).from_config(config_of(model, part, "config.json"))
+        network = getattr(diffusers, part_class(model, edited)).from_config(config_of(model, edited, "config.json"))
     return sum(weight.numel() for weight in in_scope(network, scope).values())
 
 

@@ -36,7 +36,7 @@ class ForgetMeNot(DiffusionMethod):
     steps: int = option(60, "training steps", low=0)
     batch: int = option(16, "forget images per step, and as many retain images", low=1)
     optimizer: str = option("adamw", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float | None = rate_option(3e-4)
+    learning_rate: float | None = rate_option(1e-3)
 
     presets: ClassVar[Presets] = {
         "balanced": {},

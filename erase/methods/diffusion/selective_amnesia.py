@@ -36,7 +36,7 @@ class SelectiveAmnesia(DiffusionMethod):
 
     scope: str = option("cross-attention", f"weights that may be changed: {', '.join(SCOPES)} or re:PATTERN")
     retain_weight: float = option(1.0, "gamma: weight of the training loss on retain images", low=0.0)
-    penalty: float = option(50.0, "lambda: weight of the distance from the original weights, each by its Fisher information", low=0.0)
+    penalty: float = option(1.0, "lambda: weight of the distance from the original weights, each by its Fisher information", low=0.0)
     fisher_images: int = option(64, "retain images over which the Fisher information is averaged", low=1)
     fisher_timesteps: int = option(8, "timesteps of each of them, out of 1,000, over which its loss is summed", low=1)
     one_anchor: bool = one_anchor_option()
@@ -48,7 +48,14 @@ class SelectiveAmnesia(DiffusionMethod):
     # 200 epochs of 1,000 images of the surrogate in batches of 4 on each of 4 cards, 500 for nudity
     presets: ClassVar[Presets] = {
         "balanced": {},
-        "paper": {"scope": "full", "fisher_images": 5000, "fisher_timesteps": LEVELS, "steps": 12_500, "learning_rate": 1e-5},
+        "paper": {
+            "scope": "full",
+            "penalty": 50.0,
+            "fisher_images": 5000,
+            "fisher_timesteps": LEVELS,
+            "steps": 12_500,
+            "learning_rate": 1e-5,
+        },
     }
     kinds: ClassVar[Kinds] = {"paper": {"nudity": {"scope": "noxattn", "steps": 31_250}}}
 

@@ -107,18 +107,21 @@ def test_the_text_encoder_is_changed_in_scope_and_the_unet_is_not(run: Path, tin
     assert (record["part"], record["method_options"]["scope"]) == ("text-encoder", "full")
     rows = json.loads((run / "layers.json").read_text())["weights"]
     assert {row["name"].partition(".")[0] for row in rows} == {"text_encoder"}
-    assert any(row["moved"] > 0 and row["trimmed"] > 0 for row in rows)
+    assert any(row["moved"] > 0 and row.get("trimmed") for row in rows)
     assert sorted(path.name for path in (run / "preview").glob("*.png")) == ["00000-0.png", "00000-1.png", "00004-0.png", "00004-1.png"]
     card = (run / "model" / "README.md").read_text()
     assert "removed from the weights of the text encoder" in card
     assert "including the UNet and the autoencoder, are those of the source" in card
 
 
-def test_the_exported_model_reads_prompts_as_the_run_does_and_so_does_its_single_file(run: Path, tmp_path: Path) -> None:
+def test_the_exported_model_reads_prompts_as_the_run_does_and_so_does_its_single_file(folders: dict[str, Path], tmp_path: Path) -> None:
+    values = {"steps": 1, "batch": 2, "learning_rate": 1e-3}
+    run = erase_concept(text_job(folders["sd1"], tmp_path / "run", method="munba", forget_count=2, retain_count=2), values)
     before, after = (StableDiffusionPipeline.from_pretrained(run / "model"), open_model(run / "model"))
     ids = before.tokenizer(PROMPTS, padding="max_length", return_tensors="pt").input_ids
     with torch.no_grad():
         torch.testing.assert_close(before.text_encoder(ids)[0], after.embed(PROMPTS))
+    assert not torch.allclose(after.embed(PROMPTS), open_model(folders["sd1"]).embed(PROMPTS), atol=1e-4)
     single = pack(run / "model", tmp_path / "model.safetensors")
     again = open_model(locate(str(single), str(run / "model" / "tokenizer")))
     torch.testing.assert_close(again.embed(PROMPTS), after.embed(PROMPTS))
@@ -135,9 +138,7 @@ def test_a_job_stopped_in_the_middle_goes_on_to_the_same_bits(run: Path, tiny_pi
     assert alike(erase_concept(this, METHOD), run)
 
 
-@pytest.mark.parametrize(
-    ("family", "method"), [("sd2", "esd"), ("sdxl", "concept_ablation"), ("sd3", "munba"), ("sd1", "selective_amnesia")]
-)
+@pytest.mark.parametrize(("family", "method"), [("sd2", "esd"), ("sdxl", "selective_amnesia"), ("sd3", "concept_ablation")])
 def test_every_family_and_kind_of_loss_works(family: str, method: str, folders: dict[str, Path], tmp_path: Path) -> None:
     values: dict[str, Any] = {"steps": 1, "batch": 2, "learning_rate": 1e-3}
     values |= {"fisher_images": 1, "fisher_timesteps": 1} if method == "selective_amnesia" else {}
