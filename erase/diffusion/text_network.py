@@ -25,6 +25,7 @@ class TextEncoders(nn.Module):
 
     _behind: tuple[StableDiffusion]
     _lengths: list[int]
+    _empty: Tensor
 
     def __init__(self, model: StableDiffusion) -> None:
         super().__init__()
@@ -59,7 +60,8 @@ class TextEncoders(nn.Module):
 
     def token_embeddings(self) -> dict[str, Any]:
         """The table of token embeddings of each encoder."""
-        return {name: encoder.get_input_embeddings() for name, encoder in self.named_children()}
+        encoders: dict[str, Any] = dict(self.named_children())
+        return {name: encoder.get_input_embeddings() for name, encoder in encoders.items()}
 
     def last_layers(self) -> dict[str, Any]:
         """The last layer of each encoder that the network behind reads: SDXL and Stable Diffusion 3 leave the very last one out."""

@@ -32,7 +32,7 @@ class HiRM(DiffusionMethod):
 
     scope: str = option(r"re:\.layers\.0\.", "weights of the text encoder that may be changed: by default those of its first layer")
     target: str = option(
-        "anchor", "what the concept's tokens shall be read as: a random direction, or what the anchor has", choices=("random", "anchor")
+        "random", "what the concept's tokens shall be read as: a random direction, or what the anchor has", choices=("random", "anchor")
     )
     length: float = option(5.0, "c: length of the random direction", above=0.0)
     retain_weight: float = option(1.0, "weight of the distance of retain prompts from what they were; not part of the method", low=0.0)
@@ -43,7 +43,7 @@ class HiRM(DiffusionMethod):
 
     presets: ClassVar[Presets] = {
         "balanced": {},
-        "paper": {"target": "random", "length": 500.0, "retain_weight": 0.0, "steps": 25, "learning_rate": 5e-5},
+        "paper": {"length": 500.0, "retain_weight": 0.0, "steps": 25, "learning_rate": 5e-5},
     }
     kinds: ClassVar[Kinds] = {"paper": {"style": {"steps": 40}, "nudity": {"steps": 50, "learning_rate": 1e-4}}}
 

@@ -119,7 +119,7 @@ def test_directions_are_as_long_as_asked_and_the_same_for_every_prompt(tiny_pipe
 
 
 def test_training_brings_the_concepts_token_to_the_anchors_and_keeps_the_rest(tiny_pipeline: Path) -> None:
-    method = make_method("hirm", steps=40, learning_rate=3e-3)
+    method = make_method("hirm", target="anchor", steps=40, learning_rate=3e-3)
     task = task_of(tiny_pipeline, method.scope)
     before = {name: weight.detach().clone() for name, weight in task.network.named_parameters()}
     steps = list(method(task))
@@ -133,10 +133,10 @@ def test_hirm_without_an_anchor_or_text_encoders_says_what_it_needs(tiny_pipelin
     task = task_of(tiny_pipeline)
     task.texts = {name: text for name, text in task.texts.items() if name != "anchor"}
     with pytest.raises(InputError, match=r"there is none; give --anchor WORD or --target random$"):
-        list(make_method("hirm", steps=1)(task))
+        list(make_method("hirm", target="anchor", steps=1)(task))
     task.network = torch.nn.Linear(1, 1)
     with pytest.raises(InputError, match=r"^hirm edits text encoders, and this network is a Linear$"):
-        list(make_method("hirm", steps=1)(task))
+        list(make_method("hirm", target="anchor", steps=1)(task))
 
 
 # --- few shots ----------------------------------------------------------------------------------------------------------
