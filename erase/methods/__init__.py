@@ -23,17 +23,14 @@ from erase.methods.classifiers.random_label import RandomLabel
 from erase.methods.classifiers.retrain import Retrain
 from erase.methods.classifiers.salun import SalUn
 from erase.methods.classifiers.scissorhands import ClassifierScissorhands
-from erase.methods.diffusion.adv_unlearn import AdvUnlearn
 from erase.methods.diffusion.aegis import AEGIS
 from erase.methods.diffusion.concept_ablation import ConceptAblation
 from erase.methods.diffusion.concept_prune import ConceptPrune
 from erase.methods.diffusion.erasediff import EraseDiff
 from erase.methods.diffusion.esd import ESD
-from erase.methods.diffusion.few_shot import FewShot
 from erase.methods.diffusion.fine_tune import DiffusionFineTune
 from erase.methods.diffusion.forget_me_not import ForgetMeNot
 from erase.methods.diffusion.gradient_ascent import DiffusionGradientAscent
-from erase.methods.diffusion.hirm import HiRM
 from erase.methods.diffusion.munba import MUNBa
 from erase.methods.diffusion.orthograd import OrthoGrad
 from erase.methods.diffusion.random_label import DiffusionRandomLabel
@@ -45,6 +42,9 @@ from erase.methods.diffusion.sld import SafeLatentDiffusion
 from erase.methods.diffusion.uce import UCE
 from erase.methods.plugins import Methods
 from erase.methods.requirements import Requirements, one_anchor_option
+from erase.methods.text_encoder.adv_unlearn import AdvUnlearn
+from erase.methods.text_encoder.few_shot import FewShot
+from erase.methods.text_encoder.hirm import HiRM
 from erase.options import check, option
 from erase.training.learning_rates import rate_of, rate_option
 

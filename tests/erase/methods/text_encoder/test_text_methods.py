@@ -18,9 +18,9 @@ from erase.diffusion.text_network import TextEncoders, Tokens
 from erase.diffusion.token_marks import marks_of
 from erase.errors import InputError
 from erase.methods import make_method
-from erase.methods.diffusion.adv_unlearn import prefixed, searched, with_room
-from erase.methods.diffusion.few_shot import chosen_weights
-from erase.methods.diffusion.hirm import attended, distance, rows
+from erase.methods.text_encoder.adv_unlearn import prefixed, searched, with_room
+from erase.methods.text_encoder.few_shot import chosen_weights
+from erase.methods.text_encoder.hirm import attended, distance, rows
 from erase.pipeline import erase_concept
 from erase.pipeline.resolve import resolve_job
 from erase.run import Run
