@@ -3,7 +3,7 @@
 Nothing is skipped. A line of a shell block runs as a command, a Python block as a script, whatever they are; what differs from the print
 stands in the three tables below, and a row that the README no longer has fails. Only `pip install` and `make` are looked at without being
 run: tests/versions.py installs the wheel with its extras, and what `make demo` would run is how the run folder here comes about. Our own
-command runs in forks of a process that has imported its libraries (`warm.py`), but for that of `make demo`.
+command, and Python where it imports our packages, find their libraries imported (`warm.py`), but for the command of `make demo`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import versions
 from PIL import Image
 from serving import first_answer
 from tiny_pipeline import build_family
-from warm import Warm, warm
+from warm import warm
 
 from erase.demo.networks import build_tokenizer
 
@@ -138,20 +138,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def command(home: Path) -> Iterator[Warm]:
-    with warm(home, variables(home)) as calls:
-        yield calls
+def python(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with warm(tmp_path_factory.mktemp("python"), variables(home)) as path:
+        yield path
 
 
 # --- running ----------------------------------------------------------------------------------------------------------
 
 
-def run(words: list[str], folder: Path, command: Warm | None = None) -> None:
+def run(words: list[str], folder: Path, python: str | None = None) -> None:
     """Done with exit status 0; our own command is silent on stderr, and what the line names as output is there."""
-    if command is not None and words[0] == "erase-concept":
-        done = command(words, folder)
-    else:
-        done = subprocess.run(words, cwd=folder, env=variables(folder), capture_output=True, text=True, timeout=600, check=False)
+    line = [python, "-m", "erase", *words[1:]] if python and words[0] == "erase-concept" else words
+    done = subprocess.run(line, cwd=folder, env=variables(folder), capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}{done.stderr}"
     if words[0] == "erase-concept":
         assert done.stderr == "", shlex.join(words)
@@ -195,7 +193,7 @@ def lines_of(block: str) -> list[str]:
     return [line for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
-def run_shell(block: str, folder: Path, command: Warm) -> None:
+def run_shell(block: str, folder: Path, python: str) -> None:
     for line in lines_of(block):
         words = cheaper(line)
         if words[0] == "make":
@@ -205,15 +203,15 @@ def run_shell(block: str, folder: Path, command: Warm) -> None:
         elif words[:2] in (["python", "app.py"], ["erase-concept", "ui"]):
             serve(words, folder)
         else:
-            run(words, folder, command)
+            run(words, folder, python)
 
 
-def run_python(block: str, folder: Path, command: Warm) -> None:
+def run_python(block: str, folder: Path, python: str) -> None:
     given = GIVEN.get(block.splitlines()[0], "")
     for text, instead in INSTEAD.items():
         block = block.replace(text, instead)
     (folder / "block.py").write_text(given + block)
-    run(["python", "block.py"], folder)
+    run(["python" if given == versions.STRANGER else python, "block.py"], folder)
     assert all((folder / name).exists() for name in re.findall(r'\.save\("(.*?)"\)', block))
 
 
@@ -224,11 +222,11 @@ RUNNERS = {"sh": run_shell, "python": run_python}
 
 
 @pytest.mark.parametrize(("language", "block"), BLOCKS, ids=[lines_of(block)[0].split("  ")[0] for _, block in BLOCKS])
-def test_block(language: str, block: str, home: Path, command: Warm, tmp_path: Path) -> None:
+def test_block(language: str, block: str, home: Path, python: str, tmp_path: Path) -> None:
     folder = tmp_path / "home"
     shutil.copytree(home, folder, symlinks=True)
     assert language in RUNNERS, f"no runner for a block of {language or 'no language'}; expected {', '.join(RUNNERS)}"
-    RUNNERS[language](block, folder, command)
+    RUNNERS[language](block, folder, python)
 
 
 def test_no_fence_is_overlooked() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,9 @@ from ui.cli.main import main
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def launched(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+def launched(python: str, count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A command under torch's launcher, as `accelerate launch` calls it, on the CPU (gloo)."""
-    start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count)]
+    start = [python, "-m", "torch.distributed.run", "--nproc_per_node", str(count)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     return subprocess.run([*start, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
@@ -49,9 +48,9 @@ torch.distributed.destroy_process_group()
 """
 
 
-def test_two_processes_average_whatever_the_buckets_and_agree(tmp_path: Path) -> None:
+def test_two_processes_average_whatever_the_buckets_and_agree(warm_python: str, tmp_path: Path) -> None:
     (tmp_path / "means.py").write_text(MEANS)
-    done = launched(2, str(tmp_path / "means.py"), str(tmp_path))
+    done = launched(warm_python, 2, str(tmp_path / "means.py"), str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert {"0", "1"} <= {path.name for path in tmp_path.iterdir()}
 
@@ -64,12 +63,12 @@ ASCENT = ["--scope", "full", "--unlearn", "ascent", "--no-anchor-pictures", "--n
 
 
 @pytest.mark.parametrize(("more", "half"), [([], "8"), (ASCENT, "3")], ids=["balanced", "ascent"])
-def test_two_processes_take_the_steps_of_one(tiny_pipeline: Path, tmp_path: Path, more: list[str], half: str) -> None:
+def test_two_processes_take_the_steps_of_one(warm_python: str, tiny_pipeline: Path, tmp_path: Path, more: list[str], half: str) -> None:
     """After 8 steps every bit is that of one process which goes through the same halves of each batch; beside one that takes
     whole batches, rounding differs, and Adam magnifies that where a gradient is next to nothing.
     """
     arguments = ["--model", str(tiny_pipeline), *SMALL, *more]
-    two = launched(2, "-m", "erase", *arguments, "--output", str(tmp_path / "2"))
+    two = launched(warm_python, 2, "-m", "erase", *arguments, "--output", str(tmp_path / "2"))
     assert two.returncode == 0, two.stderr
     assert main([*arguments, "--micro-batch", half, "--output", str(tmp_path / "1")]) == 0
     one, other = (load_file(tmp_path / n / "weights.safetensors") for n in "12")

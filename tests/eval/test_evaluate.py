@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -702,22 +701,22 @@ def test_a_cache_that_is_cleaned_while_it_measures_is_filled_again(
 # --- several processes ----------------------------------------------------------------------------------------------
 
 
-def launched(count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+def launched(python: str, count: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """As `accelerate launch` does."""
     start = ["-m", "torch.distributed.run", "--nproc_per_node", str(count), "-m"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, *start, "erase", "evaluate", *arguments]
+    command = [python, *start, "erase", "evaluate", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_two_processes_give_the_report_of_one_field_by_field(
-    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    warm_python: str, models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = [
         str(models["after"]), "--original", "demo", "--concept", "star", "--clip", str(models["clip"]), "--count", "6", "--steps", "1",
         "--batch", "2", "--device", "cpu",
     ]  # fmt: skip
-    two = launched(2, *arguments, "--output", str(tmp_path / "2"), "--json")
+    two = launched(warm_python, 2, *arguments, "--output", str(tmp_path / "2"), "--json")
     assert two.returncode == 0, two.stderr
     monkeypatch.undo()  # here, too, the embedded model itself
     assert main(["evaluate", *arguments, "--output", str(tmp_path / "1")]) == 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 
+GARBAGE = 50_000  # objects after which Python looks for garbage, in a process of the command
 LINE = 2000  # characters of a message at most: what was given may be of any length
 TYPE_CHECKING = False  # as in typing, whose import takes time in which Ctrl-C would not be handled yet
 if TYPE_CHECKING:
@@ -138,11 +139,20 @@ def main(arguments: Sequence[str] | None = None, report: Callable[[InputError], 
         return _fail("stopped", 130)
     with interrupts(last=arguments is None) as pressed:
         try:
+            if arguments is None:
+                collect_rarely()
             return _run(list(sys.argv[1:] if arguments is None else arguments), report)
         except BaseException as error:  # a library may have made another error of the KeyboardInterrupt
             if pressed.seen or isinstance(error, KeyboardInterrupt):
                 return pressed.report()
             raise
+
+
+def collect_rarely() -> None:
+    """For a process of its own. Imports take a sixth less: each collection goes through all objects of large libraries, all in use."""
+    import gc
+
+    gc.set_threshold(GARBAGE)
 
 
 def _run(words: list[str], report: Callable[[InputError], None]) -> int:

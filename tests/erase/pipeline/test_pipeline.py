@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -262,12 +261,14 @@ for point in [*points, None]:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_run_killed_in_every_stage_one_after_another_comes_to_the_same_bits(finished: Path, tiny_pipeline: Path, tmp_path: Path) -> None:
+def test_a_run_killed_in_every_stage_one_after_another_comes_to_the_same_bits(
+    finished: Path, tiny_pipeline: Path, tmp_path: Path, warm_python: str
+) -> None:
     """SIGKILL: nothing is tidied up, the lock included."""
     points = [("images: retain", 4), ("before", 4), ("latents", 4), ("erase", 3), "in the middle of the export", ("after", 4)]
     arguments = (str(tiny_pipeline), str(tmp_path / "run"), COUNTS, METHOD, points)
     made = subprocess.run(
-        [sys.executable, "-c", KILLED.replace("{arguments}", repr(arguments))],
+        [warm_python, "-c", KILLED.replace("{arguments}", repr(arguments))],
         cwd=Path(__file__).resolve().parents[3],
         capture_output=True,
         text=True,

@@ -112,7 +112,7 @@ def test_an_estimate_makes_nothing_and_says_what_would_not_fit(
     assert found["disk_bytes"] > 0
     assert "free" in found["disk"]
     assert not list(tmp_path.iterdir())
-    few, many = (Job(concepts=("star",), model=str(tiny_pipeline), device="cpu", forget_count=n, retain_count=2) for n in (10, 100_000))
+    few, many = (Job(concepts=("star",), model=str(tiny_pipeline), device="cpu", forget_count=n, retain_count=2) for n in (10, 20_000))
     assert estimate(many).disk_bytes > 100 * estimate(few).disk_bytes
     monkeypatch.setattr("erase.pipeline.session.free_bytes", lambda device: 1000)
     assert "repair needs about" in estimate(few).memory

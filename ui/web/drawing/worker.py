@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from erase.errors import InputError
+from ui.cli.main import collect_rarely
 from ui.web.drawing.models import Stopped, Studio
 
 Orders = queue.Queue[Mapping[str, Any]]
@@ -26,6 +27,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--memory", type=int, default=4 * 2**30, help="bytes of models that stay loaded")
     options = parser.parse_args()
+    collect_rarely()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
 

@@ -39,8 +39,9 @@ def job() -> None:
 
 def short() -> None:
     """Run a command; arguments as for `job`."""
-    from ui.cli.main import main
+    from ui.cli.main import collect_rarely, main
 
+    collect_rarely()
     _, error_file, *arguments = sys.argv
     sys.argv = ["erase-concept", *arguments]
     sys.exit(main(arguments, lambda error: write_error(Path(error_file), error)))

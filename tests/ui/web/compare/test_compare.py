@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -42,10 +43,12 @@ STAR = asdict(load_concept("star"))
 
 
 @pytest.fixture(scope="module")
-def drawing() -> Iterator[Drawing]:
+def drawing(warm_python: str) -> Iterator[Drawing]:
     """One worker for all: starting it takes longer than drawing."""
-    with Drawing("cpu") as made:
-        yield made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", warm_python)
+        with Drawing("cpu") as made:
+            yield made
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from ui.web.drawing.queue import Drawing
 from ui.web.evidence.handlers import reported
 from ui.web.jobs.queue import Jobs
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
 ORDER = Order((("demo", "demo"), ("run-1", "/a")), (Ask("a red star", "evaluate"),), count=1, concept=asdict(load_concept("star")))
 IMAGES = tuple(DrawnImage(model, 0, 0, b"", shows=True) for model in range(2))
 

@@ -27,6 +27,7 @@ from ui.web.drawing.models import Stopped, Studio
 from ui.web.drawing.order import Ask, Order
 from ui.web.drawing.queue import Drawing
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
 STAR = asdict(load_concept("star"))
 
 

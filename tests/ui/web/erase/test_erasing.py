@@ -291,6 +291,7 @@ def test_a_concept_is_shown_in_words_or_what_is_wrong_with_it(page):
     assert (set(shown.values()), some) == ({""}, "")
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_an_export_is_a_file_under_a_name_nobody_can_guess(page, tmp_path):
     run = erased_run(page.runs)
     path = export(run, "folder", "float16", tmp_path / "out")
@@ -306,6 +307,7 @@ def test_an_export_is_a_file_under_a_name_nobody_can_guess(page, tmp_path):
         export(run, "pickle", "source", tmp_path / "out")
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_old_exports_make_room_for_new_ones(page, tmp_path):
     for number in range(STORED + 2):
         (tmp_path / f"export-{number}").mkdir()

@@ -29,6 +29,7 @@ from ui.web.jobs.queue import Jobs
 from ui.web.security.owners import claim
 from ui.web.shelf.report import report_text
 
+pytestmark = pytest.mark.usefixtures("quick_processes")
 LONG = 300.0
 SESSION = {"visitor": "v", "job": ""}
 

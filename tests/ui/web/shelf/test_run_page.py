@@ -30,6 +30,7 @@ from ui.web.shelf.report import NO_ATTACKS, NO_REPORT, frame, links, report_text
 from ui.web.shelf.take_away import TOOLS, instructions, obstacle
 
 pytest.importorskip("gradio")
+pytestmark = pytest.mark.usefixtures("quick_processes")
 BEN = {"visitor": "ben", "job": ""}
 
 
