@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 READY = "ready"
 LENGTH = 8  # bytes of a number in a message
 MODULES = (
-    "erase.pipeline.stages", "eval.evaluate", "eval.report", "eval.vision.judge", "torch.distributed.run", "ui.cli.main",
+    "erase.pipeline.stages", "eval.evaluate", "eval.report", "eval.vision.judge", "torch.distributed.launcher.api", "ui.cli.main",
     "ui.web.drawing.models",
 )  # fmt: skip
 
@@ -129,6 +129,7 @@ def _attend(connection: socket.socket, program: str, inherited: list[str]) -> No
         number = connection.recv(1)
         os.kill(process, number[0] if number else signal.SIGKILL)  # nothing: the program was killed
         if not number:
+            os.waitpid(process, 0)
             os._exit(0)
 
 
