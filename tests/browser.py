@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,38 @@ def served(runs: Path, *flags: str) -> Iterator[str]:
         page.wait(timeout=120)
 
 
+_started: list[Any] = []
+
+
 @contextmanager
-def opened(address: str, size: dict[str, int] = WIDE, scheme: str = "light") -> Iterator[Any]:
-    """A tab of a fresh browser at the page; fails on errors in its console and on requests to anywhere else."""
+def _browser() -> Iterator[Any]:
+    """Chromium: the one that `started` has started, else one for this block."""
     from playwright.sync_api import sync_playwright
 
+    if _started:
+        yield _started[-1]
+        return
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        tab = browser.new_page(viewport=size, color_scheme=scheme, accept_downloads=True)  # type: ignore[arg-type]
+        yield driver.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+
+
+@contextmanager
+def started() -> Iterator[None]:
+    """Within, all tabs are of one Chromium: starting it takes longer than a fresh context in it."""
+    with _browser() as browser:
+        _started.append(browser)
+        try:
+            yield
+        finally:
+            _started.pop()
+            browser.close()
+
+
+@contextmanager
+def opened(address: str, size: dict[str, int] = WIDE, scheme: str = "light") -> Iterator[Any]:
+    """A tab of a fresh browser at the page, with nothing stored; fails on errors in its console and on requests to anywhere else."""
+    with _browser() as browser, closing(browser.new_context(viewport=size, color_scheme=scheme, accept_downloads=True)) as context:
+        tab = context.new_page()
         wrong: list[str] = []
         tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
         tab.on("pageerror", lambda error: wrong.append(str(error)))
@@ -68,7 +92,6 @@ def opened(address: str, size: dict[str, int] = WIDE, scheme: str = "light") -> 
         tab.goto(f"{address}/{'?__theme=dark' if scheme == 'dark' else ''}")
         tab.get_by_role("tab", name="Compare").wait_for(timeout=SOON)
         yield tab
-        browser.close()
         assert not wrong, wrong
 
 
