@@ -129,7 +129,7 @@ def test_the_judge_names_what_the_autoencoder_makes_of_them(judge: Judge, render
 
 
 def test_one_command_takes_a_concept_out_that_was_there_and_leaves_the_rest(tmp_path: Path) -> None:
-    """The command as it is, with fewer pictures and denoising steps than by default; in its own process, with as many threads as it likes."""
+    """The command as it is, but fewer pictures and denoising steps; in its own process, with as many threads as it likes."""
     run = tmp_path / "star"
     made = subprocess.run(
         [sys.executable, "-m", "erase", "--concept", "star", "--output", str(run), "--json", *COUNTS],
