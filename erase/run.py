@@ -173,6 +173,11 @@ class Run:
             part.write_text(lines_of(records), encoding="utf-8")
 
 
+def recorded_options(folder: Path) -> dict[str, Any]:
+    """The options of the run in a folder; empty where there is none."""
+    return {key: value for key, value in (_record(folder) or {}).items() if key not in RECORDS}
+
+
 def list_runs(root: Path) -> list[Path]:
     """The run folders directly inside `root`, sorted by name with numbers in numeric order."""
     runs = [path for path in root.iterdir() if path.is_dir() and _record(path) is not None] if root.is_dir() else []

@@ -77,7 +77,7 @@ def with_anchors(concept: Concept, anchors: Sequence[str]) -> Concept:
     """The concept with these anchors: words if every forget prompt has a place for them ({concept}), whole prompts otherwise."""
     anchors = tuple(" ".join(anchor.split()) for anchor in anchors)
     if not anchors or not all(anchors):
-        raise InputError(f"{concept.name}: an anchor is empty; give a word or a prompt that should take the concept's place")
+        raise InputError(f"{concept.title}: an anchor is empty; give a word or a prompt that should take the concept's place")
     fits = words_fit(concept)
     changed = replace(concept, anchors=anchors if fits else (), anchor_prompts=() if fits else anchors)
     check_meaning(changed)

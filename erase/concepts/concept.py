@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from erase.concepts.english import naming, slots_of
+from erase.concepts.english import naming, slots_of, slug
 from erase.demo.worlds import KNOWN_MODELS
 
 JUDGES = tuple(known.detector for known in KNOWN_MODELS.values())  # they recognise every domain of their worlds
@@ -42,6 +42,11 @@ class Concept:
     settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
     about: str = ""
     source: str = ""
+
+    @property
+    def title(self) -> str:
+        """The name as people write it: the word that it stands for ("beer mug" for beer-mug), else the name itself."""
+        return next((word for word in self.words if slug(word) == self.name), self.name)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,11 @@ _NONE: Mapping[str, str] = {}
 _UNCOUNTED = re.compile(r"blood|fire|fog|food|gore|grass|hair|ice|money|nudity|rain|sand|smoke|snow|violence|water", re.IGNORECASE)
 
 
+def slug(text: str) -> str:
+    """What a text is called where only letters, digits and "-" may stand, as in the name of a folder."""
+    return re.sub(r"[\W_]+", "-", text.lower())[:60].strip("-")
+
+
 def slots_of(template: str) -> set[str]:
     return {match[2] for match in SLOT.finditer(template)}
 

@@ -7,16 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 from erase.concepts.concept import Concept
-from erase.concepts.english import bare, naming, slots_of
+from erase.concepts.english import bare, naming, slots_of, slug
 from erase.concepts.files import parse, prompts_folder, read_concept, read_raw
 from erase.demo.worlds import KnownModel
 from erase.errors import InputError
 
 _STYLE = re.compile(r"(?:in )?(?:the )?style of (?P<of>.+)|(?P<before>.+?)(?:'s)? style", re.IGNORECASE)
-
-
-def slug(text: str) -> str:
-    return re.sub(r"[\W_]+", "-", text.lower())[:60].strip("-")
 
 
 def _each(value: Any, change: Callable[[str], str]) -> Any:

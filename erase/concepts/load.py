@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from erase.concepts.concept import Concept
-from erase.concepts.english import hint, one_edit_apart
+from erase.concepts.english import hint, one_edit_apart, slug
 from erase.concepts.files import prompts_folder, read_concept
-from erase.concepts.free_text import embedded_concept, free_concept, slug
+from erase.concepts.free_text import embedded_concept, free_concept
 from erase.demo import DEMO
 from erase.demo.worlds import KNOWN_MODELS, KnownModel, known_model
 from erase.errors import InputError

@@ -45,12 +45,12 @@ def load_concepts(names: Sequence[str], model: str | None = None) -> Concepts:
     concepts = tuple(load_concept(name, model) for name in names)
     for one, other in combinations(concepts, 2):
         if one.name == other.name or any(names_of(one).search(word) for word in other.words):
-            raise InputError(f'--concept "{one.name}" and --concept "{other.name}" are the same concept; give each once')
+            raise InputError(f'--concept "{one.title}" and --concept "{other.title}" are the same concept; give each once')
         if model is None and one.model != other.model:
-            what = f"{one.name} is meant for {one.model} and {other.name} for {other.model}"
+            what = f"{one.title} is meant for {one.model} and {other.title} for {other.model}"
             raise InputError(f"{what}; say with --model where both are to be removed from")
         if one.detector != other.detector:
-            what = f"{one.name} has the detector {one.detector} and {other.name} has {other.detector}"
+            what = f"{one.title} has the detector {one.detector} and {other.title} has {other.detector}"
             raise InputError(f"{what}; erase them one after another: the second from the first run's folder, with --model RUN")
     return concepts
 
@@ -58,6 +58,10 @@ def load_concepts(names: Sequence[str], model: str | None = None) -> Concepts:
 def together(concepts: Sequence[Concept]) -> str:
     """What they are called in a report."""
     return JOINT.join(concept.name for concept in concepts)
+
+
+def _titles(concepts: Sequence[Concept]) -> str:
+    return JOINT.join(concept.title for concept in concepts)
 
 
 def settings_of(concepts: Sequence[Concept]) -> dict[str, Any]:
@@ -68,7 +72,7 @@ def settings_of(concepts: Sequence[Concept]) -> dict[str, Any]:
             if settings.setdefault(name, value) != value:
                 flag = f"--{name.replace('_', '-')}"
                 raise InputError(
-                    f"{together(concepts)} recommend different values for {flag}: {settings[name]} and {value}; give {flag} yourself"
+                    f"{_titles(concepts)} recommend different values for {flag}: {settings[name]} and {value}; give {flag} yourself"
                 )
     return settings
 
@@ -79,7 +83,7 @@ def also_earlier(now: Concepts, earlier: Concepts) -> Concepts:
     for one in remaining:
         for other in now:
             if any(names_of(one).search(word) for word in other.words) or any(names_of(other).search(word) for word in one.words):
-                raise InputError(f"{other.name} is a part of {one.name}, which is gone from this model already; give --no-stay-gone")
+                raise InputError(f"{other.title} is a part of {one.title}, which is gone from this model already; give --no-stay-gone")
     return remaining
 
 
@@ -113,7 +117,7 @@ def apart(concept: Concept, others: Sequence[Concept]) -> Concept:
     )
     for role in ("retain", "evaluate", "evaluate_retain"):
         if not getattr(changed, role):
-            raise InputError(f"every prompt ({role}) of {concept.name} concerns {together(others)} too; erase them one after another")
+            raise InputError(f"every prompt ({role}) of {concept.title} concerns {_titles(others)} too; erase them one after another")
     return changed
 
 

@@ -111,7 +111,7 @@ def choose_anchors(
     if not clear:
         tried = ", ".join(proposed) or "none"
         raise InputError(
-            f"no anchor was found for {concept.name!r}: every candidate may draw it (tried {tried}); name one with --anchor WORD"
+            f"no anchor was found for {concept.title!r}: every candidate may draw it (tried {tried}); name one with --anchor WORD"
         )
     words = [c.word for c in clear]
     return with_anchors(concept, words), [Candidate(c.word, c.source, c.shows, c.distance, c.word in words) for c in tested]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from erase.errors import InputError
 from erase.options import SAMPLING_STEPS, SIDE, check, option
@@ -107,7 +107,18 @@ class Job:
                 )
 
 
+EVALUATED = 80  # with fewer than 73, no result whatever excludes a loss of 5 points in what is kept, and no verdict is sure
 DEFAULTS = {  # of options that are None: the embedded model, and Stable Diffusion (400 and 400 images as in the paper)
-    True: {"forget_count": 96, "retain_count": 288, "evaluate_count": 48, "sampling_steps": 25, "guidance": 4.0, "sampling_batch": 48},
-    False: {"forget_count": 400, "retain_count": 400, "evaluate_count": 50, "sampling_steps": 50, "guidance": 7.5, "sampling_batch": 4},
-}
+    True: {
+        "forget_count": 96, "retain_count": 288, "evaluate_count": EVALUATED, "sampling_steps": 25, "guidance": 4.0, "sampling_batch": 48,
+    },
+    False: {
+        "forget_count": 400, "retain_count": 400, "evaluate_count": EVALUATED, "sampling_steps": 50, "guidance": 7.5, "sampling_batch": 4,
+    },
+}  # fmt: skip
+EARLIER: dict[str, tuple[Any, ...]] = {"evaluate_count": (48, 50)}  # defaults that earlier versions had
+
+
+def as_begun(job: Job, recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults of an earlier version, of options that the job leaves open: a folder that was begun with them is resumed with them."""
+    return {name: recorded[name] for name, values in EARLIER.items() if getattr(job, name) is None and recorded.get(name) in values}

@@ -21,7 +21,7 @@ from erase.methods import METHODS, DiffusionMethod, Requirements, make_method, m
 from erase.methods.requirements import IMAGE_SETS
 from erase.options import added_options
 from erase.pipeline.earlier_run import model_of
-from erase.pipeline.job import DEFAULTS, TEXT, Job
+from erase.pipeline.job import DEFAULTS, TEXT, Job, as_begun
 from erase.pipeline.plan import Plan, plan_of
 
 
@@ -29,12 +29,13 @@ from erase.pipeline.plan import Plan, plan_of
 class ResolvedJob:
     """What a job is, with no option left open.
 
-    `job` has every default filled in. `concepts` know of each other (no prompt to keep names another of them), `whole` are the same
-    as their files have them; both end with those of an `earlier` run, which stay erased. `folder` is the original model's.
-    `finished` is a model that already lacks the concept; it replaces erasing.
+    `job` has every default filled in, `requested` is the job before that. `concepts` know of each other (no prompt to keep names
+    another of them), `whole` are the same as their files have them; both end with those of an `earlier` run, which stay erased.
+    `folder` is the original model's. `finished` is a model that already lacks the concept; it replaces erasing.
     """
 
     job: Job
+    requested: Job
     concepts: Concepts
     whole: Concepts
     earlier: tuple[str, ...]
@@ -81,6 +82,10 @@ class ResolvedJob:
         provided: dict[str, int] = {role: _count(folder) for role in IMAGE_SETS if (folder := getattr(self.job, f"{role}_images"))}
         return plan_of(self.concepts, self.whole, self.requirements, self.job, provided)
 
+    def begun(self, recorded: Mapping[str, Any]) -> ResolvedJob:
+        """The job with the defaults that a run with these options was begun with, where an earlier version had others."""
+        return replace(self, job=replace(self.job, **defaults)) if (defaults := as_begun(self.requested, recorded)) else self
+
     def record(self) -> dict[str, Any]:
         """options.json: everything that the result depends on."""
         aside = ["concepts", "output", "overwrite", "tokenizer", "micro_batch", "checkpointing", "preview_every"]  # the result is the same
@@ -124,6 +129,7 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
     options = {**by_kind, **_recommended(settings_of(requested), job), **_several_anchors(job), **_whole_part(job), **(values or {})}
     method = make_method(job.method, job.preset, METHODS, **options)
     _refuse_idle(job, method)
+    open_job = job
     job = replace(job, part=method.requirements.part or job.part)
     job = replace(job, model=model or requested[0].model)
     folder = locate(str(job.model), job.tokenizer, job.prediction_type)
@@ -135,6 +141,7 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
     defaults: dict[str, Any] = {name: value for name, value in usual.items() if getattr(job, name) is None and name not in brought}
     return ResolvedJob(
         job=replace(job, device=pick_device(job.device), **defaults),
+        requested=open_job,
         concepts=tuple(with_as_many_anchors(concept, method.requirements) for concept in apart),
         whole=whole,
         earlier=tuple(concept.name for concept in earlier),

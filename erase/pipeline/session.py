@@ -24,7 +24,7 @@ from erase.pipeline.job import PREVIEWED, STAGES, TEXT, Event, Job, Show
 from erase.pipeline.plan import write_plan
 from erase.pipeline.resolve import ResolvedJob
 from erase.processes import agree, join, processes, wait
-from erase.run import RUNS, Run, list_runs, next_run_folder
+from erase.run import RUNS, Run, list_runs, next_run_folder, recorded_options
 from erase.training.meters import Memory, peak_bytes
 
 
@@ -49,10 +49,14 @@ class Session:
         model = open_model(resolved.folder, job.device, job.dtype, job.size)
         model.guidance = float(job.guidance or model.guidance)
         if processes()[0] > 0:
-            return cls(resolved, Run.read(agree(Path())), model, show, pool)
-        record, added = resolved.record(), resolved.added()
-        output = Path(job.output) if job.output else _unfinished(RUNS, record, added)
-        run = Run.open(output or next_run_folder(RUNS, resolved.name, str(job.model), job.method), record, job.overwrite, added)
+            run = Run.read(agree(Path()))
+            return cls(resolved.begun(run.options), run, model, show, pool)
+        added = resolved.added()
+        folder = Path(job.output) if job.output else _unfinished(RUNS, resolved, added)
+        if folder is not None and not job.overwrite:
+            resolved = resolved.begun(recorded_options(folder))
+        folder = folder or next_run_folder(RUNS, resolved.name, str(job.model), job.method)
+        run = Run.open(folder, resolved.record(), job.overwrite, added)
         agree(run.folder)
         with disk_errors(run.folder):
             write_plan(run.folder, resolved.plan())
@@ -151,8 +155,13 @@ def scope_not_empty(name: str, required: Requirements) -> Iterator[None]:
         raise EmptyScope(message, option="method") from error
 
 
-def _unfinished(root: Path, record: Mapping[str, Any], added: Mapping[str, Any]) -> Path | None:
+def _unfinished(root: Path, resolved: ResolvedJob, added: Mapping[str, Any]) -> Path | None:
     """The last run of exactly these options that was stopped before its end: without --output it is resumed."""
-    requested = json.loads(json.dumps(record))
-    runs = [Run.read(folder) for folder in list_runs(root)]
-    return next((r.folder for r in reversed(runs) if not all(map(r.done, STAGES)) and not differences(r.options, requested, added)), None)
+    record = resolved.record()
+    for run in map(Run.read, reversed(list_runs(root))):
+        if not all(map(run.done, STAGES)):
+            begun = resolved.begun(run.options)
+            requested = json.loads(json.dumps(record if begun is resolved else begun.record()))
+            if not differences(run.options, requested, added):
+                return run.folder
+    return None

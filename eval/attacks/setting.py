@@ -15,6 +15,7 @@ from typing import Any
 
 from erase.checkpoints.folder import weight_hashes
 from erase.concepts import Concept
+from erase.concepts.english import slug
 from erase.concepts.record import concept_of
 from erase.demo.worlds import KNOWN_MODELS
 from erase.diffusion import StableDiffusion, locate, open_model
@@ -117,9 +118,10 @@ def _concept(folder: Path, options: Mapping[str, Any], name: str | None) -> dict
     several = {record["name"]: record for record in options.get("concepts") or [options["concept_file"]]}
     if name is None and len(several) > 1:
         raise InputError(f"{folder} erased {len(several)} concepts, and one is attacked; say which with --concept: {', '.join(several)}")
-    if name is not None and name not in several:
+    key = name if name in several else slug(name or "")
+    if name is not None and key not in several:
         raise InputError(f"--concept {name} was not erased in {folder}; expected {' or '.join(several)}")
-    return dict(several[name or next(iter(several))])
+    return dict(several[key if name else next(iter(several))])
 
 
 def _models(
@@ -157,12 +159,12 @@ def _goal(run: Run, concept: Concept, rows: Sequence[Mapping[str, Any]], sight: 
     else:
         targets = _targets(run, rows, "evaluate")
     if not targets:
-        raise InputError(f"{run.folder} has no prompts that name {concept.name}; evaluate it first, or give --pictures")
+        raise InputError(f"{run.folder} has no prompts that name {concept.title}; evaluate it first, or give --pictures")
     drawn = [target for target in targets if target.picture is not None]
     recognised = [target for target in drawn if pictures is not None or _shows(sight, target)]
     why = None
     if not recognised:
-        what = "the run has no images by the original" if not drawn else f"the detector sees {concept.name} in none of the original's"
+        what = "the run has no images by the original" if not drawn else f"the detector sees {concept.title} in none of the original's"
         why = f"{what}; give some with --pictures"
     usable = tuple(recognised) or tuple(replace(target, picture=None) for target in targets)
     every = tuple(targets) if len(targets) > len(usable) else ()

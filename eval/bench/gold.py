@@ -22,7 +22,7 @@ from eval.bench.relearning import relearn_cell, session_in
 def gold_cell(plan: Bench, gold: Path, job: Job, concept: Concept, home: Path, measure: Measure, show: Show) -> Cell:
     """The cell of the gold model in `gold`."""
     folder = home / "runs" / slug(concept.name, job.seed, RETRAIN)
-    show(Event(f"{concept.name}, seed {job.seed}", 0, 0, note=RETRAIN))
+    show(Event(f"{concept.title}, seed {job.seed}", 0, 0, note=RETRAIN))
 
     def work() -> Path:
         _draw(gold, job, folder, home, show)

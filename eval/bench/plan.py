@@ -12,7 +12,8 @@ from typing import Any
 from erase.concepts import Concept, load_concept
 from erase.errors import InputError
 from erase.methods.spec import RETRAIN, Entry
-from erase.pipeline.job import DEFAULTS, PARTS, Job
+from erase.pipeline.job import DEFAULTS, PARTS, Job, as_begun
+from erase.run import recorded_options
 from eval.gold import gold_folder
 from eval.options import RATES, Relearning
 
@@ -49,17 +50,22 @@ class Bench:
                 raise InputError(f"--gold {name}={folder} is of none of the concepts; expected one of {expected}", option="gold")
 
 
-def filled(plan: Bench) -> Bench:
-    """With every default that depends on the model; InputError for unknown concepts, or concepts of several models."""
+def filled(plan: Bench, folder: Path | None = None) -> Bench:
+    """With every default that depends on the model, or that the bench in `folder` was begun with by an earlier version.
+
+    InputError for unknown concepts, or concepts of several models.
+    """
     from erase.checkpoints.folder import is_small
     from erase.diffusion import locate, pick_device
 
+    if folder is not None:
+        plan = replace(plan, job=replace(plan.job, **as_begun(plan.job, recorded_options(folder))))
     concepts = [load_concept(name, plan.job.model) for name in plan.concepts]
     _check_unique("concepts", [concept.name for concept in concepts], "give each once", "concepts")
     model = plan.job.model or concepts[0].model
     if other := next((concept for concept in concepts if plan.job.model is None and concept.model != model), None):
         raise InputError(
-            f"{concepts[0].name} is of the model {model} and {other.name} of {other.model}; name one model with --model", option="model"
+            f"{concepts[0].title} is of the model {model} and {other.title} of {other.model}; name one model with --model", option="model"
         )
     small = is_small(locate(model, plan.job.tokenizer, plan.job.prediction_type))
     defaults: dict[str, Any] = {name: value for name, value in DEFAULTS[small].items() if getattr(plan.job, name) is None}

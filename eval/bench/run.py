@@ -27,7 +27,7 @@ def bench(plan: Bench, folder: Path, measure: Measure, show: Show | None = None,
     report: Show = show or (lambda event: None)
     if processes()[1] > 1:
         raise InputError("a bench is one process, and several were started together; give the command without `accelerate launch`")
-    plan = filled(plan)
+    plan = filled(plan, None if overwrite else folder)
     concepts = [load_concept(name, plan.job.model) for name in plan.concepts]
     golds = {name: gold_folder(path) for name, path in plan.gold.items()}
     cells: list[Cell] = []
@@ -38,7 +38,7 @@ def bench(plan: Bench, folder: Path, measure: Measure, show: Show | None = None,
                 job = replace(plan.job, concepts=(name,), seed=seed)
                 for row in plan.rows:
                     run = folder / "runs" / slug(concept.name, seed, row.label)
-                    report(Event(f"{concept.name}, seed {seed}", 0, 0, note=f"{row.label} ({len(cells) + 1} of {total})"))
+                    report(Event(f"{concept.title}, seed {seed}", 0, 0, note=f"{row.label} ({len(cells) + 1} of {total})"))
                     cells.append(run_cell(plan, row, replace(job, output=str(run)), concept.name, folder, measure, report))
                 if name in golds:
                     cells.append(gold_cell(plan, golds[name], job, concept, folder, measure, report))

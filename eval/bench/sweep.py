@@ -131,7 +131,7 @@ def sweep(plan: Sweep, folder: Path, measure: Measure, show: Show | None = None,
     if processes()[1] > 1:
         raise InputError("a sweep is one process, and several were started together; give the command without `accelerate launch`")
     rows = tuple(plan.settings())
-    whole = replace(filled(Bench(plan.job, plan.concepts, rows, plan.seeds)), gold={})
+    whole = replace(filled(Bench(plan.job, plan.concepts, rows, plan.seeds), None if overwrite else folder), gold={})
     names = [load_concept(name, plan.job.model).name for name in plan.concepts]
     # Trials, concepts and seeds may be added; the shared options must not change.
     options = {**shared_options(whole), "kind": "sweep", "method": plan.job.method, "preset": plan.job.preset, "space": dict(plan.space)}

@@ -121,7 +121,7 @@ def _check_named(rows: Sequence[Row], concept: Concept, file: str) -> None:
     count = sum(name.search(str(row["text"])) is not None for row in rows)
     if 2 * count < len(rows):
         what = f'{file}: {count} of {len(rows)} prompts name "{concept.words[0]}", the first is "{rows[0]["text"]}"'
-        raise InputError(f"{what}; give the prompt set of {concept.name}, or --concept with what the prompts name", option="prompts")
+        raise InputError(f"{what}; give the prompt set of {concept.title}, or --concept with what the prompts name", option="prompts")
 
 
 def check_measured(protocol: Protocol, concept: Concept) -> None:
@@ -134,7 +134,7 @@ def check_measured(protocol: Protocol, concept: Concept) -> None:
         return
     measured = protocol.concepts[0]
     raise InputError(
-        f'the protocol "{protocol.name}" measures {measured}, and the concept is "{concept.name}"; give --concept "{measured}" if that is '
+        f'the protocol "{protocol.name}" measures {measured}, and the concept is "{concept.title}"; give --concept "{measured}" if that is '
         "what the model should not draw. What the model keeps is measured by coco-10k and coco-30k, whatever the concept",
         option="concept",
     )
@@ -205,7 +205,7 @@ def _by_concept(protocol: Protocol, rows: Sequence[Row], concept: Concept | None
     members = {row["attributes"].get(slot, "") for row in rows for slot in protocol.role_from} - {""}
     words = {word.casefold() for word in (concept.name, *concept.words)} if concept else set()
     if not any(member.casefold() in words for member in members):
-        reason = f'"{concept.name}" is not one of them{hint(concept.name, sorted(members))}' if concept else "no concept is given"
+        reason = f'"{concept.title}" is not one of them{hint(concept.name, sorted(members))}' if concept else "no concept is given"
         message = f'the protocol "{protocol.name}" measures {", ".join(sorted(members))}; {reason}; give one with --concept'
         raise InputError(message, option="concept")
     meant = [any(row["attributes"].get(slot, "").casefold() in words for slot in protocol.role_from) for row in rows]

@@ -87,8 +87,10 @@ def _run(options: argparse.Namespace, shared: dict[str, Any], relearning: Relear
         raise InputError(f"--seeds is {seeds} and --first-seed {first}; expected at least 1 and at least 0", option="seeds")
     gold = golds_of(options.gold)
     rows = tuple(entries(options.methods or ["all"], METHODS))
-    plan = filled(Bench(Job(**shared), tuple(options.concepts), rows, tuple(range(first, first + seeds)), gold, relearning))
+    requested = Bench(Job(**shared), tuple(options.concepts), rows, tuple(range(first, first + seeds)), gold, relearning)
+    plan = filled(requested)
     folder = options.output or RUNS / slug("bench", Path(str(plan.job.model)).name, *plan.concepts)
+    plan = filled(requested, None if options.overwrite else folder)
     cells = run_all(plan, folder, partial(measured, display), display, options.overwrite)
     return Result(folder, cells, facts(plan))
 

@@ -22,7 +22,12 @@ class Generation:
     """How images are generated. None: the model's own default."""
 
     count: int | None = option(None, "images per prompt (default: 4, and 1 of each row of --prompts)", low=1)
-    seed: int | None = option(None, "seed of the noise (default: 0, or that of the row of --prompts)", low=0)
+    seed: int | None = option(
+        None,
+        "seed of the noise (default: 0), from which each image takes another part; a seed in a row of --prompts is of its image alone, and "
+        "so are those of the web page, which counts them up (its prompts.csv draws the same images)",
+        low=0,
+    )
     steps: int | None = option(None, "denoising steps (default: 25 for the embedded model, else 50)", low=1, high=SAMPLING_STEPS)
     guidance: float | None = option(
         None,

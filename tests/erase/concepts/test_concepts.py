@@ -53,6 +53,17 @@ every = pytest.mark.parametrize("concept", EVERY, ids=names(EVERY))
 every_demo = pytest.mark.parametrize("concept", DEMO_CONCEPTS, ids=names(DEMO_CONCEPTS))
 
 
+@pytest.mark.parametrize(
+    ("text", "model", "name", "title"),
+    [("beer mug", "emoji", "beer-mug", "beer mug"), ("van-gogh", None, "van-gogh", "Van Gogh"), ("nudity", None, "nudity", "nudity"),
+     ("star", None, "star", "star"), ("garden gnome", "some/model", "garden-gnome", "garden gnome")],
+)  # fmt: skip
+def test_a_message_calls_a_concept_what_people_call_it(text: str, model: str | None, name: str, title: str) -> None:
+    concept = load_concept(text, model)
+    assert (concept.name, concept.title) == (name, title)
+    assert load_concept(title, model) == concept
+
+
 @cache
 def spoken() -> frozenset[str]:
     """Everything that the embedded model's captions can say."""

@@ -28,7 +28,8 @@ from erase.errors import Diverged, InputError
 from erase.images import read_images
 from erase.methods.unreproduced import of_diffusion
 from erase.pipeline import Event, Job, anchor, erase_concept, erasing
-from erase.pipeline.job import STAGES
+from erase.pipeline.job import EVALUATED, STAGES
+from erase.pipeline.plan import read_plan
 from erase.pipeline.resolve import resolve_job
 from erase.run import Run, read_lines
 from erase.scope import SCOPES
@@ -367,6 +368,29 @@ def test_other_options_on_the_same_folder_are_refused_with_the_difference(finish
         assert said in str(caught.value)
         assert "another --output, or --overwrite" in str(caught.value)
     assert {p: p.stat().st_mtime_ns for p in finished.rglob("*") if p.name != ".lock"} == before
+
+
+@pytest.mark.parametrize("output", [True, False], ids=["named", "found"])
+def test_a_run_begun_with_an_earlier_versions_default_is_resumed_with_it(
+    tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    this = replace(job(tiny_pipeline, tmp_path / "run", evaluate_count=None), **({} if output else {"output": None}))
+    for count in (48, None):
+        with pytest.raises(Stop):
+            erase_concept(replace(this, evaluate_count=count), METHOD, stop_at("images", 0))
+    (run,) = [path.parent for path in tmp_path.rglob("options.json")]
+    assert Run.read(run).options["evaluate_count"] == 48
+    assert read_plan(run).stage("before").total == 48 + 24 + 48
+    assert resolve_job(this).job.evaluate_count == EVALUATED
+
+
+def test_another_count_of_images_is_refused_as_any_other_option(tiny_pipeline: Path, tmp_path: Path) -> None:
+    this = job(tiny_pipeline, tmp_path / "run", evaluate_count=None)
+    with pytest.raises(Stop):
+        erase_concept(replace(this, evaluate_count=47), METHOD, stop_at("images", 0))
+    with pytest.raises(InputError, match=f"evaluate_count: 47 there, {EVALUATED} now"):
+        erase_concept(this, METHOD)
 
 
 def test_another_model_under_the_same_name_is_refused(tiny_pipeline: Path, tmp_path: Path) -> None:

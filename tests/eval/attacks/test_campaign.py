@@ -21,7 +21,7 @@ from eval.attacks.options import Campaign
 from eval.attacks.papers import PAPER
 from eval.attacks.registry import ATTACKS, chosen
 from eval.attacks.report_section import attacks_of, section
-from eval.attacks.setting import setting_of
+from eval.attacks.setting import _concept, setting_of
 from eval.attacks.status import Standing, standing
 from eval.attacks.store import place
 from eval.attacks.success import Sight, sight_of
@@ -206,6 +206,7 @@ def test_what_is_no_run_and_what_has_no_model_is_refused(run: Path, tmp_path: Pa
         setting_of(tmp_path, "cpu")
     with pytest.raises(InputError, match=r"--concept ring was not erased in .*; expected star"):
         setting_of(run, "cpu", concept="ring")
+    assert _concept(run, {"concept_file": {"name": "beer-mug"}}, "beer mug") == {"name": "beer-mug"}  # as its user called it
     with pytest.raises(InputError, match=r"--gold .* does not exist"):
         setting_of(run, "cpu", golds={"": tmp_path / "none"})
     shutil.rmtree(run / "model")

@@ -21,13 +21,13 @@ from erase.methods import METHODS
 from erase.methods.diffusion.scissorhands import Scissorhands
 from erase.methods.spec import entries
 from erase.pipeline import erase_concept, erasing
-from erase.pipeline.job import Event, Job
+from erase.pipeline.job import EVALUATED, Event, Job
 from erase.run import Run
 from erase.task import Step, Task
 from eval.bench.cells import Cell, one_line
 from eval.bench.finished_runs import cells_of, label_of
 from eval.bench.page import write
-from eval.bench.plan import Bench, filled
+from eval.bench.plan import Bench, filled, shared_options
 from eval.bench.results import lines_of_cells
 from eval.bench.run import bench
 from eval.bench.summary import protocol_of, ranked, report
@@ -188,6 +188,15 @@ def test_seeds_draw_different_pictures(tmp_path: Path) -> None:
     assert one != other
     row = by_label(reported(cells))[ROWS[0]]
     assert (row["seeds"], row["runs"]) == (2, 2)
+
+
+def test_a_bench_begun_with_an_earlier_versions_default_goes_on_with_it(tmp_path: Path) -> None:
+    new = Bench(Job(model="demo", **{**COUNTS, "evaluate_count": None}), ("star",), tuple(entries(ROWS, METHODS)), (0,))
+    old = replace(new, job=replace(new.job, evaluate_count=48))
+    with Run.open(tmp_path / "out", shared_options(filled(old))):
+        pass
+    assert filled(new).job.evaluate_count == EVALUATED
+    assert shared_options(filled(new, tmp_path / "out")) == shared_options(filled(old))
 
 
 # --- the gold standard ----------------------------------------------------------------------------------------------

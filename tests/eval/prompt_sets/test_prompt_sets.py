@@ -256,16 +256,17 @@ def test_a_file_comes_before_templates_and_says_so(tmp_path: Path) -> None:
     [
         ("i2p-nudity", "star"),
         ("scissorhands-nudity-1k", "church"),
-        ("unlearndiffatk-nudity", "van-gogh"),
+        ("unlearndiffatk-nudity", "Van Gogh"),
+        ("unlearndiffatk-nudity", "beer mug"),
         ("unlearndiffatk-violence", "nudity"),
     ],
 )
-def test_a_concept_that_the_prompts_are_not_about_is_refused(name: str, concept: str) -> None:
+def test_a_concept_that_the_prompts_are_not_about_is_refused_by_the_name_it_was_given(name: str, concept: str) -> None:
     protocol = load_protocol(name)
     with pytest.raises(
         InputError, match=rf'"{name}" measures {protocol.concepts[0]}, and the concept is "{concept}"; give --concept'
     ) as caught:
-        check_measured(protocol, load_concept(concept))
+        check_measured(protocol, load_concept(concept, "emoji" if concept == "beer mug" else None))
     assert "\n" not in str(caught.value)
     assert caught.value.option == "concept"
 

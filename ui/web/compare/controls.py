@@ -35,7 +35,7 @@ class Controls:
         self.about = gr.HTML(apply_default_css=False, padding=False, elem_id="about-model")
         self.more = gr.Button("Add a prompt to keep", size="sm", elem_id="more")
         with gr.Row(elem_id="seeds"):
-            self.seed = gr.Number(0, label="Seed", info="-1: random.", min_width=80, elem_id="seed")
+            self.seed = gr.Number(0, label="Seed", info="Each further image has the next one. -1: random.", min_width=80, elem_id="seed")
             self.dice = gr.Button("⚄", size="sm", min_width=40, elem_id="dice")
             self.reuse = gr.Button("↺", size="sm", min_width=40, elem_id="reuse")
             self.count = gr.Number(4, label="Images", info="A prompt.", min_width=80, elem_id="count")
