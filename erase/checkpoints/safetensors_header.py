@@ -58,11 +58,6 @@ def metadata(path: Path) -> dict[str, str]:
     return dict(header(path)[0].get("__metadata__", {}))
 
 
-def tensor_names(path: Path) -> list[str]:
-    """The names of a file's tensors."""
-    return [name for name in header(path)[0] if name != "__metadata__"]
-
-
 def _parsed(file: BinaryIO, size: int, path: Path) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= size - 8:

@@ -21,7 +21,7 @@ from erase.demo.shapes.judge import load_judge
 from erase.demo.shapes.world import DOMAINS, SIZE
 from erase.errors import InputError
 from erase.files import sha256
-from erase.images import open_picture, to_tensor
+from erase.images import to_tensor
 from erase.run import package_version
 from eval.vision.detector import Detection
 
@@ -105,23 +105,6 @@ class EmojiJudge(Judge):
     def _look(self, pixels: Tensor) -> list[list[Detection]]:
         """(n, 3, 64, 64) in [-1, 1] -> one list per image."""
         return [[*found, Detection(names.KIND_OF[found[0].label], found[0].score)] for found in super()._look(pixels)]
-
-
-def judge_pictures(
-    paths: Sequence[Path], weights: Path | None = None, progress: Callable[[int, int], None] | None = None
-) -> dict[str, list[str]]:
-    """Domain -> what each image shows; see `Judge`."""
-    judge = Judge(weights)
-    names: dict[str, list[str]] = {domain: [] for domain in LABELS}
-    for start in range(0, len(paths), CHUNK):
-        if progress is not None:
-            progress(start, len(paths))
-        for picture in judge([open_picture(path) for path in paths[start : start + CHUNK]]):
-            for domain, detection in zip(LABELS, picture, strict=True):
-                names[domain].append(detection.label)
-    if progress is not None:
-        progress(len(paths), len(paths))
-    return names
 
 
 def facts(weights: Path | None = None) -> dict[str, Any]:

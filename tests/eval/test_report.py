@@ -23,12 +23,13 @@ from erase.demo.shapes.judge import Judge
 from erase.demo.shapes.world import DOMAINS, Scene, render, sample_scene
 from erase.errors import InputError
 from erase.files import sha256, write_tensors
-from erase.images import make_images
+from erase.images import make_images, open_picture
 from erase.run import Run, lines_of, package_version, read_lines
 from eval.rendering.blur import blurred
 from eval.report import evaluate_locked, evaluate_run, table
 from eval.vision.clip import FILES
-from eval.vision.judge import facts, judge_pictures
+from eval.vision.detector import most_likely
+from eval.vision.judge import LABELS, facts
 
 COUNTS = {"evaluate": 8, "implicit": 4, "evaluate-retain": 12}
 DISTANCES = [f"{kind}_{clip_path().name}_64" for kind in ("frechet", "kernel")]
@@ -318,9 +319,10 @@ def test_a_run_without_prompts_to_keep_says_which_number_it_lacks(folder: Path, 
 def test_the_judge_says_what_it_is(folder: Path, weights: Path, tmp_path: Path) -> None:
     assert facts(weights)["detector"]["sha256"] == sha256(weights)
     paths = sorted((folder / "samples" / "before").glob("*.png"))
-    assert judge_pictures(paths, weights)["colour"] == [scene.colour for scene in scenes()["before"]]
+    found = most_likely(eval_judge.Judge(weights)([open_picture(path) for path in paths]), LABELS)
+    assert found["colour"] == [scene.colour for scene in scenes()["before"]]
     with pytest.raises(InputError, match="nowhere"):
-        judge_pictures(paths, tmp_path / "nowhere.safetensors")
+        eval_judge.Judge(tmp_path / "nowhere.safetensors")([open_picture(paths[0])])
 
 
 def test_nudity_is_blurred_on_the_sheet(tmp_path):

@@ -1,28 +1,19 @@
-"""What may be compared: finished runs and their originals, concepts to look for, prompts to try. Reads run folders only."""
+"""What may be compared: finished runs and their originals. Reads run folders only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
-from erase.concepts import EMBEDDED, Concept, list_concepts, load_concept, prompts
+from erase.concepts import EMBEDDED
 from erase.errors import InputError
 from erase.run import Run, list_runs
 from ui.web.context import Page
 
 OWN = "(same as the run)"
-FIRST = "star"  # the concept of a first visit
 SMALL, LARGE = (25, 4.0), (50, 7.5)  # steps and guidance of the embedded model and of others
-EXAMPLES = {  # role -> what its prompts do, and how many are listed
-    "forget": ("names it", 3),
-    "evaluate": ("names it, unseen wording", 3),
-    "implicit": ("describes it, unseen wording", 3),
-    "evaluate-retain": ("to keep, unseen wording", 3),
-}
 
 
 @dataclass(frozen=True)
@@ -92,41 +83,3 @@ def original_of(page: Page, typed: str, chosen: Sequence[Erased]) -> str:
     if chosen and not originals:
         raise InputError(f"{chosen[0].label} does not name its original; choose one under Original")
     return originals.pop() if originals else "demo"
-
-
-def concept_of(name: str, chosen: Sequence[Erased]) -> dict[str, Any] | None:
-    """The concept to look for, as dataclasses.asdict has it: the chosen one, else that of the first run, else that of a first visit."""
-    if name not in ("", OWN):
-        if name not in concept_names():  # a path would read any file
-            raise InputError(f"{name[:80]!r} is not one of the concepts here; choose one from the list")
-        return asdict(load_concept(name))
-    if chosen:
-        return next((dict(model.concept) for model in chosen if model.concept), None)
-    return asdict(load_concept(FIRST))
-
-
-@cache
-def concept_names() -> tuple[str, ...]:
-    """The shipped concepts."""
-    return tuple(concept.name for concept in list_concepts())
-
-
-def examples(concept: Mapping[str, Any] | None, seed: int = 0) -> list[tuple[str, str]]:
-    """(what it does: prompt, prompt) of each role of a concept, unseen wording included."""
-    if concept is None:
-        return []
-    loaded = _concept(concept)
-    return [(f"{label}: {p.text}", p.text) for role, (label, n) in EXAMPLES.items() for p in prompts(loaded, role, n, seed)]
-
-
-def prompt_to_keep(concept: Mapping[str, Any] | None, seed: int) -> str:
-    """A prompt that should still work, another one for each seed."""
-    loaded = _concept(concept) if concept is not None else load_concept(FIRST)
-    return Random(seed).choice(prompts(loaded, "retain", 200)).text
-
-
-def _concept(record: Mapping[str, Any]) -> Concept:
-    """A concept from options.json, where tuples became lists."""
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-    values["vocabulary"] = {slot: tuple(words) for slot, words in record.get("vocabulary", {}).items()}
-    return Concept(**values)

@@ -154,12 +154,6 @@ def _names(page: Page, text: str) -> tuple[str, ...]:
     return tuple(str(page.inside(part)) if part.endswith(".toml") else part for part in parts)
 
 
-def command_of(page: Page, request: ErasureRequest) -> tuple[str, list[str]]:
-    """The name of what the job erases, and its flags without its folder; InputError for the first mistake in the form."""
-    order = order_of(page, request)
-    return order.concept, list(order.arguments)
-
-
 def order_of(page: Page, request: ErasureRequest) -> Order:
     """The form as a job; InputError for the first mistake in it."""
     request = _current(page, request)

@@ -12,9 +12,9 @@ from gradio.blocks import Block
 
 from erase.errors import InputError
 from ui.web.context import Page
-from ui.web.erase.export import DTYPES, export
 from ui.web.frame import PRIVATE, Changes, Frame
 from ui.web.messages import problem
+from ui.web.shelf.export import DTYPES, export
 from ui.web.shelf.listing import Shelved, shelved_run
 from ui.web.shelf.take_away import TOOLS, choices, instructions
 from ui.web.units import size

@@ -14,9 +14,9 @@ from erase.demo import judge_path
 from erase.demo.shapes.judge import load_judge
 from erase.demo.shapes.world import DOMAINS, render, scenes
 from erase.errors import InputError
-from erase.images import load_pixels
+from erase.images import load_pixels, open_picture
 from eval.vision.detector import check_labels, most_likely
-from eval.vision.judge import LABELS, Judge, facts, judge_pictures
+from eval.vision.judge import LABELS, Judge, facts
 
 COUNT = 130  # two full chunks and a part of one
 
@@ -38,9 +38,8 @@ def paths(images: list[Image.Image], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_pictures_in_memory_are_judged_as_their_files(images: list[Image.Image], paths: list[Path]) -> None:
-    found = Judge()(images)
-    assert [[d.label for d in picture] for picture in found] == [list(names) for names in zip(*judge_pictures(paths).values(), strict=True)]
-    assert most_likely(found, LABELS) == judge_pictures(paths)
+    found, read = Judge()(images), Judge()([open_picture(path) for path in paths])
+    assert [[d.label for d in picture] for picture in found] == [[d.label for d in picture] for picture in read]
 
 
 def test_the_scores_are_the_network_s(images: list[Image.Image], paths: list[Path]) -> None:
@@ -59,15 +58,8 @@ def test_it_sees_what_is_drawn() -> None:
         assert np.mean([name == scene.attribute(domain) for name, scene in zip(names, drawn, strict=True)]) > 0.95
 
 
-def test_progress_counts_every_picture(paths: list[Path]) -> None:
-    seen: list[tuple[int, int]] = []
-    judge_pictures(paths, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(0, COUNT), (64, COUNT), (128, COUNT), (COUNT, COUNT)]
-
-
 def test_no_pictures_are_no_lists() -> None:
     assert Judge()([]) == []
-    assert judge_pictures([]) == {domain: [] for domain in DOMAINS}
 
 
 def test_it_says_what_it_is() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ from erase.errors import InputError
 from erase.pipeline.job import Job
 from ui.cli.flags import add_flags, chosen_method
 from ui.web.context import Page
-from ui.web.erase.export import STORED, export
 from ui.web.erase.handlers import (
     FIRST,
     OWN,
@@ -26,10 +24,10 @@ from ui.web.erase.handlers import (
     Choice,
     ErasureRequest,
     about,
-    command_of,
     concept_for,
     concepts,
     filled,
+    order_of,
     start,
 )
 from ui.web.erase.prompts import texts
@@ -46,6 +44,12 @@ def page(tmp_path: Path) -> Iterator[Page]:
         yield Page(tmp_path / "runs", jobs, None, allowed=(tmp_path / "models",), device="cpu")  # type: ignore[arg-type]
         for entry in jobs.entries():
             jobs.stop(entry.id)
+
+
+def command_of(page: Page, asked: ErasureRequest) -> tuple[str, list[str]]:
+    """The name of what the job erases, and its flags without its folder."""
+    order = order_of(page, asked)
+    return order.concept, list(order.arguments)
 
 
 def shared(page: Page) -> Page:
@@ -289,30 +293,3 @@ def test_a_concept_is_shown_in_words_or_what_is_wrong_with_it(page):
     said, shown, some = about(page, "<b>unicorn", "demo")
     assert "&lt;b&gt;unicorn" in said
     assert (set(shown.values()), some) == ({""}, "")
-
-
-@pytest.mark.usefixtures("quick_processes")
-def test_an_export_is_a_file_under_a_name_nobody_can_guess(page, tmp_path):
-    run = erased_run(page.runs)
-    path = export(run, "folder", "float16", tmp_path / "out")
-    assert (path.name, len(path.parent.name)) == (f"{run.name}-float16.zip", len("export-") + 32)
-    with zipfile.ZipFile(path) as archive:
-        assert archive.testzip() is None
-        assert f"{run.name}-float16/model_index.json" in archive.namelist()
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-    with pytest.raises(InputError, match=rf"^Format: {run.name}/model does not fit into a single file.*give --format folder$"):
-        export(run, "single-file", "source", tmp_path / "out")
-    assert len(list((tmp_path / "out").iterdir())) == 1
-    with pytest.raises(InputError, match="is not an export"):
-        export(run, "pickle", "source", tmp_path / "out")
-
-
-@pytest.mark.usefixtures("quick_processes")
-def test_old_exports_make_room_for_new_ones(page, tmp_path):
-    for number in range(STORED + 2):
-        (tmp_path / f"export-{number}").mkdir()
-    with pytest.raises(InputError, match="wait until"):
-        export(page.runs, "folder", "source", tmp_path)  # no model: nothing is thrown away for it
-    assert len(list(tmp_path.glob("export-*"))) == STORED + 2
-    export(erased_run(page.runs), "unet", "source", tmp_path)
-    assert len(list(tmp_path.glob("export-*"))) == STORED

@@ -17,11 +17,11 @@ from erase.errors import InputError
 from erase.run import Run
 from ui.web.context import Page
 from ui.web.drawing.queue import Drawing
-from ui.web.erase.export import export
 from ui.web.jobs.entry import DONE, STOPPED
 from ui.web.jobs.queue import Jobs
 from ui.web.security.owners import claim, of_others
 from ui.web.shelf.answers import answers, head
+from ui.web.shelf.export import export
 from ui.web.shelf.listing import shelved_run
 from ui.web.shelf.logs import CLOSED, ELSEWHERE, log
 from ui.web.shelf.measuring import MeasurementRequest, best_report, job_of, listed, measure, measurements, progress
