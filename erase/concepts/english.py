@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from functools import lru_cache
 
 SLOT = re.compile(r"(?:\b([Aa])n? )?\{([a-z_]+)\}")  # with the article before it, which depends on what is filled in
 _VOWEL = re.compile(r"(?!uni[^ndm]|us[aeiu]|ut[ei]|eu|one\b|once)[aeiou]|h(?:our|onest|eir|onou?r)", re.IGNORECASE)
@@ -44,6 +45,11 @@ def naming(words: Sequence[str], besides: Iterable[str] = ()) -> re.Pattern[str]
 
     With the name "shooting star" beside it, "star" is not found in "a shooting star" but in "a star".
     """
+    return _naming(tuple(words), tuple(besides))
+
+
+@lru_cache(1024)
+def _naming(words: tuple[str, ...], besides: tuple[str, ...]) -> re.Pattern[str]:
     plain = "|".join(map(re.escape, words))
     own = re.compile(rf"(?<!\w)(?:{plain})(?:e?s|'s)?(?!\w)", re.IGNORECASE)
     known = {word.lower() for word in words}
