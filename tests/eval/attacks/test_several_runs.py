@@ -21,9 +21,14 @@ from eval.metrics.paired import paired_rates
 from ui.cli.flags import golds_of
 
 
+@pytest.fixture(scope="module")
+def finished(tiny_pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_run(tmp_path_factory.mktemp("finished") / "star", tiny_pipeline).folder
+
+
 @pytest.fixture
-def run(tiny_pipeline: Path, tmp_path: Path) -> Path:
-    return finished_run(tmp_path / "star", tiny_pipeline).folder
+def run(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "star"))
 
 
 # --- several runs ---------------------------------------------------------------------------------------------------
