@@ -61,8 +61,10 @@ def build(page: Page) -> gr.Blocks:
     from ui.web.erase.tab import EraseTab
     from ui.web.evidence.tab import EvidenceTab
     from ui.web.frame import Frame
+    from ui.web.session_state import keep_component_ids
     from ui.web.shelf.tab import RunsTab
 
+    keep_component_ids()
     blocks: gr.Blocks
     with gr.Blocks(title="erase-concept", analytics_enabled=False, delete_cache=(10 * MINUTE, 60 * MINUTE)) as blocks:
         with gr.Row(elem_id="title"):
