@@ -143,7 +143,8 @@ def test_the_primitives_see_a_module_and_a_loss(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in FILES if within(name, "erase.methods")])
 def test_a_method_knows_no_other_method(name: str) -> None:
     """They share modules; trimming, for one, is one algorithm on two kinds of networks."""
-    methods = {other for other in ours(name) if within(other, "erase.methods.diffusion", "erase.methods.classifiers")}
+    kinds = [f"erase.methods.{kind}" for kind in ("diffusion", "text_encoder", "classifiers")]
+    methods = {other for other in ours(name) if within(other, *kinds)}
     shared = {f"erase.methods.diffusion.{part}" for part in ("trimming", "adversarial", "layer_selection", "null_space", "guided_target")}
     parts = ("forget_bounds", "sgd_method", "relabelling", "curvature", "released", "memorised", "scripted_repair")
     shared |= {f"erase.methods.classifiers.{part}" for part in parts}

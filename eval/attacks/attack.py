@@ -23,6 +23,7 @@ from eval.attacks.victim import Victim
 NEEDS = {
     "pictures": "images of the concept",
     "original": "the model before the erasure",
+    "network": "a UNet or transformer that the erasure changed",
     "others": "images of something else",
     "anchors": "words for what is drawn instead of the concept",
 }

@@ -193,7 +193,7 @@ def _report(ledger: Ledger, attacks: Mapping[str, Attack], reasons: Mapping[str,
     for name, attack in attacks.items():
         own = {"attack": name, **facts(attack)}
         rows.append(own | ({"not_run": reasons[name]} if name in reasons else row_of(ledger.records[name], searches(attack))))
-    missing = {subject: why for subject, why in setting.missing.items() if subject not in ("pictures", "others")}
+    missing = {subject: why for subject, why in setting.missing.items() if subject not in ("pictures", "others", "network")}
     protocol = {
         "seed": ledger.plan.seed, "budget_seconds": budget, "attempts_at_once": ledger.plan.at_once, "noise": "seed and attempt",
         "effort": "in images: passes through the UNet over those that one image takes; a backward pass counts as two",

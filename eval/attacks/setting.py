@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from erase.checkpoints.folder import weight_hashes
+from erase.checkpoints.folder import read_provenance, weight_hashes
 from erase.concepts import Concept
 from erase.concepts.english import slug
 from erase.concepts.record import concept_of
@@ -108,6 +108,8 @@ def setting_of(
         models[CONTROL] = models[ERASED]
     else:
         missing[CONTROL] = "the run has no prompts to keep"
+    if edited := read_provenance(models[ERASED]).get("edited"):
+        missing["network"] = f"the run changed {edited} and left the network as it was; restore and interpolate attack the text encoders"
     if not goal.others:
         missing["others"] = "the run has no images of prompts to keep"
     return Setting(run, goals, models, sight, device, missing | ({"pictures": why} if why else {}))

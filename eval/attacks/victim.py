@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from erase.checkpoints.folder import read_provenance
 from erase.diffusion import Conditioning, StableDiffusion, predict
 
 BACKWARD = 2  # a backward pass takes about as long as two forward ones
@@ -46,6 +47,10 @@ class Passes:
     other: int = 0
 
 
+def _text_encoders(model: StableDiffusion, names: Sequence[str]) -> nn.Module:
+    return nn.ModuleDict({name: getattr(model.pipeline, name) for name in names})
+
+
 class Victim:
     """A model opened to be attacked. `original` opens the model before the erasure; None where it is not available.
 
@@ -68,6 +73,22 @@ class Victim:
         self._sampler = model.other_scheduler(sampler)
         self.network: nn.Module = model.edited
         self.count(self.network)
+
+    @property
+    def texts(self) -> list[str]:
+        """The text encoders that the erasure changed, by the provenance of the model; none where it changed the network."""
+        edited = read_provenance(self.model.folder).get("edited")
+        return edited.split(", ") if edited else []
+
+    @property
+    def changed(self) -> nn.Module:
+        """What the erasure changed: the network, or text encoders by the names of their parts."""
+        return _text_encoders(self.model, self.texts) if self.texts else self.network
+
+    def unchanged(self) -> nn.Module:
+        """The same of the original."""
+        assert self.original is not None
+        return _text_encoders(self.original(), self.texts) if self.texts else self.original().network()
 
     @property
     def small(self) -> bool:

@@ -33,9 +33,8 @@ class Interpolate:
         return n * each * len(self.shares)
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
-        assert victim.original is not None
-        own, base = weights_of(victim.network), weights_of(victim.original().network())
+        own, base = weights_of(victim.changed), weights_of(victim.unchanged())
         same_names(own, base)
         for share in self.shares:
-            put(victim.network, between(own, base, share))
+            put(victim.changed, between(own, base, share))
             yield Look(named(victim, goal, attempts, seed), [f"{share:.0%} of the way"] * len(attempts))

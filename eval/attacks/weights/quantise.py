@@ -1,7 +1,7 @@
 """Rounding the weights to few bits: the small changes of unlearning may be lost.
 
 Zhang et al. (ICLR 2025, arXiv 2410.16454) observed this in language models. Round to nearest per channel, without calibration; matrices
-and kernels of the UNet.
+and kernels of the part that the erasure changed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Quantise:
         return n * each * len(self.bits)
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
-        own = weights_of(victim.network)
+        own = weights_of(victim.changed)
         for bits in self.bits:
-            put(victim.network, rounded(own, bits))
+            put(victim.changed, rounded(own, bits))
             yield Look(named(victim, goal, attempts, seed), [f"{bits} bits"] * len(attempts))

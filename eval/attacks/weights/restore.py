@@ -34,11 +34,10 @@ class Restore:
         return n * each * len(self.fractions)
 
     def __call__(self, victim: Victim, goal: Goal, attempts: Sequence[int], seed: int) -> Iterator[Look]:
-        assert victim.original is not None
-        own, base = weights_of(victim.network), weights_of(victim.original().network())
+        own, base = weights_of(victim.changed), weights_of(victim.unchanged())
         same_names(own, base)
         for fraction in self.fractions:
             masks = most_moved(own, base, fraction)
             back = {name: own[name].where(~mask, base[name].to(own[name])) for name, mask in masks.items()}
-            put(victim.network, {**between(own, base, 0.0), **back})
+            put(victim.changed, {**between(own, base, 0.0), **back})
             yield Look(named(victim, goal, attempts, seed), [f"{fraction:.1%} of the changed weights"] * len(attempts))

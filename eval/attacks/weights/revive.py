@@ -21,7 +21,7 @@ class Revive(Relearn):
     about: ClassVar[str] = "fine-tuning of the weights that moved furthest, on pictures of the concept"
     assumes: ClassVar[str] = "the weights, the original or the mask, pictures of the concept"
     paper: ClassVar[str] = "arXiv 2603.06640"
-    needs: ClassVar[tuple[str, ...]] = ("pictures", "original")
+    needs: ClassVar[tuple[str, ...]] = ("pictures", "original", "network")
 
     fraction: float = option(0.02, "share of the changed weights that is fine-tuned", above=0.0, high=1.0)
 
