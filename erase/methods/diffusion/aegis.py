@@ -31,7 +31,7 @@ class AEGIS(DiffusionMethod):
 
     c* is a text embedding near the prompt's, under which the network predicts the concept again. c' is one under which the original
     predicts both what it predicts for the concept and what the network does. With g_k = w - w0: where <g_e, g_k> < 0, the step leads away
-    from the original, and a share omega of that component is removed; omega grows from 0 to 1 over the steps.
+    from the original, and a share omega of that component is removed; omega grows from 0 to `keep` over the steps.
     """
 
     scope: str = option("cross-attention", f"weights that may be changed: {', '.join(SCOPES)} or re:PATTERN")
@@ -40,7 +40,7 @@ class AEGIS(DiffusionMethod):
     radius: float = option(0.5, "radius of that search, in tenths of the prompt's embedding", above=0.0)
     target_steps: int = option(1, "steps of the search for c', anew in each step; 0: c' is the prompt", low=0)
     target_rate: float = option(0.05, "beta: signed step of that search, as a share of the size of the embedding", above=0.0)
-    keep: bool = option(True, "remove what leads away from the original where it is not needed")
+    keep: float = option(0.3, "omega at the last step: share of what leads away from the original that is removed", low=0.0, high=1.0)
     steps: int = option(60, "training steps", low=0)
     batch: int = option(16, "forget images per step", low=1)
     optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
@@ -48,7 +48,7 @@ class AEGIS(DiffusionMethod):
 
     presets: ClassVar[Presets] = {
         "balanced": {},
-        "paper": {"scope": "full", "batch": 1, "steps": 1000, "learning_rate": 1e-5},
+        "paper": {"scope": "full", "keep": 1.0, "batch": 1, "steps": 1000, "learning_rate": 1e-5},
     }
 
     @property
@@ -84,8 +84,7 @@ class AEGIS(DiffusionMethod):
             return task.loss(network, batch)
 
         def combine(g_r: Sequence[Tensor], g_u: Sequence[Tensor], moment: Moment[DiffusionBatch]) -> Projected:
-            share = (moment.number + 1) / self.steps if self.keep else 0.0
-            return nearer(list(task.weights.values()), original, g_r, g_u, share)
+            return nearer(list(task.weights.values()), original, g_r, g_u, self.keep * (moment.number + 1) / self.steps)
 
         optimizer = OptimizerConfig(self.optimizer, rate_of(self, task.weights))
         yield from tune(task, self.steps, None, Side(loss, task.forget), combine, optimizer=optimizer, resume=resume)

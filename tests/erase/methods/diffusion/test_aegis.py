@@ -49,7 +49,7 @@ def test_the_target_is_found_by_the_originals_weights_which_are_put_back(tiny_pi
 
 def test_without_searches_and_keeping_it_is_esd(tiny_pipeline: Path) -> None:
     ends = []
-    for name, values in (("aegis", {"attack_steps": 0, "target_steps": 0, "keep": False}), ("esd", {})):
+    for name, values in (("aegis", {"attack_steps": 0, "target_steps": 0, "keep": 0.0}), ("esd", {})):
         task = task_of(
             StableDiffusion(tiny_pipeline), forget_rounds=2, anchor_predictions=False, concept_predictions=True, empty_predictions=True
         )
