@@ -36,10 +36,10 @@ class HiRM(DiffusionMethod):
     )
     length: float = option(5.0, "c: length of the random direction", above=0.0)
     retain_weight: float = option(1.0, "weight of the distance of retain prompts from what they were; not part of the method", low=0.0)
-    steps: int = option(80, "training steps", low=0)
+    steps: int = option(40, "training steps", low=0)
     batch: int = option(16, "prompts of the concept per step, and as many to retain", low=1)
     optimizer: str = option("adamw", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float | None = rate_option(1e-3)
+    learning_rate: float | None = rate_option(2e-3)
 
     presets: ClassVar[Presets] = {
         "balanced": {},
