@@ -168,8 +168,8 @@ def _models(job: Evaluation, protocol: Protocol | None) -> tuple[dict[str, Stabl
     _check_measured(job, protocol, concepts)  # before anything is downloaded
     device = pick_device(job.device)
     size = job.size or (protocol.size if protocol else None)
-    source = locate(original, job.tokenizer)
-    erased = locate(after, job.tokenizer or str(source))  # a single file has no tokenizer; erasing does not change it
+    source = locate(original, job.parts or job.tokenizer)
+    erased = locate(after, job.parts or job.tokenizer or str(source))  # a single file has no tokenizer; erasing does not change it
     models = {which: open_model(folder, device, job.dtype, size) for which, folder in zip(WHICH, (source, erased), strict=True)}
     models["before"].name, models["after"].name = original, job.model
     return models, concepts

@@ -68,6 +68,11 @@ class Evaluation:
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     dtype: str = option("float32", "number format of the networks", choices=("float32", "float16", "bfloat16"))
     tokenizer: str | None = option(None, "folder with CLIP's tokenizer, for an original that is a .safetensors checkpoint")
+    parts: str | None = option(
+        None,
+        "diffusers folder, or hub name, with the text encoders, tokenizers and autoencoder that a .safetensors transformer of FLUX.1 or "
+        "Stable Diffusion 3 lacks",
+    )
     skip_broken: bool = option(False, "leave out pairs of --before and --after with a broken image, and report them, instead of stopping")
     uncensored: bool = option(False, "show images of nudity in report.html unblurred")
     overwrite: bool = option(False, "start again in a folder that holds another evaluation")

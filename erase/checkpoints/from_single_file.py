@@ -6,9 +6,6 @@ or from the hub (from its cache first).
 
 from __future__ import annotations
 
-import glob
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,17 +17,16 @@ from erase.checkpoints.configs import configs
 from erase.checkpoints.families import FAMILIES, prediction_of, recognise, size_of, to_folder
 from erase.checkpoints.safetensors_file import lazy_tensors, write_lazy
 from erase.checkpoints.safetensors_header import metadata
+from erase.checkpoints.transformer.recognise import transformer_family
+from erase.checkpoints.transformer.unpack import unpacked_transformer
+from erase.checkpoints.unpacked_folders import KIND, folder_name, key, only_folder, origin_of
 from erase.errors import InputError
 from erase.files import read_object, sha256, user_path, write_json
-from erase.files.cache import cache_places, cached, making, whole
-from erase.run import package_version
+from erase.files.cache import cached, making, whole
 
 TOKENIZER = "openai/clip-vit-large-patch14"  # all versions of Stable Diffusion use this tokenizer
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 OPTION = "--tokenizer DIR"
-KIND = "models"  # of cache
-CONVERTERS = ("erase-concept", "diffusers", "transformers")
-CONVERSION = 1  # one more with every change of what is written for the same file
 
 
 _origins: dict[Path, tuple[Path, str | None, str | None]] = {}
@@ -42,6 +38,8 @@ def unpacked(path: Path, tokenizer: str | None = None, prediction: str | None = 
 
     It is found again by everything that decides what is in it: name and hash of the file, `prediction`, the tokenizer and the
     versions of what converts. Without `tokenizer`, a folder that was written with any one will do.
+
+    A transformer of FLUX.1 or Stable Diffusion 3 needs a whole folder for `tokenizer`, with all the parts that the file lacks.
 
     `prediction` is epsilon or v_prediction where the file does not record it. InputError for a file that is not a complete model of a
     known family, or has values that cannot be right, and where no tokenizer is available; then nothing is written.
@@ -69,10 +67,12 @@ def restore(folder: Path) -> None:
 
 def _unpacked(path: Path, tokenizer: str | None, prediction: str | None) -> Path:
     tensors, facts = lazy_tensors(path), metadata(path)
+    if transformer_family(tensors) is not None:
+        return unpacked_transformer(path, tensors, facts, tokenizer, prediction)
     family = recognise(tensors, str(path))
     predicts = prediction_of(tensors, facts, family, prediction, str(path))
     digest, faults = digest_and_faults(path)
-    name = f"{path.stem[:60]}-{_key(path.name, digest, prediction, *(package_version(each) for each in CONVERTERS), CONVERSION)}"
+    name = folder_name(path, digest, prediction)
     if (folder := _whole_folder(name, tokenizer)) is not None:
         return folder
     try:
@@ -88,7 +88,7 @@ def _unpacked(path: Path, tokenizer: str | None, prediction: str | None) -> Path
     vocabulary = find_tokenizer(tokenizer)
     if (folder := cached(KIND, _named_with(name, vocabulary))) is not None:
         return folder
-    origin = {**{k: v for k, v in facts.items() if k != "format"}, "single_file": path.name, "single_file_sha256": digest}
+    origin = origin_of(path, digest)
     with making(KIND, _named_with(name, vocabulary)) as (part, folder):
         _write_parts(part, parts, part_configs, origin)
         _write_tokenizers(part, vocabulary, part_configs, family)
@@ -96,21 +96,16 @@ def _unpacked(path: Path, tokenizer: str | None, prediction: str | None) -> Path
     return folder
 
 
-def _key(*facts: object) -> str:
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-
 def _named_with(name: str, vocabulary: Mapping[str, Path]) -> str:
     """The name of the folder with this tokenizer."""
-    return f"{name}-{_key(*(sha256(vocabulary[file]) for file in TOKENIZER_FILES))[:8]}"
+    return f"{name}-{key(*(sha256(vocabulary[file]) for file in TOKENIZER_FILES))[:8]}"
 
 
 def _whole_folder(name: str, tokenizer: str | None) -> Path | None:
     """The whole folder of this name with the tokenizer, or with whatever one for None; None also where there are several of these."""
     if tokenizer is not None:
         return cached(KIND, _named_with(name, find_tokenizer(tokenizer)))
-    folders = {path.name: path for place in cache_places(KIND) for path in place.glob(f"{glob.escape(name)}-*") if whole(path)}
-    return next(iter(folders.values())) if len(folders) == 1 else None
+    return only_folder(name)
 
 
 def find_tokenizer(path: str | None) -> dict[str, Path]:

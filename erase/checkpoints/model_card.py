@@ -51,8 +51,11 @@ def absent_parts(index: Mapping[str, Any]) -> str:
 LOADING = {  # format -> how it is loaded
     "folder": 'pipeline = {pipeline}.from_pretrained("this/folder"{arguments})',
     "single-file": "pipeline = {pipeline}.from_single_file({file})",
-    "unet": 'pipeline = {pipeline}.from_pretrained("the/source/model")\npipeline.unet.load_state_dict(load_file({file}))',
+    "unet": 'pipeline = {pipeline}.from_pretrained("the/source/model")\npipeline.{part}.load_state_dict(load_file({file}))',
+    "transformer": 'transformer = {network}.from_single_file({file})\n'
+    'pipeline = {pipeline}.from_pretrained("the/source/model", transformer=transformer)',
 }
+NETWORKS = {"FluxPipeline": "FluxTransformer2DModel", "StableDiffusion3Pipeline": "SD3Transformer2DModel"}
 
 
 def model_card(
@@ -69,7 +72,9 @@ def model_card(
     part, tag = ("transformer", "flow-matching") if pipeline in FLOW else ("UNet", "stable-diffusion")
     where, kept = ("text encoder", f"the {part}") if "edited" in provenance else (part, "the text encoder")
     facts = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    imports = f"from diffusers import {pipeline}" + ("\nfrom safetensors.torch import load_file" if form == "unet" else "")
+    loading, network = LOADING["transformer" if form == "single-file" and pipeline in FLOW else form], NETWORKS.get(pipeline, "")
+    classes = f"{network}, {pipeline}" if "{network}" in loading else pipeline
+    imports = f"from diffusers import {classes}" + ("\nfrom safetensors.torch import load_file" if form == "unet" else "")
     return f"""---
 library_name: diffusers
 pipeline_tag: text-to-image
@@ -84,7 +89,7 @@ apply here too.
 
 ```python
 {imports}
-{LOADING[form].format(pipeline=pipeline, file=json.dumps(file), arguments=arguments)}
+{loading.format(pipeline=pipeline, file=json.dumps(file), arguments=arguments, network=network, part=part.lower())}
 pipeline("a prompt").images[0].save("picture.png")
 ```
 

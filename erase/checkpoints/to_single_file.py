@@ -1,4 +1,4 @@
-"""Write a pipeline folder as other programs load it: one file in the original layout, the UNet alone, or a folder, in a chosen dtype.
+"""Write a pipeline folder as other programs load it: one file in the original layout, the edited network alone, or a folder, in any dtype.
 
 Weights are renamed and reshaped, not computed on, so in the source's dtype every value stays the same. What a single file cannot
 store is refused, not dropped. Trim masks and sensitivity scores are never exported: knowing which weights were changed helps to
@@ -22,9 +22,12 @@ from erase.checkpoints.check.values import check_folder_values
 from erase.checkpoints.configs import Config, configs, misfits
 from erase.checkpoints.copying import complete_parts, copy_part, copy_root
 from erase.checkpoints.families import FAMILIES, NOISE, TEXT_ENCODERS, to_file, to_folder
-from erase.checkpoints.folder import FLOW, GUIDANCE, check_model_folder, config_of, image_size, model_index, read_provenance, weight_files
+from erase.checkpoints.folder import GUIDANCE, check_model_folder, edited_part, image_size, read_provenance, weight_files
+from erase.checkpoints.lora.names import family_of
 from erase.checkpoints.safetensors_file import LazyTensor, lazy_tensors, write_lazy
 from erase.checkpoints.safetensors_header import metadata
+from erase.checkpoints.transformer.pack import IMPLEMENTATION, architecture, transformer_file
+from erase.checkpoints.transformer.recognise import KINDS
 from erase.checkpoints.weight_names import clip_to_folder, strays
 from erase.errors import InputError
 from erase.files import sync, temporary
@@ -48,8 +51,6 @@ def pack(folder: Path, out: Path, form: str = "single-file", dtype: str = "sourc
     check_model_folder(folder)
     if form not in FORMATS or dtype not in DTYPES:
         raise InputError(f"--format {form} --dtype {dtype} is unknown; expected one of {', '.join(FORMATS)} and of {', '.join(DTYPES)}")
-    if form != "folder" and (family := model_index(folder)["_class_name"]) in FLOW:
-        raise InputError(f"--format {form} is not written for a {family} yet; give --format folder", option="format")
     if form != "folder" and out.suffix.lower() != ".safetensors":
         raise InputError(f"--output {out} is a single file in this format; expected a name that ends in .safetensors", option="output")
     if out.exists():
@@ -67,7 +68,16 @@ def pack(folder: Path, out: Path, form: str = "single-file", dtype: str = "sourc
 
 
 def _single_file(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
-    family, noise, size = family_of(folder), noise_of(folder), image_size(folder)
+    family = family_of(folder)
+    if family in KINDS:
+        facts = {**_facts(folder), **_specification(folder, architecture(folder, family), IMPLEMENTATION[family], image_size(folder))}
+        write_lazy(out, {name: tensor.cast(dtype) for name, tensor in transformer_file(folder, family).items()}, facts)
+        return
+    _unet_single_file(folder, family, out, dtype)
+
+
+def _unet_single_file(folder: Path, family: str, out: Path, dtype: torch.dtype | None) -> None:
+    noise, size = noise_of(folder), image_size(folder)
     for part in FAMILIES[family].text:
         _check_clip(folder, part, family)
     parts = {name: _tensors(folder / name) for name in ("unet", "vae", *FAMILIES[family].text)}
@@ -83,7 +93,8 @@ def _single_file(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
         raise _does_not_fit(folder, family, problems)
     flags = {"v_pred": noise.prediction == "v_prediction" and family == "sdxl", "ztsnr": noise.zero_snr}
     tensors |= {name: LazyTensor(name, torch.float32, (0,), lambda: torch.zeros(0)) for name, is_set in flags.items() if is_set}
-    facts = {**_facts(folder), **_specification(folder, family, noise.prediction, size)}
+    specification = _specification(folder, FAMILIES[family].specification[noise.prediction], SOURCES[family], size)
+    facts = {**_facts(folder), **specification, "modelspec.prediction_type": "v" if noise.prediction == "v_prediction" else "epsilon"}
     write_lazy(out, {name: tensor.cast(dtype) for name, tensor in tensors.items()}, facts)
 
 
@@ -133,8 +144,8 @@ def text_misfits(own: Mapping[str, Config], family: str) -> list[str]:
 
 
 def _unet_file(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
-    """With diffusers' names: it replaces unet/diffusion_pytorch_model.safetensors."""
-    write_lazy(out, {name: tensor.cast(dtype) for name, tensor in _tensors(folder / "unet").items()}, _facts(folder))
+    """With diffusers' names: it replaces diffusion_pytorch_model.safetensors in unet, or in transformer."""
+    write_lazy(out, {name: tensor.cast(dtype) for name, tensor in _tensors(edited_part(folder)).items()}, _facts(folder))
 
 
 def _folder(folder: Path, out: Path, dtype: torch.dtype | None) -> None:
@@ -157,13 +168,6 @@ def _caster(dtype: torch.dtype) -> Callable[[Path, Path], None]:
     return cast
 
 
-def family_of(folder: Path) -> str:
-    """The name in FAMILIES for a pipeline folder: by its class, and by its text encoder."""
-    if model_index(folder)["_class_name"] == FAMILIES["sdxl"].pipeline:
-        return "sdxl"
-    return "sd2" if config_of(folder, "text_encoder", "config.json").get("hidden_act") == "gelu" else "sd1"
-
-
 def _lost(parts: Mapping[str, Mapping[str, LazyTensor]], unpacked: Mapping[str, Mapping[str, LazyTensor]]) -> list[str]:
     """Tensors of the folder that the single file's folder would not have."""
     problems = []
@@ -184,17 +188,18 @@ def _facts(folder: Path) -> dict[str, str]:
     return {**provenance, "not_a_proof": NO_PROOF} if provenance else {}
 
 
-def _specification(folder: Path, family: str, prediction: str, size: tuple[int, int] | None) -> dict[str, str]:
+def _specification(folder: Path, architecture: str, implementation: str, size: tuple[int, int] | None) -> dict[str, str]:
     """Stability AI's ModelSpec 1.0.0, which desktop programs show, and from which this tool reads size and prediction type."""
     provenance = read_provenance(folder)
     concept, source = provenance.get("concept"), provenance.get("source", folder.name)
-    description = {"modelspec.description": f"{source} with the concept {concept!r} erased from its UNet. {NO_PROOF}"} if concept else {}
+    network = "UNet" if edited_part(folder).name == "unet" else "transformer"
+    erased = f"{source} with the concept {concept!r} erased from its {network}"
+    description = {"modelspec.description": f"{erased}. {NO_PROOF}"} if concept else {}
     return {
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": FAMILIES[family].specification[prediction],
-        "modelspec.implementation": SOURCES[family],
+        "modelspec.architecture": architecture,
+        "modelspec.implementation": implementation,
         "modelspec.title": f"{source} without {concept}" if concept else source,
         **({"modelspec.resolution": f"{size[1]}x{size[0]}"} if size else {}),
-        "modelspec.prediction_type": "v" if prediction == "v_prediction" else "epsilon",
         **description,
     }

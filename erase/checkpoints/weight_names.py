@@ -55,6 +55,13 @@ def unet_to_file(tensors: Tensors) -> dict[str, LazyTensor]:
     return {_renamed(name, modules): tensor for name, tensor in tensors.items()}
 
 
+def unet_file_names(names: Iterable[str]) -> dict[str, str]:
+    """Weight of a UNet under its name of diffusers -> its name in a single file, without the prefix."""
+    names = list(names)
+    modules = {new: old for old, new in _unet_modules(names, original=False).items()}
+    return {name: _renamed(name, modules) for name in names}
+
+
 def vae_to_folder(tensors: Tensors) -> dict[str, LazyTensor]:
     """The autoencoder of a single file, without its prefix -> names of diffusers, its attention as matrices."""
     modules = _vae_modules(count(tensors, r"decoder\.up\.(\d+)\."), count(tensors, r"encoder\.down\.0\.block\.(\d+)\."))

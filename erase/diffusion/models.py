@@ -28,7 +28,8 @@ WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (Stab
 def locate(model: str, tokenizer: str | None = None, prediction: str | None = None) -> Path:
     """The folder of a model: an embedded one by its name, a folder is itself, a single file is unpacked, the rest is on the hub.
 
-    `tokenizer` (a folder) and `prediction` (epsilon or v_prediction) add what a single file does not contain.
+    `tokenizer` (a folder; for a transformer of FLUX.1 or Stable Diffusion 3 one with all other parts) and `prediction` (epsilon or
+    v_prediction) add what a single file does not contain.
     """
     if model in EMBEDDED:
         from erase.demo import pipeline_path

@@ -24,7 +24,7 @@ from erase.diffusion.guidance_embedding import embed_guidance
 from erase.diffusion.objectives import Denoising, Objective, schedule_of
 from erase.diffusion.safe_guidance import guided
 from erase.diffusion.samplers import check_steps, with_class
-from erase.diffusion.text_encoders import check_text_encoder, check_tokens
+from erase.diffusion.text_encoders import check_texts
 from erase.errors import InputError, first_line
 from erase.torchvision_compat import check_torchvision
 from erase.training.micro_batches import out_of_memory
@@ -52,6 +52,7 @@ class StableDiffusion:
         self._network: nn.Module | None = None
         self._pipeline: Any = None
         self._placed: tuple[str, ...] = ()
+        self.additions: list[Callable[[Any], None]] = []  # what a loaded pipeline is passed to, as a LoRA that it gets
 
     @property
     def folder(self) -> Path:
@@ -94,11 +95,7 @@ class StableDiffusion:
             self._pipeline.set_progress_bar_config(disable=True)
             if self._network is None:
                 self._prepare(self.edited)
-            for part in self.parts:
-                if part.startswith("text_encoder"):
-                    check_text_encoder(self.folder / part, getattr(self._pipeline, part))
-                    words = part.replace("text_encoder", "tokenizer")
-                    check_tokens(self.folder / words, getattr(self._pipeline, words), getattr(self._pipeline, part))
+            check_texts(self.folder, self._pipeline, self.parts)
             for part in self._own_parts():
                 check_loaded(self.folder, part, getattr(self._pipeline, part))
                 getattr(self._pipeline, part).requires_grad_(False).eval()
@@ -106,6 +103,8 @@ class StableDiffusion:
                 self._pipeline.vae.to(torch.float32)
             if not self.device.startswith("cpu"):
                 self._pipeline.vae.enable_slicing()  # decoding takes more memory than denoising, and little time
+            for add in self.additions:
+                add(self._pipeline)
         return self._pipeline
 
     def _drawing(self) -> dict[str, Any]:

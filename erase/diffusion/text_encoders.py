@@ -4,6 +4,7 @@ transformers 5 does not and reads both; what transformers 4 does not find under 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +60,12 @@ def _unread(component: Path) -> InputError:
         f"transformers {transformers.__version__} does not read {component}, which a newer one has written, and would draw noise; "
         "pip install --upgrade transformers"
     )
+
+
+def check_texts(folder: Path, pipeline: Any, parts: Sequence[str]) -> None:
+    """InputError for a text encoder of a loaded pipeline that does not go with its files or with its tokenizer."""
+    for part in parts:
+        if part.startswith("text_encoder"):
+            check_text_encoder(folder / part, getattr(pipeline, part))
+            words = part.replace("text_encoder", "tokenizer")
+            check_tokens(folder / words, getattr(pipeline, words), getattr(pipeline, part))

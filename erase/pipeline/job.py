@@ -48,6 +48,11 @@ class Job:
         "concept file names",
     )
     tokenizer: str | None = option(None, "folder with vocab.json and merges.txt of CLIP, which a .safetensors checkpoint does not hold")
+    parts: str | None = option(
+        None,
+        "diffusers folder, or hub name, with the text encoders, tokenizers and autoencoder that a .safetensors transformer of FLUX.1 or "
+        "Stable Diffusion 3 lacks",
+    )
     prediction_type: str | None = option(
         None, "what a .safetensors checkpoint predicts, if its metadata does not say so", choices=("epsilon", "v_prediction")
     )

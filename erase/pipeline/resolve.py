@@ -88,7 +88,7 @@ class ResolvedJob:
 
     def record(self) -> dict[str, Any]:
         """options.json: everything that the result depends on."""
-        aside = ["concepts", "output", "overwrite", "tokenizer", "micro_batch", "checkpointing", "preview_every"]  # the result is the same
+        aside = ["concepts", "output", "overwrite", "tokenizer", "parts", "micro_batch", "checkpointing", "preview_every"]  # change no result
         aside += [name for name in ("prediction_type", "size") if getattr(self.job, name) is None]
         aside += ["stay_gone"] * (not self.earlier) + ["part"] * (self.job.part == "network")
         typed = self.job.concepts[0] if len(self.job.concepts) == 1 else self.name
@@ -132,7 +132,7 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
     open_job = job
     job = replace(job, part=method.requirements.part or job.part)
     job = replace(job, model=model or requested[0].model)
-    folder = locate(str(job.model), job.tokenizer, job.prediction_type)
+    folder = locate(str(job.model), job.parts or job.tokenizer, job.prediction_type)
     _check_family(job, method, open_model(folder).NETWORK)
     brought = [f"{role}_count" for role in IMAGE_SETS if getattr(job, f"{role}_images")]
     usual = DEFAULTS[is_small(folder)] | open_model(folder).USUAL

@@ -58,7 +58,7 @@ def finished(work: Callable[[], Path], job: Job, cell: Cell) -> Cell:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return replace(cell, failure=one_line(error))
-    source = locate(str(job.model), job.tokenizer, job.prediction_type)
+    source = locate(str(job.model), job.parts or job.tokenizer, job.prediction_type)
     return replace(cell, changed_bytes=changed_bytes(source, model))
 
 

@@ -67,7 +67,7 @@ def filled(plan: Bench, folder: Path | None = None) -> Bench:
         raise InputError(
             f"{concepts[0].title} is of the model {model} and {other.title} of {other.model}; name one model with --model", option="model"
         )
-    small = is_small(locate(model, plan.job.tokenizer, plan.job.prediction_type))
+    small = is_small(locate(model, plan.job.parts or plan.job.tokenizer, plan.job.prediction_type))
     defaults: dict[str, Any] = {name: value for name, value in DEFAULTS[small].items() if getattr(plan.job, name) is None}
     job = replace(plan.job, model=model, device=pick_device(plan.job.device), **defaults)
     relearning = replace(plan.relearning, relearn_rate=plan.relearning.relearn_rate or RATES[small])
@@ -89,7 +89,7 @@ def shared_options(plan: Bench) -> dict[str, Any]:
     from erase.checkpoints.folder import weight_hashes
     from erase.diffusion import locate
 
-    folder = locate(str(plan.job.model), plan.job.tokenizer, plan.job.prediction_type)
+    folder = locate(str(plan.job.model), plan.job.parts or plan.job.tokenizer, plan.job.prediction_type)
     usual = ["part"] * (plan.job.part == PARTS[0])  # benches of earlier versions did not record it
     shared = {name: value for name, value in asdict(plan.job).items() if name not in (*FREE, *usual)}
     return {"kind": "bench", **shared, "weights": weight_hashes(folder)}

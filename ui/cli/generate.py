@@ -36,6 +36,11 @@ class Generation:
     )
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps")
     tokenizer: str | None = option(None, "folder with vocab.json and merges.txt of CLIP, for a .safetensors checkpoint")
+    parts: str | None = option(
+        None,
+        "diffusers folder, or hub name, with the text encoders, tokenizers and autoencoder that a .safetensors transformer of FLUX.1 or "
+        "Stable Diffusion 3 lacks",
+    )
     prediction_type: str | None = option(
         None, "what a .safetensors checkpoint predicts, if its metadata does not say so", choices=("epsilon", "v_prediction")
     )
@@ -94,7 +99,7 @@ def _draw(source: str, options: Generation, folder: Path, rows: list[Mapping[str
     from eval.samples import scales_of
 
     quiet_libraries()
-    model = open_model(locate(source, options.tokenizer, options.prediction_type), pick_device(options.device))
+    model = open_model(locate(source, options.parts or options.tokenizer, options.prediction_type), pick_device(options.device))
     small = model.size <= 128
     steps = options.steps or (STEPS if small else 50)
     usual = model.USUAL.get("guidance", GUIDANCE if small else 7.5)

@@ -26,7 +26,7 @@ def checked(parts: Mapping[str, Mapping[str, Any]], configs: Mapping[str, Mappin
                 raise InputError(f"the checkpoint's {part} has {name} of {shapes[name]} where {shape} belongs; it is of no known family")
             if name not in shapes:
                 raise InputError(f"the checkpoint is not complete: its {part} lacks {name}; fetch it again")
-        if part == "unet" and (unknown := sorted(shapes.keys() - expected.keys())):
-            raise InputError(f"the checkpoint's unet has {unknown[0]}, which no known family has ({len(unknown)} such weights in all)")
+        if part in ("unet", "transformer") and (unknown := sorted(shapes.keys() - expected.keys())):
+            raise InputError(f"the checkpoint's {part} has {unknown[0]}, which no known family has ({len(unknown)} such weights in all)")
         verified[part] = {name: tensor for name, tensor in tensors.items() if plain_name(part, name) in expected}
     return verified

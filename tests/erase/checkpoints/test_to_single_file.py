@@ -17,8 +17,9 @@ from torch import Tensor
 from erase.checkpoints import FORMATS
 from erase.checkpoints.export import export
 from erase.checkpoints.folder import read_provenance
+from erase.checkpoints.lora.names import family_of
 from erase.checkpoints.safetensors_header import metadata
-from erase.checkpoints.to_single_file import family_of, pack
+from erase.checkpoints.to_single_file import pack
 from erase.demo import pipeline_path
 from erase.diffusion import locate
 from erase.errors import InputError

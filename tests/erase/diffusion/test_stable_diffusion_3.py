@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from erase.checkpoints.folder import check_model_folder
-from erase.checkpoints.to_single_file import pack
 from erase.diffusion import Conditioning, FlowMatching, open_model, predict
 from erase.diffusion.batches import DiffusionBatch
 from erase.diffusion.drawing import redirected_target
@@ -276,8 +275,3 @@ def test_folders_that_do_not_fit(part: str, file: str, values: dict[str, object]
     with pytest.raises(InputError, match=message) as caught:
         check_model_folder(changed(folder, tmp_path / "model", part, file, **values))
     assert "\n" not in str(caught.value)
-
-
-def test_single_files_are_not_written_yet(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--format single-file is not written for a StableDiffusion3Pipeline yet; give --format folder"):
-        pack(folder, tmp_path / "out.safetensors")

@@ -20,7 +20,8 @@ GROUPS = {
     DRAWN: ("forget_count", "retain_count", "evaluate_count", "sampling_steps", "guidance", "size", "seed", "preview_every"),
     MACHINE: ("dtype", "sampling_batch", "micro_batch", "checkpointing"),
     FILES: (
-        "gold", "tokenizer", "prediction_type", "forget_images", "forget_image_captions", "retain_images", "retain_image_captions",
+        "gold", "tokenizer", "parts", "prediction_type", "forget_images", "forget_image_captions", "retain_images",
+        "retain_image_captions",
     ),
 }  # fmt: skip
 ORDER = (WEIGHTS, LEARNED, SAFEGUARDS, DRAWN, MACHINE, FILES)

@@ -32,7 +32,7 @@ OWN = "(the concept's default model)"
 # Fields of a job that have a control of their own, or none.
 APART = ("concepts", "model", "method", "preset", "output", "overwrite", "device", "anchor")
 METHOD_PATHS = ("gold",)
-PATHS = ("tokenizer", "forget_images", "forget_image_captions", "retain_images", "retain_image_captions")
+PATHS = ("tokenizer", "parts", "forget_images", "forget_image_captions", "retain_images", "retain_image_captions")
 SETTINGS = [field for field in form(Job) if field.name not in APART]
 PREVIEW = {"preview_every": 10}  # steps; the command has it off
 LABELS = {"concepts": "Concept", "model": "Model", "method": "Method", "preset": "Preset", "effort": "How", **labels_of(SETTINGS)}
