@@ -17,9 +17,8 @@ import torch
 
 from erase.checkpoints.folder import weight_hashes
 from erase.concepts import Concept, load_concept
-from erase.concepts.record import names_of
-from erase.concepts.several import JOINT, Concepts, all_apart, evaluation_rows, load_concepts, together
-from erase.diffusion import StableDiffusion, locate, open_model, pick_device
+from erase.concepts.several import Concepts, all_apart, evaluation_rows, together
+from erase.diffusion import StableDiffusion, pick_device
 from erase.errors import InputError
 from erase.files import written
 from erase.images import ByRow, Callbacks, Sample, make_images, picture_paths
@@ -28,13 +27,14 @@ from erase.run import Run, lines_of, read_lines
 from erase.task import generator
 from eval.image_pairs import broken_pairs, rows_of_captions
 from eval.measurement.cache import prepare
+from eval.measurement.compared import check_covered, compared_models, small_file_record
 from eval.measurement.growing import free_folder, grown, repeated
 from eval.measurement.measure import Each, Tools, measuring
 from eval.measurement.run_folder import facts_of
 from eval.measurement.tools import USERS_IMAGES, tools_of
 from eval.metrics.accuracy import requested_words
 from eval.options import MEASURING, Evaluation
-from eval.prompt_sets import check_measured, protocol_rows
+from eval.prompt_sets import protocol_rows
 from eval.protocols import Protocol, load_protocol
 from eval.report import evaluate_locked, evaluate_run
 from eval.samples import WHICH, Row, prompts_file, read_prompts, scales_of
@@ -66,13 +66,14 @@ def evaluate(job: Evaluation, progress: Progress | None = None) -> Path:
     if _is_remeasured(job):
         return _measure_again(job, show)
     protocol = load_protocol(job.protocol) if job.protocol else None
-    models, concepts = _models(job, protocol)
+    models, concepts = compared_models(job, protocol)
     if protocol is not None and len(concepts) > 1:
         message = f"--protocol {job.protocol} measures one concept, but {together(concepts)} are {len(concepts)}; choose one with --concept"
         raise InputError(message, option="concept")
     rows, facts = _rows(job, concepts, protocol)
     sampling = _sampling(job, protocol, models["before"])
     options = _options(job, concepts, protocol, facts) | {"model": models["before"].name, "erased": models["after"].name}
+    options |= small_file_record(job)
     options |= {"sampling": sampling, "dtype": job.dtype, "weights": {w: weight_hashes(m.folder) for w, m in models.items()}}
     tools = _checked(tools_of(options, device=models["before"].device), rows, concepts[0])
     own = EVALUATIONS / _name(job, together(concepts), protocol)
@@ -121,7 +122,7 @@ def _evaluate_folders(job: Evaluation, show: Progress) -> Path:
         raise InputError(message, option="concept")
     concept = load_concept(job.concept, job.original)
     protocol = load_protocol(job.protocol) if job.protocol else None
-    _check_measured(job, protocol, (concept,))
+    check_covered(job, protocol, (concept,))
     folders = (Path(str(job.before)), Path(str(job.after)))
     left_out, pairs = broken_pairs(*folders, job.skip_broken)
     rows, facts = rows_of_captions(*folders, concept, left_out), {"from": "captions"}
@@ -144,43 +145,6 @@ def _evaluate_folders(job: Evaluation, show: Progress) -> Path:
 # --- what the job resolves to ---------------------------------------------------------------------------------------
 
 
-def _models(job: Evaluation, protocol: Protocol | None) -> tuple[dict[str, StableDiffusion], Concepts]:
-    """The two models, "before" and "after", and the concepts, mostly one. A run folder has its own original and concepts."""
-    path = Path(job.model)
-    original, names, after = job.original, tuple((job.concept or "").split(JOINT)) if job.concept else (), job.model
-    if not path.exists() and job.model.startswith((".", "/", "~")):
-        message = f"{job.model} does not exist; expected a run folder, a pipeline folder, a .safetensors checkpoint or a hub name"
-        raise InputError(message, option="model")
-    if (path / "options.json").is_file():
-        own = Run.read(path).options
-        if "method_options" not in own:
-            raise InputError(f"{path} is an evaluation; give the run or the model that it measured, {own.get('erased')}", option="model")
-        if not (path / "model").is_dir():
-            raise InputError(f"{path} has no model yet; give the run's command again, it resumes where it stopped", option="model")
-        original = original or own["model"]
-        names, after = names or names_of(own), str(path / "model")
-    if original is None:
-        message = f"{job.model} does not record its original; give the model before the erasure with --original"
-        raise InputError(message, option="original")
-    if not names:
-        raise InputError(f"{job.model} does not record which concept was erased; give it with --concept", option="concept")
-    concepts = load_concepts(names, original)
-    _check_measured(job, protocol, concepts)  # before anything is downloaded
-    device = pick_device(job.device)
-    size = job.size or (protocol.size if protocol else None)
-    source = locate(original, job.parts or job.tokenizer)
-    erased = locate(after, job.parts or job.tokenizer or str(source))  # a single file has no tokenizer; erasing does not change it
-    models = {which: open_model(folder, device, job.dtype, size) for which, folder in zip(WHICH, (source, erased), strict=True)}
-    models["before"].name, models["after"].name = original, job.model
-    return models, concepts
-
-
-def _check_measured(job: Evaluation, protocol: Protocol | None, concepts: Concepts) -> None:
-    """InputError for a concept that the protocol does not measure. With another detector it measures what that one finds."""
-    if protocol is not None and len(concepts) == 1 and job.detector in (None, protocol.detector):
-        check_measured(protocol, concepts[0])
-
-
 def _rows(job: Evaluation, concepts: Concepts, protocol: Protocol | None) -> tuple[list[Row], Facts]:
     """The prompts with their seeds, and where they come from."""
     if protocol is not None:
@@ -200,7 +164,7 @@ def _sampling(job: Evaluation, protocol: Protocol | None, model: StableDiffusion
     values = {"scheduler": model.scheduler_name, "steps": 25 if small else 50, "guidance": guidance, "size": model.size}
     if protocol is not None:
         values |= {"scheduler": protocol.sampler, "steps": protocol.steps, "guidance": protocol.guidance, "noise": protocol.noise}
-    values |= {name: value for name in ("steps", "guidance") if (value := getattr(job, name)) is not None}
+    values |= {name: value for name in ("steps", "guidance", "negative") if (value := getattr(job, name)) is not None}
     return {"noise": "seed and index", **values, "batch": job.batch or (32 if small else 4)}
 
 
@@ -226,7 +190,8 @@ def _checked(tools: Tools, rows: Sequence[Row], concept: Concept) -> Tools:
 
 
 def _name(job: Evaluation, concept: str, protocol: Protocol | None) -> str:
-    return f"{Path(job.model).name or 'model'}-{protocol.name if protocol else concept.replace(' + ', '-')}"
+    model = f"{Path(job.lora).stem}-{job.strength:g}" if job.lora else Path(job.model).name or "model"
+    return f"{model}-{protocol.name if protocol else concept.replace(' + ', '-')}"
 
 
 def _open(folder: Path, options: Mapping[str, Any], rows: Sequence[Row], tools: Tools, job: Evaluation) -> Run:
@@ -287,9 +252,10 @@ def _make(
 
 def _samplers(model: StableDiffusion, sampling: Mapping[str, Any]) -> Callable[[float], Sample]:
     """Samplers by guidance scale, which load the model on their first call, so not at all where every image exists."""
+    negative = [sampling["negative"]] if sampling.get("negative") else []
 
     def sampler(guidance: float) -> Sample:
-        return lambda texts, generators: model.sampler(sampling["steps"], guidance, sampling["scheduler"])(texts, generators)
+        return lambda texts, generators: model.sampler(sampling["steps"], guidance, sampling["scheduler"], *negative)(texts, generators)
 
     return sampler
 

@@ -12,7 +12,7 @@ from erase.errors import InputError
 from erase.files import real_path
 from erase.options import SAMPLING_STEPS, SIDE, check, option
 
-SAMPLING = ("steps", "guidance", "size", "batch", "count")  # options of how images are generated
+SAMPLING = ("steps", "guidance", "size", "batch", "count", "negative")  # options of how images are generated
 FIRST = 5  # steps of relearning to the first images; from there on twice as many
 RATES = {True: 1e-4, False: 1e-5}  # learning rate of relearning: of the embedded model, and of Stable Diffusion
 NO_NUMBER = ("model", "output", "overwrite", "uncensored")  # options that change no number
@@ -45,6 +45,9 @@ class Evaluation:
 
     model: str = option("", "a run folder, a pipeline folder, a .safetensors checkpoint, or a hub name")
     original: str | None = option(None, "the model before the erasure; a run folder has its own")
+    lora: str | None = option(None, "a LoRA or difference file (.safetensors), measured on top of the original instead of the erased model")
+    strength: float = option(1.0, "strength of --lora, as in the prompt or the node of other programs", low=-8.0, high=8.0)
+    negative: str | None = option(None, "negative prompt of every image, before and after")
     concept: str | None = option(None, "name or path of a concept file, or plain words; a run folder has its own")
     protocol: str | None = option(None, "name or path of a protocol (`erase-concept protocols`); by default the concept's prompts")
     prompts: str | None = option(None, "prompts of a protocol that does not include them: a .csv, .tsv, .jsonl or .txt file")
@@ -85,6 +88,10 @@ class Evaluation:
         if self.before is not None and real_path(Path(self.before)) == real_path(Path(str(self.after))):
             message = f"--before and --after are the same folder, {self.before}; give the original's and the erased model's"
             raise InputError(message, option="after")
+        if self.lora is None and self.strength != 1:
+            raise InputError("--strength is that of --lora, which is missing; give both", option="strength")
+        if self.lora is not None and self.before is not None:
+            raise InputError("--lora is drawn with, but --before and --after are images already; give one of the two", option="lora")
         sampling = [name for name in SAMPLING if getattr(self, name) is not None]
         if self.before is not None and sampling:
             message = f"--{sampling[0]} is about generating images, but --before and --after are images already; give one of the two"

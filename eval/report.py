@@ -147,6 +147,7 @@ def _protocol(
     source = options.get("prompts", {"from": "concept"})
     protocol["prompts"] |= {k: v for k, v in source.items() if k != "roles" and (k != "sha256" or "file" in source)}
     protocol["reference"] = dict(reference)
+    protocol |= {name: options[name] for name in ("lora",) if name in options}
     if "folders" in options:
         protocol["pictures"] = options["folders"]
     if (named := options.get("protocol")) is not None:
@@ -167,6 +168,7 @@ def _conditions(folder: Path, rows: Sequence[Row], sampling: Mapping[str, Any]) 
         "prompts": {"file": "samples/prompts.jsonl", "sha256": sha256(prompts_file(folder)), "roles": counts},
         "seeds": sorted({row["seed"] for row in rows} - {NO_SEED}),  # the seed of each prompt is in the file of prompts
         **{name: sampling[key] for name, key in SAMPLING.items()},
+        **({"negative": sampling["negative"]} if sampling.get("negative") else {}),
         "interval": {"metrics": INTERVAL, "paired": PAIRED, "frechet": FRECHET, "kernel": KERNEL},
         "versions": {
             "sampling": [record["environment"], *record.get("resumed_in", [])],

@@ -88,7 +88,7 @@ class ResolvedJob:
 
     def record(self) -> dict[str, Any]:
         """options.json: everything that the result depends on."""
-        aside = ["concepts", "output", "overwrite", "tokenizer", "parts", "micro_batch", "checkpointing", "preview_every"]  # change no result
+        aside = ["concepts", "output", "overwrite", "tokenizer", "parts", "micro_batch", "checkpointing", "preview_every"]  # no result
         aside += [name for name in ("prediction_type", "size") if getattr(self.job, name) is None]
         aside += ["stay_gone"] * (not self.earlier) + ["part"] * (self.job.part == "network")
         typed = self.job.concepts[0] if len(self.job.concepts) == 1 else self.name

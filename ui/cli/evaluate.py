@@ -19,6 +19,7 @@ def evaluate(arguments: list[str]) -> int:
   {PROGRAM} evaluate runs/star-demo-scissorhands-1                        the run's own images again
   {PROGRAM} evaluate runs/star-demo-scissorhands-1 --protocol demo        new images, as the protocol says
   {PROGRAM} evaluate ./erased --original CompVis/stable-diffusion-v1-4 --concept nudity --protocol i2p-nudity --prompts i2p.csv
+  {PROGRAM} evaluate runs/star-demo-scissorhands-1 --lora star.safetensors --strength 0.5
   {PROGRAM} evaluate --before pictures/a --after pictures/b --concept nudity"""
     parser = Parser(
         prog=f"{PROGRAM} evaluate", description=evaluate.__doc__, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -29,7 +30,7 @@ def evaluate(arguments: list[str]) -> int:
     values = vars(parser.parse_args(arguments))
     as_json = values.pop("json")
     job = Evaluation(**{name: value for name, value in values.items() if value is not None})
-    if not job.model and job.before is None:
+    if not job.model and job.before is None and job.lora is None:
         message = "nothing to measure; give a run folder, a model, or two folders of images with --before and --after"
         raise InputError(message, option="model")
     from erase.pipeline.job import Event
