@@ -6,6 +6,7 @@ every layer of the file must have its adapter.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from erase.checkpoints.lora.read import SmallFile, read_small
+from erase.checkpoints.transformer.names import Layer
 from erase.diffusion.stable_diffusion import StableDiffusion
 from erase.errors import InputError, first_line
 
@@ -54,13 +56,16 @@ def _add(pipeline: Any, network: Any, file: SmallFile, strength: float) -> None:
 def is_native(file: SmallFile) -> bool:
     """Whether diffusers itself reads the names of this file.
 
-    It passes over kohya's of Stable Diffusion 3, and cuts those of FLUX.1 at one width.
+    Of kohya's it passes over those of Stable Diffusion 3 and those of FLUX.1 outside of the blocks, whose blocks it cuts at one width.
     """
     kohya = any(name.startswith(("lora_unet_", "diffusion_model.")) for name in file.entries)
     if not kohya or file.family not in ("sd3", "flux"):
         return True
-    widths = {entry.heights[0] for entry in file.entries.values() if len(entry.layer.parts) == 4}
-    return file.family == "flux" and widths <= {FLUX_WIDTH}
+    return file.family == "flux" and all("_blocks." in e.layer.original and _fits(e.layer, e.heights) for e in file.entries.values())
+
+
+def _fits(layer: Layer, heights: Sequence[int]) -> bool:
+    return len(layer.parts) < 4 or heights[0] == FLUX_WIDTH
 
 
 def renamed(file: SmallFile, pipeline: Any) -> dict[str, Tensor]:

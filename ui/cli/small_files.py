@@ -28,7 +28,7 @@ LOADING = {
     "difference": ("ComfyUI: folder models/loras, node Load LoRA (model only)", "A1111 and Forge: folder models/Lora, <lora:{stem}:1>"),
 }
 """Format -> which program loads the file, from which folder, by which node or line."""
-SD3_NOTE = "diffusers does not read these names of Stable Diffusion 3.x; for it, give --format diffusers-lora"
+PASSED_OVER = "diffusers passes over {what} in such a file; for it, give --format diffusers-lora"
 
 
 @dataclass(frozen=True)
@@ -145,8 +145,10 @@ def _summary(written: Written) -> str:
 
 def _loading(written: Written) -> list[str]:
     lines = [line.format(stem=written.path.stem, path=written.path.name) for line in LOADING[written.form]]
-    if written.form == "lora" and written.family == "sd3":
-        lines = [line for line in lines if not line.startswith("diffusers")] + [SD3_NOTE]
+    outside = [row.layer for row in written.layers if row.rank and "_blocks." not in row.layer]
+    what = "every layer of Stable Diffusion 3.x" if written.family == "sd3" else f"FLUX.1's {', '.join(outside)}" if outside else ""
+    if written.form == "lora" and written.family in ("sd3", "flux") and what:
+        lines = [line for line in lines if not line.startswith("diffusers")] + [PASSED_OVER.format(what=what)]
     return lines
 
 

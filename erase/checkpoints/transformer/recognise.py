@@ -70,8 +70,13 @@ def transformer_of(tensors: Tensors, family: str, label: str) -> dict[str, Any]:
     if channels in CHANNELS:
         raise InputError(f"{label} is {CHANNELS[channels]}, not supported; give the model that generates from a prompt alone")
     if FIRST[family] not in own:
-        raise InputError(f"{label} is not complete: it lacks {FIRST[family]} ({len(own)} tensors of its transformer are there)")
+        raise not_complete(label, family, FIRST[family])
     return own
+
+
+def not_complete(label: str, family: str, absent: object) -> InputError:
+    """The error for a file that lacks a tensor."""
+    return InputError(f"{label} is a transformer of {KINDS[family].title} and not complete: it lacks {absent}; download it again")
 
 
 def _is_other_part(name: str) -> bool:
@@ -90,7 +95,7 @@ def config_from(tensors: Tensors, family: str, label: str) -> dict[str, Any]:
     try:
         return _flux(tensors) if family == "flux" else _sd3(tensors)
     except KeyError as error:
-        raise InputError(f"{label} is not complete: it lacks {error.args[0]}; download it again") from None
+        raise not_complete(label, family, error.args[0]) from None
 
 
 def _flux(tensors: Tensors) -> dict[str, Any]:

@@ -22,7 +22,15 @@ from erase.checkpoints.copying import copy_part
 from erase.checkpoints.folder import SUPPORTED, components, model_index
 from erase.checkpoints.safetensors_file import LazyTensor, write_lazy
 from erase.checkpoints.transformer.names import transformer_to_folder
-from erase.checkpoints.transformer.recognise import KINDS, VAE_PREFIXES, config_from, transformer_family, transformer_of, variant
+from erase.checkpoints.transformer.recognise import (
+    KINDS,
+    VAE_PREFIXES,
+    config_from,
+    not_complete,
+    transformer_family,
+    transformer_of,
+    variant,
+)
 from erase.checkpoints.unpacked_folders import KIND, folder_name, only_folder, origin_of
 from erase.checkpoints.weight_names import Tensors, clip_to_folder, under, vae_to_folder
 from erase.errors import InputError
@@ -73,7 +81,7 @@ def read_transformer(tensors: Tensors, label: str) -> tuple[str, dict[str, LazyT
     try:
         return family, transformer_to_folder(own, family), config
     except (KeyError, ValueError) as error:
-        raise InputError(f"{label} is not complete: it lacks {error.args[0]}; download it again") from None
+        raise not_complete(label, family, error.args[0]) from None
 
 
 def parts_folder(path: str | None, tensors: Tensors, family: str, label: str) -> Path:

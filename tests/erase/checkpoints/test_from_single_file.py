@@ -83,7 +83,7 @@ def test_a_folder_is_that_of_everything_that_decides_its_content(
     (other / "merges.txt").write_text((other / "merges.txt").read_text() + "\n")
     folders = {made, locate(str(moved), str(other))}
     folders.add(locate(str(moved.rename(elsewhere / "renamed.safetensors")), str(source)))
-    monkeypatch.setattr("erase.checkpoints.from_single_file.package_version", lambda name: "0")
+    monkeypatch.setattr("erase.checkpoints.unpacked_folders.package_version", lambda name: "0")
     folders.add(locate(str(files["sd1"]), str(source)))
     assert len(folders) == 4
     assert all(map(whole, folders))
@@ -131,8 +131,8 @@ REFUSED: list[tuple[str, Callable[[State], State], str]] = [
     ("sd1", lambda _: {"unet.mid_block.to_q.lora_A.weight": torch.zeros(1)}, "a LoRA"),
     ("sd1", lambda _: {"emb_params": torch.zeros(1)}, "a textual inversion"),
     ("sd1", lambda _: {"control_model.input_hint_block.0.weight": torch.zeros(1)}, "a ControlNet"),
-    ("sd1", lambda _: {"double_blocks.0.img_attn.qkv.weight": torch.zeros(1)}, "a FLUX model"),
-    ("sd1", lambda _: {"model.diffusion_model.joint_blocks.0.x.weight": torch.zeros(1)}, "a Stable Diffusion 3 model"),
+    ("sd1", lambda _: {"double_blocks.0.img_attn.qkv.weight": torch.zeros(1)}, "a transformer of FLUX.1 and not complete"),
+    ("sd1", lambda _: {"model.diffusion_model.joint_blocks.0.x.weight": torch.zeros(1)}, "Stable Diffusion 3 and not complete"),
     ("sd1", lambda _: {"down_blocks.0.resnets.0.conv1.weight": torch.zeros(1)}, "the UNet of a diffusers folder alone"),
     ("sd1", only("first_stage_model."), "an autoencoder alone"),
     ("sd1", only("first_stage_model.", "first_stage_model."), "an autoencoder alone"),

@@ -16,8 +16,12 @@ from ui.web.messages import labelled
 FORMATS = {
     "folder": "A folder for diffusers, as .zip",
     "single-file": "One .safetensors file in the original layout, for most programs",
-    "unet": "The changed UNet alone, .safetensors",
+    "unet": "The changed network alone, .safetensors",
+    "lora": "A LoRA for most programs",
+    "diffusers-lora": "A LoRA for diffusers",
+    "difference": "The exact difference",
 }
+SMALL = ("lora", "diffusers-lora", "difference")
 DTYPES = {"source": "same as the source", "float16": "float16", "float32": "float32"}
 LABELS = {"format": "Format", "dtype": "Precision"}
 SECONDS = 1800.0
@@ -37,12 +41,13 @@ def export(run: Path, form: str, dtype: str, home: Path) -> Path:
         raise InputError(f"{run.name} has no model yet; wait until the job has ended")
     _make_room(home)
     folder = home.resolve() / f"export-{uuid4().hex}"
-    name = f"{run.name}{'' if dtype == 'source' else f'-{dtype}'}"
+    name = f"{run.name}{f'-{form}' if form in SMALL else ''}{'' if dtype == 'source' else f'-{dtype}'}"
     target = folder / (name if form == "folder" else f"{name}.safetensors")
     with disk_errors(folder, resumes=False):
         folder.mkdir(parents=True)
         # In the folder of the runs, so that messages name the run and no path of the machine.
         arguments = ["export", run.name, "--format", form, "--dtype", dtype, "--output", str(target)]
+        arguments += ["--no-measure"] if form in SMALL else []
         try:
             command(arguments, SECONDS, folder=run.parent).check()
         except InputError as error:

@@ -11,12 +11,19 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from erase.checkpoints.folder import edited_part
 from erase.errors import InputError
 from erase.files import read_object
 from ui.web.shelf.listing import Shelved, folder_size
 from ui.web.units import size
 
-PUBLISHED = {"StableDiffusionPipeline": "Stable Diffusion", "StableDiffusionXLPipeline": "Stable Diffusion XL"}
+PUBLISHED = {
+    "StableDiffusionPipeline": "Stable Diffusion", "StableDiffusionXLPipeline": "Stable Diffusion XL",
+    "StableDiffusion3Pipeline": "Stable Diffusion 3", "FluxPipeline": "FLUX.1",
+}  # fmt: skip
+SMALL = ("lora", "diffusers-lora", "difference")
+NO_PROTECTION = "It is no protection: whoever has the original leaves this file out. To pass on a model without the concept, take it whole."
+FLUX_PLACE = "models/diffusion_models"
 HEADS = 8  # of every attention of Stable Diffusion 1.x; a single file has no place to say otherwise
 
 
@@ -37,8 +44,18 @@ TOOLS = {
     ),
     "comfyui": Tool("ComfyUI", "single-file", "models/checkpoints", "Press R, then choose it in the node Load Checkpoint."),
     "invokeai": Tool("InvokeAI", "single-file", "any folder", "Models → Add Model → the path of the file → Install."),
-    "unet": Tool("The changed UNet alone", "unet", "", ""),
-}
+    "unet": Tool("The changed network alone", "unet", "", ""),
+    "comfyui-lora": Tool(
+        "ComfyUI, as a LoRA", "lora", "models/loras",
+        "Press R, then choose it in the node Load LoRA (model only), behind the original model.",
+    ),
+    "a1111-lora": Tool("A1111, Forge or InvokeAI, as a LoRA", "lora", "models/Lora", "Write <lora:{name}:1> into the prompt."),
+    "diffusers-lora": Tool("diffusers, as a LoRA", "diffusers-lora", "", ""),
+    "comfyui-difference": Tool(
+        "ComfyUI, as an exact difference", "difference", "models/loras",
+        "Press R, then choose it in the node Load LoRA (model only), behind the original model. A1111 and Forge read it from models/Lora.",
+    ),
+}  # fmt: skip
 
 
 def choices() -> list[tuple[str, str]]:
@@ -48,7 +65,7 @@ def choices() -> list[tuple[str, str]]:
 
 def obstacle(model: Path, form: str) -> str:
     """Why a format has no place for a model; empty where nothing is known that speaks against it."""
-    if form != "single-file":
+    if form not in ("single-file", "lora", "difference"):
         return ""
     index, unet, text = (_json(model / name) for name in ("model_index.json", "unet/config.json", "text_encoder/config.json"))
     kind = str(index.get("_class_name"))
@@ -82,18 +99,29 @@ def instructions(run: Shelved, name: str, private: bool) -> tuple[str, bool]:
 
 
 def _lines(run: Shelved, tool: Tool, model: Path, private: bool) -> str:
-    room = folder_size(model if tool.form != "unet" else model / "unet")
-    parts = [f"<p>About {size(room)}, half of it in float16.</p>"]
+    kind, network = str(_json(model / "model_index.json").get("_class_name") or "DiffusionPipeline"), edited_part(model).name
+    alone = tool.form == "unet" or (tool.form == "single-file" and kind == "FluxPipeline")
+    room = folder_size(model if not alone else model / network)
+    parts = [f"<p>About {size(room)}, half of it in float16.</p>"] if tool.form not in SMALL else []
     here = str(model.resolve()) if private else f"{run.name}, unpacked"
     if tool.form == "folder":
-        kind = str(_json(model / "model_index.json").get("_class_name") or "DiffusionPipeline")
         code = f'from diffusers import {kind}\n\npipe = {kind}.from_pretrained("{here}")\npipe("a prompt").images[0].save("picture.png")'
         parts.append(f"<pre class=lines>{escape(code)}</pre>")
     elif tool.form == "unet":
-        code = f'from safetensors.torch import load_file\n\npipe.unet.load_state_dict(load_file("{run.name}.safetensors"))'
+        code = f'from safetensors.torch import load_file\n\npipe.{network}.load_state_dict(load_file("{run.name}.safetensors"))'
         parts.append(f"<p>Into the pipeline of the original:</p><pre class=lines>{escape(code)}</pre>")
+    elif tool.form == "diffusers-lora":
+        code = f'pipe.load_lora_weights("{run.name}-diffusers-lora.safetensors", adapter_name="erase")\npipe.set_adapters("erase", 1.0)'
+        parts.append(f"<p>Into the pipeline of the original:</p><pre class=lines>{escape(code)}</pre>")
+    elif tool.form == "single-file" and kind == "FluxPipeline":
+        place = FLUX_PLACE if tool is TOOLS["comfyui"] else tool.place
+        node = " Press R, then choose it in the node Load Diffusion Model." if tool is TOOLS["comfyui"] else ""
+        parts.append(f"<p>Put the file into <b>{place}</b>.{node} It is the transformer alone: the other parts are those you have.</p>")
     else:
-        parts.append(f"<p>Put the file into <b>{escape(tool.place)}</b>. {escape(tool.then)}</p>")
+        parts.append(f"<p>Put the file into <b>{escape(tool.place)}</b>. {escape(tool.then.format(name=f'{run.name}-{tool.form}'))}</p>")
+    if tool.form in SMALL:
+        kept = "Every bit of the change." if tool.form == "difference" else "A part of the change; the command measures what it loses."
+        parts.append(f"<p>{kept} {NO_PROTECTION}</p>")
     if private and tool.form != "folder":
         parts.append(f"<p class=muted>On this machine: <code>{escape(str(model.resolve()))}</code></p>")
     return "".join(parts)

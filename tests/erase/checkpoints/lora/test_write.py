@@ -147,7 +147,7 @@ def test_what_tools_show_and_the_same_bytes_again(models: dict[str, tuple[Path, 
 
 
 @pytest.mark.parametrize("family", ["sd3", "flux"])
-def test_transformers_draw_with_the_file_what_the_erased_model_draws(
+def test_a_transformer_gets_every_layer_of_the_file_at_the_strength(
     family: str, models: dict[str, tuple[Path, Path]], tmp_path: Path
 ) -> None:
     original = models[family][0]
@@ -156,6 +156,7 @@ def test_transformers_draw_with_the_file_what_the_erased_model_draws(
     assert any(not torch.equal(tensor, weights_of(original)[name]) for name, tensor in tensors.items())
     file = write_small(original, erased, tmp_path / "x.safetensors", Form("lora", 6)).path
     model = with_small_file(open_model(original, size=64), file, 0.5)
+    assert "context_embedder" in read_small(file, original).pairs()  # which diffusers passes over under kohya's names
     layers = {name for name, module in model.edited.named_modules() if "erase" in getattr(module, "lora_A", {})}
     assert layers == set(read_small(file, original).pairs())
     assert {module.scaling["erase"] for module in model.edited.modules() if "erase" in getattr(module, "lora_A", {})} == {0.5}

@@ -253,7 +253,7 @@ def test_the_embedded_model_goes_to_diffusers_only_and_the_reason_is_said(page):
     folder = erased_run(page.runs, "star-1")
     run = shelved_run(page, None, "star-1")
     possible = {name: instructions(run, name, True)[1] for name in TOOLS}
-    assert possible == {"diffusers": True, "a1111": False, "comfyui": False, "invokeai": False, "unet": True}
+    assert {name for name, able in possible.items() if able} == {"diffusers", "unet", "diffusers-lora"}
     assert "4 attention heads, not 8" in instructions(run, "a1111", True)[0]
     with pytest.raises(InputError, match="does not fit into a single file"):  # as the command, which looks at all of it
         export(folder, "single-file", "source", page.runs.parent / "out")
@@ -273,6 +273,18 @@ def test_a_model_of_stable_diffusions_layout_goes_everywhere(page, tmp_path):
         shown, possible = instructions(run, name, True)
         assert possible == (not obstacle(folder / "model", tool.form))
         assert tool.place in shown or not possible
+
+
+def test_a_lora_says_where_it_goes_and_that_it_is_no_protection(page, tmp_path):
+    folder = measured_run(page.runs, "dog-1", model=str(tmp_path / "sd"))
+    build(folder / "model")
+    run = shelved_run(page, None, "dog-1")
+    obstacle_of = obstacle(folder / "model", "lora")
+    for name in ("comfyui-lora", "a1111-lora", "diffusers-lora", "comfyui-difference"):
+        shown, possible = instructions(run, name, True)
+        assert ("whoever has the original leaves this file out" in shown) == possible
+        assert possible == (name == "diffusers-lora" or not obstacle_of)
+    assert "load_lora_weights(&quot;dog-1-diffusers-lora.safetensors&quot;)" in instructions(run, "diffusers-lora", True)[0]
 
 
 def test_the_few_lines_load_what_was_written(page, tmp_path):
