@@ -14,9 +14,11 @@ from ui.cli.display import Display, quiet_libraries
 from ui.cli.flags import Parser
 
 if TYPE_CHECKING:
+    from erase.checkpoints.lora.factors import Pair
     from erase.checkpoints.lora.write import Written
     from erase.run import Run
 
+RUN_FACTORS = "lora.safetensors"  # of a run with --lora-rank, in the layout of diffusers
 LOADING = {
     "lora": (
         "A1111 and Forge: folder models/Lora, in the prompt <lora:{stem}:1>",
@@ -128,9 +130,14 @@ def subject_of(options: argparse.Namespace) -> Subject:
     return Subject(original, erased, run, trained if run is not None and same and trained.is_file() else None)
 
 
-def own_factors(subject: Subject) -> Any:
-    """The factors that a run with --lora-rank has trained; None for other runs."""
-    return None
+def own_factors(subject: Subject) -> dict[str, Pair] | None:
+    """The factors that a run with --lora-rank has trained, by layer; None for other runs, and where the original is another one."""
+    from erase.checkpoints.lora.read import read_small
+
+    path = subject.run.folder / RUN_FACTORS if subject.run is not None else None
+    if path is None or subject.trained is None or not path.is_file():
+        return None
+    return {layer: (up.flatten(1), down.flatten(1)) for layer, (up, down) in read_small(path, subject.original).pairs().items()}
 
 
 def _summary(written: Written) -> str:

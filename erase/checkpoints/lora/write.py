@@ -156,8 +156,9 @@ def _write_lora(work: _Work, factors: Mapping[str, Pair]) -> Written:
         work.show(done, len(fits))
         matrix = work.matrix(layer)
         if layer.original in own:
-            energy = float(matrix.double().square().sum())
-            result = Factors(*own[layer.original], energy, energy)
+            up, down = own[layer.original]
+            energy, rest = (float(m.double().square().sum()) for m in (matrix, matrix - (up @ down).to(matrix.device)))
+            result = Factors(up, down, energy, max(energy - rest, 0.0))  # the run may also have trimmed entries
         else:
             result = factorise(matrix, ranks[layer.original])
         rank = result.up.shape[1]

@@ -9,10 +9,11 @@ import diffusers
 import pytest
 import torch
 from diffusers.loaders.lora_conversion_utils import _convert_kohya_flux_lora_to_diffusers
-from safetensors.torch import load_file
-from small_files import EVERYTHING, FAMILIES, TEXT, build_any, changed_copy, weights_of
+from safetensors.torch import load_file, save_file
+from small_files import EVERYTHING, FAMILIES, TEXT, WEIGHTS, build_any, changed_copy, weights_of
 from torch import Tensor
 
+from erase.checkpoints.folder import edited_part
 from erase.checkpoints.lora.names import family_of, kohya_name, layers_of
 from erase.checkpoints.lora.read import read_small
 from erase.checkpoints.lora.write import Form, Written, write_small
@@ -168,3 +169,26 @@ def test_the_same_weights_leave_nothing_to_write(family_folders: dict[str, Path]
     with pytest.raises(InputError, match=r"is not made from .*sd1: .*; give the model before with --original"):
         write_small(family_folders["sd1"], family_folders["sd2"], tmp_path / "x.safetensors", Form("lora"))
     assert not (tmp_path / "x.safetensors").exists()
+
+
+@pytest.mark.parametrize("family", ["sd1", "flux"])
+def test_the_factors_that_a_run_has_trained_are_written_as_they_are(
+    family: str, models: dict[str, tuple[Path, Path]], tmp_path: Path
+) -> None:
+    original = models[family][0]
+    generator, names = torch.Generator().manual_seed(2), [name for name, tensor in weights_of(original).items() if tensor.ndim == 2]
+    trained = {name for name in names if "attn2.to_k" in name or "attn.add_" in name}
+    tensors, factors = weights_of(original), {}
+    for name in sorted(trained):
+        rows, columns = tensors[name].shape
+        factors[name.removesuffix(".weight")] = torch.randn(rows, 2, generator=generator), torch.randn(2, columns, generator=generator)
+        up, down = factors[name.removesuffix(".weight")]
+        tensors[name] = tensors[name] + 0.01 * up @ down
+    factors = {layer: (0.1 * up, 0.1 * down) for layer, (up, down) in factors.items()}
+    erased = changed_copy(original, tmp_path / "erased", r"^$")
+    save_file(tensors, edited_part(erased) / WEIGHTS, {"format": "pt"})
+    written = write_small(original, erased, tmp_path / "x.safetensors", Form("lora"), factors=factors)
+    assert written.kept == pytest.approx(100, abs=1e-3)
+    pairs = read_small(written.path, original).pairs()
+    for layer, (up, down) in factors.items():
+        assert torch.allclose(pairs[layer][0] @ pairs[layer][1], up @ down, atol=1e-5)
