@@ -84,7 +84,8 @@ def export_small(options: argparse.Namespace) -> int:
     device = pick_device(options.device)
     subject = subject_of(options)
     factors = own_factors(subject) if options.rank is None and options.keep_norm is None else None
-    form = Form(options.format, options.rank, options.keep_norm, options.dtype, device)
+    place = device if device.startswith("cuda") else "cpu"  # other accelerators have no singular values
+    form = Form(options.format, options.rank, options.keep_norm, options.dtype, place)
     quiet_libraries()
     with Display() as display:
         written = write_small(

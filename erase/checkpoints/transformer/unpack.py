@@ -127,7 +127,7 @@ def whole_config(derived: Mapping[str, Any], parts: Path, family: str, label: st
     """The transformer's configuration: that of the folder, where it has one and the file agrees with it, else what the shapes say."""
     kind = KINDS[family]
     config: dict[str, Any] = {"_class_name": kind.network, "_diffusers_version": "0.30.0", **derived}
-    if not (parts / "transformer" / "config.json").is_file():
+    if "transformer" not in components(parts) or not (parts / "transformer" / "config.json").is_file():
         if family == "flux" and "axes_dims_rope" not in derived:
             raise InputError(f"{label} has attention heads of an unusual width; give {OPTION} with transformer/config.json", option="parts")
         return config
