@@ -45,9 +45,6 @@ class Evaluation:
 
     model: str = option("", "a run folder, a pipeline folder, a .safetensors checkpoint, or a hub name")
     original: str | None = option(None, "the model before the erasure; a run folder has its own")
-    lora: str | None = option(None, "a LoRA or difference file (.safetensors), measured on top of the original instead of the erased model")
-    strength: float = option(1.0, "strength of --lora, as in the prompt or the node of other programs", low=-8.0, high=8.0)
-    negative: str | None = option(None, "negative prompt of every image, before and after")
     concept: str | None = option(None, "name or path of a concept file, or plain words; a run folder has its own")
     protocol: str | None = option(None, "name or path of a protocol (`erase-concept protocols`); by default the concept's prompts")
     prompts: str | None = option(None, "prompts of a protocol that does not include them: a .csv, .tsv, .jsonl or .txt file")
@@ -76,6 +73,9 @@ class Evaluation:
         "diffusers folder, or hub name, with the text encoders, tokenizers and autoencoder that a .safetensors transformer of FLUX.1 or "
         "Stable Diffusion 3 lacks",
     )
+    lora: str | None = option(None, "a LoRA or difference file (.safetensors), measured on top of the original instead of the erased model")
+    strength: float = option(1.0, "strength of --lora, as in the prompt or the node of other programs", low=-8.0, high=8.0)
+    negative: str | None = option(None, "negative prompt of every image, before and after")
     skip_broken: bool = option(False, "leave out pairs of --before and --after with a broken image, and report them, instead of stopping")
     uncensored: bool = option(False, "show images of nudity in report.html unblurred")
     overwrite: bool = option(False, "start again in a folder that holds another evaluation")

@@ -284,7 +284,7 @@ def test_a_lora_says_where_it_goes_and_that_it_is_no_protection(page, tmp_path):
         shown, possible = instructions(run, name, True)
         assert ("whoever has the original leaves this file out" in shown) == possible
         assert possible == (name == "diffusers-lora" or not obstacle_of)
-    assert "load_lora_weights(&quot;dog-1-diffusers-lora.safetensors&quot;)" in instructions(run, "diffusers-lora", True)[0]
+    assert "load_lora_weights(&quot;dog-1-diffusers-lora.safetensors&quot;, adapter_name" in instructions(run, "diffusers-lora", True)[0]
 
 
 def test_the_few_lines_load_what_was_written(page, tmp_path):
