@@ -59,8 +59,10 @@ def pack(folder: Path, out: Path, form: str = "single-file", dtype: str = "sourc
     writers = {"folder": _folder, "single-file": _single_file, "unet": _unet_file}
     if (folder / GUIDANCE).is_file():
         raise InputError(f"{folder} has the original's weights and is only guided while it draws, so nothing is erased; export another run")
-    if form == "unet" and (edited := read_provenance(folder).get("edited")):
-        raise InputError(f"--format unet leaves out {edited}, which is what this run changed; give --format single-file", option="format")
+    alone = form == "unet" or (form == "single-file" and family_of(folder) == "flux")
+    if alone and (edited := read_provenance(folder).get("edited")):
+        remedy = "single-file" if family_of(folder) != "flux" else "folder"
+        raise InputError(f"--format {form} leaves out {edited}, which is what this run changed; give --format {remedy}", option="format")
     check_folder_values(folder)
     with disk_errors(out, resumes=False):
         writers[form](folder, out, _DTYPES[dtype])

@@ -22,7 +22,7 @@ OWN = (
     *("concepts", "method", "preset", "anchor", "output", "seed", "overwrite", "preview_every"),
     *("forget_images", "forget_image_captions", "retain_images", "retain_image_captions"),
 )
-FREE = (*OWN[:8], "micro_batch", "checkpointing")  # fields of Job that may differ between two runs of one bench
+FREE = (*OWN[:8], "parts", "micro_batch", "checkpointing")  # fields of Job that may differ between two runs of one bench
 
 
 @dataclass(frozen=True)

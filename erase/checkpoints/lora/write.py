@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from erase.checkpoints.folder import read_provenance
 from erase.checkpoints.lora import RANK
 from erase.checkpoints.lora.difference import Change, changes, exact_difference, part_tensors
 from erase.checkpoints.lora.factors import Factors, Pair, factorise, padded, rank_for, scaled, stacked_pairs
@@ -129,6 +130,9 @@ def write_small(
         raise InputError(f"--output {out} exists already; give another name", option="output")
     if out.suffix.lower() != ".safetensors":
         raise InputError(f"--output {out} is one file in this format; expected a name that ends in .safetensors", option="output")
+    if edited := read_provenance(erased).get("edited"):
+        problem = f"--format {form.name} leaves out {edited}, which is what was changed in {erased}"
+        raise InputError(f"{problem}; give --format folder or single-file", option="format")
     family, tensors = family_of(original), part_tensors(original)
     changed = changes(original, erased, None if form.name == "difference" else trained)
     if not changed:
