@@ -33,7 +33,7 @@ class AdvUnlearn(DiffusionMethod):
     strength: float = option(
         1.0, "eta: distance of the target from the unconditional prediction, away from the prediction for the concept", low=0.0
     )
-    retain_weight: float = option(0.3, "w: weight of what is predicted for retain prompts, as the original predicts it", low=0.0)
+    retain_weight: float = option(1.0, "w: weight of what is predicted for retain prompts, as the original predicts it", low=0.0)
     attack_steps: int = option(3, "steps of the search for d; 0: no attack", low=0)
     attack_rate: float = option(0.1, "learning rate of the search, as a share of the size of token embeddings", above=0.0)
     warmup: int = option(20, "steps without an attack", low=0)
@@ -45,7 +45,7 @@ class AdvUnlearn(DiffusionMethod):
     presets: ClassVar[Presets] = {
         "balanced": {},
         # the search: 30 steps of Adam at 1e-3, where token embeddings are about 0.01 in size
-        "paper": {"attack_steps": 30, "warmup": 200, "steps": 1000, "batch": 1, "learning_rate": 1e-5},
+        "paper": {"retain_weight": 0.3, "attack_steps": 30, "warmup": 200, "steps": 1000, "batch": 1, "learning_rate": 1e-5},
     }
 
     @property
