@@ -1,4 +1,4 @@
-"""The records of layers.json by block and by type of layer of the UNet or of the transformer.
+"""The records of layers.json by block and by type of layer of the UNet, the transformer or the text encoders.
 
 Reads names of parameters, never a network. A weight that layers.json does not list was out of scope.
 """
@@ -23,8 +23,8 @@ TYPES = {  # type of layer -> pattern over parameter names; the first that match
     "cross-attention": r"\battn2\.",
     "text stream": r"\battn\.(?:add_|to_add_out|norm_added_)|^context_embedder\.",
     "image stream": r"^transformer_blocks\.\d+\.attn\.",
-    "attention": r"^single_transformer_blocks\.\d+\.attn\.",
-    "feed-forward": r"\.ff(?:_context)?\.|\.proj_mlp\.",
+    "attention": r"^single_transformer_blocks\.\d+\.attn\.|\.self_attn\.",
+    "feed-forward": r"\.ff(?:_context)?\.|\.proj_mlp\.|\.mlp\.",
     "modulation": r"\bnorm1(?:_context)?\.linear\.|^norm_out\.linear\.|^single_transformer_blocks\.\d+\.norm\.linear\.",
     "projection": r"\.proj_(?:in|out)\.",
     "time": r"time_emb|add_embedding|class_embedding",
@@ -34,6 +34,8 @@ TYPES = {  # type of layer -> pattern over parameter names; the first that match
     "other": r"",
 }
 TRANSFORMER = re.compile(r"(single_)?transformer_blocks\.(\d+)\.")
+TEXT = re.compile(r"text_encoder(_\d)?\.encoder\.layers\.(\d+)\.")
+WRAPPED = "text_model."  # before the names of a text encoder, in some files and some versions of transformers
 ENTRIES = {
     "context_embedder": "text in", "pos_embed": "image in", "x_embedder": "image in", "time_text_embed": "time", "norm_out": "out",
     "proj_out": "out",
@@ -62,22 +64,28 @@ def read_layers(folder: Path) -> list[Mapping[str, Any]]:
     """The weights of layers.json; empty where a run has none, or the file is not a list of weights."""
     try:
         weights = read_object(folder / "layers.json")["weights"]
-        return [weight for weight in weights if isinstance(weight["name"], str) and int(weight["numel"]) > 0]
+        named = [weight for weight in weights if isinstance(weight["name"], str) and int(weight["numel"]) > 0]
+        return [{**weight, "name": weight["name"].replace(f".{WRAPPED}", ".")} for weight in named]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
 def parameters(folder: Path) -> dict[str, int]:
-    """Every parameter of a run's UNet or transformer and its size, from the headers of its files; empty before it is written."""
+    """Every parameter of the part that a run changed and its size, from the headers of its files; empty before it is written."""
+    texts = dict.fromkeys(name.partition(".")[0] for weight in read_layers(folder) if (name := weight["name"]).startswith("text_encoder"))
     sizes: dict[str, int] = {}
-    for path in sorted(path for part in PARTS for path in (folder / "model" / part).glob("*.safetensors")):
+    for path in sorted(path for part in texts or PARTS for path in (folder / "model" / part).glob("*.safetensors")):
+        before = f"{path.parent.name}." if texts else ""
         with suppress(InputError):
-            sizes |= {name: math.prod(tensor["shape"]) for name, tensor in header(path)[0].items() if name != "__metadata__"}
+            entries = {name: tensor for name, tensor in header(path)[0].items() if name != "__metadata__"}
+            sizes |= {before + (name.removeprefix(WRAPPED) if texts else name): math.prod(t["shape"]) for name, t in entries.items()}
     return sizes
 
 
 def block_of(name: str) -> str:
-    """time, conv in, down 0, ..., middle, up 0, ..., conv out, or block 0, ..., single 0, ...; counted as in the parameters' names."""
+    """time, conv in, down 0, ..., middle, up 0, ..., conv out, or block 0, ..., single 0, ..., or text 0, ...; counted as in the names."""
+    if layer := TEXT.match(name):
+        return f"text{(layer[1] or '').replace('_', '-')} {layer[2]}"
     if inner := TRANSFORMER.match(name):
         return f"{'single' if inner[1] else 'block'} {inner[2]}"
     if entry := ENTRIES.get(name.split(".")[0]):
@@ -121,7 +129,9 @@ def _cell(block: str, kind: str, names: list[str], recorded: Mapping[str, Mappin
 def _place(block: str) -> tuple[int, int]:
     side, _, number = block.partition(" ")
     rows = {"time": 0, "conv in": 1, "text in": 1, "image in": 1, "middle": 3, "conv out": 5, "out": 5}
-    return rows.get(block, {"down": 2, "block": 2, "up": 4, "single": 4}.get(side, 6)), int(number) if number.isdecimal() else 0
+    return rows.get(block, {"down": 2, "block": 2, "up": 4, "single": 4, "text": 2, "text-2": 4}.get(side, 6)), int(
+        number
+    ) if number.isdecimal() else 0
 
 
 def summary(cells: Iterable[Cell]) -> list[str]:

@@ -54,6 +54,9 @@ def run(tmp_path: Path) -> Path:
         ("transformer_blocks.7.ff_context.net.2.weight", "block 7", "feed-forward"),
         ("single_transformer_blocks.3.norm.linear.weight", "single 3", "modulation"),
         ("context_embedder.weight", "text in", "text stream"),
+        ("text_encoder.encoder.layers.11.self_attn.q_proj.weight", "text 11", "attention"),
+        ("text_encoder_2.encoder.layers.0.mlp.fc1.weight", "text-2 0", "feed-forward"),
+        ("text_encoder.final_layer_norm.weight", "text encoder", "norm"),
         ("mid_block.attentions.0.transformer_blocks.0.ff.net.0.proj.weight", "middle", "feed-forward"),
         ("down_blocks.0.attentions.0.transformer_blocks.0.norm2.weight", "down 0", "norm"),
         ("down_blocks.0.attentions.0.proj_in.weight", "down 0", "projection"),
@@ -162,3 +165,17 @@ def test_a_run_without_a_record_says_so(run, tmp_path):
 
 def test_numbers_as_text():
     assert [formatted("sensitivity", 1.234e-5), formatted("trimmed", 0.005), formatted("moved", None)] == ["1.2e-05", "0.50%", "–"]
+
+
+def test_a_run_that_changed_the_text_encoder_shows_that_and_not_the_unet(run: Path) -> None:
+    """Some versions of transformers have `text_model.` in the names, and so have files."""
+    names = [f"text_encoder.{wrapped}encoder.layers.0.mlp.fc1.weight" for wrapped in ("", "text_model.")]
+    for name in names:
+        (run / "layers.json").write_text(json.dumps({"weights": [{"name": name, "numel": 10, "moved": 0.5}]}))
+        everything, [weight] = parameters(run), read_layers(run)
+        assert weight["name"] == names[0]
+        assert everything
+        assert all(key.startswith("text_encoder.") and "text_model" not in key for key in everything)
+        blocks = {(cell.block, cell.kind): cell.scored for cell in cells([weight], everything)}
+        assert blocks["text 0", "feed-forward"] == 10
+        assert ("text 0", "attention") in blocks
