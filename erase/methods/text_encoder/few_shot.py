@@ -36,7 +36,7 @@ class FewShot(DiffusionMethod):
     batch: int = option(5, "images of the concept in all, and as many to retain in each step", low=1)
     first_batch_only: bool = option(True, "train on the images of the first batch alone, under new noise: the few shots")
     optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
-    learning_rate: float | None = rate_option(1e-3)
+    learning_rate: float | None = rate_option(6e-4)
 
     # 4 or 5 epochs of a handful of images, two at a time
     presets: ClassVar[Presets] = {"balanced": {}, "paper": {"retain_weight": 0.0, "steps": 10, "batch": 4, "learning_rate": 1e-5}}
