@@ -156,7 +156,7 @@ def page(report: Mapping[str, Any]) -> str:
         lost=lost(report),
         kept=f"{report['kept']:.1f}",
         warn=report["kept"] < WARN_BELOW,
-        size=f"{report['bytes'] / 2**20:.1f} MiB",
+        size=f"{report['bytes'] / 2**20:.1f} MiB" if report["bytes"] >= 2**20 else f"{report['bytes'] / 2**10:.0f} KiB",
         ranks=f"{ranks[0]} to {ranks[-1]}" if len(ranks) > 1 else "".join(map(str, ranks)),
         layers=[[row["layer"], str(row["rank"] or "–"), f"{row['norm']:.3g}", f"{row['kept']:.1f}"] for row in worst],
         count=len(report["layers"]),

@@ -142,13 +142,14 @@ def own_factors(subject: Subject) -> dict[str, Pair] | None:
 
 
 def _summary(written: Written) -> str:
-    size = written.path.stat().st_size / 2**20
+    length = written.path.stat().st_size
+    size = f"{length / 2**20:.1f} MiB" if length >= 2**20 else f"{length / 2**10:.0f} KiB"
     if written.form == "difference":
         exact = "every bit" if not written.inexact else f"all but {written.inexact} entries to the bit"
-        return f"{written.form} in {written.path} ({size:.1f} MiB, {len(written.layers)} tensors, {exact})"
+        return f"{written.form} in {written.path} ({size}, {len(written.layers)} tensors, {exact})"
     ranks = sorted({row.rank for row in written.layers if row.rank})
     rank = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]} to {ranks[-1]}"
-    return f"{written.form} in {written.path} ({size:.1f} MiB, {rank}, {written.kept:.1f} % of the norm of the change)"
+    return f"{written.form} in {written.path} ({size}, {rank}, {written.kept:.1f} % of the norm of the change)"
 
 
 def _loading(written: Written) -> list[str]:
