@@ -39,18 +39,19 @@ PROTECTION = "A LoRA or a difference is no protection: whoever has the original 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to use the file."""
+    """One way to use the file: the folder of its measurement, its title, and that as the head of a column."""
 
     name: str
     title: str
+    head: str
     strength: float
     negative: bool = False
 
 
 SETTINGS = (
-    Setting("strength-1", "the file at strength 1", 1.0),
-    Setting("strength-0.5", "at strength 0.5", 0.5),
-    Setting("negative-prompt", "at strength 1, the concept as negative prompt", 1.0, negative=True),
+    Setting("strength-1", "the file at strength 1", "strength 1", 1.0),
+    Setting("strength-0.5", "at strength 0.5", "strength 0.5", 0.5),
+    Setting("negative-prompt", "at strength 1, the concept as negative prompt", "1, negative prompt", 1.0, negative=True),
 )
 GUIDED = "FluxPipeline"  # has one pass, in which a negative prompt has no effect
 
@@ -145,20 +146,27 @@ def terminal_table(report: Mapping[str, Any]) -> str:
     return "\n".join([*lines, lost(report)]).rstrip()
 
 
+def _named(layer: str) -> str:
+    """The end of a layer's path, and the rest of it as a second line."""
+    block, _, end = layer.partition(".transformer_blocks." if ".transformer_blocks." in layer else ".attn.")
+    return f"{end}\n{block}" if end else layer
+
+
 def page(report: Mapping[str, Any]) -> str:
     """report.html: what the file keeps and loses."""
-    worst = sorted(report["layers"], key=lambda row: row["kept"])[:LAYERS]
+    worst = sorted(report["layers"], key=lambda row: row["norm"] ** 2 * (1 - (row["kept"] / 100) ** 2), reverse=True)[:LAYERS]
+    table, heads = cells(report), {"the original": "original", "the run's model": "run"} | {one.title: one.head for one in SETTINGS}
     ranks = sorted({row["rank"] for row in report["layers"] if row["rank"]})
     section = render_section(
         "small_file.html",
-        headings=["", *(f"{name}: {HEADINGS[name]}" for name in cells(report)[0][1:])],
-        rows=cells(report)[1:],
+        headings=["", *(heads[row[0]] for row in table[1:])],
+        rows=[[f"{name}\n{HEADINGS[name]}", *(row[i] for row in table[1:])] for i, name in enumerate(table[0][1:], 1)],
         lost=lost(report),
         kept=f"{report['kept']:.1f}",
         warn=report["kept"] < WARN_BELOW,
         size=f"{report['bytes'] / 2**20:.1f} MiB" if report["bytes"] >= 2**20 else f"{report['bytes'] / 2**10:.0f} KiB",
         ranks=f"{ranks[0]} to {ranks[-1]}" if len(ranks) > 1 else "".join(map(str, ranks)),
-        layers=[[row["layer"], str(row["rank"] or "–"), f"{row['norm']:.3g}", f"{row['kept']:.1f}"] for row in worst],
+        layers=[[_named(row["layer"]), str(row["rank"] or "–"), f"{row['norm']:.3g}", f"{row['kept']:.1f}"] for row in worst],
         count=len(report["layers"]),
         left_out=len(report["left_out"]),
         inexact=report["inexact_entries"],

@@ -52,7 +52,7 @@ TOOLS = {
     "a1111-lora": Tool("A1111, Forge or InvokeAI, as a LoRA", "lora", "models/Lora", "Write <lora:{name}:1> into the prompt."),
     "diffusers-lora": Tool("diffusers, as a LoRA", "diffusers-lora", "", ""),
     "comfyui-difference": Tool(
-        "ComfyUI, as an exact difference", "difference", "models/loras",
+        "ComfyUI, exact difference", "difference", "models/loras",
         "Press R, then choose it in the node Load LoRA (model only), behind the original model. A1111 and Forge read it from models/Lora.",
     ),
 }  # fmt: skip
