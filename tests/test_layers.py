@@ -18,7 +18,7 @@ PACKAGES = ("erase", "eval", "ui")
 FLOORS: list[tuple[str, ...]] = [
     ("erase.errors",),
     ("erase.files", "erase.options", "erase.processes", "erase.task", "erase.project", "erase.torchvision_compat"),
-    ("erase.run", "erase.scope", "erase.trim"),
+    ("erase.run", "erase.scope", "erase.trim", "erase.attention"),
     ("erase.training", "erase.checkpoints", "erase.demo", "erase.images"),
     ("erase.sensitivity",),
     ("erase.concepts", "erase.diffusion", "erase.classifiers", "erase.repair"),

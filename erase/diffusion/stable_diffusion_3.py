@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from erase.attention import fold_equal_tokens
 from erase.checkpoints.check.flow import flow_of
 from erase.checkpoints.folder import components
 from erase.diffusion.batches import Conditioning
@@ -115,4 +116,6 @@ class StableDiffusion3(StableDiffusion):
         return self.objective().record()
 
     def _prepare(self, network: Any) -> None:
-        """Nothing: no guidance is embedded."""
+        """Where T5 is absent, the zeros in its place are computed once."""
+        if "text_encoder_3" not in self.parts:
+            fold_equal_tokens(network, T5_TOKENS)
