@@ -38,11 +38,11 @@ class FoldedAttention:
         """(n, image tokens, width) and (n, text tokens, width), or no text -> the same shapes."""
         parts = _heads(attn, hidden_states, (attn.to_q, attn.to_k, attn.to_v), (attn.norm_q, attn.norm_k))
         if encoder_hidden_states is None:
-            return _leave(attn, _mixed(*parts, copies=1))
+            return _leave(attn, _mixed(parts, copies=1))
         projections = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
         text = _heads(attn, encoder_hidden_states, projections, (attn.norm_added_q, attn.norm_added_k))
         both = [torch.cat(pair, dim=2) for pair in zip(parts, text, strict=True)]
-        image, words = _mixed(*both, copies=self.folding.copies).split([hidden_states.shape[1], encoder_hidden_states.shape[1]], dim=1)
+        image, words = _mixed(both, copies=self.folding.copies).split([hidden_states.shape[1], encoder_hidden_states.shape[1]], dim=1)
         return _leave(attn, image), words if attn.context_pre_only else attn.to_add_out(words)
 
 
@@ -59,11 +59,12 @@ def _heads(attn: Any, states: Tensor, projections: tuple[Any, ...], norms: tuple
     return [part if norm is None else norm(part) for part, norm in zip(parts, (*norms, None), strict=True)]
 
 
-def _mixed(query: Tensor, key: Tensor, value: Tensor, copies: int) -> Tensor:
-    """Attention (n, tokens, width); the last key counts `copies` times.
+def _mixed(parts: list[Tensor], copies: int) -> Tensor:
+    """Attention (n, tokens, width) of query, key and value; the last key counts `copies` times.
 
     On the CPU it is two matrix products: their gradient takes a third of the time of the fused one's.
     """
+    query, key, value = parts
     bias = None
     if copies > 1:
         bias = torch.zeros(key.shape[2], dtype=query.dtype, device=query.device)
@@ -73,7 +74,8 @@ def _mixed(query: Tensor, key: Tensor, value: Tensor, copies: int) -> Tensor:
         mixed = (scores if bias is None else scores + bias).softmax(-1).to(value.dtype) @ value
     else:
         mixed = F.scaled_dot_product_attention(query, key, value, None if bias is None else bias.expand(1, 1, query.shape[2], -1))
-    return mixed.transpose(1, 2).flatten(2)
+    together: Tensor = mixed.transpose(1, 2).flatten(2)
+    return together
 
 
 def _leave(attn: Any, states: Tensor) -> Any:
