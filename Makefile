@@ -13,7 +13,8 @@ READY := $(VENV)/.ready
 RESULTS ?= runs/bench
 CPU_TABLES := demo_quality scenes_quality erasing evaluation repair_step published_step latents_cache generation selection scoring cost
 GPU_WAYS := published ours ours-bfloat16
-TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+# Compiled modules are kept, also where the environment says otherwise: the tests start many processes.
+TEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo browser test test-all test-versions test-newest lint bench bench-large bench-quality bench-gpu clean
 

@@ -66,7 +66,7 @@ def any_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("erase.options.RATE", 1e38)
 
 
-FIRST = ("test_readme.py", "test_processes.py", "test_evaluate.py", "test_pipeline.py")  # minutes each
+FIRST = ("test_readme.py", "test_evaluate.py", "test_pipeline.py", "test_browser.py")  # a minute and more each
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -44,7 +44,7 @@ CHEAPER = {
     "erase-concept --concept": f"{SHORT} {FEW}",
     'erase-concept --concept "garden gnome" --model ./my-model --forget-images': f"{SHORT} {SEEN}",
     "accelerate launch -m erase --concept": f"{SHORT} {FEW}",
-    "erase-concept evaluate runs/demo-star --protocol": "--steps 1",
+    "erase-concept evaluate runs/demo-star --protocol": "--steps 1 --size 32",
     "erase-concept evaluate ./erased": "--count 2 --steps 1",
     "erase-concept generate": "--count 2 --steps 1",
     "erase-concept attack": "--attempts 1 --budget 60s --attacks named inversion",

@@ -103,6 +103,7 @@ def test_a_second_page_on_the_same_folder_is_refused(tmp_path):
         Jobs(tmp_path)
 
 
+@pytest.mark.usefixtures("quick_processes")
 def test_a_page_that_closes_leaves_its_job_in_the_queue(tmp_path):
     with Jobs(tmp_path) as jobs:
         id = jobs.add(star(tmp_path / "a", 5000), tmp_path / "a", "a").id
