@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import os
 import select
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
@@ -21,13 +23,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 READY = "ready"
+LONGEST = 100  # characters of a socket's name
 LENGTH = 8  # bytes of a number in a message
 MODULES = (
     "erase.pipeline.stages", "eval.evaluate", "eval.report", "eval.vision.judge", "torch.distributed.launcher.api", "ui.cli.main",
     "ui.web.drawing.models",
 )  # fmt: skip
 
-PROGRAM = """#!{python} -IS
+CLIENT = """
 import json, os, signal, socket, sys
 
 server = socket.socket(socket.AF_UNIX)
@@ -50,11 +53,20 @@ os._exit(status)
 @contextmanager
 def warm(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
     """The path of such a Python, whose files lie in `folder`; a plain one where processes cannot be forked."""
-    if not (hasattr(os, "fork") and hasattr(os, "pidfd_open")):
-        yield sys.executable
-        return
-    program, address = folder / "python", str(folder / "socket")
-    program.write_text(PROGRAM.format(python=sys.executable, address=address))
+    with tempfile.TemporaryDirectory() as place:  # nobody else may enter it
+        address = os.path.join(place, "socket")
+        if hasattr(os, "fork") and hasattr(os, "pidfd_open") and len(address) < LONGEST:
+            with _server(folder / "python", address, environment) as program:
+                yield str(program)
+        else:
+            yield sys.executable
+
+
+@contextmanager
+def _server(program: Path, address: str, environment: Mapping[str, str]) -> Iterator[Path]:
+    client = program.with_name("client.py")
+    client.write_text(CLIENT.format(address=address))
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -IS {shlex.quote(str(client))} "$@"\n')
     program.chmod(0o755)
     line = [sys.executable, __file__, address, str(program)]
     with subprocess.Popen(line, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
@@ -62,7 +74,7 @@ def warm(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
         assert server.stdout is not None
         try:
             assert server.stdout.readline().strip() == READY
-            yield str(program)
+            yield program
         finally:
             server.stdin.close()
 
@@ -72,6 +84,7 @@ def warm(folder: Path, environment: Mapping[str, str]) -> Iterator[str]:
 
 def serve(address: str, program: str) -> None:
     """Fork a process for each call until the standard input ends."""
+    sys.path[0] = str(Path(__file__).resolve().parents[1])  # not this folder, whose modules are named like others'
     from ui.cli.imports import quick_imports
 
     with quick_imports():
