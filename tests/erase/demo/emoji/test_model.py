@@ -72,7 +72,7 @@ def test_its_clip_tells_the_objects_apart(scenes: Sequence[world.Scene], drawn: 
 def test_a_whole_job_runs_on_it(tmp_path: Path) -> None:
     from ui.cli.main import main
 
-    given = "--forget-count 8 --retain-count 12 --evaluate-count 4 --sampling-steps 2 --steps 3 --batch 4"
+    given = "--forget-count 8 --retain-count 12 --evaluate-count 4 --sampling-steps 4 --steps 3 --batch 4"
     assert main(["--model", EMOJI, "--concept", "beer mug", *given.split(), "--batch", "4", "--output", str(tmp_path / "mug")]) == 0
     report = json.loads((tmp_path / "mug" / "report.json").read_text())
     assert report["concept"] == "beer mug"
