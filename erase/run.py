@@ -11,7 +11,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from importlib import metadata
 from pathlib import Path
@@ -178,9 +178,17 @@ def recorded_options(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in (_record(folder) or {}).items() if key not in RECORDS}
 
 
-def list_runs(root: Path) -> list[Path]:
-    """The run folders directly inside `root`, sorted by name with numbers in numeric order."""
-    runs = [path for path in root.iterdir() if path.is_dir() and _record(path) is not None] if root.is_dir() else []
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run of erase-concept."""
+    return _record(folder) is not None
+
+
+def list_runs(root: Path, accepts: Callable[[Path], bool] = is_run) -> list[Path]:
+    """The run folders directly inside `root`, sorted by name with numbers in numeric order.
+
+    `accepts` tells them from others, for those who ask often and remember the answer.
+    """
+    runs = [path for path in root.iterdir() if path.is_dir() and accepts(path)] if root.is_dir() else []
     return sorted(runs, key=lambda path: [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in path.name.split("-")])
 
 

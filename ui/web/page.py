@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from erase.errors import InputError
 from ui.web.context import Page
 from ui.web.drawing.queue import MEMORY, Drawing
+from ui.web.example.unpack import offer
 from ui.web.gradio_import import no_type_stubs
 from ui.web.jobs.queue import Jobs
 from ui.web.security.access import HANDED_IN_BYTES, check_address, loopback
@@ -31,6 +32,20 @@ if TYPE_CHECKING:
 
 TITLE = "# erase-concept\nRemove a concept from an image model, check that it is gone, and that everything else still works."
 TOGGLE_DARK = "() => localStorage.setItem('erase-concept-dark', document.body.classList.toggle('dark') ? '1' : '0')"
+# Gradio's tabs do not listen to the arrow keys, which every other row of tabs does.
+ARROWS = """() => {
+  if (window.eraseArrows) return;
+  window.eraseArrows = true;
+  document.addEventListener('keydown', (event) => {
+    const tab = event.target.closest?.('[role=tab]'), by = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+    if (!tab || !by) return;
+    const all = [...tab.closest('[role=tablist]').querySelectorAll('[role=tab]')].filter((other) => other.offsetParent);
+    const next = all[(all.indexOf(tab) + by + all.length) % all.length];
+    next.focus();
+    next.click();
+    event.preventDefault();
+  });
+}"""
 DARK_AGAIN = """() => {
   const kept = localStorage.getItem('erase-concept-dark');
   if (kept !== null) document.body.classList.toggle('dark', kept === '1');
@@ -72,7 +87,8 @@ def build(page: Page) -> gr.Blocks:
             gr.Button("Dark / light", size="sm", elem_id="theme").click(None, None, None, js=TOGGLE_DARK)
             if page.login:
                 gr.Button("Log out", size="sm", elem_id="log-out", link="/logout")
-        blocks.load(None, None, None, js=DARK_AGAIN)
+        for script in (DARK_AGAIN, ARROWS):
+            blocks.load(None, None, None, js=script)
         session = gr.BrowserState(None, storage_key="erase-concept-seat", secret=secret(page))
         with gr.Tabs(elem_id="tabs") as tabs:
             compare, erase, runs, evidence = CompareTab(page), EraseTab(page), RunsTab(page), EvidenceTab(page)
@@ -101,6 +117,7 @@ def opened(
         with direct_to_this_machine(server.host, server.share):
             _import_gradio()
         jobs = stack.enter_context(Jobs(runs))
+        offer(runs, jobs.home)
         page = Page(runs, jobs, drawing, allowed, hub, device, server.shared, login=bool(server.auth))
         blocks = build(page)
         stack.callback(blocks.close, verbose=False)

@@ -1,9 +1,13 @@
-"""What may be compared: finished runs and their originals. Reads run folders only."""
+"""The visitor's runs, and the models that may be compared: finished runs and their originals. Reads run folders only.
+
+Lists of many runs are asked for at every click, so what they need of a run is remembered while its options.json stays the same file.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +15,12 @@ from erase.concepts import EMBEDDED
 from erase.errors import InputError
 from erase.run import Run, list_runs
 from ui.web.context import Page
+from ui.web.example.unpack import is_example
 
 OWN = "(same as the run)"
 SMALL, LARGE = (25, 4.0), (50, 7.5)  # steps and guidance of the embedded model and of others
+LONG = ("weights", "concepts", "concept_file", "environment")  # of the options: what lists of runs do not need
+DETECTOR = "detector"  # of the concept, which they do
 
 
 @dataclass(frozen=True)
@@ -28,15 +35,43 @@ class Erased:
     guidance: float = LARGE[1]
 
 
-def erased_runs(page: Page) -> list[str]:
-    """Names of the visitor's runs that have a model, newest first."""
-    folders = [folder for folder in visible_runs(page) if (folder / "model" / "model_index.json").is_file()]
-    return [folder.name for folder in sorted(folders, key=_changed, reverse=True)]
+# --- lists of runs ------------------------------------------------------------------------------------------------------
+
+
+def all_runs(page: Page) -> list[Path]:
+    """Every run folder, sorted by name."""
+    return list_runs(page.runs, lambda folder: brief(folder) is not None)
 
 
 def visible_runs(page: Page) -> list[Path]:
     """The run folders that are not closed to the visitor."""
-    return [folder for folder in list_runs(page.runs) if folder.resolve() not in page.closed]
+    return [folder for folder in all_runs(page) if not page.closed or folder.resolve() not in page.closed]
+
+
+def erased_runs(page: Page) -> list[str]:
+    """Names of the visitor's runs that have a model, newest first; the example comes after them."""
+    folders = [folder for folder in visible_runs(page) if (folder / "model" / "model_index.json").is_file()]
+    return [folder.name for folder in sorted(folders, key=lambda folder: (is_example(folder), -_changed(folder)))]
+
+
+def brief(folder: Path) -> Mapping[str, Any] | None:
+    """A run's options without the long ones, and the `detector` of its concept; None for a folder that is not a run, or cannot be read."""
+    try:
+        status = (folder / "options.json").stat()
+    except OSError:
+        return None
+    return _brief(folder, (status.st_ino, status.st_mtime_ns, status.st_size))
+
+
+@lru_cache(maxsize=4096)
+def _brief(folder: Path, version: tuple[int, ...]) -> Mapping[str, Any] | None:
+    try:
+        options = Run.read(folder).options
+    except (InputError, OSError):
+        return None
+    concept = options.get("concept_file")
+    detector = concept.get(DETECTOR) if isinstance(concept, Mapping) else None
+    return {**{name: value for name, value in options.items() if name not in LONG}, DETECTOR: detector}
 
 
 def _changed(folder: Path) -> int:
@@ -45,10 +80,7 @@ def _changed(folder: Path) -> int:
     return max(times, default=0)
 
 
-def first_choice(page: Page) -> str | None:
-    """The newest run of the embedded model, which draws in a second; else the newest."""
-    names = erased_runs(page)
-    return next((name for name in names if Run.read(page.runs / name).options.get("model") == "demo"), next(iter(names), None))
+# --- models -------------------------------------------------------------------------------------------------------------
 
 
 def erased(page: Page, chosen: str) -> Erased:

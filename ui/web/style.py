@@ -63,12 +63,11 @@ def css() -> str:
 
 
 SHEET = """
-.gradio-container{width:100%!important;max-width:1280px!important;margin:0 auto!important}
+.gradio-container{width:100%!important;max-width:1560px!important;margin:0 auto!important}
 #title{align-items:center;flex-wrap:nowrap}
 #title h1{font-size:1.5rem;margin:0;line-height:1.2}
 #title p{margin:2px 0 0;color:var(--muted)}
 #theme{flex:0 0 auto;min-width:0}
-#nothing{padding:14px 16px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
 #tabs .tab-container button.selected{color:var(--mark)}
 iframe{color-scheme:light}.dark iframe{color-scheme:dark}
 #head .wrap.hide,#cost .wrap.hide,#status .wrap.hide{visibility:hidden}
@@ -101,7 +100,7 @@ table.plan{border-collapse:collapse;font-size:.86rem;color:var(--ink);width:100%
 :focus-visible{outline:3px solid var(--mark)!important;outline-offset:2px}
 footer{display:none!important}
 @media(max-width:640px){#tabs .tab-container button{padding-left:7px;padding-right:7px;font-size:.92rem}
-.gradio-container{padding:0!important}.gradio-container main.fillable{padding:10px!important}#title h1{font-size:1.25rem}
+.gradio-container{padding:0!important}.gradio-container .main.app{padding:16px!important}#title h1{font-size:1.25rem}
 .plan :is(th,td):nth-child(2){display:none}}
 """
 

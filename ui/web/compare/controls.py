@@ -8,10 +8,13 @@ from gradio.components import Component
 
 from erase.images.samplers import SAMPLERS
 from ui.web.compare.address import MODELS_OWN
+from ui.web.example.unpack import NAME
 from ui.web.runs import OWN
 
-NOTHING = (
-    "Nothing has been erased here yet, so only the original draws. **Erase** removes a concept from an embedded model in some minutes."
+NOTHING = "Nothing has been erased here yet, so only the original draws. Erase removes a concept from an embedded model in some minutes."
+EXAMPLE = (
+    "<b>An example.</b> Out of an embedded model that draws emoji, the beer mug was erased; everything else it still draws. "
+    f'<a href="?run={NAME}">Is it gone, and does it hold?</a>'
 )
 SIZES = ("64", "128", "256", "384", "512", "640", "768", "896", "1024")
 SHEET = "Drawing and detection"
@@ -29,11 +32,6 @@ class Controls:
             label="Prompts", info="One a line, drawn by every model. Ctrl + Enter draws.", lines=3, max_lines=9, elem_id="prompt"
         )
         self.reading = gr.HTML(apply_default_css=False, padding=False, elem_id="reading")
-        with gr.Row(elem_id="lists"):
-            self.example = gr.Dropdown([], label="Of the concept", info="Held out.", min_width=120, elem_id="example")
-            self.history = gr.Dropdown([], label="Earlier prompts", info="Of this browser.", min_width=120, elem_id="history")
-        self.about = gr.HTML(apply_default_css=False, padding=False, elem_id="about-model")
-        self.more = gr.Button("Add a prompt to keep", size="sm", elem_id="more")
         with gr.Row(elem_id="seeds"):
             self.seed = gr.Number(0, label="Seed", info="Each further image has the next one. -1: random.", min_width=80, elem_id="seed")
             self.dice = gr.Button("⚄", size="sm", min_width=40, elem_id="dice")
@@ -43,6 +41,11 @@ class Controls:
             self.draw = gr.Button("Draw", variant="primary", min_width=120, elem_id="draw")
             self.stop = gr.Button("Stop", interactive=False, min_width=120, elem_id="stop")
         self.status = gr.HTML(apply_default_css=False, padding=False, elem_id="status")
+        with gr.Row(elem_id="lists"):
+            self.example = gr.Dropdown([], label="Of the concept", info="Held out.", min_width=120, elem_id="example")
+            self.history = gr.Dropdown([], label="Earlier prompts", info="Of this browser.", min_width=120, elem_id="history")
+        self.about = gr.HTML(apply_default_css=False, padding=False, elem_id="about-model")
+        self.more = gr.Button("Add a prompt to keep", size="sm", elem_id="more")
         with gr.Accordion(SHEET, open=False, elem_id="drawing"):
             self._more()
         self.show = gr.Checkbox(
@@ -95,9 +98,9 @@ class Results:
     """Where a comparison appears."""
 
     def __init__(self, secret: str) -> None:
-        with gr.Column(visible=False, variant="panel", elem_id="nothing") as self.nothing:
-            gr.Markdown(NOTHING)
-            self.start = gr.Button("Open Erase", size="md", elem_id="compare-start")
+        with gr.Row(visible=False, elem_id="nothing") as self.nothing:
+            self.hint = gr.HTML(apply_default_css=False, padding=False, elem_id="hint")
+            self.start = gr.Button("Erase a word of your own", size="sm", variant="primary", elem_id="compare-start", min_width=200)
         self.grid = gr.HTML(apply_default_css=False, elem_id="grid")
         with gr.Row(visible=False, elem_id="afterwards") as self.afterwards:
             self.files = gr.HTML(apply_default_css=False, padding=False, elem_id="files", min_width=260)
@@ -128,4 +131,4 @@ class Results:
             self.past,
             self.settled,
         ]
-        return [*components, self.nothing, self.afterwards, self.keep, self.kept, self.reset]
+        return [*components, self.nothing, self.hint, self.afterwards, self.keep, self.kept, self.reset]

@@ -9,14 +9,13 @@ from random import Random
 
 from erase.concepts import EMBEDDED, prompts
 from erase.errors import InputError
-from erase.run import Run
 from ui.web.compare.address import restored
 from ui.web.compare.asking import EACH, HELD_OUT, Record, held_out, lines_of, loaded
 from ui.web.compare.choices import chosen, concept_choices, looked_for, world_of
 from ui.web.compare.handlers import ComparisonRequest
 from ui.web.compare.reading import draws, note
 from ui.web.context import Page
-from ui.web.runs import LARGE, OWN, SMALL, Erased, erased_runs, original_of
+from ui.web.runs import LARGE, OWN, SMALL, Erased, brief, erased_runs, original_of
 
 SETS = {"": HELD_OUT, "that name it": ("evaluate",), "that describe it": ("implicit",), "to keep": ("evaluate-retain",)}
 SINGLE = {"evaluate": "names it", "implicit": "describes it", "evaluate-retain": "to keep"}
@@ -65,7 +64,7 @@ def first_choice(page: Page) -> str | None:
 
 
 def _original(page: Page, name: str) -> str | None:
-    return Run.read(page.runs / name).options.get("model")
+    return (brief(page.runs / name) or {}).get("model")
 
 
 def setting_for(page: Page, models: Iterable[str], original: str = OWN, concept: str = OWN) -> Setting:

@@ -14,11 +14,12 @@ from erase.errors import InputError
 from ui.web.compare import script
 from ui.web.compare.address import restored
 from ui.web.compare.choices import erased_choices, original_choices
-from ui.web.compare.controls import Controls, Results
+from ui.web.compare.controls import EXAMPLE, NOTHING, Controls, Results
 from ui.web.compare.handlers import RANDOM, ComparisonRequest, ComparisonUpdate, again, compare, files
 from ui.web.compare.keeping import keep, kept_words
 from ui.web.compare.suggestions import Setting, first, one_more, read, setting_for, with_show
 from ui.web.context import Page
+from ui.web.example.unpack import NAME
 from ui.web.frame import PRIVATE, Changes, Frame, Values
 from ui.web.messages import QUEUED, problem
 from ui.web.visitor import owner, page_for, secret
@@ -118,7 +119,8 @@ class CompareTab:
             form.example: gr.Dropdown(choices=list(setting.examples), value=None),
             form.about: _about(setting),
             form.history: gr.Dropdown(choices=_history(values[results.past]), value=None),
-            results.nothing: gr.Column(visible=not opening.models),
+            results.nothing: gr.Row(visible=opening.models in ([], [NAME])),
+            results.hint: f"<p>{EXAMPLE if opening.models else NOTHING}</p>",
             **({form.prompts: opening.prompts, results.settled: list(opening.models)} if named else {results.offer: opening.prompts}),
         }
         comparison = with_show(opening, self._request(values))

@@ -7,7 +7,9 @@ CSS = """
 #refresh-models{align-self:flex-end;width:auto;min-height:28px}
 #tab-erase h2{font-size:1.2rem;margin:0}#erase-hello p{margin:0;color:var(--muted)}
 #erase-problem:not(:has(p)),#job-notice:not(:has(p)){display:none}
-#erase-effort label{padding:6px 8px}#erase-effort label span{font-size:.85rem;margin-left:6px}
+#erase-effort .wrap{display:grid;gap:6px;grid-template-columns:repeat(2,minmax(0,1fr))}
+#erase-effort label{padding:6px 8px}#erase-effort label span{font-size:.85rem;margin-left:6px;white-space:nowrap}
+@media(min-width:1500px){#erase-effort .wrap{grid-template-columns:repeat(4,minmax(0,1fr))}}
 #erase-form .html-container,#job-card .html-container{padding:0}#erase-form,#job-card{gap:12px}
 #job-card #queue{flex:none}
 #start{white-space:nowrap}

@@ -11,6 +11,7 @@ import os
 import statistics
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 from erase.checkpoints.folder import edited_part
@@ -18,9 +19,11 @@ from erase.errors import InputError
 from erase.files import read_json, write_json
 from erase.pipeline.job import Job
 from erase.pipeline.plan import read_plan
-from erase.run import Run, list_runs
+from erase.run import Run
 from ui.web.context import Page
 from ui.web.erase.local_models import folder_of, small, weight_bytes
+from ui.web.example.unpack import is_example
+from ui.web.runs import all_runs
 
 RECENT = 5  # runs whose median counts
 DRAWING = ("images", "before", "after")
@@ -73,7 +76,8 @@ def _configuration(folder: Path) -> str | None:
 
 def _of_runs(page: Page, model: str, job: Job, device: str) -> Pace | None:
     wanted = architecture(model)
-    found = [pace for folder in reversed(list_runs(page.runs)) if (pace := _of_run(folder, model, wanted, job, device))][:RECENT]
+    mine = (folder for folder in reversed(all_runs(page)) if not is_example(folder))  # the example was made on another machine
+    found = list(islice((pace for folder in mine if (pace := _of_run(folder, model, wanted, job, device))), RECENT))
     if not found:
         return None
     memory = max((pace.memory for pace in found if pace.memory), default=None)

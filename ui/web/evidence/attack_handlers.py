@@ -25,7 +25,7 @@ from ui.web.forms import changed, flags, form, labels_of
 from ui.web.jobs.entry import Entry
 from ui.web.jobs.process import command
 from ui.web.messages import labelled
-from ui.web.runs import visible_runs
+from ui.web.runs import brief, visible_runs
 from ui.web.security.access import HUB
 from ui.web.security.owners import is_of
 from ui.web.visitor import own_jobs, owner, page_for
@@ -85,7 +85,7 @@ def _finished(folder: Path) -> int | None:
     report = folder / "report.json"
     if not report.is_file() or not (folder / "samples" / "prompts.jsonl").is_file():
         return None
-    options = Run.read(folder).options
+    options = brief(folder) or {}
     model = folder / "model" if "method_options" in options or (folder / "model").is_dir() else options.get("erased")
     return report.stat().st_mtime_ns if model and (Path(model) / "model_index.json").is_file() else None
 
@@ -94,7 +94,7 @@ def _obstacle(folder: Path, mine: bool) -> str | None:
     """Why a finished run cannot be attacked here."""
     if not mine:
         return "it is not yours, and attacks are stored in the run; measure it, and attack that measurement"
-    model = str(Run.read(folder).options.get("model"))
+    model = str((brief(folder) or {}).get("model"))
     available = model in EMBEDDED or user_path(model).exists() or (HUB.fullmatch(model) and not model.startswith("."))
     return None if available else f"its original, {model}, is not available; put it back"
 

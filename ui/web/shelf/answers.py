@@ -13,6 +13,7 @@ from ui.web.shelf.cards import badge, date
 from ui.web.shelf.listing import KINDS, Shelved
 
 BACK = '<p><a href="?run=" data-run="">← All runs</a></p>'
+EXAMPLE = "It comes with erase-concept, to look at and to try things on: its command stands under Protocol. Your own runs stand beside it."
 NEXT = {  # of each question: the section that answers it better, by level
     0: ("Measure", "Measure more", ("unsure", "few", "unknown", "fair")),
     1: ("Measure", "Measure more", ("unsure", "few", "unknown")),
@@ -38,7 +39,7 @@ def head(run: Shelved) -> str:
     ]
     line = " · ".join(escape(str(fact)) for fact in facts if fact)
     folder = f"<p class=muted>Folder: {escape(run.name)}</p>" if run.title != run.name else ""
-    note = f"<p>{escape(run.label.note)}</p>" if run.label.note else ""
+    note = f"<p>{escape(run.label.note)}</p>" if run.label.note else f"<p>{EXAMPLE}</p>" if run.example else ""
     return f"{BACK}<h2>{escape(run.title)} {badge(run)}</h2><p class=muted>{line}</p>{folder}{note}"
 
 

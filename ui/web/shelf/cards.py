@@ -15,6 +15,7 @@ from ui.web.units import size
 SHOWN = 30  # runs of a page of the shelf
 SHORT = {0: "Gone", 1: "Rest kept", 2: "Holds"}  # the three questions, in the order of the verdict
 EMPTY = "<p class=muted>No runs yet. Start one in the tab <b>Erase</b>, or with: erase-concept --concept heart</p>"
+EXAMPLE = '<span class="badge example">example</span>'
 NO_MATCH = "<p class=muted>No run matches. Take words out of Search, or choose All.</p>"
 
 
@@ -42,7 +43,11 @@ def _line(run: Shelved, show: bool) -> str:
 
 
 def badge(run: Shelved) -> str:
-    """The state, where it says anything: not of a finished run."""
+    """The state, where it says anything, which it does not of a finished run; and whether it came with the package."""
+    return (EXAMPLE if run.example else "") + _state(run)
+
+
+def _state(run: Shelved) -> str:
     if run.state == FINISHED:
         return ""
     share = progress_share(run)

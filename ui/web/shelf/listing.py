@@ -19,8 +19,9 @@ from eval.rendering.html import shows_nudity
 from eval.rendering.verdict import Verdict, verdict
 from ui.progress import read_progress
 from ui.web.context import Page
+from ui.web.example.unpack import is_example
 from ui.web.jobs.entry import STATES, Entry
-from ui.web.runs import visible_runs
+from ui.web.runs import DETECTOR, brief, visible_runs
 from ui.web.security.owners import is_of
 from ui.web.shelf.labels import Label, read_label
 from ui.web.visitor import owner, page_for
@@ -35,7 +36,11 @@ FINISHED, UNFINISHED = "finished", "not finished"
 
 @dataclass(frozen=True)
 class Shelved:
-    """A run folder. `changed`: seconds since 1970; `state`: of its job, else whether it is finished; `report`: what its verdict is from."""
+    """A run folder. `changed`: seconds since 1970; `state`: of its job, else whether it is finished.
+
+    `options`: in a list of runs without the long ones (ui.web.runs.brief). What takes reading more files is read when it is asked for,
+    and remembered while these stay the same.
+    """
 
     folder: Path
     label: Label
@@ -43,7 +48,6 @@ class Shelved:
     options: Mapping[str, Any] = field(repr=False)
     state: str
     changed: float
-    report: Mapping[str, Any] | None = field(default=None, repr=False)
     mine: bool = True
 
     @property
@@ -72,6 +76,16 @@ class Shelved:
         return ", ".join(str(self.options[name]) for name in ("method", "preset") if self.options.get(name))
 
     @property
+    def example(self) -> bool:
+        """Whether it is the one that comes with the package."""
+        return is_example(self.folder)
+
+    @property
+    def report(self) -> Mapping[str, Any] | None:
+        """Its numbers with those of its attacks."""
+        return report_of(self.folder)
+
+    @property
     def has_model(self) -> bool:
         """Whether there is an erased model to take away."""
         return (self.folder / "model" / "model_index.json").is_file()
@@ -84,31 +98,34 @@ class Shelved:
     @property
     def verdict(self) -> Verdict | None:
         """The three answers; None where nothing was measured."""
-        return verdict(self.report) if self.report else None
+        return (_summary(self.folder) or (None, None))[0]
 
     @property
     def sensitive(self) -> bool:
         """Whether its images are blurred by default: nudity, or a model of which no detector says what it draws."""
-        if self.report is not None:
-            return shows_nudity(self.report)
-        concept = self.options.get("concept_file") or {}
-        return concept.get("detector") == "nudenet" or "nud" in self.concept or str(self.options.get("model")) not in EMBEDDED
+        if (summary := _summary(self.folder)) is not None:
+            return summary[1]
+        concept = self.options.get("concept_file") or self.options
+        return concept.get(DETECTOR) == "nudenet" or "nud" in self.concept or str(self.options.get("model")) not in EMBEDDED
 
 
 def shelved(page: Page, session: Any) -> list[Shelved]:
     """The runs that the visitor may see, newest first."""
     jobs = jobs_by_folder(page)
-    found = [run for folder in visible_runs(page_for(page, session)) if (run := _read(page, session, folder, jobs)) is not None]
+    folders = visible_runs(page_for(page, session))
+    found = [_shelved(page, session, folder, options, jobs) for folder in folders if (options := brief(folder))]
     return sorted(found, key=lambda run: -run.changed)
 
 
 def shelved_run(page: Page, session: Any, name: str | None) -> Shelved:
     """One of them by the name of its folder; InputError for any other, whether it is closed to the visitor or not there."""
     folder = next((folder for folder in visible_runs(page_for(page, session)) if folder.name == name), None)
-    run = _read(page, session, folder, jobs_by_folder(page)) if folder else None
-    if run is None:
-        raise InputError(f"{str(name or '')[:80]!r} is not a run here; choose one from the list of runs")
-    return run
+    try:
+        if folder:
+            return _shelved(page, session, folder, Run.read(folder).options, jobs_by_folder(page))
+    except (InputError, OSError):  # it was deleted a moment ago
+        pass
+    raise InputError(f"{str(name or '')[:80]!r} is not a run here; choose one from the list of runs")
 
 
 def jobs_by_folder(page: Page) -> dict[Path, Entry]:
@@ -116,15 +133,11 @@ def jobs_by_folder(page: Page) -> dict[Path, Entry]:
     return {Path(entry.output).resolve(): entry for entry in page.jobs.entries() if not entry.attacks}
 
 
-def _read(page: Page, session: Any, folder: Path, jobs: Mapping[Path, Entry]) -> Shelved | None:
-    try:
-        options = Run.read(folder).options
-    except (InputError, OSError):  # it was deleted a moment ago
-        return None
-    report, entry = report_of(folder), jobs.get(folder.resolve())
+def _shelved(page: Page, session: Any, folder: Path, options: Mapping[str, Any], jobs: Mapping[Path, Entry]) -> Shelved:
+    entry = jobs.get(folder.resolve()) if jobs else None
     mine = not page.shared or is_of(page.jobs.home, folder.name, owner(page, session))
     state = STATES[entry.state] if entry and STATES[entry.state] != FINISHED else FINISHED if _finished(folder) else UNFINISHED
-    return Shelved(folder, read_label(folder), str(options.get("kind") or ""), options, state, changed(folder), report, mine)
+    return Shelved(folder, read_label(folder), str(options.get("kind") or ""), options, state, changed(folder), mine)
 
 
 def _finished(folder: Path) -> bool:
@@ -148,7 +161,24 @@ def report_of(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-@lru_cache(maxsize=256)
+def _summary(folder: Path) -> tuple[Verdict, bool] | None:
+    """The verdict of a run, and whether its report is of nudity; None where nothing was measured."""
+    if not (folder / "samples" / "prompts.jsonl").is_file():
+        return None
+    return _summed(folder, _stamp(folder / "report.json"), _stamp(folder / "attacks" / "report.json"))
+
+
+@lru_cache(maxsize=4096)
+def _summed(folder: Path, stamp: int, attacked: int) -> tuple[Verdict, bool] | None:
+    """As `_summary`; the stamps are the versions of the two files."""
+    report = report_of(folder)
+    try:
+        return (verdict(report), shows_nudity(report)) if report else None
+    except (KeyError, TypeError, ValueError, AttributeError):  # written by something else
+        return None
+
+
+@lru_cache(maxsize=32)
 def _report(folder: Path, stamp: int, attacked: int) -> dict[str, Any]:
     """As `report_of`; the stamps are the versions of the two files."""
     attacks = attacks_of(folder)

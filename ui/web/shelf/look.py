@@ -27,18 +27,19 @@ dl.answers dt{color:var(--muted);font-size:.86rem}dl.answers dd{margin:0;color:v
  .thumbnail.none{height:48px}}
 #run-page{gap:10px}#run-page :is(#run-head,#run-answers,#run-problem){padding:0!important}
 #run-top{flex-wrap:nowrap;align-items:end}#run-head{flex:1 1 auto!important}
-#run-buttons{flex:0 0 auto!important;width:auto!important;gap:8px;flex-wrap:wrap}#run-buttons button{flex:0 0 auto;padding:4px 14px}
-@media(max-width:900px){#run-top{flex-wrap:wrap}#run-buttons{flex:1 1 100%!important;width:100%!important}}
+#run-buttons{flex:0 0 auto!important;width:auto!important;gap:8px;flex-wrap:nowrap}#run-buttons button{flex:0 0 auto;padding:4px 14px}
+#run-label .row,#delete-question .row{justify-content:flex-start}
+#run-label button,#delete-question button{flex:0 0 auto!important;width:auto!important}
+@media(max-width:900px){#run-top{flex-wrap:wrap}#run-buttons{flex:1 1 100%!important;width:100%!important;flex-wrap:wrap}}
 #run-head p{margin:0 0 3px;overflow-wrap:anywhere}
 #run-head h2{margin:4px 0 2px;font-size:1.45rem;line-height:1.2;overflow-wrap:anywhere;color:var(--ink)}
 #run-head a{color:var(--mark)}
 #run-cards{gap:12px}#run-answers{flex:3 1 560px!important;min-width:min(100%,300px)!important;padding:0}
 .four{display:grid;gap:12px;margin-bottom:8px;grid-template-columns:repeat(3,minmax(0,1fr))}
-.four .claim{border:1px solid var(--grid);border-top:5px solid var(--muted);border-radius:8px;padding:10px 14px;background:var(--paper);
- color:var(--ink);min-width:0;overflow-wrap:anywhere}
-.four .claim.claim{border-left:1px solid var(--grid)}
-.four .claim.good{border-top-color:var(--good)}.four .claim.bad{border-top-color:var(--bad)}
-.four .claim:is(.fair,.unsure,.few){border-top-color:var(--mark)}
+.four .claim{border:1px solid var(--grid)!important;border-top:5px solid var(--muted)!important;border-radius:8px;padding:10px 14px;
+ background:var(--paper);color:var(--ink);min-width:0;overflow-wrap:anywhere}
+.four .claim.good{border-top-color:var(--good)!important}.four .claim.bad{border-top-color:var(--bad)!important}
+.four .claim:is(.fair,.unsure,.few){border-top-color:var(--mark)!important}
 .four .claim p{margin:0 0 4px}.four .question{font-weight:600;color:var(--muted)}
 .four .answer{font-size:1.4rem;font-weight:700;line-height:1.25}
 .four .claim.good .answer{color:var(--good)}.four .claim.bad .answer{color:var(--bad)}
@@ -69,8 +70,8 @@ table.runs thead th{white-space:normal;min-width:5.5em;max-width:13em;overflow-w
 pre.lines{margin:6px 0;padding:10px 12px;background:var(--paper);border:1px solid var(--grid);border-radius:6px;color:var(--ink);
  white-space:pre-wrap;overflow-wrap:anywhere;font-size:.84rem}
 pre.lines.log{max-height:60vh;overflow:auto}
-#take-away{flex:1 1 270px!important;border:1px solid var(--grid);border-top:5px solid var(--mark);border-radius:8px;padding:10px 14px;
- background:var(--paper);gap:8px;border-left:1px solid var(--grid)!important}
+#take-away{flex:1 1 270px!important;border:1px solid var(--grid)!important;border-top:5px solid var(--mark)!important;border-radius:8px;
+ padding:10px 14px;background:var(--paper);gap:8px}
 #take-away .html-container,#take-away .prose{padding:0!important}
 #take-away .question{font-weight:600;color:var(--muted);margin:0}
 #take-away p{margin:0 0 4px;overflow-wrap:anywhere}#take-away code{font-size:.8rem}

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from erase.errors import InputError
-from erase.run import Run
 from eval.measurement.growing import size_of
 from eval.protocols import load_protocol
 from ui.web.context import Page
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STATES, STOPPED, WAITING, Entry, failure
-from ui.web.runs import visible_runs
+from ui.web.runs import brief, visible_runs
 from ui.web.shelf.listing import Shelved, report_of, shelved_run
 from ui.web.shelf.protocols import images_done, listed_protocol
 from ui.web.visitor import own_jobs, owner, page_for
@@ -55,18 +54,11 @@ def measurements(page: Page, run: Shelved) -> list[Measured]:
     found = []
     places = {run.folder.resolve(), (run.folder / "model").resolve()}
     for folder in visible_runs(page):
-        options = _options(folder)
+        options = brief(folder) or {}
         if options.get("kind") == "evaluation" and options.get("erased") and Path(str(options["erased"])).resolve() in places:
             name = str((options.get("protocol") or {}).get("name") or "")
             found.append(Measured(folder, name, report_of(folder)))
     return found
-
-
-def _options(folder: Path) -> Mapping[str, Any]:
-    try:
-        return Run.read(folder).options
-    except (InputError, OSError):
-        return {}
 
 
 def best_report(page: Page, run: Shelved) -> tuple[Mapping[str, Any] | None, str]:

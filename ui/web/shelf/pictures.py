@@ -63,5 +63,5 @@ def _strip(paths: tuple[tuple[Path, ...], ...], stamps: tuple[int, ...], hide: b
 def address_of(image: Image.Image, quality: int = 85) -> str:
     """A picture as a data address."""
     file = io.BytesIO()
-    image.save(file, "webp", quality=quality)
+    image.save(file, "webp", quality=quality, method=1)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

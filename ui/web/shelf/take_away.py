@@ -106,13 +106,13 @@ def _lines(run: Shelved, tool: Tool, model: Path, private: bool) -> str:
     here = str(model.resolve()) if private else f"{run.name}, unpacked"
     if tool.form == "folder":
         code = f'from diffusers import {kind}\n\npipe = {kind}.from_pretrained("{here}")\npipe("a prompt").images[0].save("picture.png")'
-        parts.append(f"<pre class=lines>{escape(code)}</pre>")
+        parts.append(f"<pre class=lines tabindex=0>{escape(code)}</pre>")
     elif tool.form == "unet":
         code = f'from safetensors.torch import load_file\n\npipe.{network}.load_state_dict(load_file("{run.name}.safetensors"))'
-        parts.append(f"<p>Into the pipeline of the original:</p><pre class=lines>{escape(code)}</pre>")
+        parts.append(f"<p>Into the pipeline of the original:</p><pre class=lines tabindex=0>{escape(code)}</pre>")
     elif tool.form == "diffusers-lora":
         code = f'pipe.load_lora_weights("{run.name}-diffusers-lora.safetensors", adapter_name="erase")\npipe.set_adapters("erase", 1.0)'
-        parts.append(f"<p>Into the pipeline of the original:</p><pre class=lines>{escape(code)}</pre>")
+        parts.append(f"<p>Into the pipeline of the original:</p><pre class=lines tabindex=0>{escape(code)}</pre>")
     elif tool.form == "single-file" and kind == "FluxPipeline":
         place = FLUX_PLACE if tool is TOOLS["comfyui"] else tool.place
         node = " Press R, then choose it in the node Load Diffusion Model." if tool is TOOLS["comfyui"] else ""

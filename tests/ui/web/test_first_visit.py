@@ -1,0 +1,78 @@
+"""A newcomer's way through the page, from an example to a model of one's own on the disk, counted in presses of a button or a link."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import LATE, SOON, chromium, enter, few, go, opened, served, until
+
+from ui.web.example.unpack import NAME
+
+MOST = 6  # presses
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    chromium()
+    with served(tmp_path_factory.mktemp("first") / "runs") as found:
+        yield found
+
+
+class Presses:
+    """Clicks, and how many there were."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self, control: Any) -> None:
+        control.click(timeout=SOON)
+        self.count += 1
+
+
+def test_no_tab_is_empty_on_a_first_visit(address):
+    with opened(address) as tab:
+        tab.locator('#grid .bench[data-key]:not([data-key=""])').wait_for(timeout=SOON)
+        assert tab.locator("#grid .who", has_text=NAME).count()
+        go(tab, "Runs")
+        row = tab.locator("#shelf li", has_text=NAME)
+        row.locator(".badge.example").wait_for(timeout=SOON)
+        assert row.locator("dd").count() == 3
+        tab.locator("#shelf-search :is(input, textarea)").fill("no such run")
+        tab.locator("#shelf", has_text="No run matches").wait_for(timeout=SOON)
+        tab.locator("#shelf-search :is(input, textarea)").fill("BEER scissor")
+        row.wait_for(timeout=SOON)
+        go(tab, "Evidence")
+        tab.locator("#beside th", has_text=NAME).wait_for(timeout=SOON)
+        tab.get_by_role("tab", name="Attack").click()
+        tab.locator("#attack-result iframe").wait_for(timeout=SOON)
+
+
+def test_from_the_example_to_a_model_of_ones_own_in_six_presses(address):
+    with opened(address) as tab:  # so that the job takes seconds; a browser keeps the form
+        go(tab, "Erase")
+        few(tab, 2)
+        tab.reload()
+        press = Presses()
+        tab.locator("#hint a").wait_for(timeout=SOON)
+        press(tab.locator("#hint a"))  # what became of the example
+        tab.locator("#run-answers .answer").nth(2).wait_for(timeout=SOON)
+        assert tab.url.endswith(f"?run={NAME}")
+        press(tab.get_by_role("tab", name="Erase"))
+        enter(tab, "#erase-concept", "circle")
+        tab.locator("#cost b", has_text="about").wait_for(timeout=SOON)
+        assert "Nothing is downloaded" in tab.locator("#cost").inner_text()
+        press(tab.locator("#start"))
+        tab.locator("#head .clock", has_text="left").wait_for(timeout=SOON)  # from the first second
+        until(tab, "done", LATE)
+        press(tab.locator("#verdict a"))
+        tab.locator("#run-head h2", has_text="circle-demo-scissorhands-1").wait_for(timeout=SOON)
+        press(tab.locator("#take-write"))
+        with tab.expect_download(timeout=SOON) as download:
+            press(tab.locator("#take-download"))
+        assert press.count <= MOST
+        with zipfile.ZipFile(Path(download.value.path())) as archive:
+            assert "circle-demo-scissorhands-1/model_index.json" in archive.namelist()
