@@ -56,7 +56,11 @@ def _contrasts() -> dict[str, str]:
 
 
 def css() -> str:
-    """The style sheet."""
+    """The style sheet.
+
+    Gradio parses it and writes it again. What a rule says of one side after `border` with a variable is lost on that way, with the other
+    sides, so that stands in a rule of its own.
+    """
     light, dark = ("".join(f"--{name}:{value};" for name, value in colours.items()) for colours in (COLOURS, DARK))
     charts = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in COLOURS)
     return f":root{{{light}}}.dark{{{dark}}}{charts}{SHEET}{JOBS}{COMPARE}{ERASE}{SHELF}"
@@ -125,8 +129,8 @@ JOBS = """
 #queue{flex:1 1 200px}
 #queue ol.queue{margin:0;padding-left:1.4em}
 .claims{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));margin-bottom:8px}
-.claim{border:1px solid var(--grid);border-left:5px solid var(--muted);border-radius:6px;padding:8px 12px;
- background:var(--paper);color:var(--ink)}
+.claim{border:1px solid var(--grid);border-radius:6px;padding:8px 12px;background:var(--paper);color:var(--ink)}
+.claim{border-left:5px solid var(--muted)}
 .claim.good{border-left-color:var(--good)}.claim.bad{border-left-color:var(--bad)}
 .claim p{margin:0}.claim .question{font-weight:600}.claim .answer{font-size:1.3rem;font-weight:700}
 #verdict img.sheet{width:100%;border:1px solid var(--grid);border-radius:6px}

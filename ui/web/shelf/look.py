@@ -36,10 +36,11 @@ dl.answers dt{color:var(--muted);font-size:.86rem}dl.answers dd{margin:0;color:v
 #run-head a{color:var(--mark)}
 #run-cards{gap:12px}#run-answers{flex:3 1 560px!important;min-width:min(100%,300px)!important;padding:0}
 .four{display:grid;gap:12px;margin-bottom:8px;grid-template-columns:repeat(3,minmax(0,1fr))}
-.four .claim{border:1px solid var(--grid)!important;border-top:5px solid var(--muted)!important;border-radius:8px;padding:10px 14px;
+.four .claim{border:1px solid var(--grid);border-radius:8px;padding:10px 14px;
  background:var(--paper);color:var(--ink);min-width:0;overflow-wrap:anywhere}
-.four .claim.good{border-top-color:var(--good)!important}.four .claim.bad{border-top-color:var(--bad)!important}
-.four .claim:is(.fair,.unsure,.few){border-top-color:var(--mark)!important}
+.four .claim.claim{border-left:1px solid var(--grid)}.four .claim.claim{border-top:5px solid var(--muted)}
+.four .claim.claim.good{border-top-color:var(--good)}.four .claim.claim.bad{border-top-color:var(--bad)}
+.four .claim.claim:is(.fair,.unsure,.few){border-top-color:var(--mark)}
 .four .claim p{margin:0 0 4px}.four .question{font-weight:600;color:var(--muted)}
 .four .answer{font-size:1.4rem;font-weight:700;line-height:1.25}
 .four .claim.good .answer{color:var(--good)}.four .claim.bad .answer{color:var(--bad)}
@@ -70,8 +71,9 @@ table.runs thead th{white-space:normal;min-width:5.5em;max-width:13em;overflow-w
 pre.lines{margin:6px 0;padding:10px 12px;background:var(--paper);border:1px solid var(--grid);border-radius:6px;color:var(--ink);
  white-space:pre-wrap;overflow-wrap:anywhere;font-size:.84rem}
 pre.lines.log{max-height:60vh;overflow:auto}
-#take-away{flex:1 1 270px!important;border:1px solid var(--grid)!important;border-top:5px solid var(--mark)!important;border-radius:8px;
- padding:10px 14px;background:var(--paper);gap:8px}
+#take-away{flex:1 1 270px!important;border:1px solid var(--grid)!important;border-radius:8px;padding:10px 14px;
+ background:var(--paper);gap:8px}
+#take-away{border-top:5px solid var(--mark)!important}
 #take-away .html-container,#take-away .prose{padding:0!important}
 #take-away .question{font-weight:600;color:var(--muted);margin:0}
 #take-away p{margin:0 0 4px;overflow-wrap:anywhere}#take-away code{font-size:.8rem}
