@@ -151,9 +151,9 @@ def until(tab: Any, state: str, milliseconds: int = SOON) -> None:
     tab.locator(f"#head .badge.{state}").wait_for(timeout=milliseconds)
 
 
-def findings(tab: Any) -> list[str]:
-    """What axe finds that is serious or worse: rule, and where."""
+def findings(tab: Any, impacts: tuple[str, ...] = ("serious", "critical")) -> list[str]:
+    """What axe finds of these impacts: rule, and where."""
     axe = pytest.importorskip("axe_core_python.sync_playwright", reason="no axe here: pip install axe-core-python")
     found = axe.Axe().run(tab)["violations"]
-    bad = [rule for rule in found if rule["impact"] in ("serious", "critical")]
+    bad = [rule for rule in found if rule["impact"] in impacts]
     return [f"{rule['id']}: {node['html'][:160]}" for rule in bad for node in rule["nodes"]]

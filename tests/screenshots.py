@@ -1,7 +1,7 @@
 """The screenshots of the page in docs/screenshots/: `python tests/screenshots.py RUNS`, where RUNS is a folder of runs (made if need be).
 
-Erases the star from the embedded model on the page itself, with the defaults, unless RUNS has that run already. So with the heart, of which
-the package has a model that never knew it, and attacks that for five minutes.
+Compare, the run and its attacks are of the example that comes with the package. On the page itself the star is erased, with a quick look,
+unless RUNS has that run already.
 """
 
 from __future__ import annotations
@@ -13,28 +13,37 @@ from typing import Any
 from browser import LATE, PHONE, ROOT, SOON, WIDE, enter, go, opened, served, until
 from PIL import Image
 
+from ui.web.example.unpack import NAME
+
 SHOTS = ROOT / "docs" / "screenshots"
-RUN, ATTACKED = "star-demo-scissorhands-1", "heart-demo-scissorhands-1"
+RUN = "star-demo-scissorhands-1"
 HOUR = 3_600_000
-TALL = {"width": 1280, "height": 1300}
-TABS = ("compare", "erase", "run", "inside")
+SIZES = ((WIDE, "light", ""), (WIDE, "dark", "-dark"), (PHONE, "light", "-phone"), (PHONE, "dark", "-phone-dark"))
+BELOW = {"inside": "#run-sections", "attack": "#attack-result"}
+MOST = 200_000  # bytes of a file
 
 
 def shot(tab: Any, name: str) -> None:
-    """The whole height of the page."""
-    tab.evaluate("window.scrollTo(0, 0)")
+    """What is in view, from the top or from what the screenshot is of."""
+    where = BELOW.get(name)
+    tab.evaluate("(place) => place ? document.querySelector(place).scrollIntoView() : window.scrollTo(0, 0)", where)
     tab.mouse.move(0, 0)
     tab.wait_for_timeout(1500)  # frames inside the page set their height after they have loaded
     path = SHOTS / f"{name}.png"
-    tab.screenshot(path=path, full_page=True)
-    Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)  # a third of the size
-    print(f"docs/screenshots/{name}.png", flush=True)
+    tab.screenshot(path=path)
+    for colours in (256, 128, 64):
+        Image.open(path).convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size <= MOST:
+            break
+    print(f"docs/screenshots/{name}.png", path.stat().st_size, flush=True)
 
 
 def erase(tab: Any, concept: str) -> None:
-    """On the page, to the end; and a screenshot on the way."""
+    """On the page, to the end; and screenshots on the way and of the verdict."""
     go(tab, "Erase")
     enter(tab, "#erase-concept", concept)
+    tab.get_by_role("radio", name="Quick look").check()
+    tab.locator("#cost b", has_text="about").wait_for(timeout=SOON)
     tab.locator("#start").click()
     until(tab, "running", LATE)
     tab.locator("#curves svg").wait_for(timeout=HOUR)
@@ -43,30 +52,26 @@ def erase(tab: Any, concept: str) -> None:
     until(tab, "done", HOUR)
 
 
-def attacks(tab: Any) -> None:
-    """A run that is attacked on the page, to the end, unless it was."""
-    go(tab, "Evidence")
-    tab.get_by_role("tab", name="Attack").click()
-    enter(tab, "#attack-run", ATTACKED)
-    tab.locator("#attack-result :is(iframe, p)").first.wait_for(timeout=SOON)
-    if not tab.locator("#attack-result iframe").count():
-        tab.locator("#attack-start").click()
-        tab.locator("#attacking .badge.done").wait_for(timeout=HOUR)
-    tab.locator("#attack-result iframe").wait_for(timeout=SOON)
-
-
 def ready(tab: Any, name: str) -> None:
     """The tab with something to see."""
-    if name != "compare":
+    if name == "run":
+        tab.goto(f"{tab.url.split('?')[0]}?run={NAME}{'&__theme=dark' if '__theme=dark' in tab.url else ''}")
+    elif name == "inside":
+        ready(tab, "run")
+        tab.locator("#run-answers .answer").first.wait_for(timeout=SOON)
+        tab.locator("#run-sections [role=tab]", has_text="Inside").click()
+    elif name == "runs":
+        go(tab, "Runs")
+    elif name == "erase":
         go(tab, "Erase")
-        if name != "erase":
-            tab.locator("#job-report" if name == "run" else "#job-inside").click()
+    elif name == "attack":
+        go(tab, "Evidence")
+        tab.get_by_role("tab", name="Attack").click()
+        enter(tab, "#attack-run", NAME)
     where = {
-        "compare": "#grid figure img >> nth=7",
-        "erase": "#verdict .answer",
-        "run": "#run-pictures .gallery img",
-        "inside": "#inside-map svg",
-    }
+        "compare": '#grid .bench[data-key]:not([data-key=""])', "erase": "#verdict .answer", "run": "#run-pictures .gallery img",
+        "inside": "#inside-map svg", "runs": "#shelf li", "attack": "#attack-result iframe",
+    }  # fmt: skip
     tab.locator(where[name]).first.wait_for(timeout=SOON)
 
 
@@ -77,18 +82,18 @@ def main() -> None:
     runs.mkdir(parents=True, exist_ok=True)
     SHOTS.mkdir(parents=True, exist_ok=True)
     with served(runs) as address:
-        for run in (ATTACKED, RUN):
-            if not (runs / run).exists():
-                with opened(address, WIDE) as tab:
-                    erase(tab, run.split("-")[0])
-        with opened(address, TALL) as tab:
-            attacks(tab)
-            shot(tab, "attack")
-        for size, scheme, end in ((WIDE, "light", ""), (WIDE, "dark", "-dark"), (PHONE, "light", "-phone")):
-            for name in TABS if not end else ("compare",):
+        for size, scheme, end in SIZES:
+            for name in ("compare", "run") if end else ("compare", "run", "inside", "attack"):
                 with opened(address, size, scheme) as tab:
                     ready(tab, name)
                     shot(tab, f"{name}{end}")
+        if not (runs / RUN).exists():
+            with opened(address, WIDE) as tab:
+                erase(tab, RUN.split("-")[0])
+        for name in ("erase", "runs"):
+            with opened(address, WIDE) as tab:
+                ready(tab, name)
+                shot(tab, name)
 
 
 if __name__ == "__main__":

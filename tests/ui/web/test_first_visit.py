@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import LATE, SOON, chromium, enter, few, go, opened, served, until
+from browser import LATE, PHONE, SOON, chromium, enter, few, findings, go, opened, served, until
 
 from ui.web.example.unpack import NAME
 
 MOST = 6  # presses
+IMPACTS = ("moderate", "serious", "critical")
+SECTIONS = ("Numbers", "Attacks", "Inside", "Measure", "Protocol", "Log")
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +78,42 @@ def test_from_the_example_to_a_model_of_ones_own_in_six_presses(address):
         assert press.count <= MOST
         with zipfile.ZipFile(Path(download.value.path())) as archive:
             assert "circle-demo-scissorhands-1/model_index.json" in archive.namelist()
+
+
+def run_page(tab: Any) -> None:
+    tab.goto(f"{tab.url.split('?')[0]}?run={NAME}{'&__theme=dark' if '__theme=dark' in tab.url else ''}")
+    tab.locator("#run-answers .answer").nth(2).wait_for(timeout=SOON)
+
+
+def test_axe_finds_nothing_in_any_state_of_a_runs_page(address):
+    with opened(address) as tab:
+        run_page(tab)
+        assert findings(tab, IMPACTS) == []
+        for name in SECTIONS:
+            tab.locator("#run-sections [role=tab]", has_text=name).click()
+            assert (name, findings(tab, IMPACTS)) == (name, [])
+        tab.locator("#run-edit").click()
+        tab.locator("#run-save").wait_for(timeout=SOON)
+        tab.locator("#run-delete").click()
+        tab.locator("#delete-sure").wait_for(timeout=SOON)
+        assert findings(tab, IMPACTS) == []
+        tab.locator("#delete-keep").click()
+        tab.locator("#run-sections [role=tab]", has_text="Pictures").click()
+        tab.keyboard.press("ArrowRight")  # between tabs, as in every row of them
+        assert tab.evaluate("document.activeElement.textContent.trim()") == "Numbers"
+        tab.keyboard.press("ArrowLeft")
+        tab.locator("#run-pictures .gallery button").first.click()
+        tab.locator("dialog.enlarged").wait_for(timeout=SOON)
+        assert findings(tab, IMPACTS) == []
+
+
+def test_a_runs_page_fits_a_phone_in_the_dark_and_can_be_read_there(address):
+    with opened(address, PHONE, "dark") as tab:
+        run_page(tab)
+        assert findings(tab, IMPACTS) == []
+        assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        box = tab.locator("#run-head").bounding_box()
+        assert box["x"] <= 16
+        for side in ("Left", "Right", "Bottom"):  # Gradio's way with style sheets takes sides away
+            width = tab.evaluate(f"getComputedStyle(document.querySelector('#run-answers .claim')).border{side}Width")
+            assert (side, width) == (side, "1px")

@@ -12,6 +12,7 @@ CSS = """
 @media(min-width:1500px){#erase-effort .wrap{grid-template-columns:repeat(4,minmax(0,1fr))}}
 #erase-form .html-container,#job-card .html-container{padding:0}#erase-form,#job-card{gap:12px}
 #job-card #queue{flex:none}
+#head a{color:var(--mark);text-decoration:underline}
 #start{white-space:nowrap}
 ol.promise{margin:.4em 0;padding-left:1.5em;color:var(--muted)}
 #go{position:sticky;bottom:0;top:0;z-index:5;background:var(--body-background-fill);padding:8px 0;align-items:center}

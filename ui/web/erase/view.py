@@ -26,6 +26,7 @@ from eval.rendering.html import thumbnail
 from eval.rendering.losses import losses_of
 from eval.rendering.verdict import RULE, verdict
 from ui.progress import Progress, Stage, preview, read_progress, seconds_left
+from ui.web.example.unpack import NAME
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STATES, STOPPED, STOPPING, WAITING, Entry, failure
 
 SHEET = 1400  # pixels of a comparison's width at most
@@ -38,6 +39,7 @@ NOTHING = (
     "<li>the weights on which the concept depends are trimmed,</li><li>the rest is repaired, with images on the way,</li>"
     "<li>and both models are measured: is it gone, is the rest kept?</li></ol>"
 )
+EXAMPLE = f'<p>Such a job has been done for you: <a href="?run={NAME}">a beer mug, erased from a model that draws emoji</a>.</p>'
 
 
 @dataclass(frozen=True)

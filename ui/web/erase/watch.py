@@ -9,7 +9,8 @@ from typing import Any
 from erase.errors import InputError
 from ui.progress import read_progress, seconds_left
 from ui.web.context import Page
-from ui.web.erase.view import View, queue_list, view
+from ui.web.erase.view import EXAMPLE, NOTHING, View, queue_list, view
+from ui.web.example.unpack import NAME, is_example
 from ui.web.jobs.entry import FAILED, RUNNING, STATES, Entry
 from ui.web.visitor import own_jobs, owns, session_of
 
@@ -31,6 +32,8 @@ def choices(page: Page, session: Any) -> list[tuple[str, str]]:
 def view_of(page: Page, session: Any, show: bool) -> View:
     """The shown job as it is now."""
     entry = watched(page, session)
+    if entry is None and is_example(page.runs / NAME):
+        return View(head=NOTHING + EXAMPLE)
     ahead = page.jobs.ahead(entry.id) if entry else 0
     return view(entry, ahead, show, _wait(page) if ahead else None, log_of(page, entry))
 
