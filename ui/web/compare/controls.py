@@ -13,8 +13,8 @@ from ui.web.runs import OWN
 
 NOTHING = "Nothing has been erased here yet, so only the original draws. Erase removes a concept from an embedded model in some minutes."
 EXAMPLE = (
-    "<b>An example.</b> Out of an embedded model that draws emoji, the beer mug was erased; everything else it still draws. "
-    f'<a href="?run={NAME}">Is it gone, and does it hold?</a>'
+    "<b>An example.</b> Out of an embedded model that draws emoji, the beer mug was erased. "
+    f'<a href="?run={NAME}">Is it gone, is the rest kept, does it hold?</a>'
 )
 SIZES = ("64", "128", "256", "384", "512", "640", "768", "896", "1024")
 SHEET = "Drawing and detection"

@@ -27,7 +27,7 @@ dl.answers dt{color:var(--muted);font-size:.86rem}dl.answers dd{margin:0;color:v
  .thumbnail.none{height:48px}}
 #run-page{gap:10px}#run-page :is(#run-head,#run-answers,#run-problem){padding:0!important}
 #run-top{flex-wrap:nowrap;align-items:end}#run-head{flex:1 1 auto!important}
-#run-buttons{flex:0 0 auto!important;width:auto!important;gap:8px;flex-wrap:nowrap}#run-buttons button{flex:0 0 auto;padding:4px 14px}
+#run-buttons{flex:0 0 auto!important;width:auto!important;gap:8px;flex-wrap:wrap}#run-buttons button{flex:0 0 auto;padding:4px 14px}
 #run-label .row,#delete-question .row{justify-content:flex-start}
 #run-label button,#delete-question button{flex:0 0 auto!important;width:auto!important}
 @media(max-width:900px){#run-top{flex-wrap:wrap}#run-buttons{flex:1 1 100%!important;width:100%!important;flex-wrap:wrap}}
