@@ -53,6 +53,7 @@ def test_no_tab_is_empty_on_a_first_visit(address):
         tab.locator("#attack-result iframe").wait_for(timeout=SOON)
 
 
+@pytest.mark.slow
 def test_from_the_example_to_a_model_of_ones_own_in_six_presses(address):
     with opened(address) as tab:  # so that the job takes seconds; a browser keeps the form
         go(tab, "Erase")
@@ -85,6 +86,7 @@ def run_page(tab: Any) -> None:
     tab.locator("#run-answers .answer").nth(2).wait_for(timeout=SOON)
 
 
+@pytest.mark.slow
 def test_axe_finds_nothing_in_any_state_of_a_runs_page(address):
     with opened(address) as tab:
         run_page(tab)
@@ -107,6 +109,7 @@ def test_axe_finds_nothing_in_any_state_of_a_runs_page(address):
         assert findings(tab, IMPACTS) == []
 
 
+@pytest.mark.slow
 def test_a_runs_page_fits_a_phone_in_the_dark_and_can_be_read_there(address):
     with opened(address, PHONE, "dark") as tab:
         run_page(tab)

@@ -8,7 +8,8 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from erase.demo import EMBEDDED, pipeline_path
+from erase.concepts import EMBEDDED
+from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import InputError
 from erase.files import sha256, written
 from erase.run import Run
@@ -26,7 +27,7 @@ def pack(run: Path, archive: Path) -> None:
     model = str(Run.read(run).options.get("model"))
     if model not in EMBEDDED or not (run / "report.json").is_file():
         raise InputError(f"{run} is not a finished run of an embedded model; expected one of {', '.join(EMBEDDED)}")
-    base = pipeline_path(model)
+    base = KNOWN_MODELS[model].pipeline
     differing = [path for path in _files(run / MODEL) if not _equal(path, base / path.relative_to(run / MODEL))]
     facts = {
         "model": model,

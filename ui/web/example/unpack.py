@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from erase.demo import EMBEDDED, pipeline_path
+from erase.concepts import EMBEDDED
+from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import InputError
 from erase.files import sha256, temporary, written
 from ui.web.example.difference import restored
@@ -62,7 +63,7 @@ def unpack(archive: Path, folder: Path) -> None:
         facts = json.loads(file.read(FACTS))
         if facts["model"] not in EMBEDDED:
             raise InputError(f"{facts['model']} is not an embedded model; expected {' or '.join(EMBEDDED)}")
-        base = pipeline_path(facts["model"])
+        base = KNOWN_MODELS[facts["model"]].pipeline
         shutil.copytree(base, folder / MODEL, copy_function=shutil.copyfile)
         for name in file.namelist():
             _write(folder, name, file.read(name), base)
