@@ -14,18 +14,17 @@ from typing import Any
 
 import torch
 from host import Record, timed
-from models import random_batch
+from models import random_batch, trained
 from torch import Tensor
 from torch.nn import functional as F
 
 from erase.diffusion import predict
-from erase.scope import open_scope
 
 FLOAT = 4
 
 
-def count(build: Callable[[], Any], scope: str, batch: int, tokens: int, dtype: torch.dtype) -> Record:
-    """Operations and bytes of one step with `batch` pictures in each of its two passes."""
+def count(build: Callable[[], Any], scope: str, batch: int, tokens: int, dtype: torch.dtype, rank: int | None = None) -> Record:
+    """Operations and bytes of one step with `batch` pictures in each of its two passes; of `rank`, factors are trained."""
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
@@ -38,7 +37,7 @@ def count(build: Callable[[], Any], scope: str, batch: int, tokens: int, dtype: 
 
     with FakeTensorMode():
         unet = build()
-        weights = list(open_scope(unet, scope).values())
+        weights = list(trained(unet, scope, rank).values())
         own = {tensor.untyped_storage()._cdata for tensor in unet.parameters()}
         b = random_batch(unet, "counted", batch, tokens)
 
@@ -51,10 +50,11 @@ def count(build: Callable[[], Any], scope: str, batch: int, tokens: int, dtype: 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss()
         saved = sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in own)
-    everything, scoped = sum(weight.numel() for weight in unet.parameters()), sum(weight.numel() for weight in weights)
+    everything = sum(weight.numel() * weight.element_size() for weight in unet.parameters())
+    scoped = sum(weight.numel() for weight in weights)
     # Each pass: weights read forward and backward, gradients written, what was kept written and read. Then both gradients are
     # read and one written; the update reads it, the weights and two moments, and writes these three.
-    passes = 2 * (FLOAT * (2 * everything + scoped) + 2 * saved)
+    passes = 2 * (2 * everything + FLOAT * scoped + 2 * saved)
     return {"operations": 2 * counted.get_total_flops(), "bytes": passes + FLOAT * scoped * (3 + 7), "kept_bytes": saved}
 
 

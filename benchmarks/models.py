@@ -6,6 +6,7 @@ Random weights take the same time as trained ones, and need no download.
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from torch import nn
 
 from erase.demo import networks, pipeline_path
 from erase.demo.shapes import world
-from erase.diffusion import Conditioning, DiffusionBatch, StableDiffusion
+from erase.diffusion import DiffusionBatch, StableDiffusion
+from erase.diffusion.low_rank import add_factors
+from erase.diffusion.prediction import reads
 from erase.diffusion.task import training_loss
 from erase.files import sha256
 from erase.images import Picture
 from erase.scope import open_scope
 from erase.task import Task, generator
 
-SIZES = ("demo", "sd1")
+SIZES = ("demo", "sd1", "flux")
 
 UNET: dict[str, Any] = {
     "sample_size": 64,
@@ -37,6 +40,20 @@ UNET: dict[str, Any] = {
     "norm_num_groups": 32,
 }
 """859.5 million weights: the UNet of Stable Diffusion 1.x (Rombach et al., CVPR 2022)."""
+
+FLUX: dict[str, Any] = {
+    "in_channels": 64,
+    "num_layers": 19,
+    "num_single_layers": 38,
+    "attention_head_dim": 128,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 4096,
+    "pooled_projection_dim": 768,
+    "guidance_embeds": True,
+}
+"""11.9 billion weights: the transformer of FLUX.1-dev."""
+
+FLUX_SIDE = 64  # of the latents: 512 pixels
 
 VAE: dict[str, Any] = {
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -107,9 +124,14 @@ def open_size(size: str, device: str = "cpu", dtype: str = "float32", side: int 
 
 
 def build_unet(size: str, channels: tuple[int, ...] | None = None, side: int | None = None) -> Any:
-    """The UNet of a size alone, with random weights, on the default device; `channels` of its levels and `side` of its latents."""
-    from diffusers import UNet2DConditionModel
+    """The edited network of a size alone, with random weights, on the default device and in the default dtype.
 
+    `channels` of a UNet's levels and `side` of its latents.
+    """
+    from diffusers import FluxTransformer2DModel, UNet2DConditionModel
+
+    if size == "flux":
+        return FluxTransformer2DModel(**FLUX).eval()
     if size == "demo" and not channels and not side:
         return networks.build_unet().eval()
     config = dict(UNET) if size == "sd1" else {**networks.build_unet().config}
@@ -117,24 +139,41 @@ def build_unet(size: str, channels: tuple[int, ...] | None = None, side: int | N
     return UNet2DConditionModel.from_config(config | changed).eval()
 
 
-def random_batch(unet: Any, name: str, batch: int, tokens: int, side: int | None = None) -> DiffusionBatch:
-    """Random latents, text and times, of the shapes that the UNet expects, on its device."""
-    random, width, device = generator("benchmark", name), side or unet.config.sample_size, unet.device
-    latents = (batch, unet.config.in_channels, width, width)
-    noisy, target = (torch.randn(latents, generator=random) for _ in range(2))
+def side_of(network: Any) -> int:
+    """The side of the latents that a network is measured on."""
+    return int(network.config.get("sample_size") or FLUX_SIDE)
+
+
+def random_batch(network: Any, name: str, batch: int, tokens: int, side: int | None = None) -> DiffusionBatch:
+    """Random latents, text and times, of the shapes that the network expects, on its device."""
+    random, width, device = generator("benchmark", name), side or side_of(network), network.device
+    sizes = reads(type(network).__name__, network.config, tokens)
+    noisy, target = (torch.randn(batch, sizes.channels, width, width, generator=random) for _ in range(2))
     timesteps = torch.randint(1000, (batch,), generator=random)
-    text = torch.randn(batch, tokens, unet.config.cross_attention_dim, generator=random)
-    return DiffusionBatch(noisy, timesteps, target, Conditioning(text)).to(device)
+    conditioning = sizes.conditioning(partial(torch.randn, generator=random), batch)
+    return DiffusionBatch(noisy, timesteps, target, conditioning).to(device)
+
+
+def trained(network: Any, scope: str, rank: int | None = None) -> dict[str, nn.Parameter]:
+    """The weights in scope, or their low-rank factors, and nothing else requires a gradient."""
+    weights = open_scope(network, scope)
+    return weights if rank is None else add_factors(network, weights, rank)
 
 
 def random_task(
-    unet: Any, scope: str, batch: int, tokens: int, dtype: torch.dtype = torch.float32, side: int | None = None
+    unet: Any,
+    scope: str,
+    batch: int,
+    tokens: int,
+    dtype: torch.dtype = torch.float32,
+    side: int | None = None,
+    rank: int | None = None,
 ) -> Task[DiffusionBatch]:
     """Towards one random target on one batch, towards another on the other; both fixed, for their making is not what is timed."""
     batches = {name: random_batch(unet, name, batch, tokens, side) for name in ("forget", "retain")}
 
     loss = training_loss(dtype)
-    return Task(unet, lambda i: batches["forget"], lambda i: batches["retain"], loss, loss, open_scope(unet, scope))
+    return Task(unet, lambda i: batches["forget"], lambda i: batches["retain"], loss, loss, trained(unet, scope, rank))
 
 
 def pictures(folder: Path, count: int, side: int, seed: int, shape: str | None = None) -> list[Picture]:

@@ -52,7 +52,7 @@ def repair(
     """
     weights = list(task.weights.values())
     update = make_optimizer(optimizer, task.weights)
-    state = TrainingState(task.network, task.weights, update, task.micro_batch or 0)
+    state = TrainingState.of(task, update)
     if resume:
         state.load_state_dict(resume)
     if guard and resume:

@@ -9,7 +9,7 @@ own, `re:PATTERN`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from erase.errors import EmptyScope, InputError
@@ -75,6 +75,9 @@ _TEXT_ENCODER = {
 }
 """Scopes of a text encoder of CLIP, of which its embeddings of words and positions are never part; the others have no counterpart there."""
 
+FACTOR = re.compile(r"\.lora_[AB]\.weight$")
+"""The end of the name of a low-rank factor, `MODULE.lora_A.weight` or `MODULE.lora_B.weight`, of the weight `MODULE.weight`."""
+
 # Matched against the last part of the name without `.weight`: embedding tables and gains, whatever their shape.
 _NOT_TRIMMED = re.compile(r"\w*(bias\w*|norm\w*|gamma|scale|table|tokens?|wte|wpe|shared|embed(ding)?s?)$")
 
@@ -96,14 +99,31 @@ def pattern_of(scope: str, option: str | None = None, two_streams: bool = False,
         raise InputError(f"scope {scope!r} is not a regular expression: {error}", option=option) from None
 
 
+def own_weights(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The parameters of a network, by the names that they have without low-rank factors (peft's `base_layer`), and without these."""
+    for name, weight in network.named_parameters():
+        if ".lora_" not in name:
+            yield name.replace(".base_layer.", "."), weight
+
+
+def weight_of(name: str) -> str:
+    """The name of the weight that a low-rank factor changes; any other name is its own."""
+    return FACTOR.sub(".weight", name)
+
+
+def is_factor(name: str) -> bool:
+    """Whether this is the name of a low-rank factor."""
+    return FACTOR.search(name) is not None
+
+
 def in_scope(network: nn.Module, scope: str) -> dict[str, nn.Parameter]:
     """The parameters of `network` in `scope`: a key of SCOPES, or `re:PATTERN`. EmptyScope if there are none."""
-    two_streams = any(name.endswith(TEXT_KEYS) for name, _ in network.named_parameters())
-    text_encoder = any(name.startswith("text_encoder") for name, _ in network.named_parameters())
+    two_streams = any(name.endswith(TEXT_KEYS) for name, _ in own_weights(network))
+    text_encoder = any(name.startswith("text_encoder") for name, _ in own_weights(network))
     pattern = pattern_of(scope, two_streams=two_streams, text_encoder=text_encoder)
-    weights = {name: weight for name, weight in network.named_parameters() if pattern.search(name)}
+    weights = {name: weight for name, weight in own_weights(network) if pattern.search(name)}
     if not weights:
-        example = next((name for name, _ in network.named_parameters()), "none at all")
+        example = next((name for name, _ in own_weights(network)), "none at all")
         raise EmptyScope(
             f"scope {scope!r} matches no weight of {type(network).__name__}, whose first is {example!r}: "
             f"give one of {', '.join(SCOPES)}, or re: and a pattern over parameter names"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,24 @@ Loss = Callable[[nn.Module, B], Tensor]
 """A differentiable scalar: the mean over the batch."""
 
 
+class Entries(NamedTuple):
+    """Some entries of a weight: their flat places (n,) int64 and their values (n,), on the CPU."""
+
+    places: Tensor
+    values: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor, mask: Tensor) -> Entries:
+        """The entries of a weight where `mask` is True."""
+        places = mask.reshape(-1).nonzero()[:, 0]
+        return cls(places.cpu(), weight.detach().reshape(-1)[places].cpu())
+
+    def write_into(self, weight: Tensor) -> None:
+        """Give the entries of a weight these values, in place."""
+        with torch.no_grad():
+            weight.view(-1)[self.places.to(weight.device)] = self.values.to(weight)
+
+
 @dataclass
 class Task(Generic[B]):
     """One unlearning problem, with batches of type B: a mapping unless another type is named.
@@ -56,6 +74,10 @@ class Task(Generic[B]):
     `retain_data` are the retain batches with the targets of the data, where `retain` has other targets. `probe` is
     the same network with held-out batches, which no step uses. `one_image` of a diffusion task is a batch of one retain image, by its
     number, under as many timesteps as are asked for.
+
+    With low-rank factors (`erase.diffusion.low_rank`), `weights` are the factors, named `MODULE.lora_A.weight` and `MODULE.lora_B.weight`,
+    and `base` the weights in scope, which stay as they are. A method scores and trims those (`scored`), and names the entries that it
+    has given other values in `replaced`, because nothing else of them is saved.
     """
 
     network: nn.Module
@@ -72,6 +94,13 @@ class Task(Generic[B]):
     retain_data: Batches[B] | None = None
     one_image: Callable[[int, int], B] | None = None
     probe: Task[B] | None = None
+    base: dict[str, nn.Parameter] = field(default_factory=dict)
+    replaced: dict[str, Entries] = field(default_factory=dict)
+
+    @property
+    def scored(self) -> dict[str, nn.Parameter]:
+        """The weights in scope by name, whether they are trained themselves or through factors."""
+        return self.base or self.weights
 
 
 @dataclass(frozen=True)

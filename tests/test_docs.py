@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 OPTIONS = ROOT / "docs" / "options.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-FOREIGN = {"--config", "--editable", "--upgrade"}  # flags of other programs
+FOREIGN = {"--config", "--editable", "--upgrade", "--use_fsdp", "--fsdp_version", "--use", "--fsdp"}  # flags of other programs
 
 
 def read(page: Path) -> str:

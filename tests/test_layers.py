@@ -54,6 +54,7 @@ DOORS: dict[str, set[str]] = {
     "tokenizers": {"erase.demo", "ui.web.compare.reading"},
     "huggingface_hub": {"erase.diffusion", "erase.checkpoints", "eval.prompt_sets", "ui.cli.display"},
     "accelerate": {"erase.processes"},
+    "peft": {"erase.diffusion.low_rank"},
     "gradio": {"ui.web"},
     "nudenet": {"eval.vision.nudenet"},
     "torchvision": {"erase.torchvision_compat"},

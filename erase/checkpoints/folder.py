@@ -25,6 +25,7 @@ FLOW = ("StableDiffusion3Pipeline", "FluxPipeline")  # families that are trained
 PICKLES = {".ckpt", ".bin", ".pt", ".pth", ".pkl"}
 READ = {".json", ".txt", ".model", ".jinja", ".tiktoken"}  # what loaders read of a part beside its weights; .model: of sentencepiece
 HALF = {"F16", "BF16"}
+NAMES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}  # dtypes of weights
 OLD_SIZE = 64
 FLUX_SIZE = 128  # side of the latents in its pipeline; its transformer names none
 # diffusion_pytorch_model[.fp16][-00001-of-00002].safetensors, the older ...-00001-of-00002.fp16.safetensors, and indices
@@ -56,6 +57,19 @@ def edited_part(folder: Path) -> Path:
     return transformer if transformer.is_dir() and not unet.is_dir() else unet
 
 
+def stored_dtypes(folder: Path) -> set[str]:
+    """The dtypes in which the weights of the edited part are stored, as `bfloat16`; none where there are no weights."""
+    files = [path for path in weight_files(edited_part(folder)).values() if path.suffix == ".safetensors"]
+    codes = {entry["dtype"] for path in files for name, entry in header(path)[0].items() if name != "__metadata__"}
+    return {NAMES.get(code, code) for code in codes}
+
+
+def is_bare(folder: Path) -> bool:
+    """Whether a folder holds the configurations of a model and no weights."""
+    names = {path.name for name in components(folder) if (folder / name).is_dir() for path in (folder / name).iterdir()}
+    return not any(re.search(r"\.(safetensors|ckpt|bin|pth?|pkl)(\.|$)", name) for name in names)
+
+
 def variant_of(folder: Path) -> str | None:
     """The `variant` that from_pretrained needs for this folder's edited part; None for plain names."""
     first = next(iter(weight_files(edited_part(folder)).values()), Path())
@@ -85,8 +99,11 @@ def read_provenance(folder: Path) -> dict[str, str]:
     return {name: value for name, value in sorted(facts.items()) if name != "format"} if "erase-concept" in facts else {}
 
 
-def check_model_folder(path: Path) -> None:
-    """InputError unless `path` is a pipeline folder of a supported family, complete and as its own configuration describes it."""
+def check_model_folder(path: Path, weights: bool = True) -> None:
+    """InputError unless `path` is a pipeline folder of a supported family, complete and as its own configuration describes it.
+
+    Where no `weights` are needed, a folder of configurations alone passes, too.
+    """
     if path.suffix.lower() in PICKLES and not path.is_dir():
         remedy = f'convert it on a machine where that is safe: python -c "{SAFER.format(load="from_single_file", path=str(path))}"'
         raise InputError(f"{path} is a pickle, which can run any code when it is loaded; expected a diffusers folder: {remedy}")
@@ -99,7 +116,7 @@ def check_model_folder(path: Path) -> None:
         raise InputError(f"{path} has no model_index.json (it contains {contents}); expected a diffusers folder or a hub name")
     from erase.checkpoints.check.folder import check_folder  # it reads folders with what is below
 
-    check_folder(path)
+    check_folder(path, weights)
 
 
 def model_index(folder: Path) -> dict[str, Any]:
@@ -177,6 +194,12 @@ def size_of(folder: Path) -> int:
 def is_small(folder: Path) -> bool:
     """Whether this is an embedded model or one of that size, for which other default counts make sense."""
     return max(image_size(folder) or (math.inf,)) <= 128
+
+
+def doubled_by_guidance(folder: Path) -> bool:
+    """Whether guidance takes two passes of the network per step: not where it was distilled and reads the scale, nor in FLUX.1 at all."""
+    config = config_of(folder, edited_part(folder).name, "config.json")
+    return config.get("_class_name") != "FluxTransformer2DModel" and config.get("time_cond_proj_dim") is None
 
 
 def short_hash(folder: Path) -> str:

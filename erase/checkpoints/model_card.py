@@ -52,7 +52,7 @@ LOADING = {  # format -> how it is loaded
     "folder": 'pipeline = {pipeline}.from_pretrained("this/folder"{arguments})',
     "single-file": "pipeline = {pipeline}.from_single_file({file})",
     "unet": 'pipeline = {pipeline}.from_pretrained("the/source/model")\npipeline.{part}.load_state_dict(load_file({file}))',
-    "transformer": 'transformer = {network}.from_single_file({file})\n'
+    "transformer": "transformer = {network}.from_single_file({file})\n"
     'pipeline = {pipeline}.from_pretrained("the/source/model", transformer=transformer)',
 }
 NETWORKS = {"FluxPipeline": "FluxTransformer2DModel", "StableDiffusion3Pipeline": "SD3Transformer2DModel"}

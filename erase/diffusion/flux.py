@@ -8,7 +8,8 @@ prompt as a neutral; schnell reads no scale.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,7 @@ from erase.diffusion.batches import Conditioning
 from erase.diffusion.objectives import FlowMatching
 from erase.diffusion.prediction import CALLS, NetworkCall, Reads
 from erase.diffusion.stable_diffusion import NOT_LOADED, StableDiffusion
+from erase.diffusion.text_apart import without_text_encoders
 
 GUIDANCE = 3.5
 T5_TOKENS = {True: 512, False: 256}
@@ -129,8 +131,15 @@ class Flux(StableDiffusion):
         """Density and shift of the timesteps, the weighting of the loss, and the guidance scale of predictions."""
         return self.objective().record() | ({"guidance": GUIDANCE} if self.distilled else {})
 
-    def _drawing(self) -> dict[str, Any]:
-        return {"max_sequence_length": T5_TOKENS[self.distilled]}
+    @contextmanager
+    def _described(self, prompts: list[str], guidance: float, negative: str) -> Iterator[dict[str, Any]]:
+        """Embedded prompts; the scale is embedded too, or read by nobody, so that a negative prompt has no effect."""
+        self.place("text_encoder", "text_encoder_2")
+        length = T5_TOKENS[self.distilled]
+        text, pooled, _ = self.pipeline.encode_prompt(prompts, device=self.device, max_sequence_length=length)
+        self.place(self.EDITED, "vae")
+        with without_text_encoders(self.pipeline):
+            yield {"prompt_embeds": text, "pooled_prompt_embeds": pooled, "max_sequence_length": length}
 
     def _decode(self, latents: Tensor) -> list[Image.Image]:
         """Latents -> images; those of the pipeline are packed, and square."""

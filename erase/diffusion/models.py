@@ -25,11 +25,12 @@ from erase.options import check_device
 WRAPPERS: dict[str, type[StableDiffusion]] = {kind.CLASS: kind for kind in (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux)}
 
 
-def locate(model: str, tokenizer: str | None = None, prediction: str | None = None) -> Path:
+def locate(model: str, tokenizer: str | None = None, prediction: str | None = None, weights: bool = True) -> Path:
     """The folder of a model: an embedded one by its name, a folder is itself, a single file is unpacked, the rest is on the hub.
 
     `tokenizer` (a folder; for a transformer of FLUX.1 or Stable Diffusion 3 one with all other parts) and `prediction` (epsilon or
-    v_prediction) add what a single file does not contain.
+    v_prediction) add what a single file does not contain. Without `weights`, a folder may hold
+    configurations alone.
     """
     if model in EMBEDDED:
         from erase.demo import pipeline_path
@@ -47,7 +48,7 @@ def locate(model: str, tokenizer: str | None = None, prediction: str | None = No
         raise InputError(f"--model {model!r} is neither a folder nor a hub name{near}; {expected}")
     if path.suffix.lower() == ".safetensors" and path.is_file():
         path, prediction = unpacked(path, tokenizer, prediction), None
-    check_model_folder(path)
+    check_model_folder(path, weights)
     if prediction is not None:
         _check_prediction(path, prediction)
     return path

@@ -61,7 +61,7 @@ CALLS: dict[str, NetworkCall] = {}
 
 def predict(network: nn.Module, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, dtype: torch.dtype) -> Tensor:
     """The network's prediction for noisy latents (n, c, h, w) under a prompt; computed in `dtype` where that is less than float32."""
-    call = CALLS.get(type(network).__name__, UNET)
+    call = next((CALLS[kind.__name__] for kind in type(network).__mro__ if kind.__name__ in CALLS), UNET)  # FSDP makes a class of its own
     with torch.autocast(noisy.device.type, dtype, enabled=dtype != torch.float32):
         return call.forward(network, noisy, timesteps, conditioning)
 

@@ -72,8 +72,8 @@ def guided(model: StableDiffusion, images: int, scale: float) -> AbstractContext
 
 def read_text(model: StableDiffusion, text: str) -> tuple[Tensor, Tensor | None]:
     """The embeddings of the text (1, tokens, width) and pooled (1, width), as the pipeline's network reads them."""
-    read, pooled = model.read(model.tokens([text]))
-    return read, pooled
+    read = model.conditioning([text], model.device)
+    return read.text, read.pooled
 
 
 @contextmanager

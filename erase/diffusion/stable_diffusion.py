@@ -107,9 +107,11 @@ class StableDiffusion:
                 add(self._pipeline)
         return self._pipeline
 
-    def _drawing(self) -> dict[str, Any]:
-        """Further arguments with which the pipeline draws prompts."""
-        return {}
+    @contextmanager
+    def _described(self, prompts: list[str], guidance: float, negative: str) -> Iterator[dict[str, Any]]:
+        """The arguments of the pipeline that say what to draw; within, the parts that draw it are on the device."""
+        self.place(*self.parts)
+        yield {"prompt": prompts} | ({"negative_prompt": [negative] * len(prompts)} if negative else {})
 
     def _options(self) -> dict[str, Any]:
         """Arguments with which the pipeline is loaded."""
@@ -202,13 +204,11 @@ class StableDiffusion:
     def _draw(
         self, prompts: list[str], generators: list[torch.Generator], steps: int, guidance: float, negative: str, size: int
     ) -> list[Image.Image]:
-        self.place(*self.parts)
         half = self.dtype != torch.float32
-        with guided(self, len(prompts), guidance):
+        with guided(self, len(prompts), guidance), self._described(prompts, guidance, negative) as described:
             output = self.pipeline(
-                prompts, num_inference_steps=steps, guidance_scale=guidance, generator=generators, height=size, width=size,
-                output_type="latent" if half else "pil", **({"negative_prompt": [negative] * len(prompts)} if negative else {}),
-                **self._drawing(),
+                **described, num_inference_steps=steps, guidance_scale=guidance, generator=generators, height=size, width=size,
+                output_type="latent" if half else "pil",
             ).images  # fmt: skip
         images: list[Image.Image] = self._decode(output) if half else output
         return images
@@ -269,18 +269,18 @@ class StableDiffusion:
         self.place("vae")
         return encoded(self.pipeline.vae, pixels, self.device, first)
 
-    def network(self) -> nn.Module:
-        """The repaired network alone, in evaluation mode, in float32 whatever the dtype of the file: repair needs the small updates."""
+    def network(self, dtype: torch.dtype = torch.float32, device: str | None = None) -> nn.Module:
+        """The repaired network alone, in evaluation mode; in float32, because repair needs small updates, or in that of frozen weights."""
         check_torchvision()
         import diffusers
 
         where: dict[str, Any] = {"variant": variant_of(self.folder), "use_safetensors": True, "local_files_only": True}
         with self._readable():
             kind = getattr(diffusers, self.NETWORK)
-            network = kind.from_pretrained(self.folder / self.EDITED, torch_dtype=torch.float32, **where)
+            network = kind.from_pretrained(self.folder / self.EDITED, torch_dtype=dtype, **where)
         check_loaded(self.folder, self.EDITED, network)
         self._prepare(network)
-        return network.to(self.device).eval()  # type: ignore[no-any-return]
+        return network.to(device or self.device).eval()  # type: ignore[no-any-return]
 
     def _prepare(self, network: Any) -> None:
         """What a network of this family needs before it is called."""

@@ -6,7 +6,8 @@ embeddings are those of the pipeline and are cached, so that T5 is in memory for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -19,6 +20,7 @@ from erase.diffusion.batches import Conditioning
 from erase.diffusion.objectives import FlowMatching
 from erase.diffusion.prediction import CALLS, NetworkCall, Reads
 from erase.diffusion.stable_diffusion import NOT_LOADED, StableDiffusion
+from erase.diffusion.text_apart import without_text_encoders
 
 T5_TOKENS = 256  # the pipeline's own max_sequence_length
 
@@ -105,6 +107,19 @@ class StableDiffusion3(StableDiffusion):
         """Pooled embeddings (n, width) of both encoders of CLIP, float32 on the CPU."""
         self.place(*(part for part in self.parts if part.startswith("text")))
         return self._read_clip(self.tokens(prompts)[:2])[1].cpu()
+
+    @contextmanager
+    def _described(self, prompts: list[str], guidance: float, negative: str) -> Iterator[dict[str, Any]]:
+        """Embedded prompts, with guidance also negative ones."""
+        self.place(*(part for part in self.parts if part.startswith("text")))
+        against = [negative] * len(prompts) if negative else None
+        embedded = self.pipeline.encode_prompt(
+            prompts, None, None, device=self.device, do_classifier_free_guidance=guidance > 1, negative_prompt=against
+        )
+        self.place(self.EDITED, "vae")
+        names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+        with without_text_encoders(self.pipeline):
+            yield dict(zip(names, embedded, strict=True))
 
     def objective(self) -> FlowMatching:
         """Flow matching over the scheduler's shifted levels, drawn logit-normal(0, 1) as in training (Esser et al. 2024)."""

@@ -32,7 +32,7 @@ def text_plan(question: Question, free: int) -> tuple[Need, str]:
     state = sum(STATE_BYTES[question.optimizer]) / FLOAT if question.optimizer else 0
     beside = int(FLOAT * sum(sizes.values()) + scoped * (question.copies + 1 + state))
     need, sentence = plan(replace(question, scope=FIRST, copies=0.0), free - beside)
-    return replace(need, repair=need.repair + beside), sentence
+    return replace(need, repair=need.repair + beside, parts={**need.parts, "text encoders": beside}), sentence
 
 
 def text_weights(folder: Path) -> dict[str, int]:

@@ -30,12 +30,12 @@ class TextEncoders(nn.Module):
     def __init__(self, model: StableDiffusion) -> None:
         super().__init__()
         texts = [part for part in model.parts if part.startswith("text_encoder")]
-        model.place(*texts, model.EDITED)
+        self._behind = (model,)
+        self.place()
         for name in texts:
             encoder = getattr(model.pipeline, name)
             if type(encoder).__name__ in CLIP:
                 self.add_module(name, encoder)
-        self._behind = (model,)
         empty = model.tokens([""])
         self._lengths = [len(ids[0]) for ids in empty]
         self._empty = torch.cat(empty, dim=1)
@@ -44,6 +44,10 @@ class TextEncoders(nn.Module):
     def model(self) -> StableDiffusion:
         """The pipeline, whose text encoders are these."""
         return self._behind[0]
+
+    def place(self) -> None:
+        """Move what a pass needs to the device: drawing may have moved it away."""
+        self.model.place(*(part for part in self.model.parts if part.startswith("text_encoder")), self.model.EDITED)
 
     def split(self, ids: Tensor) -> Sequence[Tensor]:
         """The token ids (n, tokens) for each text encoder."""

@@ -64,6 +64,14 @@ class Requirements:
     """Prediction target of retain batches: `original`, the prediction of the original network; `data`, that of training."""
     sensitivity_batches: int = 0
     """Forget batches that it evaluates before the first step."""
+    scored: str | None = None
+    """Scope of the weights that it scores on these batches, with a score in float32 for each of them; None: it scores none."""
+    scores: float = 1.0
+    """Float32 numbers per scored weight, for the estimate of memory where the weights themselves are not trained."""
+    relearns: bool = False
+    """Whether it moves the weights themselves for a while, also where factors are trained."""
+    masked: bool = False
+    """Whether it trains some entries of the weights and leaves the others as they are, which low-rank factors cannot."""
     first_batch_only: bool = False
     """Use the images of the first batch in every batch, with new noise."""
     retain_captions: int | None = None
@@ -116,3 +124,10 @@ def timestep_range(text: str) -> tuple[float, float]:
             f"--forget-timesteps is {text!r}; expected LOW-HIGH with 0 <= LOW < HIGH <= 1, such as 0-0.85", option="forget_timesteps"
         )
     return low, high
+
+
+def scored_scope(scope: str, trim_scope: str | None, trimming: bool, over_scope: bool, layers: bool) -> str | None:
+    """The scope of the weights that Scissorhands scores: to trim them, to rank over all, or to select layers; None if it does not."""
+    if layers or (trimming and over_scope):
+        return scope
+    return (trim_scope or scope) if trimming else None

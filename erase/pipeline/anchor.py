@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from erase.checkpoints.folder import FLOW, model_index
 from erase.concepts import Concept, with_anchors
 from erase.files import read_json, write_json
 from erase.pipeline.anchor_search import choose_anchors
@@ -50,10 +51,12 @@ def _settle(session: Session) -> None:
 
 
 def _choose(session: Session, concept: Concept) -> tuple[Concept, dict[str, Any]]:
-    job, network = session.job, session.model.network()
+    job, model = session.job, session.model
+    flow = model_index(session.folder)["_class_name"] in FLOW
+    network = model.edited if flow else model.network()  # a large transformer would be in memory twice
     steps, guidance = int(job.sampling_steps or 1), float(job.guidance or 0)
     progress = session.progress("choosing an anchor")
-    anchored, tested = choose_anchors(concept, session.model, network, steps, guidance, job.seed, progress=progress)
+    anchored, tested = choose_anchors(concept, model, network, steps, guidance, job.seed, progress=progress)
     words = [*anchored.anchors, *anchored.anchor_prompts]
     reason = "its test images never show the concept, and of such candidates it is the nearest to the concept"
     session.show(Event("images", 0, 0, note=f"anchor: {', '.join(words)} ({reason})"))

@@ -128,16 +128,18 @@ def _compare(
     network: torch.nn.Module, model: StableDiffusion, latents: Tensor, named: list[str], anchored: list[str], seed: int, draws: int = 8
 ) -> tuple[float, float]:
     """Share of the anchor's images that the concept explains at least as well, and the distance of the two predictions."""
-    objective = model.objective()
-    device = next(network.parameters()).device
+    objective, own = model.objective(), network is model.edited
+    device, dtype = (model.device, model.dtype) if own else (next(network.parameters()).device, torch.float32)
     conditionings = [model.conditioning(prompts, device) for prompts in (named, anchored)]
+    if own:
+        model.place(model.EDITED)
     errors, distance = torch.zeros(2, len(latents)), 0.0
     for draw in range(draws):
         noise = torch.randn(latents.shape, generator=generator(seed, "classify", draw))
         # Timesteps spread over the middle, where prompts matter most.
         t = objective.timesteps(torch.full((len(latents),), int(objective.levels * (0.2 + 0.6 * (draw + 0.5) / draws))))
         noisy, target = objective.noised(latents, noise, t).to(device), objective.target(latents, noise, t).to(device)
-        predicted = [predict(network, noisy, t.to(device), conditioning, torch.float32) for conditioning in conditionings]
+        predicted = [predict(network, noisy, t.to(device), conditioning, dtype).float() for conditioning in conditionings]
         errors += torch.stack([(p - target).pow(2).mean((1, 2, 3)).cpu() for p in predicted])
         distance += float((predicted[0] - predicted[1]).pow(2).mean()) / draws
     return float((errors[0] <= errors[1]).float().mean()), distance**0.5

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from erase.checkpoints.check.networks import part_class, part_config
-from erase.checkpoints.folder import components, config_of, edited_part, latent_factor, size_of, weight_files
+from erase.checkpoints.check.networks import NETWORKS, number_of_weights, part_class, part_config
+from erase.checkpoints.folder import components, config_of, edited_part, is_bare, latent_factor, size_of, weight_files
+from erase.diffusion import DTYPES
+from erase.diffusion.low_rank import full_rank
 from erase.diffusion.memory import gigabytes
 from erase.diffusion.prediction import Reads, reads
 from erase.diffusion.text_memory import text_weights
@@ -46,16 +48,22 @@ def disk_need(model: Path, job: Job, wants: Requirements, checkpoint_every: int 
     factor = latent_factor(model)
     latents = 4 * sizes.channels * (side // factor) ** 2
     text = 4 * sizes.tokens * sizes.width
-    scoped = _scoped(model, wants.scope, job.part) if wants.steps else 0
+    scoped, trained = _edited_weights(model, wants.scope, job) if wants.steps else (0, 0)
     state = 4 + (STATE_BYTES[wants.optimizer][0] if wants.optimizer else 0)
-    weights = [path for part in components(model) for path in weight_files(model / part).values()]
     return {
         "images": (drawn + sampled) * side * side * 3 // 2,
         "latents": drawn * (latents + text),
-        "changed weights": 4 * scoped,
-        "checkpoint": 2 * state * scoped if wants.steps > checkpoint_every else 0,  # a new one is written beside the old
-        "model": sum(path.stat().st_size for path in weights),
+        "changed weights": 4 * (scoped + trained * (job.lora_rank is not None)),
+        "checkpoint": 2 * state * trained if wants.steps > checkpoint_every else 0,  # a new one is written beside the old
+        "model": _model_bytes(model, DTYPES[job.dtype].itemsize),
     }
+
+
+def _model_bytes(model: Path, width: int) -> int:
+    """Size of the weight files; of a folder without weights what they would take at `width` bytes per weight."""
+    if is_bare(model):
+        return width * sum(number_of_weights(model, part) for part in components(model) if part in NETWORKS)
+    return sum(path.stat().st_size for part in components(model) for path in weight_files(model / part).values())
 
 
 def generated_images(job: Job, wants: Requirements) -> int:
@@ -65,11 +73,11 @@ def generated_images(job: Job, wants: Requirements) -> int:
     return own + counts["forget"] * (wants.anchor and wants.anchor_images)
 
 
-def _scoped(model: Path, scope: str, part: str) -> int:
-    """Number of weights in scope of the part that is edited."""
-    if part == TEXT:
+def _edited_weights(model: Path, scope: str, job: Job) -> tuple[int, int]:
+    """Number of weights in scope of the part that is edited, and of those that are trained: the same, or their factors."""
+    if job.part == TEXT:
         pattern = pattern_of(scope, text_encoder=True)
-        return sum(size for name, size in text_weights(model).items() if pattern.search(name))
+        return (sum(size for name, size in text_weights(model).items() if pattern.search(name)),) * 2
     import torch
 
     check_torchvision()
@@ -78,7 +86,11 @@ def _scoped(model: Path, scope: str, part: str) -> int:
     edited = edited_part(model).name
     with torch.device("meta"):
         network = getattr(diffusers, part_class(model, edited)).from_config(config_of(model, edited, "config.json"))
-    return sum(weight.numel() for weight in in_scope(network, scope).values())
+    weights = list(in_scope(network, scope).values())
+    everything = sum(weight.numel() for weight in weights)
+    matrices = [weight for weight in weights if weight.ndim > 1]
+    factors = sum(min(job.lora_rank or 0, full_rank(weight)) * (len(weight) + weight[0].numel()) for weight in matrices)
+    return everything, everything if job.lora_rank is None else factors
 
 
 def _reads(model: Path) -> Reads:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from erase.checkpoints.folder import latent_factor
+from erase.checkpoints.folder import is_bare, latent_factor
 from erase.concepts.english import spoken_duration
+from erase.diffusion.memory import UNLIMITED, gigabytes
 from erase.errors import InputError
 from erase.pipeline.disk import disk_need, enough_disk
 from erase.pipeline.job import Job
@@ -32,24 +33,29 @@ class Estimate(NamedTuple):
     disk: str
     device: str
     model: str
+    memory_parts: dict[str, int] = {}  # noqa: RUF012 (never changed)
+    """What repair takes, by what it is for; and `drawing`, at other times, as a whole."""
 
 
 def estimate(job: Job, values: Mapping[str, Any] | None = None) -> Estimate:
     """The cost of a job; `values` are options of its method.
 
-    The time is that of one forward pass of the network, measured here and now, times the passes of the stages' plan.
+    The time is that of one forward pass of the network, measured here and now, times the passes of the stages' plan. Of a folder of
+    configurations without weights memory and disk are estimated, without regard to what this machine has.
     """
-    return estimate_resolved(resolve_job(job, values))
+    return estimate_resolved(resolve_job(job, values, weights=False))
 
 
 def estimate_resolved(resolved: ResolvedJob) -> Estimate:
     """The cost of a resolved job."""
     plan = resolved.plan()
     passes = sum(plan.stage(name).passes for name in ("images", "before", "erase", "after"))
-    seconds = _forward_pass(resolved) * passes / processes()[1]
+    bare = is_bare(resolved.folder)
+    seconds = 0.0 if bare else _forward_pass(resolved) * passes / processes()[1]
+    parts: Mapping[str, int] = {}
     try:
-        need, memory = memory_need(resolved)
-        peak = need.peak
+        need, memory = memory_need(resolved, UNLIMITED if bare else None)
+        peak, parts = need.peak, {**need.parts, "drawing": need.drawing}
     except InputError as error:
         peak, memory = 0, str(error)
     folder, counted, required = resolved.folder, resolved.counted, resolved.requirements
@@ -59,13 +65,14 @@ def estimate_resolved(resolved: ResolvedJob) -> Estimate:
         disk = str(error)
     return Estimate(
         seconds=round(seconds),
-        time=f"about {spoken_duration(max(10, round(seconds, -1)))}",
+        time="not measured: this folder has no weights" if bare else f"about {spoken_duration(max(10, round(seconds, -1)))}",
         memory_bytes=peak,
         memory=memory,
         disk_bytes=sum(disk_need(folder, counted, required).values()),
         disk=disk,
         device=resolved.job.device,
         model=str(resolved.job.model),
+        memory_parts=dict(parts),
     )
 
 
@@ -77,7 +84,7 @@ def _forward_pass(resolved: ResolvedJob) -> float:
     from erase.diffusion.prediction import reads
 
     job, batch, dtype = resolved.job, 2 * int(resolved.job.sampling_batch or 1), DTYPES[resolved.job.dtype]
-    network: Any = open_model(resolved.folder, job.device, job.dtype, job.size).network()
+    network: Any = open_model(resolved.folder, job.device, job.dtype, job.size).network(dtype)
     torch.nn.Module.to(network, dtype)  # diffusers' own warns of modules to be kept in float32, even where there are none
     sizes = reads(type(network).__name__, network.config, TOKENS)
     side = resolved.size // latent_factor(resolved.folder)
@@ -95,4 +102,10 @@ def _forward_pass(resolved: ResolvedJob) -> float:
 
 def lines(cost: Estimate) -> str:
     """The estimate as lines of text."""
-    return f"time    {cost.time}\nmemory  {cost.memory}\ndisk    {cost.disk}\non      {cost.device}, {cost.model}"
+    repair = {name: size for name, size in cost.memory_parts.items() if name != "drawing"}
+    made_of = ", ".join(f"{name} {gigabytes(size)}" for name, size in repair.items())
+    memory = cost.memory
+    if made_of:
+        memory += f"\n        repair {gigabytes(sum(repair.values()))}: {made_of}"
+        memory += f"\n        drawing {gigabytes(cost.memory_parts['drawing'])}"
+    return f"time    {cost.time}\nmemory  {memory}\ndisk    {cost.disk}\non      {cost.device}, {cost.model}"

@@ -86,6 +86,13 @@ class Job:
     sampling_steps: int | None = option(None, "denoising steps per image", low=1, high=SAMPLING_STEPS)
     guidance: float | None = option(None, "classifier-free guidance scale", low=0.0)
     sampling_batch: int | None = option(None, "images generated at once", low=1)
+    lora_rank: int | None = option(
+        None,
+        "train low-rank factors (LoRA) of this rank in place of the weights in --scope, which stay as they are, in the dtype of their file "
+        "where --dtype is the same",
+        low=1,
+        added_in="0.1.1",
+    )
     micro_batch: int | None = option(
         None, "images per forward and backward pass in repair, by default as many as fit in memory; the batch size stays the same", low=1
     )

@@ -61,9 +61,17 @@ class Plan:
 
 
 def plan_of(
-    concepts: Concepts, whole: Concepts, requirements: Requirements, job: Job, provided: Mapping[str, int] | None = None
+    concepts: Concepts,
+    whole: Concepts,
+    requirements: Requirements,
+    job: Job,
+    provided: Mapping[str, int] | None = None,
+    doubled: bool = True,
 ) -> Plan:
-    """The plan of a job whose options are settled; `concepts` and `whole` as for `forget_prompts`, `provided`: images of its folders."""
+    """The plan of a job whose options are settled; `concepts` and `whole` as for `forget_prompts`, `provided`: images of its folders.
+
+    `doubled`: whether guidance takes two passes (`erase.checkpoints.folder.doubled_by_guidance`).
+    """
     counts = dict(provided or {})
     forget = counts["forget"] if "forget" in counts else len(forget_prompts(concepts, whole, int(job.forget_count or 0), job.seed))
     generated = {"forget": forget} if "forget" in requirements.images and "forget" not in counts else {}
@@ -71,7 +79,8 @@ def plan_of(
     generated |= {"anchor": forget} if requirements.anchor and requirements.anchor_images else {}
     samples = len(evaluation_rows(concepts, whole, int(job.evaluate_count or 0), job.seed))
     names = tuple(concept.name for concept in concepts)
-    return make_plan(names, requirements, generated, counts, samples, int(job.sampling_steps or 1), float(job.guidance or 0))
+    guidance = float(job.guidance or 0) if doubled else 1.0
+    return make_plan(names, requirements, generated, counts, samples, int(job.sampling_steps or 1), guidance)
 
 
 def make_plan(

@@ -10,7 +10,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from erase.checkpoints.folder import is_small, scheduler_of, single_file_hash, size_of, weight_hashes
+from erase.checkpoints.folder import (
+    FLOW,
+    doubled_by_guidance,
+    is_small,
+    model_index,
+    scheduler_of,
+    single_file_hash,
+    size_of,
+    stored_dtypes,
+    weight_hashes,
+)
 from erase.concepts import Concept, with_anchors
 from erase.concepts.published import kind_of_all, published_prompts
 from erase.concepts.several import Concepts, all_apart, also_earlier, load_concepts, settings_of, together
@@ -23,6 +33,7 @@ from erase.options import added_options
 from erase.pipeline.earlier_run import model_of
 from erase.pipeline.job import DEFAULTS, TEXT, Job, as_begun
 from erase.pipeline.plan import Plan, plan_of
+from erase.processes import sharding
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,15 @@ class ResolvedJob:
         return self.job.size or size_of(self.folder)
 
     @property
+    def frozen_dtype(self) -> str:
+        """The dtype of weights that are not trained: that of their file where the forward passes are computed in it, else float32.
+
+        Networks that are not transformers, which were repaired in float32 from the start, stay so unless factors are trained.
+        """
+        half = self.job.lora_rank is not None or model_index(self.folder)["_class_name"] in FLOW
+        return self.job.dtype if half and self.job.part != TEXT and stored_dtypes(self.folder) <= {self.job.dtype} else "float32"
+
+    @property
     def counted(self) -> Job:
         """The job with the counts of all its concepts together, for estimates."""
         counts = {f"{name}_count": getattr(self.job, f"{name}_count") for name in ("forget", "evaluate")}
@@ -80,7 +100,7 @@ class ResolvedJob:
     def plan(self) -> Plan:
         """The pieces of work of each stage."""
         provided: dict[str, int] = {role: _count(folder) for role in IMAGE_SETS if (folder := getattr(self.job, f"{role}_images"))}
-        return plan_of(self.concepts, self.whole, self.requirements, self.job, provided)
+        return plan_of(self.concepts, self.whole, self.requirements, self.job, provided, doubled_by_guidance(self.folder))
 
     def begun(self, recorded: Mapping[str, Any]) -> ResolvedJob:
         """The job with the defaults that a run with these options was begun with, where an earlier version had others."""
@@ -90,12 +110,14 @@ class ResolvedJob:
         """options.json: everything that the result depends on."""
         aside = ["concepts", "output", "overwrite", "tokenizer", "parts", "micro_batch", "checkpointing", "preview_every"]  # no result
         aside += [name for name in ("prediction_type", "size") if getattr(self.job, name) is None]
+        aside += [name for name, usual in added_options(Job).items() if getattr(self.job, name) == usual]  # as earlier runs have it
         aside += ["stay_gone"] * (not self.earlier) + ["part"] * (self.job.part == "network")
         typed = self.job.concepts[0] if len(self.job.concepts) == 1 else self.name
         options = {"concept": typed} | {name: value for name, value in asdict(self.job).items() if name not in aside}
         options |= {"concept_file": asdict(self.concept)}
         if len(self.whole) > 1:
             options |= {"concepts": [asdict(concept) for concept in self.whole], "earlier": list(self.earlier)}
+        options |= {} if self.job.lora_rank is None else {"lora": {"rank": self.job.lora_rank, "alpha": self.job.lora_rank}}
         options |= {"method_options": asdict(self.method), "weights": weight_hashes(self.folder)}
         options |= {"single_file_sha256": digest} if (digest := single_file_hash(self.folder)) else {}
         training = open_model(self.folder).training_record()
@@ -109,8 +131,11 @@ class ResolvedJob:
         return options | ({"single_file_sha256": digest} if (digest := single_file_hash(self.folder)) else {})
 
 
-def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJob:
-    """Settle everything about a job; `values` are options of its method. InputError for whatever does not fit together."""
+def resolve_job(job: Job, values: Mapping[str, Any] | None = None, weights: bool = True) -> ResolvedJob:
+    """Settle everything about a job; `values` are options of its method. InputError for whatever does not fit together.
+
+    Without `weights`, the model may be a folder of configurations alone, of which an estimate can be made.
+    """
     model, gone = model_of(job.model)
     requested = load_concepts(job.concepts, model)
     kind = kind_of_all(requested)
@@ -132,8 +157,9 @@ def resolve_job(job: Job, values: Mapping[str, Any] | None = None) -> ResolvedJo
     open_job = job
     job = replace(job, part=method.requirements.part or job.part)
     job = replace(job, model=model or requested[0].model)
-    folder = locate(str(job.model), job.parts or job.tokenizer, job.prediction_type)
+    folder = locate(str(job.model), job.parts or job.tokenizer, job.prediction_type, weights)
     _check_family(job, method, open_model(folder).NETWORK)
+    _check_factors(job)
     brought = [f"{role}_count" for role in IMAGE_SETS if getattr(job, f"{role}_images")]
     usual = DEFAULTS[is_small(folder)] | open_model(folder).USUAL
     if trained is not None and trained.images and not is_small(folder):
@@ -174,6 +200,18 @@ def _check_family(job: Job, method: DiffusionMethod, network: str) -> None:
     raise InputError(f"--method {job.method} {problem}; choose another method", option="method")
 
 
+def _check_factors(job: Job) -> None:
+    """InputError for what neither low-rank factors nor a network that is spread over several processes go with."""
+    if job.lora_rank is not None and job.part == TEXT:
+        problem = "--lora-rank factorises the UNet or transformer, and --part text-encoder edits what is in front of it"
+        raise InputError(f"{problem}; leave one out", option="lora_rank")
+    if sharding() and (job.part == TEXT or job.preview_every):
+        option = "part" if job.part == TEXT else "preview_every"
+        problem = "--use_fsdp spreads the UNet or transformer over the processes, which"
+        does = "--part text-encoder reads as a whole" if job.part == TEXT else "--preview-every draws with on the first one alone"
+        raise InputError(f"{problem} {does}; leave one out", option=option)
+
+
 def with_as_many_anchors(concept: Concept, required: Requirements) -> Concept:
     """The concept with its first anchor alone, for a method that uses one."""
     words = concept.anchors or concept.anchor_prompts
@@ -210,6 +248,10 @@ def _refuse_idle(job: Job, method: DiffusionMethod) -> None:
         choice = asdict(method).get("unlearn")
         reason = f"--unlearn {choice}; leave it out or give --unlearn anchor" if choice else f"--method {job.method}; leave it out"
         raise InputError(f"--anchor {job.anchor!r} has no effect with {reason}", option="anchor")
+    if job.lora_rank is not None and (required.optimizer is None or required.masked):
+        reason = "trains single entries of the weights, which factors cannot" if required.masked else "takes no gradient steps"
+        message = f"--lora-rank {job.lora_rank} does not go with --method {job.method}, which {reason}; leave it out"
+        raise InputError(message, option="lora_rank")
     for role in IMAGE_SETS:
         if getattr(job, f"{role}_images") is not None and role not in required.images:
             message = f"--{role}-images has no effect with --method {job.method}, which uses no {role} images; leave it out"

@@ -23,7 +23,7 @@ from erase.options import differences
 from erase.pipeline.job import PREVIEWED, STAGES, TEXT, Event, Job, Show
 from erase.pipeline.plan import write_plan
 from erase.pipeline.resolve import ResolvedJob
-from erase.processes import agree, join, processes, wait
+from erase.processes import agree, join, processes, sharding, wait
 from erase.run import RUNS, Run, list_runs, next_run_folder, recorded_options
 from erase.training.meters import Memory, peak_bytes
 
@@ -119,8 +119,8 @@ class Session:
         return lambda done, total: self.show(Event(name, done, total))
 
 
-def memory_need(resolved: ResolvedJob) -> tuple[Need, str]:
-    """How repair fits the device, and a sentence about it; InputError where it does not."""
+def memory_need(resolved: ResolvedJob, free: int | None = None) -> tuple[Need, str]:
+    """How repair fits the device, or `free` bytes, and a sentence about it; InputError where it does not."""
     job, required, folder = resolved.job, resolved.requirements, resolved.folder
     factor = latent_factor(folder)
     question = Question(
@@ -136,11 +136,15 @@ def memory_need(resolved: ResolvedJob) -> tuple[Need, str]:
         checkpointing=job.checkpointing,
         copies=required.copies,
         preview=len(PREVIEWED) if job.preview_every else 0,
+        rank=job.lora_rank,
+        frozen=DTYPES[resolved.frozen_dtype],
+        scored=required.scored,
+        scores=required.scores,
+        relearns=required.relearns,
+        processes=processes()[1] if sharding() else 1,
     )
     with scope_not_empty(job.method, required):
-        if job.part == TEXT:
-            return text_plan(question, free_bytes(job.device))
-        return plan(question, free_bytes(job.device))
+        return (text_plan if job.part == TEXT else plan)(question, free_bytes(job.device) if free is None else free)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from erase.options import option
+from erase.scope import is_factor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,12 +55,13 @@ def rate_of(method: HasRate, weights: Mapping[str, Tensor]) -> float:
 
     The same change of a matrix's output takes a smaller step the more inputs it sums: Adam's rate is proportional to one over
     the number of inputs (Yang et al. 2022, arXiv 2203.03466). The width is the median over the matrices in `weights`, each
-    (outputs, inputs).
+    (outputs, inputs). Low-rank factors need no such correction: the first one begins with entries proportional to the root of one over
+    the number of inputs, so a step of the second changes the output alike at every width.
     """
     if method.learning_rate is not None:
         return float(method.learning_rate)
     kind = "full" if method.requirements.scope == "full" else "usual"
     usual = next(item.metadata[kind] for item in fields(method) if item.name == "learning_rate")
-    inputs = [weight.shape[1] for weight in weights.values() if weight.ndim == 2]
+    inputs = [weight.shape[1] for name, weight in weights.items() if weight.ndim == 2 and not is_factor(name)]
     wider = max(1.0, median(inputs) / WIDTH) if inputs and method.requirements.optimizer not in FIXED else 1.0
     return float(usual) / wider

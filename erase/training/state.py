@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from erase.errors import InputError
-from erase.task import Batch, SplittableBatch
+from erase.task import Batch, Entries, SplittableBatch, Task
 from erase.training.micro_batches import count, fitting
 
 T = TypeVar("T")
+
+REPLACED = "replaced/"
+"""Prefix of entries of weights that are trained through factors."""
 
 MOMENTUM = "momentum/"
 """Prefix under which checkpoints of classifier methods once stored SGD's momentum; now it is part of `state/`."""
@@ -23,7 +26,8 @@ class TrainingState:
     """Everything a training loop changes.
 
     A state dict holds tensors on the CPU, ready for a safetensors file: `weight/NAME`, `buffer/NAME`, `state/NAME/KEY` for the optimizer's
-    state of a weight, `step` and `micro_batch`. Training from a loaded state continues bit for bit.
+    state of a weight, `step` and `micro_batch`; where weights are trained through low-rank factors, also the entries of the weights
+    themselves that trimming has replaced, `replaced/NAME/places` and `/values`. Training from a loaded state continues bit for bit.
     """
 
     def __init__(
@@ -35,6 +39,15 @@ class TrainingState:
         self.step = 0
         self.micro_batch = micro_batch
         """Examples that go through the network at once; 0 while whole batches fit."""
+        self.base: Mapping[str, Tensor] = {}
+        self.replaced: dict[str, Entries] = {}
+
+    @classmethod
+    def of(cls, task: Task[Any], optimizer: torch.optim.Optimizer) -> TrainingState:
+        """The state of a loop that trains the weights of a task."""
+        state = cls(task.network, task.weights, optimizer, task.micro_batch or 0)
+        state.base, state.replaced = task.base, task.replaced
+        return state
 
     def state_dict(self) -> dict[str, Tensor]:
         """Copies on the CPU of the state as it is now."""
@@ -44,6 +57,8 @@ class TrainingState:
             saved, names = self.optimizer.state_dict()["state"], self._names()
             for index, values in saved.items():
                 tensors |= {f"state/{names[index]}/{key}": value for key, value in values.items() if isinstance(value, Tensor)}
+        for name, entries in self.replaced.items():
+            tensors |= {f"{REPLACED}{name}/{part}": tensor for part, tensor in entries._asdict().items()}
         numbers = {"step": torch.tensor(self.step), "micro_batch": torch.tensor(self.micro_batch)}
         return numbers | {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}
 
@@ -63,6 +78,13 @@ class TrainingState:
                         f"the checkpoint to resume from does not fit {kind} {name!r}: it is from another network, method or scope"
                     )
                 tensor.copy_(value)
+        for name in (key.removeprefix(REPLACED).removesuffix("/places") for key in state if key.startswith(REPLACED)):
+            if name.endswith("/values"):
+                continue
+            if name not in self.base:
+                raise InputError(f"the checkpoint to resume from does not fit: it has replaced entries of {name!r}, which has no factors")
+            self.replaced[name] = Entries(state[f"{REPLACED}{name}/places"], state[f"{REPLACED}{name}/values"])
+            self.replaced[name].write_into(self.base[name])
         if self.optimizer is not None:
             # torch puts each tensor where its group needs it: the step of a fused Adam on the weight's device, that of others on the CPU.
             saved = {index: values for index, name in self._names().items() if (values := self._saved(state, name))}

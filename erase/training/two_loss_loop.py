@@ -14,6 +14,7 @@ from typing import Any, Generic
 import torch
 from torch import Tensor
 
+from erase.errors import InputError
 from erase.project import Projected, Projection, project
 from erase.task import B, Batches, Loss, Step, Task
 from erase.training.optimizers import OptimizerConfig, gradient_of, make_optimizer, set_rate
@@ -67,8 +68,10 @@ def tune(
     Raises Diverged, with the network unchanged, when a loss or gradient is not finite.
     """
     combine = combine or weighted(1.0)
+    if mask is not None and task.base:
+        raise InputError("a mask of single weights has no counterpart in low-rank factors; leave --lora-rank out", option="lora_rank")
     update = make_optimizer(optimizer, task.weights)
-    state = TrainingState(task.network, task.weights, update, task.micro_batch or 0)
+    state = TrainingState.of(task, update)
     if resume:
         state.load_state_dict(resume)
 

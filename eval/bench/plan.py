@@ -12,6 +12,7 @@ from typing import Any
 from erase.concepts import Concept, load_concept
 from erase.errors import InputError
 from erase.methods.spec import RETRAIN, Entry
+from erase.options import added_options
 from erase.pipeline.job import DEFAULTS, PARTS, Job, as_begun
 from erase.run import recorded_options
 from eval.gold import gold_folder
@@ -90,8 +91,8 @@ def shared_options(plan: Bench) -> dict[str, Any]:
     from erase.diffusion import locate
 
     folder = locate(str(plan.job.model), plan.job.parts or plan.job.tokenizer, plan.job.prediction_type)
-    usual = ["part"] * (plan.job.part == PARTS[0])  # benches of earlier versions did not record it
-    shared = {name: value for name, value in asdict(plan.job).items() if name not in (*FREE, *usual)}
+    usual = {**added_options(Job), "part": PARTS[0]}  # benches of earlier versions did not record them
+    shared = {name: value for name, value in asdict(plan.job).items() if name not in FREE and (name not in usual or value != usual[name])}
     return {"kind": "bench", **shared, "weights": weight_hashes(folder)}
 
 

@@ -216,7 +216,7 @@ def test_the_floor_of_a_layer_is_what_one_counts_by_hand(script):
         def __init__(self) -> None:
             super().__init__()
             self.kernel = torch.nn.Conv2d(4, 4, 1, bias=False)
-            self.config = argparse.Namespace(in_channels=4, sample_size=8, cross_attention_dim=1)
+            self.config = {"in_channels": 4, "sample_size": 8, "cross_attention_dim": 1, "addition_embed_type": None}
             self.device = torch.device("cpu")
 
         def forward(self, noisy, timesteps, encoder_hidden_states, return_dict):

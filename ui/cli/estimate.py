@@ -22,8 +22,8 @@ def estimate(arguments: list[str]) -> int:
         from erase.pipeline.estimate import estimate_resolved, lines
         from erase.pipeline.resolve import resolve_job
 
-        resolved = resolve_job(job, values)
-    with _light():
+        resolved = resolve_job(job, values, weights=False)
+    with nullcontext() if job.lora_rank is not None else _light():  # factors are those of peft, which needs transformers
         with quick_imports():
             import diffusers.models.autoencoders.autoencoder_kl
             import diffusers.models.unets.unet_2d_condition  # noqa: F401

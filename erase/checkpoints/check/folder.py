@@ -11,7 +11,7 @@ from erase.checkpoints.check.networks import NETWORKS, check_fit
 from erase.checkpoints.check.noise import noise_of
 from erase.checkpoints.check.tensors import check_tensors
 from erase.checkpoints.check.tokenizers import check_tokenizer
-from erase.checkpoints.folder import FLOW, PICKLES, READ, SAFER, SUPPORTED, components, model_index, weight_files
+from erase.checkpoints.folder import FLOW, PICKLES, READ, SAFER, SUPPORTED, components, is_bare, model_index, weight_files
 from erase.checkpoints.safetensors_header import header
 from erase.errors import InputError
 from erase.files import read_json, read_object
@@ -22,23 +22,27 @@ OBJECTS = (  # what loaders read of a part beside its weights, and expect an obj
 )  # fmt: skip
 
 
-def check_folder(folder: Path) -> None:
-    """InputError, in one line that names the part, for a folder that a job could not use to its end. No weights are read."""
+def check_folder(folder: Path, weights: bool = True) -> None:
+    """InputError, in one line that names the part, for a folder that a job could not use to its end. No weights are read.
+
+    Where no `weights` are needed, a folder that has none is looked at as far as its configurations go.
+    """
     index = model_index(folder)
     family = family_of_index(folder, index)
     check_classes(folder, index)
     if absent := [part for part in SUPPORTED[family] if part not in components(folder)]:
         raise InputError(f"{folder} is a {family} without {' and '.join(absent)}; give a model with all of its parts")
-    for name in components(folder):
+    bare = not weights and is_bare(folder)
+    for name in components(folder) if not bare else []:
         _check_files(folder, name)
         check_no_code(folder, name)
     own = components(folder) if family in FLOW else SUPPORTED[family]
     flow_of(folder) if family in FLOW else noise_of(folder)
     for part in NETWORKS:
-        if part in own:
+        if part in own and not bare:
             check_tensors(folder, part)
     check_flow_fit(folder, family) if family in FLOW else check_fit(folder, xl="text_encoder_2" in own)
-    for part in own:
+    for part in own if not bare else []:
         if part.startswith("tokenizer"):
             check_tokenizer(folder, part)
 

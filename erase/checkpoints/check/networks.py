@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -68,6 +69,18 @@ def shapes_of(kind: str, config: Mapping[str, Any]) -> Shapes:
     if kind in CLIP_TEXT:
         return dict(_text_shapes({**TEXT_DEFAULTS, **config}, projection=kind.endswith("WithProjection")))
     return _meta_shapes(kind, json.dumps({name: value for name, value in config.items() if not name.startswith("_")}, sort_keys=True))
+
+
+def number_of_weights(folder: Path, part: str) -> int:
+    """Weights of a part, by its configuration."""
+    if (shapes := expected_shapes(folder, part)) is not None:
+        return sum(math.prod(shape) for shape in shapes.values())
+    config = {"num_layers": 6, "num_heads": 8, "d_kv": 64, "d_model": 512, "d_ff": 2048, "vocab_size": 32128} | part_config(folder, part)
+    width, inner = config["d_model"], config["num_heads"] * config["d_kv"]
+    gated = str(config.get("feed_forward_proj", "relu")).startswith("gated")
+    layer = 4 * width * inner + (3 if gated else 2) * width * config["d_ff"] + 2 * width
+    buckets = config.get("relative_attention_num_buckets", 32) * config["num_heads"]
+    return int(config["vocab_size"] * width + config["num_layers"] * layer + buckets + width)
 
 
 @lru_cache(maxsize=16)

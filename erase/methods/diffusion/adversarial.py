@@ -99,18 +99,31 @@ def relearned(task: Task[DiffusionBatch], every: int, steps: int, shift: float =
 @contextmanager
 def _relearned(task: Task[DiffusionBatch], batch: DiffusionBatch, steps: int, shift: float, micro: int) -> Iterator[None]:
     """Within, the weights after a few steps of relearning; restored afterwards."""
-    before = {name: weight.detach().clone() for name, weight in task.weights.items()}
+    before = {name: weight.detach().clone() for name, weight in task.scored.items()}
     half = diffusion_batch(batch).map(lambda tensor: tensor[::2])
     try:
-        for _ in range(steps):
-            _, gradient = gradient_of(task.loss, task.network, task.weights, half, micro)
-            task.average(gradient)
-            with torch.no_grad():
-                for weight, g in zip(task.weights.values(), gradient, strict=True):
-                    weight.sub_(g.sign() * (shift * weight.square().mean().sqrt()))
+        with _differentiable(task.base):
+            for _ in range(steps):
+                _, gradient = gradient_of(task.loss, task.network, task.scored, half, micro)
+                task.average(gradient)
+                with torch.no_grad():
+                    for weight, g in zip(task.scored.values(), gradient, strict=True):
+                        weight.sub_(g.sign() * (shift * weight.square().mean().sqrt()))
         yield
     finally:
-        _restore(task.weights, before)
+        _restore(task.scored, before)
+
+
+@contextmanager
+def _differentiable(frozen: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within, weights that are trained through factors have gradients themselves: whoever relearns is free to change them."""
+    try:
+        for weight in frozen.values():
+            weight.requires_grad_(True)
+        yield
+    finally:
+        for weight in frozen.values():
+            weight.requires_grad_(False)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from erase.errors import InputError
+from erase.scope import weight_of
 from erase.sensitivity import mean_gradients, over_batches
 from erase.task import B, Task
 
@@ -78,16 +79,16 @@ def in_modules(names: list[str], modules: list[str]) -> list[str]:
 
 def with_layers(task: Task[B], count: int, batches: int, resume: Mapping[str, Tensor] | None) -> Task[B]:
     """The task with only the `count` best layers in scope, by gradients over `batches` batches; on resume, those in the snapshot."""
-    names = list(task.weights)
     if resume is None:
         retain = task.retain_data or task.retain
-        g_f, g_r = (over_batches(task, batches, mean_gradients, source, task.weights) for source in (task.forget, retain))
-        scores = layer_scores(g_f, g_r, task.weights)
-        names = in_modules(names, best_layers(scores, count))
-        for name in task.weights:
+        g_f, g_r = (over_batches(task, batches, mean_gradients, source, task.scored) for source in (task.forget, retain))
+        scores = layer_scores(g_f, g_r, task.scored)
+        names = in_modules(list(task.scored), best_layers(scores, count))
+        for name in task.scored:
             task.layers[name] = {"layer_score": scores[name.rpartition(".")[0] or name]}
     else:
-        names = [name for name in names if f"weight/{name}" in resume]
+        names = [weight_of(name) for name in task.weights if f"weight/{name}" in resume]
+    trained = {name: weight for name, weight in task.weights.items() if weight_of(name) in names}
     for name, weight in task.weights.items():
-        weight.requires_grad_(name in names)
-    return replace(task, weights={name: task.weights[name] for name in names})
+        weight.requires_grad_(name in trained)
+    return replace(task, weights=trained, base={name: weight for name, weight in task.base.items() if name in names})

@@ -69,6 +69,7 @@ class DiffusionSalUn(DiffusionMethod):
             predictions=("anchor",),
             retain_target=self.retain_target,
             sensitivity_batches=self.saliency_batches,
+            masked=True,
         )
 
     def __call__(self, task: Task[DiffusionBatch], resume: Mapping[str, Tensor] | None = None) -> Iterator[Step]:

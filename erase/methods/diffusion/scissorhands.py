@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from erase.errors import InputError
 from erase.methods.base import DiffusionMethod, Kinds, Presets
-from erase.methods.requirements import Requirements, one_anchor_option, timestep_range
+from erase.methods.requirements import Requirements, one_anchor_option, scored_scope, timestep_range
 from erase.options import option
-from erase.scope import SCOPES, in_scope, pattern_of
+from erase.scope import SCOPES, in_scope, pattern_of, weight_of
 from erase.training.learning_rates import rate_of, rate_option
 
 if TYPE_CHECKING:
@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     from erase.task import Loss, Step, Task
     from erase.training.guard import Guard
 
-SEARCH_STEPS = 3
-"""Steps of the search for an adversarial prompt embedding."""
-
-RELEARNING_STEPS = 5
-"""Largest number of relearning steps; batch after batch, the number runs from 1 to this."""
+SEARCH_STEPS = 3  # of the search for an adversarial prompt embedding
+RELEARNING_STEPS = 5  # at most; batch after batch, their number runs from 1 to this
 
 CLASSES = {  # its script of classes: ascent, the nine other classes retained, the checkpoint of step 79
     "unlearn": "ascent", "fraction": 0.001, "learning_rate": 2e-5, "batch": 8, "steps": 79, "first_batch_only": False,
@@ -209,12 +206,15 @@ class Scissorhands(DiffusionMethod):
             optimizer=self.optimizer,
             passes=passes,
             copies=float(self.project_update) + float(self.relapse > 0),
+            relearns=self.relapse > 0,
             unlearn=self.unlearn,
             one_anchor=self.one_anchor,
             anchor_images=self.anchor_pictures,
             predictions=("anchor",) if self.unlearn == "anchor" else (),
             retain_target=self.retain_target,
             sensitivity_batches=self.sensitivity_batches,
+            scored=scored_scope(self.scope, self.trim_scope, self.trimming, self.rank_over == "scope", self.layers is not None),
+            scores=2.0 if self.spare != "none" or self.layers is not None or not self.signed else 1.0,
             first_batch_only=self.first_batch_only,
             retain_captions=self.retain_captions,
             empty_captions=self.empty_captions,
@@ -267,7 +267,7 @@ class Scissorhands(DiffusionMethod):
     def multiples(self, task: Task[DiffusionBatch]) -> dict[str, float]:
         """Learning rates of weights, as multiples of the common one, where they differ from it."""
         named = {} if self.cross_attention_rate == 1 else in_scope(task.network, "cross-attention")
-        return dict.fromkeys(named, self.cross_attention_rate)
+        return {name: self.cross_attention_rate for name in task.weights if weight_of(name) in named}
 
     def watch(self, task: Task[DiffusionBatch], unlearn: Loss[DiffusionBatch]) -> Guard | None:
         """The guard, if --guard or --gone is given."""

@@ -11,7 +11,7 @@ from erase.errors import InputError
 from erase.methods.diffusion.layer_selection import candidates, spare
 from erase.scope import in_scope, trimmable
 from erase.sensitivity import connection_sensitivity, over_batches
-from erase.task import B, Task, generator
+from erase.task import B, Entries, Task, generator
 from erase.trim import trim
 
 
@@ -49,6 +49,7 @@ class Trimming:
                 )
             fraction = min(fraction, left / sum(score.numel() for score in rank.values()))
         mask = trim(trimmed, rank, fraction, self.initialisation, generator(task.seed, "trim"), rank_over=rank)
+        task.replaced.update({name: Entries.of(task.base[name], chosen) for name, chosen in mask.items() if task.base and chosen.any()})
         for name, score in scores.items():
             share = float(mask[name].float().mean()) if name in mask else 0.0
             task.layers[name] = task.layers.get(name, {}) | {"sensitivity": float(score.mean()), "trimmed": share}
@@ -62,11 +63,11 @@ class Trimming:
     def _weights(self, task: Task[B]) -> tuple[Mapping[str, nn.Parameter], Mapping[str, nn.Parameter]]:
         """The weights that may be trimmed, and those that are scored and ranked."""
         inside = in_scope(task.network, self.trim_scope or self.scope)
-        trimmed = trimmable({name: w for name, w in inside.items() if name in task.weights})
+        trimmed = trimmable({name: w for name, w in inside.items() if name in task.scored})
         if not trimmed:
             raise InputError(
                 f"--trim-scope {self.trim_scope or self.scope} has no matrices to trim within --scope {self.scope}; "
                 "give another, or --no-trimming",
                 option="trim_scope",
             )
-        return trimmed, trimmable(task.weights) if self.rank_over == "scope" else trimmed
+        return trimmed, trimmable(task.scored) if self.rank_over == "scope" else trimmed

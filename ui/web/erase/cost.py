@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from erase.checkpoints.folder import size_of
+from erase.checkpoints.folder import doubled_by_guidance, size_of
 from erase.concepts.published import published_prompts
 from erase.concepts.several import all_apart
 from erase.errors import InputError
@@ -93,7 +93,9 @@ def settled(order: Order) -> Job:
 def plan_for(order: Order, job: Job) -> Plan:
     """The pieces of work of the job, as the engine will plan them."""
     provided: dict[str, int] = {role: _count(folder) for role in IMAGE_SETS if (folder := getattr(job, f"{role}_images"))}
-    return plan_of(all_apart(order.concepts), order.concepts, order.method.requirements, job, provided)
+    folder = folder_of(order.model)
+    doubled = folder is None or doubled_by_guidance(folder)
+    return plan_of(all_apart(order.concepts), order.concepts, order.method.requirements, job, provided, doubled)
 
 
 def disk_bytes(order: Order, plan: Plan) -> int:

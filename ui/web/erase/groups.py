@@ -10,7 +10,7 @@ WEIGHTS, LEARNED, SAFEGUARDS = "What is trimmed and may change", "What is learne
 DRAWN, MACHINE, FILES = "How much is drawn", "Precision and memory", "Files"
 GROUPS = {
     WEIGHTS: (
-        "part", "scope", "trimming", "fraction", "trim_scope", "rank_over", "initialisation", "signed", "sensitivity_batches",
+        "part", "scope", "lora_rank", "trimming", "fraction", "trim_scope", "rank_over", "initialisation", "signed", "sensitivity_batches",
         "saliency_batches", "spare", "layers",
     ),
     SAFEGUARDS: (
