@@ -112,7 +112,7 @@ def shard(network: Any, whole: Mapping[str, nn.Module], device: str) -> None:
     plugin = FullyShardedDataParallelPlugin(
         fsdp_version=2,
         auto_wrap_policy="transformer_based_wrap",
-        transformer_cls_names_to_wrap=[name for name in network._no_split_modules if name in kinds],
+        transformer_cls_names_to_wrap=[name for name in network._no_split_modules or () if name in kinds],
         ignored_modules=list(whole.values()),
         cpu_ram_efficient_loading=False,
     )

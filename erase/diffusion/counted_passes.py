@@ -83,7 +83,7 @@ def repair_bytes(networks: Networks, edit: Edit, images: int, dtype: torch.dtype
         everything, trained, base_bytes = (_bytes(group) for group in (network.parameters(), weights.values(), base))
         passing = shapes.peak([network], _step(networks, network, images, dtype)) if images else 0
         everything += edit.frozen.itemsize * sum(table.numel() for table in network.buffers())
-        blocks = [module for module in network.modules() if type(module).__name__ in network._no_split_modules]
+        blocks = [module for module in network.modules() if type(module).__name__ in (network._no_split_modules or ())]
         return Counts(everything, trained, passing, base_bytes, max((_bytes(block.parameters()) for block in blocks), default=0))
 
 
