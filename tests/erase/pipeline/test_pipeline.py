@@ -27,7 +27,7 @@ from erase.checkpoints.folder import read_provenance
 from erase.errors import Diverged, InputError
 from erase.images import read_images
 from erase.methods.unreproduced import of_diffusion
-from erase.pipeline import Event, Job, anchor, erase_concept, erasing
+from erase.pipeline import Event, Job, anchor, erase_concept, erasing, tasks
 from erase.pipeline.job import EVALUATED, STAGES
 from erase.pipeline.plan import read_plan
 from erase.pipeline.resolve import resolve_job
@@ -316,7 +316,7 @@ def test_a_loss_that_stops_being_finite_leaves_a_run_that_goes_on(
     finished: Path, tiny_pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At step 3 a loss is NaN, as a bad machine might have it; the same command goes on from the checkpoint at step 2."""
-    build = erasing.diffusion_task
+    build = tasks.diffusion_task
 
     def faulty(*arguments: Any, **options: Any) -> Any:
         task = build(*arguments, **options)
@@ -326,7 +326,7 @@ def test_a_loss_that_stops_being_finite_leaves_a_run_that_goes_on(
 
     this = job(tiny_pipeline, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(erasing, "diffusion_task", faulty)
+        patch.setattr(tasks, "diffusion_task", faulty)
         with pytest.raises(Diverged) as caught:
             erase_concept(this, METHOD)
     assert caught.value.step == 3
