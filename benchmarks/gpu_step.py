@@ -27,7 +27,7 @@ from host import Record, facts, forget_peak, parser, peak, publish, timed
 from models import SIZES, build_unet, random_task, side_of
 
 from erase.diffusion import DTYPES
-from erase.diffusion.low_rank import ADAPTER
+from erase.low_rank import ADAPTER
 from erase.repair import repair
 from erase.training.optimizers import OptimizerConfig
 

@@ -17,11 +17,11 @@ from torch import nn
 from erase.demo import networks, pipeline_path
 from erase.demo.shapes import world
 from erase.diffusion import DiffusionBatch, StableDiffusion
-from erase.diffusion.low_rank import add_factors
 from erase.diffusion.prediction import reads
 from erase.diffusion.task import training_loss
 from erase.files import sha256
 from erase.images import Picture
+from erase.low_rank import add_factors
 from erase.scope import open_scope
 from erase.task import Task, generator
 

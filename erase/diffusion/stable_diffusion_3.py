@@ -20,7 +20,7 @@ from erase.diffusion.batches import Conditioning
 from erase.diffusion.objectives import FlowMatching
 from erase.diffusion.prediction import CALLS, NetworkCall, Reads
 from erase.diffusion.stable_diffusion import NOT_LOADED, StableDiffusion
-from erase.diffusion.text_apart import without_text_encoders
+from erase.diffusion.text_encoders import without_text_encoders
 
 T5_TOKENS = 256  # the pipeline's own max_sequence_length
 

@@ -203,8 +203,8 @@ def _check_family(job: Job, method: DiffusionMethod, network: str) -> None:
 def _check_factors(job: Job) -> None:
     """InputError for what neither low-rank factors nor a network that is spread over several processes go with."""
     if job.lora_rank is not None and job.part == TEXT:
-        problem = "--lora-rank factorises the UNet or transformer, and --part text-encoder edits what is in front of it"
-        raise InputError(f"{problem}; leave one out", option="lora_rank")
+        problem = f"--lora-rank factorises the UNet or transformer, and --part text-encoder (or --method {job.method}) edits text encoders"
+        raise InputError(f"{problem}; leave it out", option="lora_rank")
     if sharding() and (job.part == TEXT or job.preview_every):
         option = "part" if job.part == TEXT else "preview_every"
         problem = "--use_fsdp spreads the UNet or transformer over the processes, which"

@@ -9,8 +9,8 @@ from erase.checkpoints.lora_file import write_lora
 from erase.checkpoints.parts import by_part
 from erase.checkpoints.safetensors_header import open_tensors
 from erase.diffusion import DiffusionBatch
-from erase.diffusion.low_rank import merged
 from erase.files import read_object, write_json, write_tensors
+from erase.low_rank import merged
 from erase.pipeline.session import Session
 from erase.task import Task
 

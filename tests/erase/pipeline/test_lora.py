@@ -17,7 +17,7 @@ from erase.checkpoints.lora_file import read_lora
 from erase.diffusion import open_model
 from erase.errors import InputError
 from erase.files import read_object
-from erase.methods import METHODS
+from erase.methods import METHODS, make_method
 from erase.pipeline import erase_concept
 from erase.run import Run
 from erase.scope import in_scope
@@ -91,7 +91,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name not in REFUSED])
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in REFUSED and make_method(name).requirements.part is None])
 def test_methods_that_descend_a_gradient_train_factors_of_a_unet(name: str, tiny_pipeline: Path, tmp_path: Path) -> None:
     values = {"steps": 1, "batch": 2, **OPTIONS.get(name, {})}
     run = erase_concept(job(tiny_pipeline, tmp_path / "run", method=name, evaluate_count=1, sampling_steps=1, lora_rank=2), values)
@@ -99,6 +99,11 @@ def test_methods_that_descend_a_gradient_train_factors_of_a_unet(name: str, tiny
     assert lora is not None
     assert lora.part == "unet"
     assert any(factors.up.count_nonzero() for factors in lora.factors.values())
+
+
+def test_text_encoders_have_no_factors(half: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--lora-rank factorises the UNet or transformer"):
+        erase_concept(job(half, tmp_path / "run", part="text-encoder", **SMALL))
 
 
 @pytest.mark.parametrize("name", REFUSED)
