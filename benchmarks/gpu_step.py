@@ -26,8 +26,8 @@ from floor import copy_rate, count, matrix_rate, seconds
 from host import Record, facts, forget_peak, parser, peak, publish, timed
 from models import SIZES, build_unet, random_task, side_of
 
+from erase.checkpoints.lora.low_rank import ADAPTER
 from erase.diffusion import DTYPES
-from erase.low_rank import ADAPTER
 from erase.repair import repair
 from erase.training.optimizers import OptimizerConfig
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from erase.checkpoints.lora.low_rank import add_factors
 from erase.demo import networks, pipeline_path
 from erase.demo.shapes import world
 from erase.diffusion import DiffusionBatch, StableDiffusion
@@ -21,7 +22,6 @@ from erase.diffusion.prediction import reads
 from erase.diffusion.task import training_loss
 from erase.files import sha256
 from erase.images import Picture
-from erase.low_rank import add_factors
 from erase.scope import open_scope
 from erase.task import Task, generator
 

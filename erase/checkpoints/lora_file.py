@@ -68,7 +68,7 @@ class Lora:
 
 
 def write_lora(run: Path, part: str, rank: int, factors: Mapping[str, Tensor], trimmed: Mapping[str, Entries]) -> None:
-    """Write the two files into a run folder; `factors` by the names that `erase.low_rank` gives them."""
+    """Write the two files into a run folder; `factors` by the names that `erase.checkpoints.lora.low_rank` gives them."""
     if trimmed:
         write_tensors(run / TRIMMED, {f"{name}/{kind}": tensor for name, e in trimmed.items() for kind, tensor in e._asdict().items()}, {})
     modules = [name.removesuffix(".lora_A.weight") for name in factors if name.endswith(".lora_A.weight")]

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erase.checkpoints.folder import config_of, edited_part
+from erase.checkpoints.lora.low_rank import add_factors
 from erase.diffusion.batches import Conditioning
 from erase.diffusion.prediction import predict, reads
 from erase.diffusion.shape_tensors import ShapesOnly
-from erase.low_rank import add_factors
 from erase.scope import in_scope, trimmable, weight_of
 from erase.torchvision_compat import check_torchvision
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from erase.checkpoints.check.networks import NETWORKS, number_of_weights, part_class, part_config
 from erase.checkpoints.folder import components, config_of, edited_part, is_bare, latent_factor, size_of, weight_files
+from erase.checkpoints.lora.low_rank import full_rank
 from erase.diffusion import DTYPES
 from erase.diffusion.memory import gigabytes
 from erase.diffusion.prediction import Reads, reads
 from erase.diffusion.text_memory import text_weights
 from erase.errors import InputError
-from erase.low_rank import full_rank
 from erase.methods import Requirements
 from erase.pipeline.job import TEXT, Job
 from erase.scope import in_scope, pattern_of

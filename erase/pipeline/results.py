@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from erase.checkpoints.folder import edited_part, weight_files
+from erase.checkpoints.lora.low_rank import merged
 from erase.checkpoints.lora_file import write_lora
 from erase.checkpoints.parts import by_part
 from erase.checkpoints.safetensors_header import open_tensors
 from erase.diffusion import DiffusionBatch
 from erase.files import read_object, write_json, write_tensors
-from erase.low_rank import merged
 from erase.pipeline.session import Session
 from erase.task import Task
 

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 from torch import nn
 
+from erase.checkpoints.lora.low_rank import add_factors, owners
 from erase.diffusion import DTYPES, DiffusionBatch, Forgetting, TaskConfig, diffusion_task, open_model
 from erase.diffusion.distances import Distance, Kind
 from erase.diffusion.latents import hold_out, read_latents
 from erase.diffusion.memory import Need
 from erase.diffusion.text_network import TextEncoders
-from erase.low_rank import add_factors, owners
 from erase.methods.requirements import timestep_range
 from erase.pipeline.job import TEXT
 from erase.pipeline.plan import ROUNDS

@@ -10,9 +10,9 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
+from erase.checkpoints.lora.low_rank import add_factors, full_rank, merged
 from erase.diffusion import StableDiffusion
 from erase.errors import InputError
-from erase.low_rank import add_factors, full_rank, merged
 from erase.methods import make_method
 from erase.scope import in_scope, open_scope, weight_of
 from erase.task import Entries, Task, generator
