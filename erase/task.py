@@ -75,7 +75,7 @@ class Task(Generic[B]):
     the same network with held-out batches, which no step uses. `one_image` of a diffusion task is a batch of one retain image, by its
     number, under as many timesteps as are asked for.
 
-    With low-rank factors (`erase.checkpoints.lora.low_rank`), `weights` are the factors, named `MODULE.lora_A.weight` and `MODULE.lora_B.weight`,
+    With low-rank factors (`erase.checkpoints.lora.low_rank`), `weights` are the factors, `MODULE.lora_A.weight` and `MODULE.lora_B.weight`,
     and `base` the weights in scope, which stay as they are. A method scores and trims those (`scored`), and names the entries that it
     has given other values in `replaced`, because nothing else of them is saved.
     """
