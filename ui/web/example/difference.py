@@ -33,10 +33,9 @@ def restored(base: bytes, difference: bytes) -> bytes:
     data, entries = bytearray(old), _tensors(before)
     for name, entry in _tensors(changes).items():
         start, end = entry["data_offsets"]
-        to = entries.get(name, entry)
-        if any(to[key] != entry[key] for key in ("dtype", "shape")) or name not in entries:
+        if name not in entries or any(entries[name][key] != entry[key] for key in ("dtype", "shape")):
             raise InputError(f"{name} is not a tensor of this model; expected the model of which the difference was made")
-        data[slice(*to["data_offsets"])] = new[start:end]
+        data[slice(*entries[name]["data_offsets"])] = new[start:end]
     return _file({METADATA: changes.get(METADATA, {}), **entries}, bytes(data))
 
 
