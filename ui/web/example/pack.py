@@ -13,6 +13,7 @@ from erase.demo.worlds import KNOWN_MODELS
 from erase.errors import InputError
 from erase.files import sha256, written
 from erase.run import Run
+from eval.attacks import ERASED
 from ui.web.example.difference import difference
 from ui.web.example.unpack import ARCHIVE, DIFFERENCE, FACTS, MODEL
 
@@ -50,7 +51,16 @@ def _small(run: Path) -> Iterator[Path]:
     """What is packed of a run beside its model."""
     yield from (run / name for name in FILES if (run / name).is_file())
     for name in FOLDERS:
-        yield from (path for path in _files(run / name) if not path.name.endswith(LEFT_OUT))
+        yield from (path for path in _files(run / name) if not path.name.endswith(LEFT_OUT) and _is_shown(path))
+
+
+def _is_shown(path: Path) -> bool:
+    """Whether something shows a file. Of the images that attacks drew these are the erased model's in which the concept came back."""
+    if path.suffix != ".png" or "attacks" not in path.parts:
+        return True
+    attempts = json.loads((path.parent / "record.json").read_text(encoding="utf-8"))["attempts"]
+    back = {attempt["picture"] for attempt in attempts if any(look["shows"] for look in attempt["looks"])}
+    return ERASED in path.parts and path.name in back
 
 
 def _files(folder: Path) -> list[Path]:
