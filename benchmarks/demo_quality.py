@@ -1,6 +1,7 @@
 """Is the embedded model good enough that what is measured on it means something? Judge, autoencoder and pipeline.
 
     python benchmarks/demo_quality.py --output runs/demo-quality
+    python benchmarks/demo_quality.py --model flow            the flow model, which draws the same world
     python benchmarks/demo_quality.py --without heart         the gold standard: the model that was trained without the concept
 
 The judge on fresh renders and on what the autoencoder makes of them; then held-out (prompt, seed) pairs: how often the
@@ -20,11 +21,12 @@ import torch
 from host import facts, parser, publish
 from PIL import Image
 
-from erase.demo import GUIDANCE, STEPS, gold_path, judge_path, pipeline_path
+from erase.demo import DEMO, FLOW, GUIDANCE, STEPS, gold_path, judge_path, pipeline_path
 from erase.demo.shapes import world
 from erase.demo.shapes.judge import load_judge
 from erase.demo.training.loop import to_model
-from erase.diffusion import StableDiffusion
+from erase.demo.worlds import KNOWN_MODELS
+from erase.diffusion import open_model
 from erase.images import load_pixels, make_images
 from eval.metrics.intervals import rate
 
@@ -43,13 +45,15 @@ def prompts_of(scenes: list[world.Scene]) -> list[str]:
 def main(argv: list[str] | None = None) -> None:
     options = parser(__doc__, device=False)
     options.add_argument("--output", type=Path, default=Path("runs/demo-quality"))
+    options.add_argument("--model", choices=(DEMO, FLOW), default=DEMO)
     options.add_argument("--count", type=int, default=500)
     options.add_argument("--without", metavar="CONCEPT", help="measure the shipped model that was trained without it")
     given = options.parse_args(argv)
-    folder = gold_path(given.without) / "pipeline" if given.without else pipeline_path()
+    folder = gold_path(given.without, given.model) / "pipeline" if given.without else pipeline_path(given.model)
     if not folder.is_dir():
-        options.error(f"no model without {given.without!r} is shipped; `python -m erase.demo.shapes.train --without` makes one")
-    judge, model = load_judge(judge_path()), StableDiffusion(folder)
+        command = KNOWN_MODELS[given.model].training_command(given.without)
+        options.error(f"no model without {given.without!r} is shipped; `{command}` makes one")
+    judge, model = load_judge(judge_path()), open_model(folder)
 
     fresh = list(world.scenes(1000, seed=10_000_019))
     drawn = to_model(torch.from_numpy(np.stack([world.render(s) for s in fresh])).permute(0, 3, 1, 2))
@@ -68,7 +72,8 @@ def main(argv: list[str] | None = None) -> None:
     made = make_images(given.output / "pictures", prompts_of(asked), 20_000_003, sample, 50)
     result["pictures_per_second"] = round(given.count / (time.perf_counter() - start), 2)
     pixels = load_pixels([p.path for p in made], world.SIZE)
-    result |= {"pairs": given.count, "steps": STEPS, "guidance": GUIDANCE, "pipeline": agreement(judge.name(pixels), asked)}
+    result |= {"model": given.model, "pairs": given.count, "steps": STEPS, "guidance": GUIDANCE}
+    result["pipeline"] = agreement(judge.name(pixels), asked)
     if given.without:
         domain = str(world.domain_of(given.without))
         naming = [replace(scene, **{domain: given.without}) for scene in asked]

@@ -11,7 +11,7 @@ from typing import Any
 from erase.concepts.english import naming, slots_of, slug
 from erase.demo.worlds import KNOWN_MODELS
 
-JUDGES = tuple(known.detector for known in KNOWN_MODELS.values())  # they recognise every domain of their worlds
+JUDGES = tuple(dict.fromkeys(known.detector for known in KNOWN_MODELS.values()))  # they recognise every domain of their worlds
 DETECTORS = (*JUDGES, "nudenet", "imagenet", "clip", "q16")
 NEAR = "near_"  # before a domain: the slot of those of its members that are most like the concept
 ROLES = ("forget", "retain", "evaluate", "implicit", "evaluate-retain")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,17 +42,19 @@ def prompts_folder() -> Path:
 
 
 def list_concepts(model: str | None = None) -> list[Concept]:
-    """Every shipped concept, by name; those of an embedded model that has files of its own only on request."""
-    folder = prompts_folder() / (KNOWN_MODELS[model].prompts if model in KNOWN_MODELS else "")
-    return [read_concept(path) for path in sorted(folder.glob("*.toml"))]
+    """Every shipped concept, by name; those of an embedded model that has files of its own, or shares another's, on request."""
+    known = KNOWN_MODELS.get(model or "")
+    folder = prompts_folder() / (known.prompts if known else "")
+    concepts = [read_concept(path) for path in sorted(folder.glob("*.toml"))]
+    return [replace(one, model=known.name) if known and one.model == known.shares else one for one in concepts]
 
 
 def own_words(model: str) -> list[str]:
-    """The concepts of an embedded model that has files of its own: these, then every other word that it knows; empty for any other."""
+    """The concepts of an embedded model other than the demo: those with a file, then every other word that it knows; empty for others."""
     known = KNOWN_MODELS.get(model)
-    if known is None or not known.prompts:
+    if known is None or not (known.prompts or known.shares):
         return []
-    filed = [concept.name for concept in list_concepts(model)]
+    filed = [concept.name for concept in list_concepts(model) if concept.model == model]
     names = [name for members in known.language.names().values() for name in members] if known.language else known.concepts
     slug = known.language.slug if known.language else str
     return [*filed, *(name for name in names if slug(name) not in filed)]

@@ -45,7 +45,8 @@ def embedded_concept(word: str, world: KnownModel) -> Concept:
     near = [other for other in read_raw(own)["anchor"]["concepts"] if other in world.domains[domain]] if own.is_file() else []
     if near:
         raw["anchor"] = {"concepts": near}
-    return parse(raw | {"about": f"the {domain} {word} of the embedded world"}, f'the word "{word}" of the embedded world')
+    raw |= {"model": world.name, "about": f"the {domain} {word} of the embedded world"}
+    return parse(raw, f'the word "{word}" of the embedded world')
 
 
 def free_concept(text: str, model: str | None) -> Concept:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from erase.concepts.concept import Concept
@@ -32,8 +33,8 @@ def load_concept(text: str | Path, model: str | None = None) -> Concept:
     path = prompts_folder() / (world.prompts if world else "") / f"{slug(text)}.toml"
     if path.exists():
         concept = read_concept(path)
-        if model is None or (world.name if world else None) == (concept.model if concept.model in KNOWN_MODELS else None):
-            return concept
+        if model is None or (world.files_of if world else None) == (concept.model if concept.model in KNOWN_MODELS else None):
+            return replace(concept, model=world.name) if world else concept
     if model is None or world:
         known = world or KNOWN_MODELS[DEMO]
         meanings = known.meanings(text)

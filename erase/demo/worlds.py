@@ -1,7 +1,7 @@
 """The registry of known models: for each embedded model its world, its files, its concepts and what measures it.
 
-`demo` draws one patterned shape, `scenes` several things, `emoji` everyday things in the styles of six icon sets. Everything that
-depends on which model it is asks here.
+`demo` draws one patterned shape, `scenes` several things, `emoji` everyday things in the styles of six icon sets; `flow` draws what
+`demo` draws, by flow matching. Everything that depends on which model it is asks here.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from erase.demo import DEMO, EMOJI, SCENES, gold_path, judge_path, pipeline_path
+from erase.demo import DEMO, EMOJI, FLOW, SCENES, gold_path, judge_path, pipeline_path
 from erase.demo.emoji import concepts as emoji_concepts
 from erase.demo.emoji import names as emoji
 from erase.demo.emoji import nearness
+from erase.demo.flow import world as flow
 from erase.demo.scenes import world as scenes
 from erase.demo.shapes import world as shapes
 
@@ -44,7 +45,7 @@ class KnownModel:
 
     `token` is in its tokenizer's vocabulary and in no other's. `prompts` is the folder of its concept files inside prompts/,
     `examples` the concept of each domain from which the others are made, `detector` the one that recognises its concepts.
-    `base` is the model that training starts from.
+    `base` is the model that training starts from, `shares` the one whose concept files it has, of which `prompts` is the folder.
     `derived` has domains that another one decides: domain -> (the other, its words -> the word of the domain), as the kind of an object.
     `rings` says how near each other thing is to a concept (domain, word), in the words of `ring_names`, the nearest first.
     """
@@ -56,6 +57,7 @@ class KnownModel:
     examples: Mapping[str, str]
     detector: str
     base: str | None = None
+    shares: str | None = None
     derived: Mapping[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict, hash=False)
     rings: Callable[[str, str], Mapping[str, str]] | None = None
     ring_names: tuple[str, ...] = ()
@@ -76,6 +78,11 @@ class KnownModel:
         """Every word of its captions."""
         words: list[str] = self.world.words()
         return words
+
+    @property
+    def files_of(self) -> str:
+        """The model that its concept files name."""
+        return self.shares or self.name
 
     def meanings(self, text: str) -> list[str]:
         """The concepts that a user's word may mean: none, one or, where it is ambiguous, several."""
@@ -112,8 +119,8 @@ class KnownModel:
 
     def training_command(self, concept: str) -> str:
         """The command that trains the same model without a concept."""
-        if self.name == EMOJI:
-            return f"python -m erase.demo.emoji.train --without {concept} --output DIR"
+        if self.name in (EMOJI, FLOW):
+            return f"python -m erase.demo.{self.name}.train --without {concept} --output DIR"
         if self.base is None:
             return f"python -m erase.demo.shapes.train --without {concept} --base {self.pipeline.parent} --output DIR"
         base = KNOWN_MODELS[self.base].gold(concept)
@@ -137,6 +144,7 @@ KNOWN_MODELS = {
             ring_names=nearness.RINGS,
             language=Language(emoji.names, emoji.meanings, emoji.spellings, emoji_concepts.content, emoji.slug, emoji.phrases),
         ),
+        KnownModel(FLOW, flow, flow.TOKEN, "", {"shape": "star", "colour": "red", "style": "striped"}, "judge", shares=DEMO),
     )
 }
 
@@ -144,7 +152,7 @@ KNOWN_MODELS = {
 def known_model(model: str | Path) -> KnownModel | None:
     """The known model of a name, or of a folder that holds such a model or one erased from it; None for any other.
 
-    Its own small vocabulary tells; that of `scenes` has every word of the demo's.
+    Its own small vocabulary tells; those of `scenes` and `flow` have every word of the demo's.
     """
     if str(model) in KNOWN_MODELS:
         return KNOWN_MODELS[str(model)]

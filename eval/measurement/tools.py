@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from erase.concepts import JUDGES
-from erase.demo import DEMO, EMOJI, SCENES, clip_path
+from erase.demo import DEMO, EMOJI, FLOW, SCENES, clip_path
 from erase.errors import InputError
 from eval.measurement.measure import Clip, Extractor, Tools
 from eval.options import ToolOptions
@@ -44,6 +44,7 @@ class ModelDefaults:
 
 MODEL_DEFAULTS = {
     DEMO: ModelDefaults(clip=lambda: clip_path(), features_from_clip=True),
+    FLOW: ModelDefaults(clip=lambda: clip_path(FLOW), features_from_clip=True),
     EMOJI: ModelDefaults(clip=lambda: clip_path(EMOJI), features_from_clip=True),
     SCENES: ModelDefaults(features=lambda: clip_path(), no_clip="the embedded CLIP was trained on captions of single things only"),
 }

@@ -22,7 +22,7 @@ def listed(model: str | None) -> list[dict[str, str]]:
     for known in (KNOWN_MODELS[name] for name in KNOWN_MODELS if name in (*EMBEDDED, model)):
         if known.language:
             found += list_concepts(known.name)
-        elif known.prompts:
+        elif known.prompts or known.shares:
             found += [load_concept(word, known.name) for word in known.concepts]
         if known.language and known.name == model:
             names = {name: domain for domain, names in known.language.names().items() for name in names}

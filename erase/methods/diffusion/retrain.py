@@ -32,8 +32,8 @@ class DiffusionRetrain(DiffusionMethod):
 
     gold: str | None = option(
         None,
-        "folder written by `python -m erase.demo.shapes.train --without CONCEPT --output DIR` (`erase.demo.emoji.train` for emoji), or a "
-        "pipeline folder; by default the retrained model that is included for the concept",
+        "folder written by `python -m erase.demo.shapes.train --without CONCEPT --output DIR` (`erase.demo.emoji.train` for emoji, "
+        "`erase.demo.flow.train` for flow), or a pipeline folder; by default the retrained model that is included for the concept",
     )
 
     @property

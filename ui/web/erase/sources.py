@@ -14,7 +14,7 @@ from ui.web.units import size
 
 MOST = 200  # models of one folder that are listed
 FREE_TEXT = "an old lighthouse"  # words of nobody's file: what is meant for them is the usual model of free text
-ABOUT = {"demo": "one patterned shape", "scenes": "shapes in scenes", "emoji": "everyday things"}
+ABOUT = {"demo": "one patterned shape", "scenes": "shapes in scenes", "emoji": "everyday things", "flow": "one patterned shape, SD3 layout"}
 
 
 def sources(page: Page, own: str) -> list[tuple[str, str]]:
