@@ -164,6 +164,7 @@ def _run(words: list[str], folder: str, environment: dict[str, str], streams: li
         sys.executable = program
         sys.path[:] = [*_python_path(environment), *inherited]
         sys.modules["__main__"].__dict__.pop("__file__", None)
+        _renew_threads()
         _interpret([word for at, word in enumerate(words) if (at, word) != (0, "-u")])
         status = 0
     except SystemExit as end:
@@ -172,6 +173,13 @@ def _run(words: list[str], folder: str, environment: dict[str, str], streams: li
         sys.excepthook(*sys.exc_info())
     finally:
         _end(status)
+
+
+def _renew_threads() -> None:
+    """Torch's pool of threads does not outlive a fork. The first call makes another, and of two threads that call at once one finds none."""
+    import torch
+
+    torch.set_num_threads(torch.get_num_threads())
 
 
 def _interpret(words: list[str]) -> None:

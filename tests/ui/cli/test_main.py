@@ -157,6 +157,7 @@ OTHER = {  # option -> another value than its default, as it is typed, and as it
     "anchor": ("a, b", "a, b"),
     "guidance": ("2.5", 2.5),
     "size": ("16", 16),
+    "part": ("text-encoder", "text-encoder"),
     "scope": ("full", "full"),
     "trim_scope": ("full", "full"),
     "rank_over": ("scope", "scope"),
