@@ -176,7 +176,7 @@ def _run(words: list[str], folder: str, environment: dict[str, str], streams: li
 
 
 def _renew_threads() -> None:
-    """Torch's pool of threads does not outlive a fork. The first call makes another, and of two threads that call at once one finds none."""
+    """Torch's pool of threads does not outlive a fork. The first call makes one, and of two threads that call at once, one finds none."""
     import torch
 
     torch.set_num_threads(torch.get_num_threads())
