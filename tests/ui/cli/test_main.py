@@ -508,7 +508,7 @@ def foreign_output(model: Path, tmp: Path) -> list[str]:
 
 
 MISTAKES: dict[str, tuple[Given, list[str]]] = {
-    "unknown model": (wrong("--model", "nowhere"), ["'nowhere'", "demo, scenes, emoji, a diffusers folder, or OWNER/NAME"]),
+    "unknown model": (wrong("--model", "nowhere"), ["'nowhere'", "demo, scenes, emoji, flow, a diffusers folder, or OWNER/NAME"]),
     "folder without a pipeline": (lambda model, tmp: star(tmp, tmp / "run"), ["no model_index.json", "diffusers folder"]),
     "model family": (family("SanaPipeline"), ["SanaPipeline", "not yet supported", "StableDiffusionPipeline"]),
     "ckpt": (file("model.ckpt"), ["model.ckpt is a pickle", "convert it"]),

@@ -144,7 +144,7 @@ def test_the_models_to_choose_from_are_runs_models_that_never_knew_and_those_of_
     (home / "notes.txt").write_text("")
     wide = replace(page, allowed=(home,), hub=("owner/name",))
     assert erased_choices(wide) == ["star-1", "demo, never taught heart", "deep/sd2", "file.safetensors", "sd1"]
-    assert original_choices(wide) == [OWN, "demo", "scenes", "emoji", "deep/sd2", "file.safetensors", "sd1", "owner/name"]
+    assert original_choices(wide) == [OWN, "demo", "scenes", "emoji", "flow", "deep/sd2", "file.safetensors", "sd1", "owner/name"]
     assert wide.model("file.safetensors") == str((home / "file.safetensors").resolve())  # each may be chosen as it is listed
     never = chosen(wide, "demo, never taught heart")
     assert (never.original, never.concept["name"], (Path(never.source) / "model_index.json").is_file()) == ("demo", "heart", True)
