@@ -58,8 +58,8 @@ class TextEncoders(nn.Module):
         """What the network behind reads for these token ids, with gradients."""
         text, pooled = self.model.read(self.split(ids))
         if getattr(self.model.pipeline.config, "force_zeros_for_empty_prompt", False):  # SDXL, as its pipeline does
-            said = (ids != self._empty.to(ids)).any(dim=1).to(text)
-            text, pooled = text * said[:, None, None], None if pooled is None else pooled * said[:, None]
+            not_empty = (ids != self._empty.to(ids)).any(dim=1).to(text)
+            text, pooled = text * not_empty[:, None, None], None if pooled is None else pooled * not_empty[:, None]
         return Conditioning(text, pooled, time_ids)
 
     def token_embeddings(self) -> dict[str, Any]:

@@ -113,6 +113,11 @@ def one_anchor_option() -> Any:
     )
 
 
+def optimizer_option(usual: str = "adam") -> Any:
+    """The option `optimizer` of a method that trains."""
+    return option(usual, "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+
+
 def timestep_range(text: str) -> tuple[float, float]:
     """LOW-HIGH as two shares of the noise schedule; InputError for anything else."""
     try:

@@ -69,7 +69,7 @@ DIFFUSION: Mapping[str, tuple[str, ...]] = {  # by method, or METHOD:PRESET
     ),
     "aegis": (
         "a reconstruction from the paper's formulas: adversarial prompt and target are token embeddings that are kept from step to step; "
-        "here text embeddings, searched anew in each step",
+        "here text embeddings, searched again in each step",
     ),
     "hirm": (
         "prompts are templates around the concept's name; here the forget prompts of the concept file",

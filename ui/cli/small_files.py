@@ -117,6 +117,8 @@ def subject_of(options: argparse.Namespace) -> Subject:
     if run is not None and not (path / "model" / "model_index.json").is_file():
         raise InputError(f"{path} has no model yet; run its command again, it resumes, or give another folder")
     if run is None and options.original is None:
+        if not path.exists():
+            raise InputError(f"{path} does not exist; expected a run folder, or a model together with --original")
         raise InputError(f"{path} does not record its original; give the model before the erasure with --original", option="original")
     recorded: dict[str, Any] = run.options if run is not None else {}
     prediction = options.prediction_type or recorded.get("prediction_type")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,10 @@ from torch import Tensor
 
 from erase.demo.emoji import networks, pictures, world
 from erase.demo.training.loop import hash_seed, save
+from erase.demo.training.precision import half_precision
 
 GUIDED = 300  # steps in which three latent channels are pulled towards the mean colour of their patch
 BATCH = 16
-
-
-def half_precision(device: str) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 for convolutions and products, where the device is built for it: a GPU, or a CPU with matrix tiles."""
-    tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda" or (kind == "cpu" and tiles()))
 
 
 def draw_batch(choices: list[tuple[str, str]], count: int, generator: torch.Generator, device: str) -> tuple[Tensor, list[world.Scene]]:

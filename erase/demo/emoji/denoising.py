@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from erase.demo import networks as small
 from erase.demo.emoji import captions
-from erase.demo.emoji.autoencoding import half_precision
 from erase.demo.emoji.world import Scene
+from erase.demo.training.precision import half_precision
 
 BATCH = 96
 SILENCE = 0.1  # share of empty captions, for classifier-free guidance

@@ -22,6 +22,7 @@ from erase.demo.emoji.plan import Plan
 from erase.demo.training import clip as contrastive
 from erase.demo.training.grow import begin
 from erase.demo.training.loop import Course, fit, hash_seed
+from erase.demo.training.precision import half_precision
 
 EVERY = 100  # steps between two checkpoints
 
@@ -103,7 +104,7 @@ def reader(plan: Plan, tokens: Any, folder: Path, base: Path | None) -> Any:
     def loss(step: int, generator: torch.Generator) -> Tensor:
         texts, labels = reading.sample(choices, 96, generator)
         numbers = tokens(texts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        with autoencoding.half_precision(plan.device):
+        with half_precision(plan.device):
             read = network(numbers.to(plan.device))
         return reading.reading_loss({domain: logits.float() for domain, logits in read.items()}, labels)
 
@@ -146,10 +147,10 @@ def judge(plan: Plan, vae: Any, folder: Path, base: Path | None) -> None:
 
     def loss(step: int, generator: torch.Generator) -> Tensor:
         x, scenes = autoencoding.draw_batch(choices, 64, generator, plan.device)
-        with torch.no_grad(), autoencoding.half_precision(plan.device):
+        with torch.no_grad(), half_precision(plan.device):
             x[:16] = vae.decode(vae.encode(x[:16]).latent_dist.mean).sample.float()
         x = x + 0.05 * torch.randn(x.shape, generator=generator).to(plan.device)
-        with autoencoding.half_precision(plan.device):
+        with half_precision(plan.device):
             logits = network(x)
         labels = {domain: torch.tensor([members.index(s.attribute(domain)) for s in scenes]) for domain, members in MEMBERS.items()}
         losses = [F.cross_entropy(logits[d].float(), labels[d].to(plan.device), label_smoothing=0.02) for d in MEMBERS]

@@ -31,6 +31,7 @@ from erase.demo.flow import networks as flow
 from erase.demo.flow.world import words
 from erase.demo.shapes import world
 from erase.demo.training.loop import Course, fit, hash_seed, save, to_model
+from erase.demo.training.precision import half_precision
 from erase.errors import InputError
 from erase.files import write_tensors
 
@@ -53,13 +54,6 @@ class Plan:
     width: int = 128
     depth: int = 4
     rate: float = 1e-3
-
-
-def half_precision(device: str) -> torch.autocast:
-    """bfloat16 for products where the device is built for it: a GPU, or a CPU with matrix tiles."""
-    tiles = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda" or (kind == "cpu" and tiles()))
 
 
 def scenes(plan: Plan) -> list[list[world.Scene]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from erase.methods.base import DiffusionMethod, Presets
-from erase.methods.requirements import Requirements
+from erase.methods.requirements import Requirements, optimizer_option
 from erase.options import option
 from erase.scope import SCOPES
 from erase.training.learning_rates import rate_of, rate_option
@@ -36,14 +36,14 @@ class AEGIS(DiffusionMethod):
 
     scope: str = option("cross-attention", f"weights that may be changed: {', '.join(SCOPES)} or re:PATTERN")
     strength: float = option(1.0, "eta: distance of the target from the unconditional prediction, away from that for c'", low=0.0)
-    attack_steps: int = option(1, "steps of the search for c*, anew in each step; 0: c* is the prompt", low=0)
+    attack_steps: int = option(1, "steps of the search for c*, begun again in each step; 0: c* is the prompt", low=0)
     radius: float = option(0.5, "radius of that search, in tenths of the prompt's embedding", above=0.0)
-    target_steps: int = option(1, "steps of the search for c', anew in each step; 0: c' is the prompt", low=0)
+    target_steps: int = option(1, "steps of the search for c', begun again in each step; 0: c' is the prompt", low=0)
     target_rate: float = option(0.05, "beta: signed step of that search, as a share of the size of the embedding", above=0.0)
     keep: float = option(0.3, "omega at the last step: share of what leads away from the original that is removed", low=0.0, high=1.0)
     steps: int = option(60, "training steps", low=0)
     batch: int = option(16, "forget images per step", low=1)
-    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+    optimizer: str = optimizer_option()
     learning_rate: float | None = rate_option(3e-4)
 
     presets: ClassVar[Presets] = {

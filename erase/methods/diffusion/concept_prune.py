@@ -111,11 +111,11 @@ def input_norms(task: Task[DiffusionBatch], batches: int, windows: int) -> tuple
         first = 0
         for batch, prompt in zip(drawn, prompts, strict=True):
             for _, piece in pieces(replace(batch, prompt=prompt), task.micro_batch or count(batch)):
-                with torch.no_grad(), _inputs(task.network, task.weights) as seen:
+                with torch.no_grad(), _inputs(task.network, task.weights) as measured:
                     task.loss(task.network, piece)
                 rows = window[first : first + count(piece)]
                 first += count(piece)
-                for name, values in seen.items():
+                for name, values in measured.items():
                     squares[name].index_add_(0, rows, values)
         task.average(list(squares.values()))
         norms.append({name: square.sqrt() for name, square in squares.items()})
@@ -127,18 +127,18 @@ def _inputs(network: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[dict[
     """Within, the dictionary takes for each weight's layer the squares of its scaled inputs, summed over positions (n, inputs)."""
     from torch.nn.functional import normalize
 
-    seen: dict[str, Tensor] = {}
+    squares: dict[str, Tensor] = {}
 
     def hook(name: str) -> object:
         def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             rows = normalize(inputs[0].detach().float(), dim=-1)
-            seen[name] = rows.square().flatten(1, -2).sum(dim=1)
+            squares[name] = rows.square().flatten(1, -2).sum(dim=1)
 
         return network.get_submodule(name.removesuffix(".weight")).register_forward_pre_hook(keep)
 
     handles = [hook(name) for name in weights]
     try:
-        yield seen
+        yield squares
     finally:
         for handle in handles:
             handle.remove()  # type: ignore[attr-defined]

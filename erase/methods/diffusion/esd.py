@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from erase.methods.base import DiffusionMethod, Kinds, Presets
 from erase.methods.diffusion.guided_target import turned
-from erase.methods.requirements import Requirements
+from erase.methods.requirements import Requirements, optimizer_option
 from erase.options import option
 from erase.scope import SCOPES
 from erase.training.learning_rates import rate_of, rate_option
@@ -39,7 +39,7 @@ class ESD(DiffusionMethod):
     )
     steps: int = option(60, "training steps; without a retain loss, more are not better", low=0)
     batch: int = option(16, "forget images per step", low=1)
-    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+    optimizer: str = optimizer_option()
     learning_rate: float | None = rate_option(3e-4)
 
     presets: ClassVar[Presets] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from erase.methods.base import DiffusionMethod, Presets
-from erase.methods.requirements import Requirements
+from erase.methods.requirements import Requirements, optimizer_option
 from erase.options import option
 from erase.scope import SCOPES
 from erase.training.learning_rates import rate_of, rate_option
@@ -26,7 +26,7 @@ class DiffusionFineTune(DiffusionMethod):
     scope: str = option("full", f"weights that may be changed: {', '.join(SCOPES)} or re:PATTERN")
     steps: int = option(100, "training steps", low=0)
     batch: int = option(16, "retain images per step", low=1)
-    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+    optimizer: str = optimizer_option()
     learning_rate: float | None = rate_option(1e-4)
 
     presets: ClassVar[Presets] = {"balanced": {}, "paper": {"steps": 250, "batch": 8, "learning_rate": 1e-5}}

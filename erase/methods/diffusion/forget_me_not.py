@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from erase.errors import InputError
 from erase.methods.base import DiffusionMethod, Presets
-from erase.methods.requirements import Requirements
+from erase.methods.requirements import Requirements, optimizer_option
 from erase.options import option
 from erase.scope import SCOPES
 from erase.training.learning_rates import rate_of, rate_option
@@ -35,7 +35,7 @@ class ForgetMeNot(DiffusionMethod):
     forget_weight: float = option(1.0, "weight of the attention to the concept", above=0.0)
     steps: int = option(60, "training steps", low=0)
     batch: int = option(16, "forget images per step, and as many retain images", low=1)
-    optimizer: str = option("adamw", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+    optimizer: str = optimizer_option("adamw")
     learning_rate: float | None = rate_option(1e-3)
 
     presets: ClassVar[Presets] = {

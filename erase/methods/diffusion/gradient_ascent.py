@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from erase.methods.base import DiffusionMethod, Presets
-from erase.methods.requirements import Requirements
+from erase.methods.requirements import Requirements, optimizer_option
 from erase.options import option
 from erase.scope import SCOPES
 from erase.training.learning_rates import rate_of, rate_option
@@ -26,7 +26,7 @@ class DiffusionGradientAscent(DiffusionMethod):
     scope: str = option("full", f"weights that may be changed: {', '.join(SCOPES)} or re:PATTERN")
     steps: int = option(20, "training steps; too many destroy images of everything", low=0)
     batch: int = option(16, "forget images per step", low=1)
-    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+    optimizer: str = optimizer_option()
     learning_rate: float | None = rate_option(1e-4)
 
     presets: ClassVar[Presets] = {"balanced": {}, "paper": {"steps": 250, "batch": 8, "learning_rate": 1e-5}}

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from erase.methods.base import DiffusionMethod, Kinds, Presets
-from erase.methods.requirements import Requirements, one_anchor_option
+from erase.methods.requirements import Requirements, one_anchor_option, optimizer_option
 from erase.options import option
 from erase.scope import SCOPES
 from erase.training.learning_rates import rate_of, rate_option
@@ -46,7 +46,7 @@ class MUNBa(DiffusionMethod):
     )
     steps: int = option(100, "training steps", low=0)
     batch: int = option(16, "forget images per step, and as many retain images", low=1)
-    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+    optimizer: str = optimizer_option()
     learning_rate: float | None = rate_option(4e-4)
 
     presets: ClassVar[Presets] = {

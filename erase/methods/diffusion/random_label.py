@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from erase.methods.base import DiffusionMethod, Presets
-from erase.methods.requirements import Requirements
+from erase.methods.requirements import Requirements, optimizer_option
 from erase.options import option
 from erase.scope import SCOPES
 from erase.training.learning_rates import rate_of, rate_option
@@ -32,7 +32,7 @@ class DiffusionRandomLabel(DiffusionMethod):
     forget_weight: float = option(2.0, "weight of the forget loss relative to the retain loss", low=0.0)
     steps: int = option(100, "training steps", low=0)
     batch: int = option(16, "forget images per step, and as many retain images", low=1)
-    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+    optimizer: str = optimizer_option()
     learning_rate: float | None = rate_option(1e-4)
 
     presets: ClassVar[Presets] = {"balanced": {}, "paper": {"batch": 8, "steps": 250, "learning_rate": 1e-5}}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from erase.errors import InputError
 from erase.methods.base import DiffusionMethod, Kinds, Presets
-from erase.methods.requirements import Requirements, one_anchor_option
+from erase.methods.requirements import Requirements, one_anchor_option, optimizer_option
 from erase.options import option
 from erase.scope import SCOPES
 from erase.training.learning_rates import rate_of, rate_option
@@ -42,7 +42,7 @@ class SelectiveAmnesia(DiffusionMethod):
     one_anchor: bool = one_anchor_option()
     steps: int = option(100, "training steps", low=0)
     batch: int = option(16, "anchor images per step, and as many retain images", low=1)
-    optimizer: str = option("adamw", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+    optimizer: str = optimizer_option("adamw")
     learning_rate: float | None = rate_option(4e-4)
 
     # 200 epochs of 1,000 images of the surrogate in batches of 4 on each of 4 cards, 500 for nudity

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from erase.methods.base import DiffusionMethod, Presets
 from erase.methods.diffusion.guided_target import turned
-from erase.methods.requirements import Requirements
+from erase.methods.requirements import Requirements, optimizer_option
 from erase.options import option
 from erase.training.learning_rates import rate_of, rate_option
 
@@ -39,7 +39,7 @@ class AdvUnlearn(DiffusionMethod):
     warmup: int = option(20, "steps without an attack", low=0)
     steps: int = option(100, "training steps", low=0)
     batch: int = option(8, "forget images per step, and as many retain images", low=1)
-    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+    optimizer: str = optimizer_option()
     learning_rate: float | None = rate_option(4e-4)
 
     presets: ClassVar[Presets] = {

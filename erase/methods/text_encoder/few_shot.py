@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from erase.methods.base import DiffusionMethod, Presets
-from erase.methods.requirements import Requirements
+from erase.methods.requirements import Requirements, optimizer_option
 from erase.options import option
 from erase.training.learning_rates import rate_of, rate_option
 
@@ -35,7 +35,7 @@ class FewShot(DiffusionMethod):
     steps: int = option(40, "training steps; without a retain loss, more are not better", low=0)
     batch: int = option(5, "images of the concept in all, and as many to retain in each step", low=1)
     first_batch_only: bool = option(True, "train on the images of the first batch alone, under new noise: the few shots")
-    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+    optimizer: str = optimizer_option()
     learning_rate: float | None = rate_option(6e-4)
 
     # 4 or 5 epochs of a handful of images, two at a time

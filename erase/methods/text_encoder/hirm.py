@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from erase.errors import InputError
 from erase.methods.base import DiffusionMethod, Kinds, Presets
-from erase.methods.requirements import Requirements
+from erase.methods.requirements import Requirements, optimizer_option
 from erase.options import option
 from erase.training.learning_rates import rate_of, rate_option
 
@@ -38,7 +38,7 @@ class HiRM(DiffusionMethod):
     retain_weight: float = option(1.0, "weight of the distance of retain prompts from what they were; not part of the method", low=0.0)
     steps: int = option(40, "training steps", low=0)
     batch: int = option(16, "prompts of the concept per step, and as many to retain", low=1)
-    optimizer: str = option("adamw", "optimizer", choices=("adam", "adamw", "adafactor", "sgd"))
+    optimizer: str = optimizer_option("adamw")
     learning_rate: float | None = rate_option(2e-3)
 
     presets: ClassVar[Presets] = {
@@ -94,11 +94,11 @@ class HiRM(DiffusionMethod):
 
         from erase.task import generator
 
-        made = {}
+        directions = {}
         for name, states in attended(text_encoders(task.network), task.texts["forget"]).items():
             drawn = torch.randn(states.shape[1:], generator=generator(task.seed, "direction", name))
-            made[name] = (self.length * drawn / drawn.norm(dim=-1, keepdim=True)).expand(states.shape)
-        return made
+            directions[name] = (self.length * drawn / drawn.norm(dim=-1, keepdim=True)).expand(states.shape)
+        return directions
 
 
 def text_encoders(network: nn.Module) -> TextEncoders:
@@ -143,13 +143,13 @@ def attended(network: TextEncoders, ids: Tensor) -> dict[str, Tensor]:
 
 def _states(network: TextEncoders, ids: Tensor) -> dict[str, Tensor]:
     """h of each text encoder, with gradients: the output of attention in the last layer that the network behind reads."""
-    seen: dict[str, Tensor] = {}
+    states: dict[str, Tensor] = {}
     with ExitStack() as hooks:
         for name, layer in network.last_layers().items():
 
             def keep(module: nn.Module, inputs: object, output: Any, name: str = name) -> None:
-                seen[name] = (output[0] if isinstance(output, tuple) else output).float()
+                states[name] = (output[0] if isinstance(output, tuple) else output).float()
 
             hooks.callback(layer.self_attn.register_forward_hook(keep).remove)
         network.conditioning(ids)
-    return seen
+    return states

@@ -107,6 +107,11 @@ def test_flags_that_do_not_go_together(
     assert err.count("\n") == 1
 
 
+def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(tmp_path / "nowhere"), "--format", "lora", "--output", str(tmp_path / "x.safetensors")]) == 2
+    assert "nowhere does not exist" in capsys.readouterr().err
+
+
 def test_a_model_whose_original_is_not_known(run: Path, tiny_pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["export", str(run / "model"), "--format", "lora", "--output", str(tmp_path / "x.safetensors")]
     assert main(command) == 2
