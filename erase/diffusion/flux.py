@@ -25,6 +25,8 @@ from erase.diffusion.stable_diffusion import NOT_LOADED, StableDiffusion
 from erase.diffusion.text_encoders import without_text_encoders
 
 GUIDANCE = 3.5
+AWAY = 2.0
+"""Scale of the true guidance away from a negative prompt: a second pass beside the distilled guidance, which stays as it is."""
 T5_TOKENS = {True: 512, False: 256}
 """Tokens of a prompt, for a transformer that reads a guidance scale (dev) and for one that does not (schnell)."""
 
@@ -133,13 +135,16 @@ class Flux(StableDiffusion):
 
     @contextmanager
     def _described(self, prompts: list[str], guidance: float, negative: str) -> Iterator[dict[str, Any]]:
-        """Embedded prompts; the scale is embedded too, or read by nobody, so that a negative prompt has no effect."""
+        """Embedded prompts. The scale is embedded too, or read by nobody; a negative prompt has a pass and a scale of its own, AWAY."""
         self.place("text_encoder", "text_encoder_2")
         length = T5_TOKENS[self.distilled]
-        text, pooled, _ = self.pipeline.encode_prompt(prompts, device=self.device, max_sequence_length=length)
+        described: dict[str, Any] = {"max_sequence_length": length}
+        for name, texts in {"": prompts, **({"negative_": [negative] * len(prompts)} if negative else {})}.items():
+            text, pooled, _ = self.pipeline.encode_prompt(texts, device=self.device, max_sequence_length=length)
+            described |= {f"{name}prompt_embeds": text, f"{name}pooled_prompt_embeds": pooled}
         self.place(self.EDITED, "vae")
         with without_text_encoders(self.pipeline):
-            yield {"prompt_embeds": text, "pooled_prompt_embeds": pooled, "max_sequence_length": length}
+            yield described | ({"true_cfg_scale": AWAY} if negative else {})
 
     def _decode(self, latents: Tensor) -> list[Image.Image]:
         """Latents -> images; those of the pipeline are packed, and square."""

@@ -53,7 +53,6 @@ SETTINGS = (
     Setting("strength-0.5", "at strength 0.5", "strength 0.5", 0.5),
     Setting("negative-prompt", "at strength 1, the concept as negative prompt", "1, negative prompt", 1.0, negative=True),
 )
-GUIDED = "FluxPipeline"  # has one pass, in which a negative prompt has no effect
 
 
 def report_folder(path: Path) -> Path:
@@ -67,9 +66,7 @@ def measure_small(run: Run, original: Path, written_file: Written, device: str, 
     if home.exists() and not (home / "report.json").is_file():
         raise InputError(f"{home} exists and is not the report of such a file; move it away, or give another --output", option="output")
     shutil.rmtree(home, ignore_errors=True)
-    guided = str(read_object(original / "model_index.json").get("_class_name")) == GUIDED
-    settings = [setting for setting in SETTINGS if not (setting.negative and guided)]
-    rows = [_measured(run, original, written_file, home, (setting, device), show) for setting in settings]
+    rows = [_measured(run, original, written_file, home, (setting, device), show) for setting in SETTINGS]
     first = read_object(home / SETTINGS[0].name / "report.json")
     own = run.report if run.report.is_file() else None
     table = [{"title": "the original", **_numbers(first["before"])}]

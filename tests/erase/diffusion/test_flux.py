@@ -16,7 +16,7 @@ from tiny_pipeline import build_flux
 
 from erase.checkpoints.folder import check_model_folder
 from erase.diffusion import FlowMatching, open_model, predict
-from erase.diffusion.flux import GUIDANCE, packed, unpacked
+from erase.diffusion.flux import AWAY, GUIDANCE, T5_TOKENS, packed, unpacked
 from erase.errors import InputError
 from erase.pipeline import Event, erase_concept
 from erase.pipeline.estimate import estimate
@@ -74,6 +74,16 @@ def test_images_are_drawn_and_decoded_as_the_pipeline_does(dev: Path) -> None:
     assert attacking.same_pictures(model.sampler(2, 3.5)(["a star"], [generator(0)]), [theirs])
     latents = model.pipeline(["a star"], generator=[generator(0)], output_type="latent", **options).images
     assert attacking.same_pictures(model._decode(latents), [theirs])
+
+
+@pytest.mark.parametrize("name", ["dev", "schnell"])
+def test_a_negative_prompt_has_a_pass_of_its_own(name: str, request: pytest.FixtureRequest) -> None:
+    model, options = open_model(request.getfixturevalue(name), size=64), {"num_inference_steps": 2, "height": 64, "width": 64}
+    against = {"negative_prompt": "red", "true_cfg_scale": AWAY, "guidance_scale": 3.5, "max_sequence_length": T5_TOKENS[name == "dev"]}
+    (theirs,) = model.pipeline(["a star"], generator=[generator(0)], **options, **against).images
+    ours = model.sampler(2, 3.5, negative="red")(["a star"], [generator(0)])
+    assert attacking.same_pictures(ours, [theirs])
+    assert not attacking.same_pictures(ours, model.sampler(2, 3.5)(["a star"], [generator(0)]))
 
 
 def test_a_dynamic_shift_is_of_sampling_alone(dev: Path, schnell: Path) -> None:

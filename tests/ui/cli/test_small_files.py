@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pipeline_runs import METHOD, job
 
 from erase.checkpoints.lora.read import read_small
+from erase.checkpoints.lora_file import read_lora
 from erase.images import read_images
 from erase.pipeline import erase_concept
 from ui.cli.main import main
@@ -67,6 +69,22 @@ def test_a_difference_draws_the_images_of_the_run(run: Path, tmp_path: Path, cap
     assert np.abs(drawn - own).max() <= 1  # the tiny pipeline is in float32, in which trimmed entries may be off by the last bit
     rows = json.loads((tmp_path / "star-report" / "report.json").read_text())["measured"]
     assert rows[1]["ua"]["value"] == rows[2]["ua"]["value"]
+
+
+@pytest.mark.parametrize("trimming", [False, True])
+def test_a_run_with_factors_exports_its_own(trimming: bool, tiny_pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = job(tiny_pipeline, tmp_path / "run", device="cpu", lora_rank=2, evaluate_count=1, sampling_steps=1)
+    folder, file = erase_concept(given, {**METHOD, "trimming": trimming}), tmp_path / "star.safetensors"
+    assert main(["export", str(folder), "--format", "lora", "--no-measure", "--output", str(file), "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    own, written = read_lora(folder), read_small(file, tiny_pipeline).pairs()
+    assert own is not None
+    assert written.keys() == own.factors.keys()
+    for layer, (up, down) in written.items():
+        torch.testing.assert_close(up.flatten(1) @ down.flatten(1), own.factors[layer].difference().flatten(1), rtol=1e-4, atol=1e-6)
+    assert bool(own.trimmed) == trimming, "there was something that the factors lack"
+    assert ("rank 2, 100.0 % of the norm" in out) != trimming
+    assert ("--format difference" in err) == trimming
 
 
 def test_evaluate_measures_a_lora_on_top_of_the_original(run: Path, tiny_pipeline: Path, tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def _notes(ticket: Ticket) -> str:
     if any(image.exposed is None for image in ticket.images):
         notes += ' No nudity detector is installed, so the images are blurred; install one with: pip install "erase-concept[nudity]".'
     if ticket.order.negative and ticket.order.guidance <= 1:
-        notes += " A negative prompt has no effect at a guidance of 1 or less."
+        notes += " At a guidance of 1 or less a negative prompt has an effect on FLUX alone."
     return notes
 
 
