@@ -72,7 +72,9 @@ def test_a_difference_draws_the_images_of_the_run(run: Path, tmp_path: Path, cap
 
 
 @pytest.mark.parametrize("trimming", [False, True])
-def test_a_run_with_factors_exports_its_own(trimming: bool, tiny_pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_with_factors_exports_its_own(
+    trimming: bool, tiny_pipeline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = job(tiny_pipeline, tmp_path / "run", device="cpu", lora_rank=2, evaluate_count=1, sampling_steps=1)
     folder, file = erase_concept(given, {**METHOD, "trimming": trimming}), tmp_path / "star.safetensors"
     assert main(["export", str(folder), "--format", "lora", "--no-measure", "--output", str(file), "--device", "cpu"]) == 0
