@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class ConceptPrune(DiffusionMethod):
     """Score S = |W| n of the second linear layer of every feed-forward block, n the norm of each of its inputs; prune where S is large.
 
+    Transformers have such a block for the image and one for the text; both count. Networks that keep little there forget little.
+
     Inputs are those of noisy images under the concept's prompt and under the anchor's: an entry is pruned if it is among the largest
     `fraction` of its row under the first, and larger than under the second, in any of `windows` ranges of the noisiest timesteps.
     """
@@ -46,7 +48,7 @@ class ConceptPrune(DiffusionMethod):
 
     @property
     def scope(self) -> str:
-        return r"re:\bff\.net\.2\.weight$"
+        return r"re:\bff(_context)?\.net\.2\.weight$"
 
     @property
     def requirements(self) -> Requirements:

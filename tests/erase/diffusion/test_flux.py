@@ -18,6 +18,7 @@ from erase.checkpoints.folder import check_model_folder
 from erase.diffusion import FlowMatching, open_model, predict
 from erase.diffusion.flux import AWAY, GUIDANCE, T5_TOKENS, packed, unpacked
 from erase.errors import InputError
+from erase.methods import make_method
 from erase.pipeline import Event, erase_concept
 from erase.pipeline.estimate import estimate
 from erase.run import Run
@@ -105,6 +106,8 @@ def test_scopes_know_dual_and_single_blocks(dev: Path) -> None:
     feed_forward = set(in_scope(network, "feed-forward"))
     assert {"single_transformer_blocks.0.proj_mlp.weight", "transformer_blocks.0.ff_context.net.2.weight"} <= feed_forward
     assert "single_transformer_blocks.0.norm.linear.weight" in in_scope(network, "modulation")
+    pruned = set(in_scope(network, make_method("concept_prune").requirements.scope))
+    assert pruned == {"transformer_blocks.0.ff.net.2.weight", "transformer_blocks.0.ff_context.net.2.weight"}, "of image and of text"
 
 
 # --- the whole job --------------------------------------------------------------------------------------------------
