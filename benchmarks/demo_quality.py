@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from host import facts, parser, publish
+from host import facts, images_folder, parser, publish
 from PIL import Image
 
 from erase.demo import DEMO, FLOW, GUIDANCE, STEPS, gold_path, judge_path, pipeline_path
@@ -69,7 +69,8 @@ def main(argv: list[str] | None = None) -> None:
     sample = model.sampler(STEPS, GUIDANCE)
     asked = list(world.scenes(given.count, 10_000_079, given.without))
     start = time.perf_counter()
-    made = make_images(given.output / "pictures", prompts_of(asked), 20_000_003, sample, 50)
+    pictures = images_folder(given.output, folder)
+    made = make_images(pictures / "all", prompts_of(asked), 20_000_003, sample, 50)
     result["pictures_per_second"] = round(given.count / (time.perf_counter() - start), 2)
     pixels = load_pixels([p.path for p in made], world.SIZE)
     result |= {"model": given.model, "pairs": given.count, "steps": STEPS, "guidance": GUIDANCE}
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> None:
     if given.without:
         domain = str(world.domain_of(given.without))
         naming = [replace(scene, **{domain: given.without}) for scene in asked]
-        drawn_instead = make_images(given.output / "named", prompts_of(naming), 20_000_003, sample, 50)
+        drawn_instead = make_images(pictures / "named", prompts_of(naming), 20_000_003, sample, 50)
         seen = judge.name(load_pixels([p.path for p in drawn_instead], world.SIZE))
         result |= {"without": given.without, "where_it_is_named": dict(Counter(seen[domain]).most_common())}
         result["others_where_it_is_named"] = {d: share for d, share in agreement(seen, naming).items() if d != domain}

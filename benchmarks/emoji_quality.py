@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from host import facts, parser, publish
+from host import facts, images_folder, parser, publish
 from PIL import Image
 from torch import Tensor
 
@@ -76,11 +76,11 @@ def main(argv: list[str] | None = None) -> None:
     chosen = options.parse_args(argv)
     model, judge = StableDiffusion(chosen.weights / "pipeline"), load_judge(chosen.weights / "judge.safetensors")
     result = {**facts(), **judged_renders(chosen.renders, model.pipeline.vae, judge)}
-    start = time.perf_counter()
+    pictures, start = images_folder(chosen.output, chosen.weights / "pipeline"), time.perf_counter()
     for name, unseen in (("trained_pairs", False), ("unseen_pairs", True)):
         scenes = list(world.scenes(chosen.count, seed=10_000_079 + unseen, unseen=unseen))
         prompts = [captions.phrase(scene, NAMED, i) for i, scene in enumerate(scenes)]
-        drawn = make_images(chosen.output / name, prompts, 20_000_003, model.sampler(STEPS, GUIDANCE), 50)
+        drawn = make_images(pictures / name, prompts, 20_000_003, model.sampler(STEPS, GUIDANCE), 50)
         pixels = np.stack([np.asarray(open_picture(picture.path)) for picture in drawn])
         result[name] = shares(judge, to_model(torch.from_numpy(pixels).permute(0, 3, 1, 2)), scenes)
         sheet([picture.path for picture in drawn[:100]]).save(chosen.output / f"{name}.png")

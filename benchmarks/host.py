@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import datetime
+import hashlib
 import json
 import os
 import platform
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 
-from erase.files import check_file, write_json
+from erase.files import check_file, sha256, write_json
 
 Record = dict[str, Any]
 Times = dict[str, list[tuple[float, float]]]
@@ -48,6 +49,12 @@ def facts(device: str = "cpu") -> Record:
         "python": platform.python_version(),
         "date": datetime.date.today().isoformat(),
     }
+
+
+def images_folder(output: Path, pipeline: Path) -> Path:
+    """Where a model's images are drawn: a folder for its weights, so that a resumed run never takes another model's images for its own."""
+    digests = "".join(sha256(path) for path in sorted(pipeline.rglob("*.safetensors")))
+    return output / hashlib.sha256(digests.encode()).hexdigest()[:12]
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from host import facts, parser, publish
+from host import facts, images_folder, parser, publish
 from PIL import Image, ImageDraw
 
 from erase.demo import GUIDANCE, SCENES, STEPS, judge_path, pipeline_path
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     asked = list(scenes.scenes(given.count, seed=10_000_079))
     prompts = [prompt(scene, i) for i, scene in enumerate(asked)]
     start = time.perf_counter()
-    made = make_images(given.output / "pictures", prompts, 20_000_003, model.sampler(STEPS, GUIDANCE), 50)
+    made = make_images(images_folder(given.output, pipeline_path(SCENES)), prompts, 20_000_003, model.sampler(STEPS, GUIDANCE), 50)
     result["pictures_per_second"] = round(given.count / (time.perf_counter() - start), 2)
     found = make_detector("scenes")([open_picture(picture.path) for picture in made])
     seen = judged_by([row(scene, text) for scene, text in zip(asked, prompts, strict=True)], found, LABELS)

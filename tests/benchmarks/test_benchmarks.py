@@ -143,6 +143,16 @@ def test_both_ways_of_a_step_lead_to_the_same_weights(script, measured):
     assert (apart.abs() > 0.1 * rate).float().mean() < 0.01
 
 
+def test_images_of_other_weights_are_drawn_anew(script, tmp_path):
+    weights, folder = tmp_path / "model" / "unet" / "weights.safetensors", script("host").images_folder
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"before")
+    before = folder(tmp_path, tmp_path / "model")
+    assert folder(tmp_path, tmp_path / "model") == before, "a run that was interrupted goes on"
+    weights.write_bytes(b"after")
+    assert folder(tmp_path, tmp_path / "model") != before
+
+
 def test_joining_on_the_host_is_the_projection_in_closed_form(script):
     random = torch.Generator().manual_seed(0)
     for bend in (-3.0, 3.0):  # against the retaining gradient, where the constraint acts, and along it
