@@ -91,12 +91,14 @@ class Goal:
 class Look:
     """Images, one per attempt, and what produced each: a prompt, a number of steps, a share of noise.
 
-    `tensors`: the vectors or latents behind them, by name; with the attempts as first dimension unless all share them.
+    `tensors`: the vectors or latents behind them, by name; with the attempts as first dimension unless all share them. `numbers`: what
+    else was measured of each attempt, by name.
     """
 
     images: Sequence[Image.Image]
     by: Sequence[str]
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 class Attack(Protocol):
@@ -105,7 +107,8 @@ class Attack(Protocol):
 
     `shared`: the attempts share one search, and each is an image of its result; `deterministic`, by default False, where that search
     has no random part and is the same in every turn, so that its attempts are independent all the same. `passes`: maximum number of
-    UNet passes of all looks of n attempts, where an image takes `each`.
+    UNet passes of all looks of n attempts, where an image takes `each`. `measures`, where there is one: what the report has beside
+    success, from the records of the attempts by subject (`eval.attacks.measures`).
     """
 
     family: ClassVar[str]

@@ -21,7 +21,7 @@ from eval.attacks import CONTROL, ERASED
 from eval.attacks.attack import Attack, facts
 from eval.attacks.budget import whose
 from eval.attacks.estimate import check_budget, first_turns, foreseen
-from eval.attacks.numbers import row_of, searches, summary
+from eval.attacks.numbers import measured_by, row_of, searches, summary
 from eval.attacks.options import Campaign
 from eval.attacks.papers import PAPER
 from eval.attacks.registry import possible
@@ -186,13 +186,17 @@ def _estimates(ledger: Ledger) -> dict[str, float]:
     return first_turns(ledger.setting, ledger.attacks, attempts, {name: len(records) for name, records in ledger.records.items()})
 
 
+def _numbers(attack: Attack, records: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    return row_of(records, searches(attack)) | measured_by(attack, records)
+
+
 def _report(ledger: Ledger, attacks: Mapping[str, Attack], reasons: Mapping[str, str], budget: float) -> dict[str, Any]:
     """The report, with the protocol needed to repeat it."""
     setting, options = ledger.setting, ledger.setting.run.options
     rows = []
     for name, attack in attacks.items():
         own = {"attack": name, **facts(attack)}
-        rows.append(own | ({"not_run": reasons[name]} if name in reasons else row_of(ledger.records[name], searches(attack))))
+        rows.append(own | ({"not_run": reasons[name]} if name in reasons else _numbers(attack, ledger.records[name])))
     missing = {subject: why for subject, why in setting.missing.items() if subject not in ("pictures", "others", "network")}
     protocol = {
         "seed": ledger.plan.seed, "budget_seconds": budget, "attempts_at_once": ledger.plan.at_once, "noise": "seed and attempt",

@@ -27,6 +27,11 @@ CATALOGUE = {
         "gradients, the original, a picture of the concept",
         "a whole prompt, searched until the model answers as the original does",
     ),
+    "coordinate-descent": Entry(
+        "prompts",
+        "gradients, a picture of the concept",
+        "a whole prompt, token by token in several passes, searched by gradients of the denoising loss",
+    ),
     "direction": Entry("prompts", "the text encoder", "words nearest to a harmless prompt plus the concept's direction in text space"),
     "inversion-1": Entry(
         "embeddings", "gradients, pictures of the concept, a way to put in vectors", "vectors in place of the name, learned from pictures"
@@ -39,6 +44,11 @@ CATALOGUE = {
     ),
     "regenerate": Entry(
         "latents", "the network's answers, pictures of the concept", "known pictures traced back to noise and drawn again (DDIM)"
+    ),
+    "likelihood": Entry(
+        "latents",
+        "the network's answers, pictures of the concept",
+        "known pictures traced back to noise under their prompts: how likely that noise is, and what it draws",
     ),
     "null-text": Entry(
         "latents",

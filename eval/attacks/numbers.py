@@ -49,6 +49,15 @@ def row_of(records: Mapping[str, Sequence[Record]], shared: bool) -> dict[str, A
     return row
 
 
+def measured_by(attack: Any, records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
+    """What an attack measures beside success, from the turns that every subject has: `measures`, nothing for most attacks."""
+    if not hasattr(attack, "measures"):
+        return {}
+    turns = min(map(len, records.values()))
+    attempts = {subject: [one for record in mine[:turns] for one in record["attempts"]] for subject, mine in records.items()}
+    return {"measures": result} if (result := attack.measures(attempts)) else {}
+
+
 def numbers(attempts: Sequence[Record]) -> dict[str, Any]:
     """The numbers of one subject. `half`: the effort at which half of the attempts had succeeded, None where they never did."""
     curve = curve_of(attempts)

@@ -9,11 +9,13 @@ from typing import Any
 from erase.errors import InputError
 from eval.attacks.attack import NEEDS
 from eval.attacks.latents.completion import Completion
+from eval.attacks.latents.likelihood import Likelihood
 from eval.attacks.latents.null_text import NullText
 from eval.attacks.latents.partial import Partial
 from eval.attacks.latents.regenerate import Regenerate
 from eval.attacks.latents.seeds import Seeds
 from eval.attacks.papers import PAPER
+from eval.attacks.text.coordinate_descent import CoordinateDescent
 from eval.attacks.text.direction import Direction
 from eval.attacks.text.hard_prompt import HardPrompt
 from eval.attacks.text.inversion import Inversion
@@ -37,11 +39,13 @@ ATTACKS: dict[str, Any] = {
     "random-tokens": RandomTokens(),
     "prefix": Prefix(),
     "hard-prompt": HardPrompt(),
+    "coordinate-descent": CoordinateDescent(),
     "direction": Direction(),
     "inversion-1": Inversion(vectors=1),
     "inversion": Inversion(),
     "inversion-8": Inversion(vectors=8),
     "regenerate": Regenerate(),
+    "likelihood": Likelihood(),
     "null-text": NullText(),
     "seeds": Seeds(),
     "partial": Partial(),

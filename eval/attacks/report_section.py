@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from erase.files import read_object
 from eval.attacks import ERASED, GOLD, SUBJECTS
+from eval.attacks.measures import HEADINGS, differences, explained, likelihood_rows
 from eval.attacks.store import place, recorded
 from eval.attacks.table import SHARED, attempts, efforts, excess, success
 from eval.rendering.html import Figure, Image, Panel, render_section, thumbnail
@@ -46,6 +47,7 @@ def section(folder: Path, hide: bool) -> Markup:
         headings=("Attack (knows)", "attempts", *(HEADS[subject] for subject in subjects), "excess", "effort", "half at"),
         rows=[_cells(row, subjects) for row in ran],
         shared=SHARED if any("searches" in row for row in ran) else "",
+        measured=[_measured(row) for row in ran if "measures" in row],
         curves=_chart(ran),
         panels=_panels(folder / HOME, ran, hide),
         blurred=hide,
@@ -56,6 +58,14 @@ def section(folder: Path, hide: bool) -> Markup:
 def _cells(row: Mapping[str, Any], subjects: Sequence[str]) -> list[str]:
     successes = [_unbroken(success(row, subject)) for subject in subjects]
     return [f"{row['attack']}\n{row['assumes']}", attempts(row), *successes, _unbroken(excess(row)), *efforts(row)]
+
+
+def _measured(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The table of what an attack measured beside success, as the template has it."""
+    measures = row["measures"]
+    rows = [[_unbroken(cell) for cell in cells] for cells in likelihood_rows(measures)]
+    words = " ".join(filter(None, [explained(measures), differences(measures)]))
+    return {"attack": row["attack"], "headings": HEADINGS, "rows": rows, "words": words}
 
 
 def _unbroken(number: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eval.attacks import SUBJECTS
+from eval.attacks.measures import HEADINGS, differences, explained, likelihood_rows
 from eval.attacks.numbers import with_interval
 
 Row = Mapping[str, Any]
@@ -18,17 +19,23 @@ def table(report: Row) -> str:
     ran = [row for row in report["attacks"] if "subjects" in row]
     cells = [["attack", "attempts", *subjects, "over gold", "effort", "half at"]]
     cells += [[row["attack"], attempts(row), *(success(row, s) for s in subjects), excess(row), *efforts(row)] for row in ran]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in cells
-    ]
+    lines = _aligned(cells)
     lines += ["", "success in % of attempts with 95 % interval; effort in images (passes through the UNet); half: on the erased model"]
     lines += [SHARED] if any("searches" in row for row in ran) else []
     if control := report["protocol"]["control"]:
         lines.append(f"control: the same attacks on the erased model, aimed at {control}")
     lines += [f"no {subject}: {why}" for subject, why in report["without"].items()]
     lines += [f"{row['attack']} was not made: {row['not_run']}" for row in report["attacks"] if "not_run" in row]
+    for row in (row for row in ran if "measures" in row):
+        lines += ["", row["attack"], *_aligned([list(HEADINGS), *likelihood_rows(row["measures"])])]
+        lines += [explained(row["measures"]), *filter(None, [differences(row["measures"])])]
     return "\n".join([*lines, "", report["summary"]])
+
+
+def _aligned(cells: list[list[str]]) -> list[str]:
+    """Lines of a table, the first column to the left."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(cell.rjust(w) if k else cell.ljust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in cells]
 
 
 def attempts(row: Row) -> str:

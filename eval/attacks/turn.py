@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,8 @@ def turn(
         for k, (image, (shows, saw)) in enumerate(zip(look.images, sight(look.images), strict=True)):
             if not _succeeded(looks[k]):
                 final[k] = image
-            looks[k].append({"effort": effort, "by": look.by[k], "shows": shows, "saw": saw})
+            measured = {"measured": {name: _finite(values[k]) for name, values in look.numbers.items()}} if look.numbers else {}
+            looks[k].append({"effort": effort, "by": look.by[k], "shows": shows, "saw": saw, **measured})
         if all(map(_succeeded, looks)):
             break
     if not looks or not all(looks):
@@ -51,6 +53,11 @@ def effort_of(victim: Victim, attack: Attack, n: int) -> float:
     passes, each = victim.passes, passes_per_image(victim)
     other = passes.other if attack.shared else passes.other / n
     return round((other + passes.drawing / n) / each, 2)
+
+
+def _finite(value: float) -> float | None:
+    """A number for JSON, which has none that is not finite."""
+    return value if math.isfinite(value) else None
 
 
 def passes_per_image(victim: Victim) -> int:

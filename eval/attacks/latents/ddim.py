@@ -61,13 +61,24 @@ def drawn(victim: Victim, latents: Tensor, answer: Predictor, at: list[int]) -> 
 
 
 @torch.no_grad()
-def inverted(victim: Victim, clean: Tensor, answer: Predictor, at: list[int]) -> list[Tensor]:
+def inverted(victim: Victim, clean: Tensor, answer: Predictor, at: list[int], refinements: int = 0) -> list[Tensor]:
     """Clean latents at each of the timesteps `at`, noisiest first: each DDIM step inverted by the prediction at its less noisy end.
 
-    The last of them is `clean` itself. Where steps are small, DDIM draws the image again from this noise.
+    The last of them is `clean` itself. Where steps are small, DDIM draws the image again from this noise. `refinements` of a step use
+    the prediction where the step has led to instead; where they converge, the step back leads to where it came from.
     """
     path = [clean]
     for end, start in zip(at[-2::-1], at[:0:-1], strict=True):
         # the prediction at the noisier end is not known yet, so the other end's replaces it; for clean latents that of the first timestep
-        path.insert(0, ddim_step(victim, path[0], answer(path[0], start), start, end))
+        reached = ddim_step(victim, path[0], answer(path[0], start), start, end)
+        for _ in range(refinements):
+            reached = _refined(victim, path[0], reached, answer, start, end)
+        path.insert(0, reached)
     return path
+
+
+def _refined(victim: Victim, latents: Tensor, reached: Tensor, answer: Predictor, start: int, end: int) -> Tensor:
+    """Latents at `end` from which the noise that is seen in `reached` leads to `latents`: one fixed-point iteration."""
+    noise = split(victim, reached, answer(reached, end), end)[1]
+    (keep, spoil), (keep_end, spoil_end) = scales(victim, start), scales(victim, end)
+    return keep_end * (latents - spoil * noise) / keep + spoil_end * noise

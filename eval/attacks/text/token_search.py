@@ -91,6 +91,27 @@ def descend(
         yield rows, best
 
 
+def sweep(victim: Victim, words: Vocabulary, rows: Tensor, best: Tensor, loss: Loss, candidates: int) -> tuple[Tensor, Tensor]:
+    """Coordinate descent: one pass over the positions of whole prompts `rows` (n, k), from the first to the last.
+
+    At each position the words that the gradient likes most are tried, and the best stays if it is better. Returns words (n, k) and
+    their losses (n,), which are not above `best`, those of `rows`. Nothing in it is random.
+    """
+    count, index = min(candidates, len(words)), torch.arange(len(rows))
+    rests, owner = [""] * len(rows), index.repeat_interleave(count)
+    for place in range(rows.shape[1]):
+        liked = slopes(victim, words, rows, rests, loss)[:, place].topk(count, dim=-1, largest=False).indices
+        tried = rows.repeat_interleave(count, dim=0)
+        tried[:, place] = liked.flatten()
+        with torch.no_grad():
+            losses = loss(victim.embed(joined(words, tried, [""] * len(tried))), owner).cpu()
+        lowest, which = losses.reshape(len(rows), count).min(dim=1)
+        better = lowest < best
+        rows = torch.where(better[:, None], tried.unflatten(0, (len(rows), count))[index, which], rows)
+        best = torch.where(better, lowest, best)
+    return rows, best
+
+
 def slopes(victim: Victim, words: Vocabulary, rows: Tensor, rests: Sequence[str], loss: Loss) -> Tensor:
     """First-order change of the loss if place (n, k) got each other word: (n, k, words) on the CPU."""
     tokens = victim.model.tokens(joined(words, rows, rests))

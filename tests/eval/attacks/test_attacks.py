@@ -16,12 +16,14 @@ from erase.images import load_pixels
 from eval.attacks.attack import Goal, facts, noise_of, sources
 from eval.attacks.latents import ddim
 from eval.attacks.latents.completion import Completion, side
+from eval.attacks.latents.likelihood import Likelihood
 from eval.attacks.latents.null_text import NullText, followed
 from eval.attacks.latents.partial import Partial
 from eval.attacks.latents.regenerate import Regenerate
 from eval.attacks.latents.seeds import Seeds
 from eval.attacks.papers import PAPER
 from eval.attacks.registry import ATTACKS, QUICK, chosen, lacking
+from eval.attacks.text.coordinate_descent import CoordinateDescent
 from eval.attacks.text.denoising_error import levels_of
 from eval.attacks.text.direction import Direction, without
 from eval.attacks.text.hard_prompt import HardPrompt, as_the_original
@@ -30,7 +32,7 @@ from eval.attacks.text.listed import listed
 from eval.attacks.text.paraphrase import Paraphrase, misspelt, tried
 from eval.attacks.text.prefix import Prefix
 from eval.attacks.text.random_tokens import RandomTokens
-from eval.attacks.text.token_search import descend, drawn, joined, vocabulary
+from eval.attacks.text.token_search import descend, drawn, joined, sweep, vocabulary
 from eval.attacks.victim import Victim
 from eval.attacks.weights.arithmetic import between, most_moved, plus, rounded, same_names, weights_of
 from eval.attacks.weights.interpolate import Interpolate
@@ -50,6 +52,8 @@ SHORT = {
     "inversion": Inversion(vectors=2, steps=(1, 2), batch=2),
     "inversion-8": Inversion(vectors=8, steps=(1,), batch=2),
     "regenerate": Regenerate(steps=(2,)),
+    "likelihood": Likelihood(steps=2),
+    "coordinate-descent": CoordinateDescent(words=2, sweeps=1, candidates=2, levels=1),
     "null-text": NullText(steps=2, inner=(1,)),
     "seeds": Seeds(seeds=4),
     "partial": Partial(shares=(0.5,)),
@@ -94,7 +98,7 @@ def test_an_attack_gives_a_picture_an_attempt_the_same_for_the_same_seed_in_the_
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "sdxl"])
-@pytest.mark.parametrize("name", ["prefix", "hard-prompt", "direction", "inversion", "null-text", "relearn"])
+@pytest.mark.parametrize("name", ["prefix", "hard-prompt", "coordinate-descent", "direction", "inversion", "null-text", "relearn"])
 def test_families_are_attacked_by_the_same_code(family: str, name: str, family_folders: dict[str, Path], goal: Goal):
     folder = family_folders[family]
     found = looks(SHORT[name], attacking.victim(folder, folder), goal, [0])
@@ -228,6 +232,31 @@ def test_the_descent_never_raises_its_objective_and_lowers_it(tiny_pipeline: Pat
     assert_close(again, losses[-1])  # the text itself has the loss that was reported
 
 
+def test_a_pass_over_all_positions_takes_the_best_of_the_words_at_each_and_ends_where_nothing_is_better(tiny_pipeline: Path, goal: Goal):
+    """With every word as a candidate it is exhaustive: after it, no other word at the last position has a lower loss."""
+    victim = attacking.victim(tiny_pipeline)
+    words = vocabulary(victim, goal.words)
+    levels = levels_of(victim, goal, [0, 1], 0, 1)
+    rows = drawn(words, 2, [noise_of(0, i) for i in (0, 1)])
+
+    def loss(embeddings: object, owner: torch.Tensor) -> torch.Tensor:
+        return levels.loss(victim, embeddings, owner)  # type: ignore[arg-type]
+
+    first = loss(victim.embed([words.text(row) for row in rows]), torch.arange(2)).detach()
+    found, best = sweep(victim, words, rows, first, loss, len(words))
+    assert (best <= first).all()
+    assert_close(loss(victim.embed([words.text(row) for row in found]), torch.arange(2)).detach(), best)
+    for k in (0, 1):
+        others = found[k].repeat(len(words), 1)
+        others[:, 1] = torch.arange(len(words))
+        with torch.no_grad():
+            every = loss(victim.embed([words.text(row) for row in others]), torch.full((len(words),), k))
+        assert every.min() >= best[k] - 1e-6
+    again, same = sweep(victim, words, found, torch.full((2,), -1.0), loss, 2)
+    assert torch.equal(again, found)
+    assert torch.equal(same, torch.full((2,), -1.0))
+
+
 def test_the_original_answers_as_the_original_where_the_concept_is_named(tiny_pipeline: Path, goal: Goal):
     victim = attacking.victim(tiny_pipeline, tiny_pipeline)
     levels = as_the_original(victim, goal, [0, 1], 5, 3)
@@ -326,6 +355,33 @@ def test_a_noise_that_is_answered_everywhere_is_undone_exactly(family_folders: d
     at = ddim.times(victim, 7)
     path = ddim.inverted(victim, clean, lambda latents, time: noise, at)
     assert_close(ddim.drawn(victim, path[0], lambda latents, time: noise, at), clean, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2"])
+def test_a_step_to_noise_that_is_refined_is_undone_more_nearly_and_exactly_in_the_end(family: str, family_folders: dict[str, Path]):
+    """Of answers that change little with the latents, as those of small steps do, the refinements converge."""
+    victim = attacking.victim(family_folders[family])
+    clean, at = torch.randn(1, *victim.shape, generator=noise_of(0, 0)), ddim.times(victim, 6)
+
+    def answer(latents: torch.Tensor, time: int) -> torch.Tensor:
+        return 0.2 * torch.tanh(latents) + 0.1 * time / 1000
+
+    paths = [ddim.inverted(victim, clean, answer, at, refinements) for refinements in (0, 2, 60)]
+    off = [float((ddim.drawn(victim, path[0], answer, at) - clean).square().mean()) for path in paths]
+    assert off[0] > off[1] > off[2]
+    assert off[2] < 1e-6
+
+
+def test_the_likelihood_of_an_attempt_is_that_of_the_noise_that_it_keeps(tiny_pipeline: Path, goal: Goal):
+    victim = attacking.victim(tiny_pipeline)
+    (look,) = looks(Likelihood(steps=3), victim, goal, [0, 1])
+    noise = look.tensors["noise"].double()
+    expected = -torch.distributions.Normal(0.0, 1.0).log_prob(noise).flatten(1).mean(dim=1)
+    assert list(look.numbers["nll"]) == pytest.approx(expected.tolist())
+    assert set(look.numbers) == {"nll", "nll_others", "psnr", "psnr_autoencoder", "values"}
+    alone = looks(Likelihood(steps=3), victim, replace(goal, others=()), [0])[0]
+    assert "nll_others" not in alone.numbers
+    assert alone.numbers["nll"] == pytest.approx(look.numbers["nll"][:1])
 
 
 def test_a_step_to_the_clean_picture_gives_the_clean_picture_of_a_right_answer(family_folders: dict[str, Path]):
