@@ -19,7 +19,8 @@ from host import facts, parser, publish
 from erase.concepts import load_concept
 from erase.diffusion import StableDiffusion, locate
 from erase.images import make_images
-from eval.evaluate import NOISE, evaluate
+from eval.evaluate import evaluate
+from eval.measurement.drawing import NOISE
 from eval.options import Evaluation
 from eval.prompt_sets import protocol_rows
 from eval.protocols import load_protocol

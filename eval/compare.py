@@ -87,7 +87,10 @@ def as_csv(rows: Sequence[Comparison]) -> str:
 
 
 def as_table(rows: Sequence[Comparison]) -> str:
-    """For a terminal: one line per run with `before -> after [interval]`; below, the differences of protocols and the paired tests."""
+    """For a terminal: one line per run with `before -> after [interval] (change in percent of before)`.
+
+    Below: the differences of protocols, and the paired tests.
+    """
     metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
     heads = ["run", "concept", "method", "seed", "protocol", *metrics]
     cells = [heads]
@@ -159,8 +162,19 @@ def _metrics(report: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     for name, (before, after) in measures(report).items():
         changed = change(report, name)
         record = dict(zip(("difference", "low", "high"), changed, strict=True)) if changed else None
-        metrics[name] = {"before": before, "after": after, "change": record}
+        metrics[name] = {"before": before, "after": after, "change": record, "percent": _percent(before, after, record)}
     return metrics
+
+
+def _percent(
+    before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, changed: Mapping[str, float] | None
+) -> dict[str, float] | None:
+    """The change in percent of the original's value, with the ends of the change where they are known; None where that value is 0."""
+    if before is None or after is None or before["value"] <= 0:
+        return None
+    ends = changed or {"value": after["value"] - before["value"]}
+    names = {"difference": "value", "low": "low", "high": "high", "value": "value"}
+    return {names[name]: round(100 * end / before["value"], 2) for name, end in ends.items()}
 
 
 # --- protocols ------------------------------------------------------------------------------------------------------
@@ -209,7 +223,8 @@ def _both(metric: Mapping[str, Any] | None, name: str) -> str:
     if metric is None:
         return "–"
     before = number({**(metric["before"] or {}), "low": None}, name)
-    return f"{before} -> {number(metric['after'], name)}"
+    percent = f" ({metric['percent']['value']:+.1f} %)" if metric["percent"] else ""
+    return f"{before} -> {number(metric['after'], name)}{percent}"
 
 
 def _differing(rows: Sequence[Comparison]) -> list[str]:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from erase.checkpoints.folder import weight_hashes
 from erase.concepts import Concept, load_concept
@@ -21,41 +19,40 @@ from erase.concepts.several import Concepts, all_apart, evaluation_rows, togethe
 from erase.diffusion import StableDiffusion, pick_device
 from erase.errors import InputError
 from erase.files import written
-from erase.images import ByRow, Callbacks, Sample, make_images, picture_paths
+from erase.images import ByRow, Callbacks, make_images, picture_paths
 from erase.processes import join, processes, wait
 from erase.run import Run, lines_of, read_lines
-from erase.task import generator
 from eval.image_pairs import broken_pairs, rows_of_captions
+from eval.measurement.bias.measure import Plan, measure_bias
+from eval.measurement.bias.neutral import NeutralPrompts, neutral_prompts
 from eval.measurement.cache import prepare
 from eval.measurement.compared import check_covered, compared_models, small_file_record
+from eval.measurement.drawing import NOISE, SEED, copy_images, nothing, samplers
 from eval.measurement.growing import free_folder, grown, repeated
 from eval.measurement.measure import Each, Tools, measuring
 from eval.measurement.run_folder import facts_of
-from eval.measurement.tools import USERS_IMAGES, tools_of
+from eval.measurement.tools import USERS_IMAGES, clip_source, tools_of
 from eval.metrics.accuracy import requested_words
-from eval.options import MEASURING, Evaluation
+from eval.options import BIAS, MEASURING, Evaluation
 from eval.prompt_sets import protocol_rows
 from eval.protocols import Protocol, load_protocol
 from eval.report import evaluate_locked, evaluate_run
-from eval.samples import WHICH, Row, prompts_file, read_prompts, scales_of
+from eval.samples import WHICH, Row, prompts_file, read_prompts, scales_of, scheduler_for
 
 EVALUATIONS = Path("evaluations")
-SEED = 1_000_003  # not the noise of any training images
 ADDED = {"asked.q16": None}  # what an evaluation from before this option stands for
 COUNT = 50  # images that name the concept
-NOISE: dict[str, Callable[[int, int], torch.Generator]] = {
-    "seed and index": lambda seed, index: generator(seed, "picture", index),
-    "seed alone": lambda seed, index: torch.Generator().manual_seed(seed),
-}
+BIAS_COUNT = 96  # images of neutral prompts of each model
 
 Progress = Callable[[str, int, int], None]
 Facts = dict[str, Any]
 
 
-def evaluate(job: Evaluation, progress: Progress | None = None) -> Path:
+def evaluate(job: Evaluation, progress: Progress | None = None, before: Path | None = None) -> Path:
     """Generate and measure what is missing, and write report.json; returns the evaluation's folder. InputError for mistakes.
 
     `progress(stage, done, total)` counts images: of the stages "before" and "after" those generated, of "measure" those measured.
+    `before`: where it is there, the original's images from another evaluation with the same prompts and sampling, which are copied.
     """
     rank = processes()[0]
     show = progress if progress and rank == 0 else lambda stage, done, total: None
@@ -80,11 +77,15 @@ def evaluate(job: Evaluation, progress: Progress | None = None) -> Path:
     folder = Path(job.output) if job.output else free_folder(own, options, job.overwrite, ADDED)
     join(models["before"].device)
     with _open(folder, options, rows, tools, job) if rank == 0 else nullcontext():
+        if rank == 0 and before is not None and before.is_dir() and not (folder / "samples" / "before").exists():
+            copy_images(before, folder / "samples" / "before")
         wait()
         for which in WHICH:
             _generate(folder, which, read_prompts(folder), models[which], sampling, tools, show)
             models[which].free()
             wait()
+        if job.bias:
+            _bias(job, folder, models, concepts, sampling, show)
         if rank == 0:
             for which in WHICH:  # merge the images of all processes into one image set
                 _make(folder, which, read_prompts(folder), None, sampling, (0, 1), None, show)
@@ -100,14 +101,20 @@ def _is_remeasured(job: Evaluation) -> bool:
     """Whether the job is a finished run or evaluation, with no option that would need other images than its own."""
     plain = Evaluation()
     changed = {name for name, value in vars(job).items() if value != getattr(plain, name)}
-    return bool(job.model) and (Path(job.model) / "options.json").is_file() and changed <= {"model", "uncensored", "device", *MEASURING}
+    own = {"model", "uncensored", "device", *MEASURING, *BIAS}
+    return bool(job.model) and (Path(job.model) / "options.json").is_file() and changed <= own
 
 
 def _measure_again(job: Evaluation, show: Progress) -> Path:
     """Measure the images of a run or an evaluation with the tools that it was measured with, and any that the job adds."""
     folder = Path(job.model)
-    if processes()[0] == 0:  # nothing is generated, so one process measures
-        options = Run.read(folder).options
+    options = Run.read(folder).options
+    if job.bias:
+        models, concepts = compared_models(replace(job, size=options["sampling"]["size"]), None)
+        join(models["before"].device)
+        scheduler = scheduler_for(Run.read(folder), models["before"].folder) or models["before"].scheduler_name
+        _bias(job, folder, models, concepts, {**options["sampling"], "scheduler": scheduler}, show)
+    if processes()[0] == 0:  # nothing else is generated, so one process measures
         added = {name: value for name, value in job.tools().items() if value is not None}
         requested = {**(options.get("asked") or {}), **added}
         tools = tools_of({**options, "asked": requested}, device=pick_device(job.device)) if added else None
@@ -243,22 +250,18 @@ def _make(
     each: Each | None,
     show: Progress,
 ) -> None:
-    sample = ByRow(scales_of(rows, sampling["guidance"]), _samplers(model, sampling)) if model is not None else _nothing
+    sample = ByRow(scales_of(rows, sampling["guidance"]), samplers(model, sampling)) if model is not None else nothing
     make_images(
         folder / "samples" / which, [r["text"] for r in rows], [r["seed"] for r in rows], sample, sampling["batch"],
         Callbacks(lambda done, total: show(which, done, total), each), share, NOISE[sampling["noise"]],
     )  # fmt: skip
 
 
-def _samplers(model: StableDiffusion, sampling: Mapping[str, Any]) -> Callable[[float], Sample]:
-    """Samplers by guidance scale, which load the model on their first call, so not at all where every image exists."""
-    negative = [sampling["negative"]] if sampling.get("negative") else []
-
-    def sampler(guidance: float) -> Sample:
-        return lambda texts, generators: model.sampler(sampling["steps"], guidance, sampling["scheduler"], *negative)(texts, generators)
-
-    return sampler
-
-
-def _nothing(texts: list[str], generators: Any) -> Any:
-    raise InputError(f"{len(texts)} images are missing after all were generated; is another program writing to the folder?")
+def _bias(
+    job: Evaluation, folder: Path, models: Mapping[str, StableDiffusion], concepts: Concepts, sampling: Mapping[str, Any], show: Progress
+) -> None:
+    """Measure bias on neutral prompts into the folder, before its report is written."""
+    neutral: NeutralPrompts = neutral_prompts(job.neutral, models["before"].name)
+    detector = neutral.make_detector({**clip_source(job.clip), "device": models["before"].device})
+    count = job.bias_count or BIAS_COUNT
+    measure_bias(folder, models, Plan(neutral, count, sampling, [asdict(concept) for concept in concepts], detector), show)

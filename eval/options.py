@@ -15,6 +15,7 @@ from erase.options import SAMPLING_STEPS, SIDE, check, option
 SAMPLING = ("steps", "guidance", "size", "batch", "count", "negative")  # options of how images are generated
 FIRST = 5  # steps of relearning to the first images; from there on twice as many
 RATES = {True: 1e-4, False: 1e-5}  # learning rate of relearning: of the embedded model, and of Stable Diffusion
+BIAS = ("bias", "neutral", "bias_count")  # options of what is drawn where prompts leave it open
 NO_NUMBER = ("model", "output", "overwrite", "uncensored")  # options that change no number
 
 
@@ -76,6 +77,9 @@ class Evaluation:
     lora: str | None = option(None, "a LoRA or difference file (.safetensors), measured on top of the original instead of the erased model")
     strength: float = option(1.0, "strength of --lora, as in the prompt or the node of other programs", low=-8.0, high=8.0)
     negative: str | None = option(None, "negative prompt of every image, before and after")
+    bias: bool = option(False, "also measure what both models draw where a prompt leaves it open: colours, styles, or how people look")
+    neutral: str | None = option(None, "neutral prompts of --bias: shapes, scenes, emoji, people or a .toml file; by default the model's")
+    bias_count: int | None = option(None, "images of neutral prompts of each model, for --bias (default: 96)", low=4)
     skip_broken: bool = option(False, "leave out pairs of --before and --after with a broken image, and report them, instead of stopping")
     uncensored: bool = option(False, "show images of nudity in report.html unblurred")
     overwrite: bool = option(False, "start again in a folder that holds another evaluation")
@@ -99,6 +103,10 @@ class Evaluation:
         if self.before is None and self.skip_broken:
             message = "--skip-broken is about the images of --before and --after, which are missing; leave it out"
             raise InputError(message, option="skip_broken")
+        if self.bias and self.before is not None:
+            raise InputError("--bias draws images of its own, and --before and --after have none; give the models", option="bias")
+        if not self.bias and (unused := next((name for name in BIAS[1:] if getattr(self, name) is not None), None)):
+            raise InputError(f"--{unused.replace('_', '-')} is of --bias, which is missing; give both", option=unused)
         if self.size is not None and self.size % 8:
             raise InputError(f"--size is {self.size}; expected a multiple of 8", option="size")
         if self.prompts is not None and self.protocol is None:

@@ -23,6 +23,7 @@ from eval.attacks.report_section import attacks_of, section
 from eval.deviations import deviations
 from eval.measurement.aggregate import MEANINGS as SCORES
 from eval.measurement.aggregate import Measurements, aggregate, by_concept, detected
+from eval.measurement.bias import report_section as bias
 from eval.measurement.measure import Tools
 from eval.measurement.neighbours import neighbours_of
 from eval.measurement.run_folder import Progress, measure_samples, measured_distances
@@ -94,13 +95,14 @@ def evaluate_run(
         **({"unmeasured": missing} if missing else {}),
         **({"differs": differs} if (differs := stages.get("score", {}).get("differs")) else {}),
         **({"attacks": attacks} if (attacks := attacks_of(folder)) else {}),
+        **({"bias": biased} if (biased := bias.bias_of(folder)) else {}),
         **({"command": line} if (line := command or _last_command(run)) else {}),
         "seconds": {stage: facts["seconds"] for stage, facts in stages.items() if "seconds" in facts},
         "peak_bytes": max((facts["peak_bytes"] for facts in stages.values() if facts.get("peak_bytes")), default=None),
     }
     _compare(run, rows, images)
     hide = shows_nudity(report) and not uncensored
-    write_html(folder, report, rows, images, uncensored, fates, [section(folder, hide)])
+    write_html(folder, report, rows, images, uncensored, fates, [section(folder, hide), bias.section(folder, hide)])
     with disk_errors(run.report):
         with written(folder / "records.jsonl") as part:
             part.write_text(lines_of(fates), encoding="utf-8")
@@ -227,6 +229,7 @@ def table(report: Mapping[str, Any]) -> str:
     lines += [f"prompts that name it now show: {now}"] if now else []
     lines += [f"deviates from the protocol {report['protocol']['name']}: {what}" for what in report["protocol"].get("deviations", ())]
     lines += [f"differs from the publication of {report['method']}: {what}" for what in report.get("differs", ())]
+    lines += bias.lines(report.get("bias", {}))
     lines += [f"{name} not measured: {why}" for name, why in report.get("unmeasured", {}).items()]
     return "\n".join([*lines, " ".join(f"{question} {claim.answer}." for question, claim in verdict(report).questions().items())])
 

@@ -76,7 +76,7 @@ def page(report: Report, charts: Mapping[str, str], confused: Mapping[str, Seque
         kind="Bench of methods",
         about=f"{count} method{'s' * (count > 1)} on the same model, prompts and seeds",
         sentences=sentences(report),
-        scatter=_chart(charts.get("scatter.svg", "")),
+        scatter=chart_of(charts.get("scatter.svg", "")),
         quality=cells_of(rows, QUALITY),
         rest=cells_of(rows, REST),
         front=[row["label"] for row in rows if row.get("front")],
@@ -85,7 +85,7 @@ def page(report: Report, charts: Mapping[str, str], confused: Mapping[str, Seque
         sheets=[Sheet(concept, grid) for concept, grid in grids.items()],
         gaps=[cells for cells in cells_of(rows, tuple(GAPS), GAPS) if cells[0] not in BASELINES],
         gap_concepts=next((row["gap_over"] for row in rows if "gap_over" in row), None),
-        relearning=_chart(charts.get("relearn.svg", "")),
+        relearning=chart_of(charts.get("relearn.svg", "")),
         relearning_rate=f"{relearning['relearn_rate']:g}" if relearning.get("relearn_rate") else "",
         relearning_batch=relearning.get("relearn_batch"),
         back=f"{BACK:g}",
@@ -118,7 +118,7 @@ def confusion_charts(report: Report, tables: Mapping[str, Any]) -> dict[str, lis
     return {concept: [confusion(table[label], label, concept) for label in order if label in table] for concept, table in tables.items()}
 
 
-def _chart(svg: str) -> Chart | None:
+def chart_of(svg: str) -> Chart | None:
     """The chart with the width it was drawn for; None for an empty chart."""
     width = re.search(r'width="([\d.]+)"', svg)
     return Chart(svg, width[1] if width else "920") if svg else None

@@ -166,9 +166,9 @@ def _detector(concept: Mapping[str, Any], protocol: Protocol | None, requested: 
     if name == "imagenet" and requested.imagenet:
         options = {**options, "weights": Path(requested.imagenet)}
     if name == "clip":
-        options = {**options, **_clip_source(requested.clip)}
+        options = {**options, **clip_source(requested.clip)}
     if name == "q16":
-        options = {"prompts": _soft_prompts(requested.q16), **_clip_source(requested.clip)}
+        options = {"prompts": _soft_prompts(requested.q16), **clip_source(requested.clip)}
     if name in ("imagenet", "clip", "q16"):
         options = {**options, "device": requested.device}
     detector = make_detector(name, **options)
@@ -210,10 +210,10 @@ def _clip(source: str | None, device: str) -> Clip:
     """A folder, MODEL:PRETRAINED of open_clip, or by default the one that most published tables use."""
     from eval.vision.clip import Clip as OpenClip
 
-    return OpenClip(**_clip_source(source), device=device)
+    return OpenClip(**clip_source(source), device=device)
 
 
-def _clip_source(source: str | None) -> dict[str, str]:
+def clip_source(source: str | None) -> dict[str, str]:
     """--clip as open_clip's options; none is open_clip's default here, ViT-B-32 of OpenAI."""
     if not source:
         return {}

@@ -91,6 +91,20 @@ def test_the_table_is_aligned_and_shows_both_sides(tmp_path: Path) -> None:
     assert head.index("ua") == first.index("0.0 -> 95.0") == second.index("0.0 -> 100.0")
 
 
+def test_changes_are_in_percent_of_the_originals_value_too(tmp_path: Path) -> None:
+    """ira 100 -> 90 is -10 %, cra 80 -> 60 is -25 %; of ua, which starts at 0, there is no percentage."""
+    rows = compare([make(tmp_path / "a", (19, 18, 12))])
+    percents = {name: sides["percent"] for name, sides in rows[0]["metrics"].items()}
+    assert percents["ua"] is None
+    assert (percents["ira"]["value"], percents["cra"]["value"]) == (-10, -25)
+    change = rows[0]["metrics"]["cra"]["change"]
+    assert percents["cra"]["low"] == pytest.approx(change["low"] / 0.8, abs=0.01)
+    line = as_table(rows).splitlines()[1]
+    assert "(-25.0 %)" in line
+    assert line.count(" %)") == 2
+    assert "cra_percent,cra_percent_low,cra_percent_high" in as_csv(rows)
+
+
 def test_csv_and_json_come_back_as_they_were(tmp_path: Path) -> None:
     rows = compare([make(tmp_path / "a", concept='a "star", red\nand blue'), make(tmp_path / "b", protocol={"guidance": 7.5})])
     assert json.loads(as_json(rows)) == rows

@@ -13,6 +13,7 @@ from erase.files import check_folder, check_own_folder
 from erase.options import MANY, SEED
 from ui.cli.display import Display, measured
 from ui.cli.flags import PROGRAM, Parser, add_flags, at_most, golds_of
+from ui.cli.sequence import sequence
 
 if TYPE_CHECKING:
     from eval.bench.cells import Cell
@@ -38,6 +39,7 @@ def bench(arguments: list[str]) -> int:
   {PROGRAM} bench --concepts heart --methods scissorhands scissorhands:preset=paper           on the embedded model
   {PROGRAM} bench --concepts heart blue --methods all --seeds 3 --gold heart=./without-heart --relearn 80
   {PROGRAM} bench runs/star-demo-scissorhands-1 runs/star-demo-scissorhands-2                    finished runs
+  {PROGRAM} bench --sequence star red striped --methods scissorhands uce                         one after another
 
 A row is a method, or METHOD:option=value,... The same command resumes where it stopped; rows, concepts and seeds may be added."""
     parser = Parser(
@@ -45,7 +47,9 @@ A row is a method, or METHOD:option=value,... The same command resumes where it 
     )
     parser.add_argument("runs", nargs="*", type=Path, help="finished run folders to compare, instead of making runs")
     parser.add_argument("--concepts", nargs="+", default=[], help="what to erase, each in runs of its own")
-    parser.add_argument("--methods", nargs="+", help=f"all, or some of {', '.join(METHODS)} (default: all)")
+    parser.add_argument("--sequence", nargs="+", default=[], metavar="CONCEPT", help="erase these one after another, from the last model")
+    parser.add_argument("--together", action="store_true", help="erase those of --sequence in one run instead, measured in the same way")
+    parser.add_argument("--methods", nargs="+", help=f"all, or some of {', '.join(METHODS)} (default: all; of a sequence scissorhands)")
     parser.add_argument("--seeds", type=at_most(int, MANY), help="how often everything is repeated (default: 1)")
     parser.add_argument("--first-seed", type=at_most(int, SEED - MANY), help="the first of these seeds (default: 0)")
     parser.add_argument(
@@ -64,6 +68,10 @@ A row is a method, or METHOD:option=value,... The same command resumes where it 
     values = {name: value for name, value in vars(options).items() if value is not None}
     relearning = Relearning(**{item.name: values[item.name] for item in fields(Relearning) if item.name in values})
     shared = {item.name: values[item.name] for item in fields(Job) if item.name in values and item.name not in OWN}
+    if options.sequence:
+        return sequence(options, shared, relearning, arguments)
+    if options.together:
+        raise InputError("--together is of --sequence, which is missing; give both", option="together")
     with Display() as display:
         result = (_compare_runs if options.runs else _run)(options, shared, relearning, display)
     return _report(result, options.json, [PROGRAM, "bench", *arguments])

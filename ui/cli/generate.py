@@ -95,7 +95,7 @@ def _draw(source: str, options: Generation, folder: Path, rows: list[Mapping[str
     from erase.diffusion import locate, open_model, pick_device
     from erase.images import ByRow, Callbacks, Parameters, make_images
     from erase.pipeline.job import Event
-    from eval.evaluate import NOISE
+    from eval.measurement.drawing import NOISE
     from eval.samples import scales_of
 
     quiet_libraries()

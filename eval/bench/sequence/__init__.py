@@ -1,0 +1,1 @@
+"""Several concepts erased one after another, or together: what stays gone and what is kept after each."""
