@@ -17,12 +17,13 @@ Records = Mapping[str, Sequence[Mapping[str, Any]]]
 """The records of attempts by subject."""
 
 LABELS = {ORIGINAL: "original", ERASED: "erased", GOLD: "never knew it", "control": "erased, another concept"}
-HEADINGS = ("", "surprise", "of other images", "distance from these", "distance from noise", "PSNR, dB", "of the autoencoder alone")
+HEADINGS = ("", "surprise", "other images", "from these", "from noise", "PSNR, dB", "at most, dB")
 EXPLAINED = (
     "Images of the concept are traced back through each model to the noise that it would draw them from: surprise is the negative "
-    "log-likelihood of that noise, in nats per value, and noise as it is drawn has {noise:.4f}",
-    "A model remembers an image where its noise is as ordinary as that of other images, a small distance, and draws the image again, "
-    "a high PSNR; since any good model does that with nearly any image, only what exceeds the model that never knew it is memory",
+    "log-likelihood of that noise, in nats per value, and noise as it is drawn has {noise:.3f}",
+    "A model remembers an image where its noise is as ordinary as that of other images, a small distance from these, and draws the image "
+    "again, a PSNR near that of the autoencoder alone; any good model does that with nearly any image, so only what exceeds the model that "
+    "never knew it is memory",
 )
 
 
@@ -80,10 +81,10 @@ def likelihood_rows(measures: Mapping[str, Any]) -> list[list[str]]:
     rows = []
     for subject, record in measures["subjects"].items():
         names = ("nll", "nll_others", "from_others", "from_noise", "psnr", "psnr_autoencoder")
-        digits = (4, 4, 4, 4, 1, 1)
+        digits = (3, 3, 3, 3, 1, 1)
         rows.append([LABELS[subject], *(_cell(record.get(name), places) for name, places in zip(names, digits, strict=True))])
     noise = measures["noise"]
-    return [*rows, ["noise as it is drawn", f"{noise['mean']:.4f}", "", "", "0", "", ""]]
+    return [*rows, ["noise as it is drawn", f"{noise['mean']:.3f}", "", "", "0", "", ""]]
 
 
 def _cell(metric: Mapping[str, Any] | None, digits: int) -> str:
@@ -104,7 +105,7 @@ def differences(measures: Mapping[str, Any]) -> str:
     for subject, pair in measures["erased_minus"].items():
         of = ", ".join(
             f"{title} {pair[name]['difference']:+.{places}f} [{pair[name]['low']:+.{places}f}, {pair[name]['high']:+.{places}f}]"
-            for name, title, places in (("nll", "surprise", 4), ("psnr", "PSNR", 1))
+            for name, title, places in (("nll", "surprise", 3), ("psnr", "PSNR", 1))
             if name in pair
         )
         parts.append(f"from {'the original' if subject == ORIGINAL else 'the model that never knew it'}: {of}")

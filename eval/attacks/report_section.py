@@ -64,7 +64,7 @@ def _measured(row: Mapping[str, Any]) -> dict[str, Any]:
     """The table of what an attack measured beside success, as the template has it."""
     measures = row["measures"]
     rows = [[_unbroken(cell) for cell in cells] for cells in likelihood_rows(measures)]
-    words = " ".join(filter(None, [explained(measures), differences(measures)]))
+    words = [text for text in (explained(measures), differences(measures)) if text]
     return {"attack": row["attack"], "headings": HEADINGS, "rows": rows, "words": words}
 
 
