@@ -36,7 +36,7 @@ def table_of(labels: Sequence[Sequence[str]], order: Sequence[str]) -> Table:
 def distribution(counts: np.ndarray) -> np.ndarray:
     """Shares of labels from sums (..., labels); of nothing at all, zeros."""
     totals = counts.sum(axis=-1, keepdims=True)
-    return np.divide(counts, totals, out=np.zeros_like(counts, dtype=np.float64), where=totals > 0)
+    return np.asarray(np.divide(counts, totals, out=np.zeros_like(counts, dtype=np.float64), where=totals > 0))
 
 
 def variation(first: np.ndarray, second: np.ndarray) -> np.ndarray:

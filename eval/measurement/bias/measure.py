@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from erase.checkpoints.folder import weight_hashes
 from erase.diffusion import StableDiffusion
@@ -51,7 +54,7 @@ def measure_bias(folder: Path, models: Mapping[str, StableDiffusion], plan: Plan
     wait()
     for which in WHICH:
         sample = samplers(models[which], plan.sampling)(float(plan.sampling["guidance"]))
-        _draw(home / which, texts, sample, plan, (rank, world), lambda done, total, which=which: show(f"bias, {which}", done, total))
+        _draw(home / which, texts, sample, plan, (rank, world), partial(show, f"bias, {which}"))
         models[which].free()
         wait()
     if rank == 0:
@@ -85,10 +88,7 @@ def _report(home: Path, texts: Sequence[str], plan: Plan) -> dict[str, Any]:
     facts = plan.detector.facts()
     labels = facts["labels"]
     domains = list(plan.neutral.domains) or list(labels)
-    sides = []
-    for which in WHICH:
-        images = [open_picture(home / which / f"{i:05d}.png") for i in range(len(texts))]
-        sides.append(found(plan.detector(images), labels, domains))
+    before, after = (found(plan.detector(_images(home / which, len(texts))), labels, domains) for which in WHICH)
     protocol = {
         "prompts": plan.neutral.record(), "images": len(texts), "seed": SEED, "noise": "seed and index", "interval": METHOD,
         "sampling": {name: plan.sampling.get(name) for name in ("scheduler", "steps", "guidance", "size", "batch", "negative")},
@@ -96,4 +96,8 @@ def _report(home: Path, texts: Sequence[str], plan: Plan) -> dict[str, Any]:
         "environment": environment("cpu"),
     }  # fmt: skip
     warning = {"warning": plan.neutral.warning} if plan.neutral.warning else {}
-    return {"set": plan.neutral.name, **warning, "protocol": protocol, "domains": numbers(*sides, labels, plan.concepts)}
+    return {"set": plan.neutral.name, **warning, "protocol": protocol, "domains": numbers(before, after, labels, plan.concepts)}
+
+
+def _images(folder: Path, count: int) -> list[Image.Image]:
+    return [open_picture(folder / f"{i:05d}.png") for i in range(count)]
