@@ -99,7 +99,10 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path, options: Mapping[str, Any], overwrite: bool = False, added: Mapping[str, Any] | None = None) -> Run:
-        """Create the folder, or resume the run in it if its options are equal (`differences`); one process at a time."""
+        """Create the folder, or resume the run in it if its options are equal (`differences`); one process at a time.
+
+        A folder in which no work was done yet, for lack of data, say, takes other options too.
+        """
         requested = json.loads(json.dumps(dict(options), default=os.fspath))
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -223,10 +226,15 @@ def _refuse_foreign(folder: Path) -> None:
         raise InputError(f"{folder} is not a run folder but holds {names}{', ...' if len(others) > 3 else ''}; give another --output")
 
 
+def _begun(folder: Path) -> bool:
+    """Whether a run folder has more than what a command writes before its first work."""
+    return any(path.name not in (LOCK, OWNER, "options.json", "plan.json") for path in folder.iterdir())
+
+
 def _refuse_other_kind(folder: Path, requested: Mapping[str, Any]) -> None:
     """InputError for the folder of another command: it would not be made again by what overwrites it."""
     record = _record(folder)
-    if record is not None and (kind := record.get("kind")) != requested.get("kind"):
+    if record is not None and (kind := record.get("kind")) != requested.get("kind") and _begun(folder):
         kinds = f"kind: {kind or 'erasure'} there, {requested.get('kind') or 'erasure'} now"
         raise InputError(f"{folder} holds a run of another command ({kinds}); give another --output")
 
@@ -272,11 +280,12 @@ def _remove(path: Path) -> None:
 def _settle(folder: Path, requested: dict[str, Any], added: Mapping[str, Any]) -> None:
     """Write options.json, or compare with the recorded one; a changed environment or place of the model is recorded, not refused."""
     here, record = environment(str(requested.get("device", "cpu"))), _record(folder)
-    if record is None:
+    recorded = {key: value for key, value in (record or {}).items() if key not in RECORDS}
+    phrases = differences(recorded, requested, added)
+    if record is None or (phrases and not _begun(folder)):
         write_json(folder / "options.json", {**requested, "environment": here})
         return
-    recorded = {key: value for key, value in record.items() if key not in RECORDS}
-    if phrases := differences(recorded, requested, added):
+    if phrases:
         text = "; ".join(phrases[:LISTED]) + (f"; and {len(phrases) - LISTED} more" if len(phrases) > LISTED else "")
         raise InputError(f"{folder} holds a run with other options: {text}; give another --output, or --overwrite to start again")
     moved = {name: requested[name] for name in MODELS if name in requested and record.get(name) != requested[name]}

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
+def begun(folder: Path, options: Mapping[str, object]) -> None:
+    """A run whose first stage is done."""
+    with Run.open(folder, options) as run:
+        run.complete("images")
 
 
 def test_options_and_environment_are_recorded(tmp_path: Path) -> None:
@@ -56,7 +63,7 @@ def test_the_same_options_resume(tmp_path: Path) -> None:
 
 
 def test_other_options_are_shown_and_refused(tmp_path: Path) -> None:
-    Run.open(tmp_path / "run", OPTIONS).close()
+    begun(tmp_path / "run", OPTIONS)
     before = tree(tmp_path / "run")
     now = {**OPTIONS, "learning_rate": 0.0002, "anchor": {"prompts": ["a cross", "a ring"], "weight": 1.0}, "steps": 5}
     with pytest.raises(InputError) as raised:
@@ -72,6 +79,16 @@ def test_other_options_are_shown_and_refused(tmp_path: Path) -> None:
     Run.open(tmp_path / "run", OPTIONS).close()
 
 
+def test_a_folder_without_work_takes_other_options(tmp_path: Path) -> None:
+    """A command that ended for lack of data does not keep the folder from the one that has it."""
+    Run.open(tmp_path, {**OPTIONS, "kind": "bench"}).close()
+    (tmp_path / "plan.json").write_text("{}")
+    begun(tmp_path, {"concept": "ring"})
+    assert dict(Run.read(tmp_path).options) == {"concept": "ring"}
+    with pytest.raises(InputError, match='concept: "ring" there, "star" now'):
+        Run.open(tmp_path, OPTIONS)
+
+
 @pytest.mark.parametrize(("there", "now"), [({"a": []}, {}), ({"a": None}, {}), ({"a": {}}, {"a": []}), ({"a": [1]}, {"a": 1})])
 def test_no_difference_goes_unsaid(there: dict[str, object], now: dict[str, object]) -> None:
     assert differences(there, now)
@@ -83,7 +100,7 @@ def test_a_checkout_may_move_and_a_concept_may_not_change(tmp_path: Path) -> Non
         file = {"source": f"{place}/star.toml", "forget": [prompt]}
         return {"concept_file": file, "concepts": [file, file]}
 
-    Run.open(tmp_path, options("/there", "a star")).close()
+    begun(tmp_path, options("/there", "a star"))
     Run.open(tmp_path, options("/here", "a star")).close()
     with pytest.raises(InputError, match=r"concept_file.forget\[0\]: \"a star\" there"):
         Run.open(tmp_path, options("/there", "a sun"))
@@ -91,7 +108,7 @@ def test_a_checkout_may_move_and_a_concept_may_not_change(tmp_path: Path) -> Non
 
 
 def test_many_differences_are_cut_short(tmp_path: Path) -> None:
-    Run.open(tmp_path, {"prompts": [str(i) for i in range(300)]}).close()
+    begun(tmp_path, {"prompts": [str(i) for i in range(300)]})
     with pytest.raises(InputError, match="and 292 more") as raised:
         Run.open(tmp_path, {"prompts": [f"{i} " + 99 * "x" for i in range(300)]})
     assert len(str(raised.value)) < 1500
@@ -316,7 +333,7 @@ def test_no_command_overwrites_the_folder_of_another_one(overwrite: bool, tmp_pa
         run.complete("erase")
     for here, requested in ((tmp_path / "run", {**OPTIONS, "kind": "evaluation"}), (tmp_path / "attack", OPTIONS)):
         if here.name == "attack":
-            Run.open(here, {"kind": "attacks"}).close()
+            begun(here, {"kind": "attacks"})
         with pytest.raises(InputError, match=r"holds a run of another command \(kind: .* there, .* now\); give another --output$"):
             Run.open(here, requested, overwrite)
     assert Run.read(tmp_path / "run").done("erase")
