@@ -112,7 +112,7 @@ def scatter_svg(rows: Sequence[Comparison], title: str = "Forgetting against kee
     points = [point for row in rows if (point := _point(row, several))]
     if not points:
         raise InputError("no run has ua, and ira or cra before and after; a scatter of forgetting against keeping needs them")
-    return scatter(points, title, "kept: smaller of ira and cra, % of the original", "forgotten: ua, %")
+    return scatter(points, title, "still as asked: smaller of ira and cra, % of the original", "gone: ua, %")
 
 
 # --- reading --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the wheel holds: the three packages with all that lies in them, the prompts, and nothing else. It is not compressed here, only listed."""
+"""What the wheel holds: the three packages with all that lies in them, the prompts, and nothing else. It is listed here, not built."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def free_concept(text: str, model: str | None) -> Concept:
     _leave_out(raw, word)
     if not style and bare(word):
         raw = _each(raw, lambda template: template.replace("a {concept}", "{concept}"))
-    raw |= {"name": slug(text if style else word), "words": [word], "about": "made from free text"} | ({"model": model} if model else {})
+    raw |= {"name": slug(text if style else word), "words": [word], "about": "your own words"} | ({"model": model} if model else {})
     return parse(raw, f'the concept "{text}"')
 
 

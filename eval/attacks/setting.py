@@ -147,7 +147,7 @@ def _models(
     elif shipped is not None and shipped.is_dir():
         models[GOLD] = gold_folder(shipped)
     else:
-        missing[GOLD] = "no model that was trained without the concept is available; give one with --gold"
+        missing[GOLD] = "no model that was trained without the concept is available; give one as the gold standard (--gold)"
     return models, missing
 
 

@@ -52,9 +52,8 @@ def withstands(report: Mapping[str, Any]) -> Claim:
     tried = "the one attack that was tried does not bring" if len(rows) == 1 else f"none of {len(rows)} attacks brings"
     if most <= BROKEN:
         return Claim("good", f"{tried} it back")
-    return Claim(
-        "few", f"{tried} it back for certain, but in up to {most:.0f} % of attempts cannot be excluded", word="Too few attempts to tell"
-    )
+    words = f"{tried} it back for certain, but success in up to {most:.0f} % of attempts cannot be ruled out"
+    return Claim("few", words, word="Too few attempts to tell")
 
 
 def _success(row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -233,7 +233,8 @@ def _retained(report: Numbers) -> Claim:
         level = "bad" if difference < -MARGIN else "fair"
         return Claim(level, f"the rest got worse, {spoken[worst]} by {-difference:.1f} points", numbers)
     level = "few" if -low > UNTOLD else "unsure"
-    return Claim(level, f"no loss beyond chance in the rest, but up to {-low:.1f} points cannot be excluded", numbers)
+    few = f"but with so few images up to {-low:.1f} points cannot be ruled out"
+    return Claim(level, f"the rest shows no loss beyond chance, {few}", numbers)
 
 
 def _brief(protocol: Numbers) -> dict[str, str]:

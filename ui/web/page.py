@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from erase.errors import InputError
+from ui.web.compare.suggestions import expected
 from ui.web.context import Page
 from ui.web.drawing.queue import MEMORY, Drawing
 from ui.web.example.unpack import offer
@@ -24,7 +25,7 @@ from ui.web.security.access import HANDED_IN_BYTES, check_address, loopback
 from ui.web.security.login import guard
 from ui.web.security.request_filter import RequestFilter
 from ui.web.style import css, theme
-from ui.web.surroundings import direct_to_this_machine, temporary_folder
+from ui.web.surroundings import direct_to_this_machine, processors, temporary_folder
 from ui.web.visitor import secret
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def opened(
     with ExitStack() as stack:
         stack.enter_context(temporary_folder())
         drawing = stack.enter_context(Drawing(device, memory))
+        if processors() > 1:
+            drawing.start()  # its imports take longer than those of the page
         with direct_to_this_machine(server.host, server.share):
             _import_gradio()
         jobs = stack.enter_context(Jobs(runs))
@@ -123,7 +126,8 @@ def opened(
         stack.callback(blocks.close, verbose=False)
         with direct_to_this_machine(server.host, server.share):
             address = _launch(blocks, page, server)
-        drawing.start()  # once the page answers: its imports would take processor time from those of the page
+        if (order := expected(page)) is not None:
+            drawing.prepare(order)
         yield page, address
 
 

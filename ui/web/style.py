@@ -75,6 +75,7 @@ SHEET = """
 #tabs .tab-container button.selected{color:var(--mark)}
 iframe{color-scheme:light}.dark iframe{color-scheme:dark}
 #head .wrap.hide,#cost .wrap.hide,#status .wrap.hide{visibility:hidden}
+.secondary-wrap input{padding-right:24px!important;text-overflow:ellipsis}
 .token-remove{min-width:24px;min-height:24px}#theme,#log-out{min-height:32px}
 #status p{margin:0 0 6px}
 progress{width:100%;height:8px;appearance:none;border:0;border-radius:4px;overflow:hidden;background:var(--grid);accent-color:var(--mark)}
@@ -105,7 +106,8 @@ table.plan{border-collapse:collapse;font-size:.86rem;color:var(--ink);width:100%
 footer{display:none!important}
 @media(max-width:640px){#tabs .tab-container button{padding-left:7px;padding-right:7px;font-size:.92rem}
 .gradio-container{padding:0!important}.gradio-container .main.app{padding:16px!important}#title h1{font-size:1.25rem}
-.plan :is(th,td):nth-child(2){display:none}}
+.plan thead{display:none}.plan :is(tr,th,td){display:block;border:0;padding:0}.plan tr{padding:8px 0;border-bottom:1px solid var(--grid)}
+.plan td:last-child{color:var(--muted)}.plan td:last-child::before{content:"The attacker knows: "}}
 """
 
 # The tabs Erase and Inside.

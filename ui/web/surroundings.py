@@ -1,4 +1,4 @@
-"""What the page meets on a machine: proxies in the environment, and a folder for gradio's temporary files.
+"""What the page meets on a machine: proxies in the environment, a folder for gradio's temporary files, processors.
 
 Gradio asks its own address whether the page answers. A proxy must not stand in between, and a SOCKS proxy without the package socksio
 ends its import.
@@ -83,3 +83,8 @@ def _usable(folder: Path) -> bool:
             return not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
     except OSError:
         return False
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -29,14 +29,14 @@ class Controls:
             info="Runs, newest first, and the models of this page; or type a folder, or a hub name (OWNER/NAME), and press Enter.",
         )  # fmt: skip
         self.prompts = gr.Textbox(
-            label="Prompts", info="One a line, drawn by every model. Ctrl + Enter draws.", lines=3, max_lines=9, elem_id="prompt"
+            label="Prompts", info="One per line, drawn by every model. Ctrl + Enter draws.", lines=3, max_lines=9, elem_id="prompt"
         )
         self.reading = gr.HTML(apply_default_css=False, padding=False, elem_id="reading")
         with gr.Row(elem_id="seeds"):
-            self.seed = gr.Number(0, label="Seed", info="Each further image has the next one. -1: random.", min_width=80, elem_id="seed")
+            self.seed = gr.Number(0, label="Seed", info="-1: random.", min_width=80, elem_id="seed")
             self.dice = gr.Button("⚄", size="sm", min_width=40, elem_id="dice")
             self.reuse = gr.Button("↺", size="sm", min_width=40, elem_id="reuse")
-            self.count = gr.Number(4, label="Images", info="A prompt.", min_width=80, elem_id="count")
+            self.count = gr.Number(4, label="Images", info="Per prompt.", min_width=80, elem_id="count")
         with gr.Row():
             self.draw = gr.Button("Draw", variant="primary", min_width=120, elem_id="draw")
             self.stop = gr.Button("Stop", interactive=False, min_width=120, elem_id="stop")

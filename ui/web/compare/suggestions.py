@@ -12,9 +12,10 @@ from erase.errors import InputError
 from ui.web.compare.address import restored
 from ui.web.compare.asking import EACH, HELD_OUT, Record, held_out, lines_of, loaded
 from ui.web.compare.choices import chosen, concept_choices, looked_for, world_of
-from ui.web.compare.handlers import ComparisonRequest
+from ui.web.compare.handlers import ComparisonRequest, order_of
 from ui.web.compare.reading import draws, note
 from ui.web.context import Page
+from ui.web.drawing.order import Order
 from ui.web.runs import LARGE, OWN, SMALL, Erased, brief, erased_runs, original_of
 
 SETS = {"": HELD_OUT, "that name it": ("evaluate",), "that describe it": ("implicit",), "to keep": ("evaluate-retain",)}
@@ -46,6 +47,15 @@ def first(page: Page, address: Iterable[tuple[str, str]] = ()) -> tuple[Comparis
     setting = setting_for(page, [name] if name else [])
     request = ComparisonRequest([name] if name else [], prompts=setting.prompts, steps=setting.steps, guidance=setting.guidance)
     return request, name is None or _original(page, name) in EMBEDDED
+
+
+def expected(page: Page) -> Order | None:
+    """The comparison of a page that is opened without an address, where it is quick: it may be drawn before anybody asks."""
+    try:
+        request, quick = first(page)
+        return order_of(page, request) if quick else None
+    except InputError:
+        return None
 
 
 def _is_quick(page: Page, request: ComparisonRequest) -> bool:

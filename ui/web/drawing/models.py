@@ -50,8 +50,8 @@ class Studio:
     current: Any = None
     stopped: int = 0  # orders up to this number are withdrawn
 
-    def draw(self, order: Mapping[str, Any]) -> None:
-        """Draw in chunks of one prompt and one model; each is sent at once. Stopped where the order is withdrawn.
+    def draw(self, order: Mapping[str, Any], unwanted: Callable[[], bool] = lambda: False) -> None:
+        """Draw in chunks of one prompt and one model; each is sent at once. Stopped where the order is withdrawn, or `unwanted` by then.
 
         Where all models fit into memory each prompt is drawn by all of them before the next; else each model draws all prompts.
         """
@@ -66,6 +66,8 @@ class Studio:
             self.send("model", model=model.number, facts=facts[model.number])
         for (number, ask), model in turns:
             for chunk in _chunks(order["count"], facts[model.number]["batch"]):
+                if unwanted():
+                    raise Stopped
                 seeds = [(order["seed"] + i) % (SEEDS + 1) for i in chunk]
                 pngs = self._drawn(model, order, ask["text"], seeds, facts[model.number])
                 texts = [_parameters(order, ask["text"], seed, model, facts[model.number]).text() for seed in seeds]
@@ -95,15 +97,21 @@ class Studio:
         return facts | {"batch": 16 if facts["size"] <= SMALL else 4}
 
     def warm_up(self) -> None:
-        """Import what every order needs, and open the embedded model of a first visit, before the first order comes."""
+        """Import what every order needs, before the first one comes."""
+        import erase.diffusion  # noqa: F401
         import eval.vision.judge  # noqa: F401
-        from erase.demo import DEMO
 
-        with suppress(InputError, OSError, RuntimeError):  # the first order says what is wrong
-            key, folder = _identity(DEMO)
-            if 2 * _bytes(folder) <= self.memory:
-                self._facts(Source(0, DEMO, key, folder), {"sampler": None, "size": None})
-                self.model(key, folder)
+    def prepare(self, order: Mapping[str, Any], overtaken: Callable[[], bool]) -> None:
+        """Open the models of an order that will probably come and draw it into the cache, until it is `overtaken` by one that has come.
+
+        Nothing is sent. Not where the models would fill more than half of the memory: they would be in the way of others.
+        """
+        with suppress(InputError, OSError, RuntimeError, Stopped):  # the order itself says what is wrong
+            folders = {_identity(source)[1] for _, source in order["models"]}
+            if 2 * sum(map(_bytes, folders)) > self.memory:
+                return
+            silent = Studio(self.device, self.memory, lambda *_, **__: None, self.models, self.detectors, self.images, self.facts)
+            silent.draw({**order, "number": 1}, overtaken)
 
     def stop(self, number: int) -> None:
         """Abandon an order, at the next denoising step where it is being drawn. Called by another thread."""

@@ -58,7 +58,7 @@ class Order:
         if not self.asks or not all(ask.text.strip() for ask in self.asks):
             raise InputError("the prompt is empty; write what to draw, or choose an example")
         if len(self.asks) > LINES:
-            raise InputError(f"there are {len(self.asks)} prompts; expected at most {LINES}, one a line")
+            raise InputError(f"there are {len(self.asks)} prompts; expected at most {LINES}, one per line")
         for number, text in enumerate([*(ask.text for ask in self.asks), self.negative], 1):
             if len(text) > LETTERS:
                 which = "the negative prompt" if number > len(self.asks) else f"prompt {number}" if len(self.asks) > 1 else "the prompt"

@@ -56,6 +56,13 @@ class Drawing:
                 self._thread = threading.Thread(target=self._serve, name="drawing", daemon=True)
                 self._thread.start()
 
+    def prepare(self, order: Order) -> None:
+        """Have the worker draw an order that will probably come, until another one does; the images wait in its cache."""
+        self.start()
+        with self._changed:
+            if self._worker is not None and not self._closed:
+                _send(self._worker, {"do": "prepare", **asdict(order)})
+
     def submit(self, order: Order, visitor: str) -> Ticket:
         """Join the queue; an earlier order of the same visitor is withdrawn. InputError where the queue is full."""
         self.start()

@@ -1,6 +1,7 @@
 """The process that draws for the page: orders as lines of JSON on standard input, images as lines of JSON on standard output.
 
-One order at a time. Ends when its standard input does, so that no worker outlives its page.
+One order at a time; one that will probably come is drawn ahead until a real one does. Ends when its standard input does, so that no worker
+outlives its page.
 """
 
 from __future__ import annotations
@@ -39,7 +40,11 @@ def main() -> None:
     threading.Thread(target=_listen, args=(studio, orders), daemon=True).start()
     studio.warm_up()
     while True:
-        _serve(studio, orders.get())
+        order = orders.get()
+        if order["do"] == "prepare":
+            studio.prepare(order, lambda: not orders.empty())
+        else:
+            _serve(studio, order)
 
 
 def _listen(studio: Studio, orders: Orders) -> None:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from ui.web.forms import Field
 
 WEIGHTS, LEARNED, SAFEGUARDS = "What is trimmed and may change", "What is learned", "Safeguards"
-DRAWN, MACHINE, FILES = "How much is drawn", "Precision and memory", "Files"
+EDITED, DRAWN, MACHINE, FILES = "What is edited", "How much is drawn", "Precision and memory", "Files"
 GROUPS = {
     WEIGHTS: (
-        "part", "scope", "lora_rank", "trimming", "fraction", "trim_scope", "rank_over", "initialisation", "signed", "sensitivity_batches",
+        "scope", "trimming", "fraction", "trim_scope", "rank_over", "initialisation", "signed", "sensitivity_batches",
         "saliency_batches", "spare", "layers",
     ),
     SAFEGUARDS: (
         "projected", "two_sided", "per_layer", "project_update", "guard", "gone", "redirect", "relapse", "adversarial", "unnamed",
-        "stay_gone",
     ),
+    EDITED: ("part", "lora_rank", "stay_gone"),
     DRAWN: ("forget_count", "retain_count", "evaluate_count", "sampling_steps", "guidance", "size", "seed", "preview_every"),
     MACHINE: ("dtype", "sampling_batch", "micro_batch", "checkpointing"),
     FILES: (
@@ -24,7 +24,7 @@ GROUPS = {
         "retain_image_captions",
     ),
 }  # fmt: skip
-ORDER = (WEIGHTS, LEARNED, SAFEGUARDS, DRAWN, MACHINE, FILES)
+ORDER = (WEIGHTS, LEARNED, SAFEGUARDS, EDITED, DRAWN, MACHINE, FILES)
 
 
 def grouped(fields: Sequence[Field]) -> dict[str, list[Field]]:

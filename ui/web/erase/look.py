@@ -12,7 +12,7 @@ CSS = """
 @media(min-width:1500px){#erase-effort .wrap{grid-template-columns:repeat(4,minmax(0,1fr))}}
 #erase-form .html-container,#job-card .html-container{padding:0}#erase-form,#job-card{gap:12px}
 #job-card #queue{flex:none}
-#head a{color:var(--mark);text-decoration:underline}
+#head a{color:var(--mark);text-decoration:underline;margin:0;padding:0}
 #start{white-space:nowrap}
 ol.promise{margin:.4em 0;padding-left:1.5em;color:var(--muted)}
 #go{position:sticky;bottom:0;top:0;z-index:5;background:var(--body-background-fill);padding:8px 0;align-items:center}
@@ -21,6 +21,9 @@ ol.promise{margin:.4em 0;padding-left:1.5em;color:var(--muted)}
 .cost.warn{border-left-color:var(--bad)}.cost ul.warnings{margin:4px 0 0;padding-left:1.1em;color:var(--bad);font-weight:600}
 .started{border-left:4px solid var(--good);padding:2px 0 2px 12px;margin:0}
 #options h3{font-size:.95rem;margin:10px 0 2px}
+#options-reset{flex:0 0 auto!important;align-self:flex-end;height:42px}
+.options-group .form>.block{display:flex}.options-group .form>.block>:is(label,.container){display:flex;flex-direction:column;width:100%}
+.options-group .form>.block>:is(label,.container)>:last-child{margin-top:auto}
 #options [data-testid="block-info"]::after{margin-left:8px;font-weight:600;color:var(--mark);font-size:.78rem}
 #head h2.job{font-size:1.2rem;margin:0}#head .name{margin:0 0 6px;font-size:.84rem;overflow-wrap:anywhere}
 .previews{display:grid;gap:14px;grid-template-columns:repeat(auto-fit,minmax(min(100%,230px),1fr))}

@@ -13,7 +13,7 @@ from erase.errors import InputError
 from ui.web.context import Page
 from ui.web.evidence.attack_form import AttackForm
 from ui.web.evidence.attack_handlers import attackable, concepts_of, estimate, job_of, start
-from ui.web.evidence.attack_view import absent, foreseen, head, planned, result, stamp
+from ui.web.evidence.attack_view import absent, covered, foreseen, head, planned, result, stamp
 from ui.web.frame import PRIVATE, Changes, Frame, Values
 from ui.web.jobs.entry import FAILED, RUNNING, STOPPED, WAITING, Entry
 from ui.web.messages import QUEUED, problem
@@ -21,8 +21,8 @@ from ui.web.messages import QUEUED, problem
 HELLO = """**Is it gone, or only its name?** Attacks try to bring the concept back from the erased model and, for comparison, from its
 original and a model that was trained without it. They take turns, a few attempts each, until the time is up."""
 
-Sent = tuple[str | None, bool, int]
-"""What the result depends on: run, blurred or not, version. While this stays the same it is not sent again."""
+Sent = tuple[str | None, bool, int, bool]
+"""What the result depends on: run, blurred or not, version, whether the first is on its way. Sent again only where one of these changes."""
 
 
 class AttackTab:
@@ -42,7 +42,7 @@ class AttackTab:
                     self.resume = gr.Button("Resume", variant="primary", visible=False, elem_id="attack-again", min_width=100)
                 self.plan = gr.HTML(planned("quick", ()), apply_default_css=False, elem_id="attack-plan")
         info = "Blurred until you tick this, for this visit only."
-        self.show = gr.Checkbox(False, label="Show nudity", info=info, elem_id="attack-show", visible=False)
+        self.show = gr.Checkbox(False, label="Show images without blur", info=info, elem_id="attack-show", visible=False)
         self.frame = gr.HTML(apply_default_css=False, elem_id="attack-result")
         self.sent, self.clock = gr.State(()), gr.Timer(1.0, active=False)
 
@@ -64,8 +64,8 @@ class AttackTab:
 
     @property
     def outputs(self) -> list[Block]:
-        job: list[Block] = [self.head, self.buttons, self.stop, self.resume, self.plan, self.show, self.frame, self.sent, self.clock]
-        return [*job, self.form.start, self.form.concept, self.form.problem]
+        job: list[Block] = [self.estimate, self.head, self.buttons, self.stop, self.resume, self.plan]
+        return [*job, self.show, self.frame, self.sent, self.clock, self.form.start, self.form.concept, self.form.problem]
 
     # --- handlers -------------------------------------------------------------------------------------------------------
 
@@ -91,7 +91,8 @@ class AttackTab:
             start(self.page, session, request)
         except InputError as error:
             return {self.form.problem: problem(error)}
-        return self.refresh(session, request.run, values[self.show], values[self.sent]) | {self.form.problem: ""}
+        changes = self.refresh(session, request.run, values[self.show], values[self.sent])
+        return changes | {self.form.problem: "", self.estimate: gr.HTML("", visible=False)}
 
     def ask(self, values: Values) -> Iterator[Any]:
         """What the attack would take."""
@@ -132,12 +133,13 @@ class AttackTab:
             self.clock: gr.Timer(active=active),
             self.plan: gr.HTML(visible=not active),
         }
-        version = stamp(self.page.runs / Path(name or "none").name)
-        now: Sent = (name, bool(show), version)
+        folder = self.page.runs / Path(name or "none").name
+        version = stamp(folder)
+        now: Sent = (name, bool(show), version, active and not version)
         if now == tuple(sent or ()):
             return changes
-        html = result(self.page, session, name, show)
-        return changes | {self.frame: html, self.sent: now, self.show: gr.Checkbox(visible=bool(version))}
+        html = "" if active and not version else result(self.page, session, name, show)
+        return changes | {self.frame: html, self.sent: now, self.show: gr.Checkbox(visible=covered(folder))}
 
     def _concepts(self, session: Any, name: str | None) -> Changes:
         """The concepts of another run."""

@@ -113,6 +113,19 @@ def stamp(folder: Path) -> int:
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
+def covered(folder: Path) -> bool:
+    """Whether a result has images that are blurred unless somebody asks to see them."""
+    try:
+        return stamp(folder) > 0 and any(map(shows_nudity, _reports(folder)))
+    except (OSError, ValueError):  # `result` says what is wrong with it
+        return False
+
+
+def _reports(folder: Path) -> list[dict[str, Any]]:
+    """The report of the attacks, and the run's own."""
+    return [read_object(path) for path in (folder / HOME / REPORT, folder / "report.json") if path.is_file()]
+
+
 def result(page: Page, session: Any, name: str | None, show: bool) -> str:
     """The result in a frame of its own, or why there is none. Nudity is blurred unless `show`."""
     if not name:
@@ -129,7 +142,7 @@ def result(page: Page, session: Any, name: str | None, show: bool) -> str:
 def _result(folder: Path, when: int, show: bool) -> str:
     """The result as a page; `when` is the report's version, so that a newer one is read."""
     try:
-        reports = [read_object(path) for path in (folder / HOME / REPORT, folder / "report.json") if path.is_file()]
+        reports = _reports(folder)
         hide = not show and any(map(shows_nudity, reports))
         concept, budget = reports[0]["concept"], reports[0]["protocol"]["budget_seconds"]
         return framed(

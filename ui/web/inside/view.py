@@ -22,7 +22,7 @@ from ui.web.runs import visible_runs
 from ui.web.visitor import page_for
 
 HELLO = """**Look inside.** Each column is a block of the UNet, in the order in which the signal passes; each cell is a type of layer.
-Darker means more. Point at a cell for its numbers."""
+The stronger its colour, the more. Point at a cell for its numbers; the table below has them all."""
 CURVES = {"cosine": "Cosine of the two gradients", "coefficient": "Weight c of forgetting, in g = g_r + c g_u"}
 NONE = "<p class=muted>Nothing was erased here, or it has not come to this stage yet.</p>"
 OLD = "<p class=muted>This run has no record of its layers: it was made by an earlier version.</p>"

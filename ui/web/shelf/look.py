@@ -27,7 +27,8 @@ dl.answers dt{color:var(--muted);font-size:.86rem}dl.answers dd{margin:0;color:v
  .thumbnail.none{height:48px}}
 #run-page{gap:10px}#run-page :is(#run-head,#run-answers,#run-problem){padding:0!important}
 #run-top{flex-wrap:nowrap;align-items:end}#run-head{flex:1 1 auto!important}
-#run-buttons{flex:0 0 auto!important;width:auto!important;gap:8px;flex-wrap:wrap}#run-buttons button{flex:0 0 auto;padding:4px 14px}
+#run-buttons{flex:0 0 auto!important;width:auto!important;gap:8px;flex-wrap:nowrap}
+#run-buttons button{flex:0 0 auto;width:auto;min-width:0!important;padding:4px 14px;white-space:nowrap}
 #run-label .row,#delete-question .row{justify-content:flex-start}
 #run-label button,#delete-question button{flex:0 0 auto!important;width:auto!important}
 @media(max-width:900px){#run-top{flex-wrap:wrap}#run-buttons{flex:1 1 100%!important;width:100%!important;flex-wrap:wrap}}
@@ -77,6 +78,6 @@ pre.lines.log{max-height:60vh;overflow:auto}
 #take-away .html-container,#take-away .prose{padding:0!important}
 #take-away .question{font-weight:600;color:var(--muted);margin:0}
 #take-away p{margin:0 0 4px;overflow-wrap:anywhere}#take-away code{font-size:.8rem}
-#take-words pre.lines{white-space:pre;overflow:auto;font-size:.74rem;padding:8px 10px}
+#take-words pre.lines{font-size:.74rem;padding:8px 10px}
 #delete-question .problem{margin:0}
 """

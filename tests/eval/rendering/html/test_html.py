@@ -342,8 +342,8 @@ def test_a_concept_that_comes_back_when_described_is_not_gone() -> None:
     [
         (-1, -4, 2, "good", "the rest is kept"),
         (-2, -4, -0.5, "good", "the rest is kept"),
-        (-3, -9, 3, "unsure", "no loss beyond chance in the rest, but up to 9.0 points cannot be excluded"),
-        (-3, -12, 6, "few", "no loss beyond chance in the rest, but up to 12.0 points cannot be excluded"),
+        (-3, -9, 3, "unsure", "the rest shows no loss beyond chance, but with so few images up to 9.0 points cannot be ruled out"),
+        (-3, -12, 6, "few", "the rest shows no loss beyond chance, but with so few images up to 12.0 points cannot be ruled out"),
         (-4, -7, -1, "fair", "the rest got worse, its own domain by 4.0 points"),
         (-30, -40, -20, "bad", "the rest got worse, its own domain by 30.0 points"),
     ],
@@ -381,7 +381,7 @@ def attacked(*rows: tuple[str, tuple[float, float, float], tuple[float, float] |
             attacked(("named", (0, 0, 19), None)),
             "few",
             "Too few attempts to tell",
-            "the one attack that was tried does not bring it back for certain, but in up to 19 % of attempts cannot be excluded",
+            "the one attack that was tried does not bring it back for certain, but success in up to 19 % of attempts cannot be ruled out",
         ),
         # what it does as often to a model that never knew the concept says nothing about the erasure
         (attacked(("relearn", (90, 80, 97), (-5, 9))), "good", "Yes", "the one attack that was tried does not bring it back"),

@@ -62,14 +62,20 @@ def test_it_draws_what_the_command_draws_from_the_same_seeds(studio, tmp_path):
     assert "Seed: 9, Size: 64x64" in Image.open(files[2]).info["parameters"]
 
 
-def test_it_opens_the_model_of_a_first_visit_before_the_first_order_comes(studio):
+def test_what_will_probably_come_is_drawn_ahead_until_an_order_comes(studio):
     it, said = studio
-    it.warm_up()
-    assert (len(it.models), said) == (1, [])
-    it.draw(order("demo", count=1))
-    assert "loading demo" not in [event.get("note") for event in said]
+    likely = order("demo", prompt="a star|a ring", concept=STAR)
+    turns = iter([False, True])
+    it.prepare(likely, lambda: next(turns))
+    assert (len(it.models), len(it.images), said) == (1, 1, [])
+    it.prepare(likely, lambda: False)
+    assert len(it.images) == 2
+    it.draw(likely)
+    assert len(said.pictures()) == 4
+    assert not [event for event in said if event["event"] == "note"]  # nothing was loaded or drawn for it
+    it.prepare(order("/nowhere/at/all"), lambda: False)  # whoever orders it is told what is wrong
     small = Studio("cpu", 1, Said())
-    small.warm_up()
+    small.prepare(likely, lambda: False)
     assert not small.models
 
 
@@ -201,6 +207,7 @@ def quick(**changes: Any) -> Order:
 
 def test_the_queue_is_fair_bounded_and_outlives_its_worker():
     with Drawing("cpu", limit=3) as drawing:
+        drawing.prepare(quick())
         first = drawing.submit(quick(steps=40, count=8), "a")
         line = [drawing.submit(quick(seed=i), name) for i, name in enumerate("bc", 1)]
         ended: list[str] = []

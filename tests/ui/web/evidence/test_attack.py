@@ -23,7 +23,7 @@ from ui.web.context import Page
 from ui.web.drawing.queue import Drawing
 from ui.web.erase.watch import choices, queue, watched
 from ui.web.evidence.attack_handlers import OPTIONS, AttackRequest, arguments_of, attackable, estimate, families, job_of, start
-from ui.web.evidence.attack_view import absent, foreseen, head, planned, result
+from ui.web.evidence.attack_view import absent, covered, foreseen, head, planned, result
 from ui.web.jobs.entry import FAILED, RUNNING, WAITING, Entry
 from ui.web.jobs.queue import Jobs
 from ui.web.security.owners import claim
@@ -287,3 +287,27 @@ def test_what_is_chosen_says_what_each_does_and_what_the_attacker_has():
     assert planned("all", []).count("<tr>") == 1 + len(CATALOGUE)
     assert '<th scope="row">quantise</th><td>weights rounded to 8 and to 4 bits</td><td>the weights</td>' in planned("some", ["quantise"])
     assert "No attack is chosen yet" in planned("some", [])
+
+
+def test_the_box_against_blur_is_there_only_where_something_is_blurred(page: Page):
+    assert not covered(page.runs / "star")
+    assert not covered(attacked(page))
+    assert covered(attacked(page, detector="nudenet"))
+    (page.runs / "star" / "attacks" / "report.json").write_text("{")
+    assert not covered(page.runs / "star")
+
+
+def test_what_was_there_before_an_attack_does_not_stand_beside_it(page: Page):
+    gr = pytest.importorskip("gradio")
+    from ui.web.evidence.attack_tab import AttackTab
+
+    page = waiting(page)
+    with gr.Blocks():
+        tab = AttackTab(page)
+    assert "Nothing has been attacked here yet" in tab.refresh(SESSION, "star", False, ())[tab.frame]
+    start(page, SESSION, FEW)
+    changes = tab.refresh(SESSION, "star", False, ("star", False, 0, False))
+    assert (changes[tab.frame], changes[tab.sent]) == ("", ("star", False, 0, True))
+    assert tab.frame not in tab.refresh(SESSION, "star", False, changes[tab.sent])
+    attacked(page)
+    assert "iframe" in tab.refresh(SESSION, "star", False, changes[tab.sent])[tab.frame]
