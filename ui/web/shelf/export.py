@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 from erase.errors import InputError
@@ -28,8 +29,15 @@ SECONDS = 1800.0
 STORED = 3  # exports that stay ready for download; the oldest go first
 
 
-def export(run: Path, form: str, dtype: str, home: Path) -> Path:
-    """Write `run`'s model into a new folder of `home`, whose name nobody can guess; returns the file.
+class Exported(NamedTuple):
+    """A file, and what the command says of it: of a small one its size, its rank, and how much of the change it keeps."""
+
+    path: Path
+    words: str
+
+
+def export(run: Path, form: str, dtype: str, home: Path) -> Exported:
+    """Write `run`'s model into a new folder of `home`, whose name nobody can guess.
 
     InputError with the command's message, for instance where a format has no place for a part of the model.
     """
@@ -43,17 +51,26 @@ def export(run: Path, form: str, dtype: str, home: Path) -> Path:
     folder = home.resolve() / f"export-{uuid4().hex}"
     name = f"{run.name}{f'-{form}' if form in SMALL else ''}{'' if dtype == 'source' else f'-{dtype}'}"
     target = folder / (name if form == "folder" else f"{name}.safetensors")
-    with disk_errors(folder, resumes=False):
-        folder.mkdir(parents=True)
+    try:
+        words = written_by_command(run, form, dtype, target)
+    except InputError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return Exported(_zipped(target) if form == "folder" else target, words)
+
+
+def written_by_command(run: Path, form: str, dtype: str, target: Path) -> str:
+    """Write one file, or a folder, into a folder that is made for it; returns the command's own words of it, without its path."""
+    with disk_errors(target.parent, resumes=False):
+        target.parent.mkdir(parents=True, exist_ok=True)
         # In the folder of the runs, so that messages name the run and no path of the machine.
         arguments = ["export", run.name, "--format", form, "--dtype", dtype, "--output", str(target)]
         arguments += ["--no-measure"] if form in SMALL else []
         try:
-            command(arguments, SECONDS, folder=run.parent).check()
+            printed = command(arguments, SECONDS, folder=run.parent).check().printed
         except InputError as error:
-            shutil.rmtree(folder, ignore_errors=True)
             raise labelled(error, LABELS) from None
-        return _zipped(target) if form == "folder" else target
+    return next(iter(printed.splitlines()), "").replace(str(target), target.name)
 
 
 def _zipped(folder: Path) -> Path:

@@ -128,7 +128,7 @@ class RunPage:
         tab.show.input(
             self.uncover, [session, name, tab.show], [self.pictures, self.files, self.key, self.numbers, self.attacks], **PRIVATE
         )
-        self.take_away.connect(frame, name)
+        self.take_away.connect(frame, name, self.measuring)
         self.measuring.connect(frame, self)
         self.inside.connect(frame, name)
 
@@ -158,7 +158,7 @@ class RunPage:
             self.attacks: report_frame(run.folder, "attacks", show),
             self.protocol: report_frame(run.folder, "protocol", show),
             self.log: log(self.page, session, run),
-            **self.take_away.show(run),
+            **self.take_away.show(session, run),
             **self.measuring.show(session, run),
             **self.inside.show(session, run.name),
         }

@@ -120,7 +120,7 @@ def _lines(run: Shelved, tool: Tool, model: Path, private: bool) -> str:
     else:
         parts.append(f"<p>Put the file into <b>{escape(tool.place)}</b>. {escape(tool.then.format(name=f'{run.name}-{tool.form}'))}</p>")
     if tool.form in SMALL:
-        kept = "Every bit of the change." if tool.form == "difference" else "A part of the change; the command measures what it loses."
+        kept = "Every bit of the change." if tool.form == "difference" else "A part of the change."
         parts.append(f"<p>{kept} {NO_PROTECTION}</p>")
     if private and tool.form != "folder":
         parts.append(f"<p class=muted>On this machine: <code>{escape(str(model.resolve()))}</code></p>")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("quick_processes")
 
 def test_an_export_is_a_file_under_a_name_nobody_can_guess(tmp_path):
     run = erased_run(tmp_path / "runs")
-    path = export(run, "folder", "float16", tmp_path / "out")
+    path, _ = export(run, "folder", "float16", tmp_path / "out")
     assert (path.name, len(path.parent.name)) == (f"{run.name}-float16.zip", len("export-") + 32)
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() is None

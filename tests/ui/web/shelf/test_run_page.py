@@ -289,7 +289,7 @@ def test_a_lora_says_where_it_goes_and_that_it_is_no_protection(page, tmp_path):
 
 def test_the_few_lines_load_what_was_written(page, tmp_path):
     run = erased_run(page.runs, "star-1")
-    path = export(run, "folder", "source", tmp_path / "out")
+    path, _ = export(run, "folder", "source", tmp_path / "out")
     with zipfile.ZipFile(path) as archive:
         archive.extractall(tmp_path)
     from diffusers import StableDiffusionPipeline
