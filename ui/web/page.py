@@ -24,7 +24,7 @@ from ui.web.jobs.queue import Jobs
 from ui.web.security.access import HANDED_IN_BYTES, check_address, loopback
 from ui.web.security.login import guard
 from ui.web.security.request_filter import RequestFilter
-from ui.web.style import css, theme
+from ui.web.style import head, theme
 from ui.web.surroundings import direct_to_this_machine, processors, temporary_folder
 from ui.web.visitor import secret
 
@@ -167,7 +167,7 @@ def _launch(blocks: gr.Blocks, page: Page, server: ServerOptions) -> str:
             server_name=server.host, server_port=server.port, share=server.share, auth=auth, prevent_thread_lock=True,
             quiet=True, max_threads=80, max_file_size=HANDED_IN_BYTES, app_kwargs={"middleware": [request_filter]}, footer_links=[],
             enable_monitoring=False, ssr_mode=False, mcp_server=False, pwa=False, show_error=False, state_session_capacity=1000,
-            theme=theme(), css=css(), auth_message=f"erase-concept on {html.escape(socket.gethostname())}: sign in to open its page.",
+            theme=theme(), head=head(), auth_message=f"erase-concept on {html.escape(socket.gethostname())}: sign in to open its page.",
         )  # fmt: skip
     except OSError as error:
         where = f"{server.host}, port {server.port or '7860 to 7959'}"

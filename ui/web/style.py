@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from eval.rendering.theme import COLOURS, DARK
@@ -55,16 +56,33 @@ def _contrasts() -> dict[str, str]:
     }
 
 
-def css() -> str:
-    """The style sheet.
+def head() -> str:
+    """What goes into the document's head: the style sheet.
 
-    Gradio parses it and writes it again. What a rule says of one side after `border` with a variable is lost on that way, with the other
-    sides, so that stands in a rule of its own.
+    Not as Gradio's `css`: it writes every rule anew below the container of the page, cuts selectors at each comma, also within `:is()`,
+    and so loses most of what stands in a media query.
     """
     light, dark = ("".join(f"--{name}:{value};" for name, value in colours.items()) for colours in (COLOURS, DARK))
     charts = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in COLOURS)
-    return f":root{{{light}}}.dark{{{dark}}}{charts}{SHEET}{JOBS}{COMPARE}{ERASE}{SHELF}"
+    return f"<style>:root{{{light}}}.dark{{{dark}}}{raised(f'{charts}{SHEET}{JOBS}{COMPARE}{ERASE}{SHELF}')}</style>"
 
+
+def raised(sheet: str) -> str:
+    """The sheet with selectors that weigh as much as three classes more, to win against Gradio's own; those of keyframes stay."""
+
+    def rule(match: re.Match[str]) -> str:
+        if match["selectors"] is None:
+            return match[0]
+        selectors = ",".join(f"{WEIGHT} {selector.strip()}" for selector in COMMA.split(match["selectors"]))
+        return f"{selectors}{{{match['body']}}}"
+
+    return RULE.sub(rule, COMMENT.sub("", sheet))
+
+
+WEIGHT = ":root:root:root"
+COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+COMMA = re.compile(r",(?![^(]*\))")  # not within parentheses
+RULE = re.compile(r"@keyframes[^{]+\{(?:[^{}]*\{[^{}]*\})*\s*\}|@media[^{]+\{|(?P<selectors>[^{}]+)\{(?P<body>[^{}]*)\}")
 
 SHEET = """
 .gradio-container{width:100%!important;max-width:1560px!important;margin:0 auto!important}
@@ -105,7 +123,8 @@ table.plan{border-collapse:collapse;font-size:.86rem;color:var(--ink);width:100%
 :focus-visible{outline:3px solid var(--mark)!important;outline-offset:2px}
 footer{display:none!important}
 @media(max-width:640px){#tabs .tab-container button{padding-left:7px;padding-right:7px;font-size:.92rem}
-.gradio-container{padding:0!important}.gradio-container .main.app{padding:16px!important}#title h1{font-size:1.25rem}
+.gradio-container{padding:0!important}.gradio-container .main.app{padding:16px!important}
+#title h1{font-size:1.25rem}#title p{font-size:.88rem}
 .plan thead{display:none}.plan :is(tr,th,td){display:block;border:0;padding:0}.plan tr{padding:8px 0;border-bottom:1px solid var(--grid)}
 .plan td:last-child{color:var(--muted)}.plan td:last-child::before{content:"The attacker knows: "}}
 """

@@ -1,4 +1,4 @@
-"""The style sheet survives Gradio, and its colours can be read."""
+"""The style sheet reaches the browser as it is written, and its colours can be read."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from itertools import product
 import pytest
 
 from eval.rendering.theme import COLOURS, DARK
-from ui.web.style import css
-
-RULES = [(selector.strip(), body) for selector, body in re.findall(r"([^{}]+)\{([^{}]*)\}", css())]
-SIDES = ("left", "right", "top", "bottom")
+from ui.web.style import head, raised
 
 
 def luminance(colour: str) -> float:
@@ -26,14 +23,21 @@ def contrast(one: str, other: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_no_rule_sets_one_side_after_a_border_with_a_variable():
-    """A browser's CSSOM writes such a rule without the other sides, and Gradio sends the sheet through it."""
-    lost = [
-        selector
-        for selector, body in RULES
-        if re.search(r"(?:^|;)\s*border:[^;]*var\(", body) and any(f"border-{side}" in body for side in SIDES)
-    ]
-    assert lost == []
+def test_every_rule_weighs_more_than_gradios_and_keeps_its_selectors():
+    sheet = "/* a, b */.a:is(b,.c) d, e{x:y}@media(max-width:9px){.f:not(.g,.h){i:j(k,l)}}@keyframes m{from{n:o}to{p:q}}r{s:t}"
+    up = ":root:root:root"
+    rest = f"@media(max-width:9px){{{up} .f:not(.g,.h){{i:j(k,l)}}}}@keyframes m{{from{{n:o}}to{{p:q}}}}{up} r{{s:t}}"
+    assert raised(sheet) == f"{up} .a:is(b,.c) d,{up} e{{x:y}}{rest}"
+
+
+def test_the_sheet_is_whole():
+    sheet = head()
+    assert re.fullmatch(r"<style>:root\{--.*\}\s*</style>", sheet, re.DOTALL)
+    assert sheet.count("{") == sheet.count("}")
+    inner = re.sub(r"@media[^{]+\{|@keyframes.*?\}\s*\}", "", sheet.removesuffix("</style>").partition(".dark{")[2].partition("}")[2])
+    selectors = re.findall(r"([^{}]+)\{[^{}]*\}", inner)
+    assert len(selectors) > 200
+    assert all(selector.strip().startswith(":root:root:root ") for selector in selectors)
 
 
 @pytest.mark.parametrize("colours", [COLOURS, DARK], ids=["light", "dark"])

@@ -9,6 +9,7 @@ CSS = """
 #erase-problem:not(:has(p)),#job-notice:not(:has(p)){display:none}
 #erase-effort .wrap{display:grid;gap:6px;grid-template-columns:repeat(2,minmax(0,1fr))}
 #erase-effort label{padding:6px 8px}#erase-effort label span{font-size:.85rem;margin-left:6px;white-space:nowrap}
+@media(max-width:640px){#erase-effort label span{white-space:normal}}
 @media(min-width:1500px){#erase-effort .wrap{grid-template-columns:repeat(4,minmax(0,1fr))}}
 #erase-form .html-container,#job-card .html-container{padding:0}#erase-form,#job-card{gap:12px}
 #job-card #queue{flex:none}

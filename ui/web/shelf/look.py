@@ -67,7 +67,7 @@ dialog.enlarged .bar button{all:unset;cursor:pointer;min-width:44px;height:44px;
  background:#30343b;color:#fff}
 @media(max-width:640px){dialog.enlarged>div:first-child{grid-auto-flow:row}dialog.enlarged img{max-height:36vh}}
 #inside-map .chart.map svg{width:100%;height:auto;min-width:720px}#inside-curves .chart svg{max-width:none}
-table.runs thead th{white-space:normal;min-width:5.5em;max-width:13em;overflow-wrap:anywhere}
+table.runs thead th{white-space:normal;min-width:5em;max-width:13em;overflow-wrap:break-word}
 .fitted{display:block;width:100%;height:480px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
 pre.lines{margin:6px 0;padding:10px 12px;background:var(--paper);border:1px solid var(--grid);border-radius:6px;color:var(--ink);
  white-space:pre-wrap;overflow-wrap:anywhere;font-size:.84rem}
