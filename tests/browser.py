@@ -85,7 +85,7 @@ def opened(address: str, size: dict[str, int] = WIDE, scheme: str = "light") -> 
     with _browser() as browser, closing(browser.new_context(viewport=size, color_scheme=scheme, accept_downloads=True)) as context:
         tab = context.new_page()
         wrong: list[str] = []
-        tab.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        tab.on("console", lambda message: wrong.append(f"{message.text} {message.location['url']}") if message.type == "error" else None)
         tab.on("pageerror", lambda error: wrong.append(str(error)))
         tab.on("request", lambda request: wrong.append(request.url) if not request.url.startswith((address, "data:", "blob:")) else None)
         tab.on("framenavigated", lambda _: wrong.__setitem__(slice(None), [text for text in wrong if not LEFT.search(text)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any, TypedDict
 
 import gradio as gr
@@ -18,6 +19,12 @@ class _Common(TypedDict):
     info: str
     elem_id: str
     min_width: int
+
+
+def tabs(**options: Any) -> gr.Tabs:
+    """Tabs of which a narrow screen shows all, in several rows; before Gradio could do that, it hid some in a menu."""
+    wrap = {"overflow_behavior": "wrap"} if "overflow_behavior" in signature(gr.Tabs).parameters else {}
+    return gr.Tabs(**wrap, **options)
 
 
 def control(field: Field, value: Any, hint: str = EMPTY) -> Component:

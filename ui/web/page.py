@@ -74,6 +74,7 @@ def build(page: Page) -> gr.Blocks:
     import gradio as gr
 
     from ui.web.compare.tab import CompareTab
+    from ui.web.controls import tabs as wrapping_tabs
     from ui.web.erase.tab import EraseTab
     from ui.web.evidence.tab import EvidenceTab
     from ui.web.frame import Frame
@@ -91,7 +92,7 @@ def build(page: Page) -> gr.Blocks:
         for script in (DARK_AGAIN, ARROWS):
             blocks.load(None, None, None, js=script)
         session = gr.BrowserState(None, storage_key="erase-concept-seat", secret=secret(page))
-        with gr.Tabs(elem_id="tabs") as tabs:
+        with wrapping_tabs(elem_id="tabs") as tabs:
             compare, erase, runs, evidence = CompareTab(page), EraseTab(page), RunsTab(page), EvidenceTab(page)
         frame = Frame(blocks, session, tabs, compare, erase, runs, evidence)
         for tab in (compare, evidence, erase, runs):

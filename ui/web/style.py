@@ -91,6 +91,7 @@ SHEET = """
 #title p{margin:2px 0 0;color:var(--muted)}
 #theme{flex:0 0 auto;min-width:0}
 #tabs .tab-container button.selected{color:var(--mark)}
+#tabs .html-container{padding:0}
 iframe{color-scheme:light}.dark iframe{color-scheme:dark}
 #head .wrap.hide,#cost .wrap.hide,#status .wrap.hide{visibility:hidden}
 .secondary-wrap input{padding-right:24px!important;text-overflow:ellipsis}

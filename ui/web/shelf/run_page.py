@@ -10,6 +10,7 @@ from gradio.blocks import Block
 
 from erase.errors import InputError
 from ui.web.context import Page
+from ui.web.controls import tabs
 from ui.web.frame import PRIVATE, Changes, Frame
 from ui.web.inside.view import InsideView
 from ui.web.messages import problem
@@ -48,7 +49,7 @@ class RunPage:
             with gr.Row(equal_height=False, elem_id="run-cards"):
                 self.answers = gr.HTML(apply_default_css=False, elem_id="run-answers")
                 self.take_away = TakeAwayView(page)
-            with gr.Tabs(elem_id="run-sections") as self.sections:
+            with tabs(elem_id="run-sections") as self.sections:
                 self._build_sections()
 
     def _build_buttons(self) -> None:

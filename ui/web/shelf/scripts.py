@@ -39,7 +39,8 @@ INSTALL = """() => {
   window.eraseConcept = {open, leave};
 
   const section = (name) => {
-    const found = [...document.querySelectorAll('#run-page [role=tab]')].find((tab) => tab.textContent.trim() === name);
+    const named = (place) => [...document.querySelectorAll(place)].find((tab) => tab.textContent.trim() === name);
+    const found = named('#run-page [role=tab]') || named('#run-page .overflow-dropdown button');  // where there is no room for all
     found?.click();
     found?.scrollIntoView({block: 'start'});
     found?.focus({preventScroll: true});
