@@ -83,6 +83,7 @@ def started() -> Iterator[None]:
 def opened(address: str, size: dict[str, int] = WIDE, scheme: str = "light") -> Iterator[Any]:
     """A tab of a fresh browser at the page, with nothing stored; fails on errors in its console and on requests to anywhere else."""
     with _browser() as browser, closing(browser.new_context(viewport=size, color_scheme=scheme, accept_downloads=True)) as context:
+        context.set_default_timeout(SOON)
         tab = context.new_page()
         wrong: list[str] = []
         tab.on("console", lambda message: wrong.append(f"{message.text} {message.location['url']}") if message.type == "error" else None)

@@ -26,3 +26,8 @@ def size(count: Any) -> str:
     if count < 2**20:
         return f"{count / 2**10:.0f} KiB"
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def unbroken(words: str) -> str:
+    """Text as HTML, in which no line ends between a number and its percent sign."""
+    return escape(words).replace(" %", "&nbsp;%")

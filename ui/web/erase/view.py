@@ -28,6 +28,7 @@ from eval.rendering.verdict import RULE, verdict
 from ui.progress import Progress, Stage, preview, read_progress, seconds_left
 from ui.web.example.unpack import NAME
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STATES, STOPPED, STOPPING, WAITING, Entry, failure
+from ui.web.units import unbroken
 
 SHEET = 1400  # pixels of a comparison's width at most
 STRIP = 9  # steps of the preview at most
@@ -161,7 +162,7 @@ def sheet(folder: Path, show: bool) -> str:
 
 def _claim(question: str, claim: Claim) -> str:
     answer = f"<p class=question>{escape(question)}</p><p class=answer>{claim.answer}</p>"
-    return f'<div class="claim {claim.level}">{answer}<p>{escape(claim.detail)}.</p></div>'
+    return f'<div class="claim {claim.level}">{answer}<p>{unbroken(claim.detail)}.</p></div>'
 
 
 def queue_list(entries: Sequence[Entry], own: Callable[[Entry], bool]) -> str:

@@ -11,6 +11,7 @@ from eval.rendering.claims import Claim
 from eval.rendering.verdict import RULE, verdict
 from ui.web.shelf.cards import badge, date
 from ui.web.shelf.listing import KINDS, Shelved
+from ui.web.units import unbroken
 
 BACK = '<p><a href="?run=" data-run="">← All runs</a></p>'
 EXAMPLE = "It comes with erase-concept, to look at and to try things on: its command stands under Protocol. Your own runs stand beside it."
@@ -62,5 +63,5 @@ def _card(question: str, claim: Claim, i: int) -> str:
         link = '<a href="#run-page" data-section="Attacks">See the attacks</a>'
     return (
         f'<div class="claim {claim.level}"><p class=question>{escape(question)}</p><p class=answer>{escape(claim.answer)}</p>'
-        f"<p class=numbers>{escape(claim.detail)}.</p>{link}</div>"
+        f"<p class=numbers>{unbroken(claim.detail)}.</p>{link}</div>"
     )
