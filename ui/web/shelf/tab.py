@@ -24,8 +24,8 @@ class RunsTab:
 
     def __init__(self, page: Page) -> None:
         self.page = page
+        self.opener = gr.Button("Open", elem_id=OPENER, elem_classes="out-of-sight", render=False)
         with gr.Tab("Runs", id="runs", elem_id="tab-runs") as self.container:
-            self.opener = gr.Button("Open", elem_id=OPENER, elem_classes="out-of-sight")
             self.address = gr.Textbox(visible=False)
             self.wanted = gr.JSON(visible=False)
             with gr.Column() as self.shelf:
@@ -57,6 +57,7 @@ class RunsTab:
     def connect(self, frame: Frame) -> None:
         """The address, the list, and what the run's own page does."""
         self.frame, session = frame, frame.session
+        self.opener.render()  # here, outside all tabs: the browser has nothing of a tab that was never opened
         frame.blocks.load(None, None, None, js=INSTALL, **PRIVATE)
         controls = [session, self.words, self.which, self.order, self.show]
         # One after another, each with the controls as they are when it is its turn: so the last list is of the last choice.
