@@ -57,10 +57,7 @@ def test_no_tab_is_empty_on_a_first_visit(address):
 
 @pytest.mark.slow
 def test_from_the_example_to_a_model_of_ones_own_in_six_presses(address):
-    with opened(address) as tab:  # so that the job takes seconds; a browser keeps the form
-        go(tab, "Erase")
-        few(tab, 2)
-        tab.reload()
+    with opened(address) as tab:
         press = Presses()
         tab.locator("#hint a").wait_for(timeout=SOON)
         press(tab.locator("#hint a"))  # what became of the example
@@ -70,6 +67,7 @@ def test_from_the_example_to_a_model_of_ones_own_in_six_presses(address):
         enter(tab, "#erase-concept", "circle")
         tab.locator("#cost b", has_text="about").wait_for(timeout=SOON)
         assert "Nothing is downloaded" in tab.locator("#cost").inner_text()
+        few(tab, 2)  # not of the path: so that the job takes seconds
         press(tab.locator("#start"))
         tab.locator("#head .clock", has_text="left").wait_for(timeout=SOON)  # from the first second
         until(tab, "done", LATE)
