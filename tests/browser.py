@@ -20,7 +20,11 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 SMALL = {"forget-count": "8", "retain-count": "8", "evaluate-count": "4", "sampling-steps": "2", "preview-every": "1"}
 SOON, LATE = 180_000, 300_000  # milliseconds until something surely has happened, on a busy machine too
 STEP = 50  # milliseconds between two looks at what has come
-LEFT = re.compile("BodyStreamBuffer was aborted|Connection errored out|signal is aborted")  # of its streams, when a document is left
+# Of its streams, when a document is left: they break off, and where the server has closed the session already it is not found again.
+LEFT = re.compile(
+    r"BodyStreamBuffer was aborted|Connection errored out|signal is aborted|Unexpected error 404: Not Found|"
+    r"(ERR_INCOMPLETE_CHUNKED_ENCODING|404 \(Not Found\)) \S*/queue/data"
+)
 JOIN = re.compile("/queue/join")  # where the browser says that a control was used
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 

@@ -95,6 +95,8 @@ SHEET = """
 iframe{color-scheme:light}.dark iframe{color-scheme:dark}
 #head .wrap.hide,#cost .wrap.hide,#status .wrap.hide{visibility:hidden}
 .secondary-wrap input{padding-right:24px!important;text-overflow:ellipsis}
+.secondary-wrap:has(.token-remove) input{padding-right:0!important;min-width:0!important}
+.secondary-wrap:has(.token-remove)>:not(input){flex:none}
 .token-remove{min-width:24px;min-height:24px}#theme,#log-out{min-height:32px}
 #status p{margin:0 0 6px}
 progress{width:100%;height:8px;appearance:none;border:0;border-radius:4px;overflow:hidden;background:var(--grid);accent-color:var(--mark)}
@@ -118,7 +120,6 @@ table.plan{border-collapse:collapse;font-size:.86rem;color:var(--ink);width:100%
 .plan th,.plan td{padding:6px 14px 6px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--grid);font-weight:400}
 .plan thead th{color:var(--muted);font-weight:600}.plan tbody th{font-weight:600;white-space:nowrap}
 .notes{margin:.3em 0;padding-left:1.4em;overflow-wrap:anywhere}
-.frame{width:100%;height:78vh;min-height:480px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
 .chart{overflow-x:auto}.chart svg{width:100%;max-width:760px;height:auto;min-width:460px}
 .muted{color:var(--muted)}
 :focus-visible{outline:3px solid var(--mark)!important;outline-offset:2px}

@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from erase.concepts.english import spoken_duration
 from erase.errors import InputError
-from erase.files import read_object
 from eval.attacks.catalogue import CATALOGUE, QUICK
-from eval.attacks.report_section import HOME, REPORT, section
+from eval.attacks.report_section import HOME, REPORT
 from eval.attacks.status import Standing, standing
-from eval.rendering.html import framed, shows_nudity
+from eval.rendering.html import shows_nudity
 from ui.web.context import Page
 from ui.web.evidence.attack_handlers import LABELS, folder_of
 from ui.web.jobs.entry import DONE, FAILED, RUNNING, STATES, STOPPED, STOPPING, WAITING, Entry, failure
 from ui.web.messages import problem
+from ui.web.shelf.report import attack_reports
+from ui.web.shelf.report import frame as report_frame
 
-NONE = "<p class=muted>Nothing has been attacked here yet.</p>"
 ON = {"original": "the original", "erased": "the erased model", "gold": "the model trained without it", "control": "the control"}
 
 
@@ -116,14 +115,9 @@ def stamp(folder: Path) -> int:
 def covered(folder: Path) -> bool:
     """Whether a result has images that are blurred unless somebody asks to see them."""
     try:
-        return stamp(folder) > 0 and any(map(shows_nudity, _reports(folder)))
+        return stamp(folder) > 0 and any(map(shows_nudity, attack_reports(folder)))
     except (OSError, ValueError):  # `result` says what is wrong with it
         return False
-
-
-def _reports(folder: Path) -> list[dict[str, Any]]:
-    """The report of the attacks, and the run's own."""
-    return [read_object(path) for path in (folder / HOME / REPORT, folder / "report.json") if path.is_file()]
 
 
 def result(page: Page, session: Any, name: str | None, show: bool) -> str:
@@ -131,25 +125,6 @@ def result(page: Page, session: Any, name: str | None, show: bool) -> str:
     if not name:
         return '<p class="muted">No finished run yet. Create one in the tab Erase, or with: erase-concept --concept star</p>'
     try:
-        folder = folder_of(page, session, name)
-        text = _result(folder, stamp(folder), bool(show)) if stamp(folder) else ""
+        return report_frame(folder_of(page, session, name), "attacks", bool(show))
     except InputError as error:
         return problem(error)
-    return f'<iframe class="frame" sandbox title="Attacks on {escape(name)}" srcdoc="{escape(text)}"></iframe>' if text else NONE
-
-
-@lru_cache(maxsize=8)
-def _result(folder: Path, when: int, show: bool) -> str:
-    """The result as a page; `when` is the report's version, so that a newer one is read."""
-    try:
-        reports = _reports(folder)
-        hide = not show and any(map(shows_nudity, reports))
-        concept, budget = reports[0]["concept"], reports[0]["protocol"]["budget_seconds"]
-        return framed(
-            f"“{concept}”: gone, or only its name?",
-            "Attacks on an erased model",
-            f"{folder.name}, {spoken_duration(budget)}",
-            [section(folder, hide)],
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the attacks on {folder.name} cannot be read ({type(error).__name__}: {error}); attack it again") from None

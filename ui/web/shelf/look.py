@@ -66,7 +66,7 @@ dialog.enlarged .bar p{flex:1;margin:0;text-align:center;color:#fff;overflow-wra
 dialog.enlarged .bar button{all:unset;cursor:pointer;min-width:44px;height:44px;text-align:center;font-size:1.3rem;border-radius:8px;
  background:#30343b;color:#fff}
 @media(max-width:640px){dialog.enlarged>div:first-child{grid-auto-flow:row}dialog.enlarged img{max-height:36vh}}
-#inside-map .chart.map svg{width:100%;height:auto;min-width:720px}#inside-curves .chart svg{max-width:none}
+#inside-map .chart.map svg{width:100%;height:auto;min-width:720px}#inside-curves .chart svg{max-width:900px}
 table.runs thead th{white-space:normal;min-width:5em;max-width:13em;overflow-wrap:break-word}
 .fitted{display:block;width:100%;height:480px;border:1px solid var(--grid);border-radius:8px;background:var(--paper)}
 pre.lines{margin:6px 0;padding:10px 12px;background:var(--paper);border:1px solid var(--grid);border-radius:6px;color:var(--ink);
@@ -78,6 +78,6 @@ pre.lines.log{max-height:60vh;overflow:auto}
 #take-away .html-container,#take-away .prose{padding:0!important}
 #take-away .question{font-weight:600;color:var(--muted);margin:0}
 #take-away p{margin:0 0 4px;overflow-wrap:anywhere}#take-away code{font-size:.8rem}
-#take-words pre.lines{font-size:.74rem;padding:8px 10px}
+#take-words pre.lines{white-space:pre;overflow:auto;font-size:.74rem;padding:8px 10px}
 #delete-question .problem{margin:0}
 """

@@ -48,10 +48,11 @@ def report_text(folder: Path, part: str, show: bool) -> str:
     stamps = tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in (folder / "report.json", attacks))
     try:
         return _text(folder, part, stamps, bool(show))
-    except InputError:
-        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"the report of {folder.name} cannot be read ({type(error).__name__}: {error}); evaluate that run again") from None
+        if isinstance(error, InputError) and part != "attacks":  # which says what to do
+            raise
+        what, remedy = ("attacks on", "attack it again") if part == "attacks" else ("report of", "evaluate that run again")
+        raise InputError(f"the {what} {folder.name} cannot be read ({type(error).__name__}: {error}); {remedy}") from None
 
 
 @lru_cache(maxsize=16)
@@ -71,9 +72,13 @@ def _text(folder: Path, part: str, stamps: tuple[int, ...], show: bool) -> str:
     return page(report, rows, images, show, records, steps, repeat, [section(folder, shows_nudity(report) and not show)])
 
 
+def attack_reports(folder: Path) -> list[dict[str, Any]]:
+    """The report of the attacks on a run, and the run's own."""
+    return [read_object(path) for path in (folder / "attacks" / "report.json", folder / "report.json") if path.is_file()]
+
+
 def _attacks(folder: Path, show: bool) -> str:
-    reports = [read_object(path) for path in (folder / "attacks" / "report.json", folder / "report.json") if path.is_file()]
-    hide = not show and any(map(shows_nudity, reports))
+    hide = not show and any(map(shows_nudity, attack_reports(folder)))
     return framed(f"Attacks on {folder.name}", "", "", [section(folder, hide)], bare=True)
 
 
