@@ -19,7 +19,7 @@ SHOTS = ROOT / "docs" / "screenshots"
 RUN = "star-demo-scissorhands-1"
 HOUR = 3_600_000
 SIZES = ((WIDE, "light", ""), (WIDE, "dark", "-dark"), (PHONE, "light", "-phone"), (PHONE, "dark", "-phone-dark"))
-BELOW = {"inside": "#run-sections", "attack": "#attack-result", "compare-phone": "#grid", "compare-phone-dark": "#grid"}
+BELOW = {"inside": "#run-sections", "compare-phone": "#grid", "compare-phone-dark": "#grid"}
 MOST = 200_000  # bytes of a file
 
 

@@ -104,18 +104,20 @@ def test_two_pages_do_not_serve_one_folder(served):
     assert main(["ui", "--runs", str(page.runs)]) == 2
 
 
-def test_the_worker_starts_once_the_page_answers_and_closing_the_page_ends_it(tmp_path, monkeypatch):
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_worker_starts_beside_the_pages_imports_where_there_is_a_processor_for_each(tmp_path, monkeypatch, count):
     def launch(blocks: Any, page: Any, server: Any) -> str:
-        early.append(page.drawing.pid)
+        early.append(page.drawing.pid is not None)
         return started(blocks, page, server)
 
     early, started = [], page_module._launch
     monkeypatch.setattr(page_module, "_launch", launch)
+    monkeypatch.setattr(page_module, "processors", lambda: count)
     with opened(tmp_path, device="cpu") as (page, _):
-        assert early == [None]
+        assert early == [count > 1]
         pid = page.drawing.pid
         os.kill(pid, 0)
-    with pytest.raises(ProcessLookupError):
+    with pytest.raises(ProcessLookupError):  # closing the page ends it
         os.kill(pid, 0)
 
 
