@@ -47,7 +47,7 @@ def erase(tab: Any, concept: str) -> None:
     tab.locator("#start").click()
     until(tab, "running", LATE)
     tab.locator("#curves svg").wait_for(timeout=HOUR)
-    tab.locator("#pictures img").nth(3).wait_for(timeout=HOUR)
+    tab.locator("#pictures .latest figcaption", has_text="step 30").first.wait_for(timeout=HOUR)
     shot(tab, "erase-live")
     until(tab, "done", HOUR)
 

@@ -91,7 +91,7 @@ SHEET = """
 #title p{margin:2px 0 0;color:var(--muted)}
 #theme{flex:0 0 auto;min-width:0}
 #tabs .tab-container button.selected{color:var(--mark)}
-#tabs .html-container{padding:0}
+#tabs .html-container{padding:0}#tabs .html-container a:not(.file){padding-inline:0;margin-inline:0}
 iframe{color-scheme:light}.dark iframe{color-scheme:dark}
 #head .wrap.hide,#cost .wrap.hide,#status .wrap.hide{visibility:hidden}
 .secondary-wrap input{padding-right:24px!important;text-overflow:ellipsis}
@@ -154,6 +154,7 @@ JOBS = """
 .claims{display:grid;gap:12px;grid-template-columns:repeat(auto-fit,minmax(min(100%,240px),1fr));margin-bottom:8px}
 .claim{border:1px solid var(--grid);border-radius:6px;padding:8px 12px;background:var(--paper);color:var(--ink)}
 .claim{border-left:5px solid var(--muted)}
+.claim:is(.fair,.unsure,.few){border-left-color:var(--mark)}
 .claim.good{border-left-color:var(--good)}.claim.bad{border-left-color:var(--bad)}
 .claim p{margin:0}.claim .question{font-weight:600}.claim .answer{font-size:1.3rem;font-weight:700}
 #verdict img.sheet{width:100%;border:1px solid var(--grid);border-radius:6px}

@@ -112,7 +112,7 @@ def about(page: Page, concept: str, model: str) -> tuple[str, dict[str, str], st
         for label, prompts in examples(one).items()
     )
     descriptions = "; ".join(escape(one.about or one.name) for one in loaded)
-    html = f"<p>{descriptions}. Detected by {escape(loaded[0].detector)}. Model: <b>{escape(source)}</b>.</p>"
+    html = f"<p>{descriptions[:1].upper()}{descriptions[1:]}. Detected by {escape(loaded[0].detector)}. Model: <b>{escape(source)}</b>.</p>"
     if len(loaded) > 1:
         html += "<p>Each keeps its own prompts; to edit them, erase one after another, the second from the run of the first.</p>"
     return html, texts(loaded[0]) if len(loaded) == 1 else dict.fromkeys(TEXTS, ""), f"<dl class=examples>{lists}</dl>"

@@ -3,7 +3,7 @@
 CSS = """
 #erase-form{position:relative}
 #erase-about p{margin:0;font-size:.86rem;color:var(--muted)}
-#from{gap:4px}
+#from{gap:4px}#erase-model .secondary-wrap input{padding-right:4px!important}
 #refresh-models{align-self:flex-end;width:auto;min-height:28px}
 #tab-erase h2{font-size:1.2rem;margin:0}#erase-hello p{margin:0;color:var(--muted)}
 #erase-problem:not(:has(p)),#job-notice:not(:has(p)){display:none}

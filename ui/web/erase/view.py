@@ -148,7 +148,7 @@ def sentence(folder: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     claims = "".join(_claim(question, claim) for question, claim in result.questions().items())
-    return f"<div class=claims>{claims}</div><p class=muted>{escape(RULE)}</p>"
+    return f"<div class=claims>{claims}</div><details class=muted><summary>What these words mean</summary>{escape(RULE)}</details>"
 
 
 def sheet(folder: Path, show: bool) -> str:
