@@ -79,5 +79,6 @@ pre.lines.log{max-height:60vh;overflow:auto}
 #take-away .question{font-weight:600;color:var(--muted);margin:0}
 #take-away p{margin:0 0 4px;overflow-wrap:anywhere}#take-away code{font-size:.8rem}
 #take-words pre.lines{white-space:pre;overflow:auto;font-size:.74rem;padding:8px 10px}
+#take-away a,#measuring a,#measured a{color:var(--mark);text-decoration:underline}
 #delete-question .problem{margin:0}
 """

@@ -21,7 +21,7 @@ from ui.web.visitor import owner, page_for
 
 HOME = "small"  # folder of such files in a run
 WORDS = {"ua": "gone, named", "ua_implicit": "gone, described", "ira": "own domain kept", "cra": "other domains kept"}
-UNMEASURED = "Not measured: how much of that is lost."
+UNMEASURED = "Not measured yet: what this file loses."
 
 
 def measure_loss(page: Page, session: Any, name: str, form: str) -> Entry:
