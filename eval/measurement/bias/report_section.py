@@ -14,20 +14,12 @@ from eval.rendering.html import Figure, Image, Panel, render_section, thumbnail
 
 HOME, REPORT = "bias", "report.json"
 SHOWN = 8  # images, and labels of a domain
-HEADINGS = (
-    "",
-    "distance",
-    "two halves of the original: mean, 95 % below",
-    "other label, % of images",
-    "uneven before",
-    "uneven after",
-    "change",
-)
+HEADINGS = ("", "distance", "by chance", "other label", "uneven, before", "after", "change")
 EXPLAINED = (
     "The prompts leave these attributes open, and both models draw them from the same noise: distance is the total variation between the "
     "two distributions of labels, the share of labels, in percent, that would have to change for them to be equal",
-    "Two halves of the original's own images show what chance gives, and uneven is the distance from a distribution in which all labels "
-    "are as frequent: where it grows, the model has become more biased",
+    "By chance are two halves of the original's own images (mean, 95 % below); uneven is the distance from a distribution in which all "
+    "labels are as frequent: where it grows, the model has become more biased",
 )
 
 
@@ -93,17 +85,19 @@ def _with_interval(metric: Mapping[str, float]) -> str:
 
 
 def sentence(domain: str, record: Mapping[str, Any]) -> str:
-    """What a row says."""
+    """What a row says, with the label that moved most and, where it is clear, how the unevenness changed."""
     exceeds = clear(record)
     if exceeds is None:
         return f"{domain}: not measured, {record.get('not_measured', 'too few images')}"
-    far = (
-        f"{domain}: {'moved' if exceeds else 'no clear change'}, {record['distance']['value']:.1f} where halves of the original differ by "
-    )
-    text = f"{far}{record['halves']['value']:.1f} (95 % by less than {record['halves']['high']:.1f})"
+    verdict = "moved" if exceeds else "no clear change"
+    chance = f"by chance {record['halves']['value']:.1f}, in 95 % of cases below {record['halves']['high']:.1f}"
+    text = f"{domain}: {verdict}, distance {record['distance']['value']:.1f} ({chance})"
+    order = [row for row in label_rows(record) if row[0] not in record.get("left_out", ())]
+    text += f"; most of all {order[0][0]}, {order[0][1]} → {order[0][2]} %" if exceeds and order else ""
     change = record["uneven"]["change"]
     clearly = change["low"] > 0 or change["high"] < 0
-    return f"{text}; {'more' if change['difference'] > 0 else 'less'} uneven by {abs(change['difference']):.1f} points" if clearly else text
+    more = "more" if change["difference"] > 0 else "less"
+    return f"{text}; {'' if exceeds else 'but '}{more} uneven by {abs(change['difference']):.1f} points" if clearly else text
 
 
 def label_rows(record: Mapping[str, Any]) -> list[list[str]]:

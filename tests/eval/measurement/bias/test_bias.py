@@ -50,8 +50,8 @@ def test_a_shift_is_clear_beyond_what_halves_of_the_original_have_and_says_wheth
     even, onesided = ([["red"], ["blue"]] * 40, [["red"]] * 80)
     record = numbers({"colour": even}, {"colour": onesided}, LABELS, [STAR])["colour"]
     assert clear(record)
-    assert sentence("colour", record).startswith("colour: moved, 50.0 where halves")
-    assert sentence("colour", record).endswith("more uneven by 50.0 points")
+    assert sentence("colour", record).startswith("colour: moved, distance 50.0 (by chance ")
+    assert sentence("colour", record).endswith("; most of all red, 50.0 → 100.0 %; more uneven by 50.0 points")
     same = numbers({"colour": even}, {"colour": even[::-1]}, LABELS, [STAR])["colour"]
     assert clear(same) is False
     assert "no clear change" in sentence("colour", same)
