@@ -18,8 +18,8 @@ HEADINGS = ("", "distance", "by chance", "other label", "uneven, before", "after
 EXPLAINED = (
     "The prompts leave these attributes open, and both models draw them from the same noise: distance is the total variation between the "
     "two distributions of labels, the share of labels, in percent, that would have to change for them to be equal",
-    "By chance are two halves of the original's own images (mean, 95 % below); uneven is the distance from a distribution in which all "
-    "labels are as frequent: where it grows, the model has become more biased",
+    "By chance is the distance between two halves of the original's own images, the mean and the value below which 95 % are; uneven is "
+    "the distance from a distribution in which all labels are as frequent: where it grows, the model has become more biased",
 )
 
 
@@ -76,7 +76,7 @@ def _cells(record: Mapping[str, Any]) -> list[str]:
         f"{record['changed']:.1f}",
         _with_interval(uneven["before"]),
         _with_interval(uneven["after"]),
-        f"{change['difference']:+.1f} [{change['low']:+.1f}, {change['high']:+.1f}]",
+        f"{change['difference']:+.1f} [{change['low']:+.1f},\u00a0{change['high']:+.1f}]",
     ]
 
 
