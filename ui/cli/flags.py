@@ -23,13 +23,18 @@ class Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; `{self.prog} --help` shows what is expected")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """argparse's own; but a value that is empty, as a variable of a script that is not set leaves it, is refused."""
+        """argparse's own; but a value that is empty, as a variable of a script that is not set leaves it, is refused.
+
+        And one that is "--": some versions of Python make an empty list of --flag=--.
+        """
         words = list(sys.argv[1:] if args is None else args)
         for before, word in zip(["", *words], words, strict=False):
             flag, equals, value = word.partition("=")
             if not word.strip() or (flag.startswith("--") and equals and not value.strip()):
                 name = flag if equals else before if before.startswith("--") else "a value"
                 raise InputError(f"{name} is empty; give one, or leave it out", option=name.removeprefix("--").replace("-", "_"))
+            if flag.startswith("--") and value == "--":
+                raise InputError(f"{flag} is --, which is no value; give one, or leave it out", option=flag[2:].replace("-", "_"))
         return super().parse_known_args(words, namespace)
 
     def _print_message(self, message: str, file: Any = None) -> None:

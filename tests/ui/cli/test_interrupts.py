@@ -158,3 +158,10 @@ def test_an_empty_value_as_a_script_leaves_it_is_refused(arguments: list[str], n
     """A path of nothing would be the working directory, a password of nothing none at all."""
     assert main(arguments) == 2
     assert capsys.readouterr().err == f"erase-concept: {name} is empty; give one, or leave it out\n"
+
+
+@pytest.mark.parametrize("flag", ["--output", "--prompt", "--count"])
+def test_two_dashes_are_no_value(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Some versions of Python make an empty list of it."""
+    assert main(["generate", "demo", "--prompt", "a", "--output", "x", f"{flag}=--"]) == 2
+    assert capsys.readouterr().err == f"erase-concept: {flag} is --, which is no value; give one, or leave it out\n"
