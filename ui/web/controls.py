@@ -23,7 +23,7 @@ class _Common(TypedDict):
 
 def tabs(**options: Any) -> gr.Tabs:
     """Tabs of which a narrow screen shows all, in several rows; before Gradio could do that, it hid some in a menu."""
-    wrap = {"overflow_behavior": "wrap"} if "overflow_behavior" in signature(gr.Tabs).parameters else {}
+    wrap: dict[str, Any] = {"overflow_behavior": "wrap"} if "overflow_behavior" in signature(gr.Tabs).parameters else {}
     return gr.Tabs(**wrap, **options)
 
 
