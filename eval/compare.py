@@ -223,7 +223,7 @@ def _both(metric: Mapping[str, Any] | None, name: str) -> str:
     if metric is None:
         return "–"
     before = number({**(metric["before"] or {}), "low": None}, name)
-    percent = f" ({metric['percent']['value']:+.1f} %)" if metric["percent"] else ""
+    percent = f" ({round(metric['percent']['value'], 1) or 0.0:+.1f} %)" if metric["percent"] else ""
     return f"{before} -> {number(metric['after'], name)}{percent}"
 
 

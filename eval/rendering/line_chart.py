@@ -87,7 +87,7 @@ def _style(i: int) -> dict[str, Any]:
 
 
 def _scale(axes: Axes, values: Sequence[Value], logarithmic: bool) -> None:
-    """Axes that hold all values with a margin; one value is in the middle."""
+    """Axes that hold all values with a margin; one value is in the middle, unless that would leave the ends of y."""
     from matplotlib.ticker import MaxNLocator
 
     xs = sorted({v.x for v in values})
@@ -100,7 +100,9 @@ def _scale(axes: Axes, values: Sequence[Value], logarithmic: bool) -> None:
         axes.set_xlim(xs[0] - margin, xs[-1] + margin)
     low, high = min(v.low for v in values), max(v.high for v in values)
     margin = 0.04 * (high - low) or abs(low) or 1.0
-    axes.set_ylim(low - margin, high + margin)
+    least, most = min(v.ends[0] for v in values), max(v.ends[1] for v in values)
+    beyond = 0.04 * (most - least) if math.isfinite(most - least) else 0.0
+    axes.set_ylim(max(low - margin, least - beyond), min(high + margin, most + beyond))
     plain_numbers(axes)
     axes.set_xticks(xs[:: 1 + len(xs) // 9])
     axes.yaxis.set_major_locator(MaxNLocator(6))

@@ -39,14 +39,13 @@ def page(report: Report) -> str:
     protocol, rows = report["protocol"], report["rows"]
     names = protocol["sequence"]
     way = "together" if protocol["together"] else "one after another"
-    cells = cells_of(report)
     return render_page(
         "sequence.html",
         title=f"Erasing {', '.join(names)} {way} from {str(protocol['model']).rstrip('/').split('/')[-1]}",
         kind="Sequence of erasures",
         about=f"{len({row['label'] for row in rows})} method(s), {len(protocol['seeds'])} seed(s), every step measured by the same prompts",
         sentences=sentences(report),
-        cells=cells,
+        cells=[[cell.replace(" [", "\n[") for cell in row] for row in cells_of(report)],
         meanings=list(MEANINGS.items()),
         charts=charts_of(report),
         grids=[(label, grid) for label in dict.fromkeys(row["label"] for row in rows) if (grid := _grid(report, label))],
@@ -107,7 +106,7 @@ def sentences(report: Report) -> list[str]:
         failed = next((one for row in rows if row["label"] == label for one in row["failures"]), None)
         if mine:
             last = mine[-1]
-            text = f"{label}: after {', '.join(last['gone_so_far'])}, each is gone in {_number(last['lowest'], 1)} % or more of its images"
+            text = f"{label}: after {', '.join(last['gone_so_far'])}, each is gone in at least {_number(last['lowest'], 1)} % of its images"
             text += f", and {_number(last['kept'], 1)} % of the rest is kept" if last["kept"] else ""
             if last["lost"] and not report["protocol"]["together"]:
                 lost = last["lost"]["mean"]

@@ -43,3 +43,9 @@ def test_many_series_and_one_value_are_drawn() -> None:
     height = float(tree.fromstring(svg).attrib["height"])
     assert len(points(svg)) == 30
     assert all(0 < float(text.attrib["y"]) < height for text in parts(svg, "text") if "y" in text.attrib)
+
+
+def test_shares_that_are_all_alike_have_no_scale_beyond_what_a_share_can_be() -> None:
+    svg = lines({"gone": [Value(step, 100.0, 0.0, (0.0, 100.0)) for step in (1, 2)]}, "", "", "")
+    numbers = [float(text) for text in texts(svg) if text.replace(".", "").isdigit()]
+    assert max(numbers) == 100
