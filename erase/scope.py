@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 TEXT_KEYS = ".attn.add_k_proj.weight"  # a parameter of every transformer of two streams
-_TEXT = r"\battn\.(add_[qkv]_proj|to_add_out|norm_added_[qk])\.|^context_embedder\."
+_TEXT = r"\battn\.(add_[qkv]_proj|to_add_out|norm_added_[qk])\.|^context_embedder\.|^time_text_embed\.text_embedder\."
 _IMAGE = r"^transformer_blocks\.\d+\.(attn\.(to_[qkv]|to_out|norm_[qk])\.|attn2\.)"
 _TABLE = {
     "full": (r".", "every weight of the network"),
@@ -35,7 +35,7 @@ _TABLE = {
         r"^up_blocks\.[12]\.attentions\.1\..*\battn1\.",
         "self-attention in two decoder blocks, all that the released Scissorhands code trims in Stable Diffusion",
     ),
-    "text-stream": (_TEXT, "in a transformer of two streams: the projections of the text, and its entry"),
+    "text-stream": (_TEXT, "in a transformer of two streams: the projections of the text, and where it enters, the pooled one too"),
     "image-stream": (_IMAGE, "in a transformer of two streams: the projections of the image"),
     "single-stream": (r"^single_transformer_blocks\.", "in FLUX: the blocks in which text and image share their weights"),
     "feed-forward": (

@@ -98,7 +98,7 @@ def test_scopes_know_dual_and_single_blocks(dev: Path) -> None:
     text, image, single, attention = (
         set(in_scope(network, name)) for name in ("cross-attention", "image-stream", "single-stream", "attention")
     )
-    assert all(name.startswith(("transformer_blocks.0.attn.", "context_embedder.")) for name in text)
+    assert all(name.startswith(("transformer_blocks.0.attn.", "context_embedder.", "time_text_embed.text_embedder.")) for name in text)
     assert all(name.startswith("transformer_blocks.0.attn.") for name in image)
     assert all(name.startswith("single_transformer_blocks.0.") for name in single)
     assert not text & image

@@ -151,7 +151,9 @@ def test_scopes_have_their_meaning_in_two_streams(folder: Path) -> None:
     assert set(in_scope(network, "cross-attention")) == text
     assert set(in_scope(network, "self-attention")) == image
     assert not text & image
-    assert attention | {"context_embedder.weight", "context_embedder.bias"} == text | image
+    entries = {name for name in text if name.startswith(("context_embedder.", "time_text_embed.text_embedder."))}
+    assert len(entries) == 6, "weight and bias of the tokens' projection, and of two layers for the pooled text"
+    assert attention | entries == text | image
     assert "transformer_blocks.0.attn2.to_k.weight" in image
     assert {name.split(".")[-2] for name in in_scope(network, "cross-attention-kv")} == {"add_k_proj", "add_v_proj"}
     assert set(in_scope(network, "not-cross-attention")) == set(dict(network.named_parameters())) - text

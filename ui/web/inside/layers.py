@@ -21,13 +21,13 @@ PARTS = ("unet", "transformer")
 TYPES = {  # type of layer -> pattern over parameter names; the first that matches counts
     "self-attention": r"\battn1\.|^transformer_blocks\.\d+\.attn2\.",
     "cross-attention": r"\battn2\.",
-    "text stream": r"\battn\.(?:add_|to_add_out|norm_added_)|^context_embedder\.",
+    "text stream": r"\battn\.(?:add_|to_add_out|norm_added_)|^context_embedder\.|^time_text_embed\.text_embedder\.",
     "image stream": r"^transformer_blocks\.\d+\.attn\.",
     "attention": r"^single_transformer_blocks\.\d+\.attn\.|\.self_attn\.",
     "feed-forward": r"\.ff(?:_context)?\.|\.proj_mlp\.|\.mlp\.",
     "modulation": r"\bnorm1(?:_context)?\.linear\.|^norm_out\.linear\.|^single_transformer_blocks\.\d+\.norm\.linear\.",
     "projection": r"\.proj_(?:in|out)\.",
-    "time": r"time_emb|add_embedding|class_embedding",
+    "time": r"time_emb|^time_text_embed\.|add_embedding|class_embedding",
     "resampling": r"samplers\.",
     "norm": r"norm",
     "convolution": r"conv",
@@ -37,8 +37,8 @@ TRANSFORMER = re.compile(r"(single_)?transformer_blocks\.(\d+)\.")
 TEXT = re.compile(r"text_encoder(_\d)?\.encoder\.layers\.(\d+)\.")
 WRAPPED = "text_model."  # before the names of a text encoder, in some files and some versions of transformers
 ENTRIES = {
-    "context_embedder": "text in", "pos_embed": "image in", "x_embedder": "image in", "time_text_embed": "time", "norm_out": "out",
-    "proj_out": "out",
+    "context_embedder": "text in", "time_text_embed.text_embedder": "text in", "pos_embed": "image in", "x_embedder": "image in",
+    "time_text_embed": "time", "norm_out": "out", "proj_out": "out",
 }  # fmt: skip
 BLOCK = re.compile(r"(?:(down|up)_blocks\.(\d+)|(mid)_block|(conv_in)|(conv_norm_out|conv_out)|(time_embedding|add_embedding))\b")
 

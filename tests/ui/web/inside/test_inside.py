@@ -54,6 +54,8 @@ def run(tmp_path: Path) -> Path:
         ("transformer_blocks.7.ff_context.net.2.weight", "block 7", "feed-forward"),
         ("single_transformer_blocks.3.norm.linear.weight", "single 3", "modulation"),
         ("context_embedder.weight", "text in", "text stream"),
+        ("time_text_embed.text_embedder.linear_1.weight", "text in", "text stream"),
+        ("time_text_embed.timestep_embedder.linear_1.weight", "time", "time"),
         ("text_encoder.encoder.layers.11.self_attn.q_proj.weight", "text 11", "attention"),
         ("text_encoder_2.encoder.layers.0.mlp.fc1.weight", "text-2 0", "feed-forward"),
         ("text_encoder.final_layer_norm.weight", "text encoder", "norm"),
