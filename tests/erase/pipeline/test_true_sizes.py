@@ -60,14 +60,15 @@ def test_the_base_is_counted_in_its_dtype_and_the_factors_with_their_optimizer(t
         "folder": folder, "scope": "cross-attention", "optimizer": "adam", "batch": 1, "dtype": torch.bfloat16, "device": "cuda",
         "sampling_batch": 1, "side": 16, "micro_batch": 1, "checkpointing": True, "frozen": torch.bfloat16,
     }  # fmt: skip
-    sides = 4 * (3072 + 3072) + 4096 + 3072
-    scoped = 4 * (3072 * 3072 + 3072) + 3072 * 4096 + 3072 + 2 * 128
+    sides = 4 * (3072 + 3072) + (4096 + 3072) + (768 + 3072) + (3072 + 3072)  # attention, and where tokens and pooled text enter
+    matrices = 4 * 3072 * 3072 + 3072 * 4096 + 3072 * 768 + 3072 * 3072
+    scoped = matrices + 7 * 3072 + 2 * 128
     low, full = plan(Question(rank=16, **given), 1)[0], plan(Question(**given), 1)[0]
     assert (low.parts["optimizer"], full.parts["optimizer"]) == (8 * 16 * sides, 8 * scoped)
     base = 2 * number_of_weights(folder, "transformer")
     assert (low.parts["weights"], full.parts["weights"]) == (base + 4 * 16 * sides, base + 2 * scoped), "what is trained is in float32"
     scored = plan(Question(rank=16, scored="cross-attention", **given), 1)[0]
-    assert scored.parts["scores and mask"] == 5 * (4 * 3072 * 3072 + 3072 * 4096)
+    assert scored.parts["scores and mask"] == 5 * matrices
     longer = 2 * number_of_weights(flux_dev(tmp_path / "longer", num_layers=2, num_single_layers=1), "transformer")
     block = longer - base + 4 * 16 * 4 * (3072 + 3072)
     two = plan(Question(rank=16, processes=2, **given), 1)[0]

@@ -88,7 +88,7 @@ def block_of(name: str) -> str:
         return f"text{(layer[1] or '').replace('_', '-')} {layer[2]}"
     if inner := TRANSFORMER.match(name):
         return f"{'single' if inner[1] else 'block'} {inner[2]}"
-    if entry := ENTRIES.get(name.split(".")[0]):
+    if entry := next((title for start, title in ENTRIES.items() if name.startswith(f"{start}.")), None):
         return entry
     match = BLOCK.match(name)
     if match is None:
