@@ -97,9 +97,15 @@ class Studio:
         return facts | {"batch": 16 if facts["size"] <= SMALL else 4}
 
     def warm_up(self) -> None:
-        """Import what every order needs, before the first one comes."""
-        import erase.diffusion  # noqa: F401
+        """Import what every order needs, and open an embedded model: what that imports is imported for all."""
         import eval.vision.judge  # noqa: F401
+        from erase.demo import DEMO
+
+        with suppress(InputError, OSError, RuntimeError):  # the first order says what is wrong
+            key, folder = _identity(DEMO)
+            if 2 * _bytes(folder) <= self.memory:
+                self._facts(Source(0, DEMO, key, folder), {"sampler": None, "size": None})
+                self.model(key, folder)
 
     def prepare(self, order: Mapping[str, Any], overtaken: Callable[[], bool]) -> None:
         """Open the models of an order that will probably come and draw it into the cache, until it is `overtaken` by one that has come.

@@ -62,6 +62,17 @@ def test_it_draws_what_the_command_draws_from_the_same_seeds(studio, tmp_path):
     assert "Seed: 9, Size: 64x64" in Image.open(files[2]).info["parameters"]
 
 
+def test_it_opens_an_embedded_model_before_the_first_order_comes(studio):
+    it, said = studio
+    it.warm_up()
+    assert (len(it.models), said) == (1, [])
+    it.draw(order("demo", count=1))
+    assert "loading demo" not in [event.get("note") for event in said]
+    small = Studio("cpu", 1, Said())
+    small.warm_up()
+    assert not small.models
+
+
 def test_what_will_probably_come_is_drawn_ahead_until_an_order_comes(studio):
     it, said = studio
     likely = order("demo", prompt="a star|a ring", concept=STAR)
