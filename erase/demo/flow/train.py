@@ -47,7 +47,7 @@ class Plan:
     """How much of everything: half an hour of one idle core that has matrix tiles."""
 
     pictures: int = 40_000
-    steps: int = 4_200
+    steps: int = 8_000
     seed: int = 0
     without: str | None = None
     device: str = "cpu"
