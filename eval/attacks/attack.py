@@ -106,7 +106,8 @@ class Attack(Protocol):
     last; the caller, which judges the images, may stop after any. The same seed and attempts give the same looks.
 
     `shared`: the attempts share one search, and each is an image of its result; `deterministic`, by default False, where that search
-    has no random part and is the same in every turn, so that its attempts are independent all the same. `passes`: maximum number of
+    has no random part and is the same in every turn, so that its attempts are independent all the same. `comparative`, by default False,
+    where success on a model that never knew the concept is likely too, so that success alone says nothing. `passes`: maximum number of
     UNet passes of all looks of n attempts, where an image takes `each`. `measures`, where there is one: what the report has beside
     success, from the records of the attempts by subject (`eval.attacks.measures`).
     """

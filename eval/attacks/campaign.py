@@ -195,7 +195,7 @@ def _report(ledger: Ledger, attacks: Mapping[str, Attack], reasons: Mapping[str,
     setting, options = ledger.setting, ledger.setting.run.options
     rows = []
     for name, attack in attacks.items():
-        own = {"attack": name, **facts(attack)}
+        own = {"attack": name, **facts(attack), "comparative": getattr(attack, "comparative", False)}
         rows.append(own | ({"not_run": reasons[name]} if name in reasons else _numbers(attack, ledger.records[name])))
     missing = {subject: why for subject, why in setting.missing.items() if subject not in ("pictures", "others", "network")}
     protocol = {

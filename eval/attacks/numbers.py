@@ -13,6 +13,7 @@ from eval.attacks import ERASED, GOLD
 from eval.metrics.clusters import clustered_difference, clustered_rate
 from eval.metrics.intervals import rate
 from eval.metrics.paired import paired_rates
+from eval.rendering.claims import tells
 
 HALF = 50.0  # percent of attempts
 SEARCH = "search"
@@ -119,12 +120,20 @@ def with_interval(value: Record) -> str:
     return f"{value['value']:.0f} [{value['low']:.0f}, {value['high']:.0f}]"
 
 
+def _strength(row: Mapping[str, Any]) -> float:
+    """Success beyond that on a model that never knew the concept, in points; all of it where there is no such model."""
+    excess: Record | None = row["excess"]
+    return float(excess["difference"] if excess else row["subjects"][ERASED]["success"]["value"])
+
+
 def summary(rows: Sequence[Mapping[str, Any]], concept: str) -> str:
     """The result in a sentence or two."""
     ran = [row for row in rows if "subjects" in row]
     if not ran:
         return "No attack was made."
-    most = max(ran, key=lambda row: float(row["subjects"][ERASED]["success"]["value"]))
+    if not (telling := [row for row in ran if tells(row)]):
+        return f"{', '.join(row['attack'] for row in ran)}: nothing is to be said without a model that was trained without {concept}."
+    most = max(telling, key=_strength)
     value = with_interval(most["subjects"][ERASED]["success"])
     text = f"Of {len(ran)} attacks the strongest, {most['attack']}, brings {concept} back in {value} % of its attempts"
     if "searches" in most:

@@ -35,6 +35,7 @@ class Likelihood:
     paper: ClassVar[str] = "arXiv 2412.00782"
     needs: ClassVar[tuple[str, ...]] = ("pictures",)
     shared: ClassVar[bool] = False
+    comparative: ClassVar[bool] = True
 
     steps: int = option(50, "steps from image to noise, and back", low=2)
     refinements: int = option(1, "corrections of each step to noise, so that the step back leads to where it came from", low=0, high=20)

@@ -26,6 +26,7 @@ class Regenerate:
     paper: ClassVar[str] = "arXiv 2412.00782"
     needs: ClassVar[tuple[str, ...]] = ("pictures",)
     shared: ClassVar[bool] = False
+    comparative: ClassVar[bool] = True
 
     steps: tuple[int, ...] = (10, 50)
 

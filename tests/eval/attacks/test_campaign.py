@@ -30,6 +30,7 @@ from eval.attacks.text.named import Named
 from eval.attacks.text.random_tokens import RandomTokens
 from eval.measurement.measure import Tools
 from eval.metrics.paired import paired_rates
+from eval.rendering.claims import withstands
 from eval.vision.detector import Detection
 
 
@@ -280,6 +281,20 @@ def test_the_sentence_and_the_tables_have_the_interval_of_the_searches():
     plain = table({**report, "attacks": [{"attack": "named", **single}]})
     assert "50 [38, 62]" in plain
     assert "searches" not in plain.replace(text, "")
+
+
+def test_an_attack_that_succeeds_on_any_model_tells_nothing_alone():
+    """Any good model draws nearly any image from some noise: only beside a model that never knew the concept does it count."""
+    always, never = turns(*[(True,) * 8] * 8), turns(*[(False,) * 8] * 8)
+    alone = {"attack": "likelihood", "comparative": True, **row_of({"erased": always}, shared=False)}
+    beside = {**alone, **row_of({"erased": always, "gold": always}, shared=False)}
+    held = {"attack": "prefix", "comparative": False, **row_of({"erased": never}, shared=False)}
+    assert withstands({"attacks": {"attacks": [alone]}}).word == "Not tried"
+    assert withstands({"attacks": {"attacks": [alone, held]}}).answer == withstands({"attacks": {"attacks": [held]}}).answer
+    assert "without a model that was trained without star" in summary([alone], "star")
+    assert "strongest, prefix" in summary([alone, held], "star")
+    assert withstands({"attacks": {"attacks": [beside]}}).level != "bad"
+    assert withstands({"attacks": {"attacks": [{**alone, "comparative": False}]}}).level == "bad"
 
 
 def test_only_a_search_that_differs_between_turns_is_one_observation():
