@@ -388,7 +388,7 @@ def test_a_run_begun_with_an_earlier_versions_default_is_resumed_with_it(
 def test_another_count_of_images_is_refused_as_any_other_option(tiny_pipeline: Path, tmp_path: Path) -> None:
     this = job(tiny_pipeline, tmp_path / "run", evaluate_count=None)
     with pytest.raises(Stop):
-        erase_concept(replace(this, evaluate_count=47), METHOD, stop_at("images", 0))
+        erase_concept(replace(this, evaluate_count=47), METHOD, stop_at("before", 0))
     with pytest.raises(InputError, match=f"evaluate_count: 47 there, {EVALUATED} now"):
         erase_concept(this, METHOD)
 
@@ -397,7 +397,7 @@ def test_another_model_under_the_same_name_is_refused(tiny_pipeline: Path, tmp_p
     model = tmp_path / "model"
     shutil.copytree(tiny_pipeline, model)
     with pytest.raises(Stop):
-        erase_concept(job(model, tmp_path / "run"), METHOD, stop_at("images", 0))
+        erase_concept(job(model, tmp_path / "run"), METHOD, stop_at("before", 0))
     shutil.rmtree(model)
     build(model, seed=1)
     with pytest.raises(InputError, match=r"weights\.unet/diffusion_pytorch_model\.safetensors: "):
