@@ -70,9 +70,9 @@ def main(argv: list[str] | None = None) -> None:
     asked = list(world.scenes(given.count, 10_000_079, given.without))
     start = time.perf_counter()
     pictures = images_folder(given.output, folder)
-    made = make_images(pictures / "all", prompts_of(asked), 20_000_003, sample, 50)
+    images = make_images(pictures / "all", prompts_of(asked), 20_000_003, sample, 50)
     result["pictures_per_second"] = round(given.count / (time.perf_counter() - start), 2)
-    pixels = load_pixels([p.path for p in made], world.SIZE)
+    pixels = load_pixels([p.path for p in images], world.SIZE)
     result |= {"model": given.model, "pairs": given.count, "steps": STEPS, "guidance": GUIDANCE}
     result["pipeline"] = agreement(judge.name(pixels), asked)
     if given.without:
@@ -82,13 +82,13 @@ def main(argv: list[str] | None = None) -> None:
         seen = judge.name(load_pixels([p.path for p in drawn_instead], world.SIZE))
         result |= {"without": given.without, "where_it_is_named": dict(Counter(seen[domain]).most_common())}
         result["others_where_it_is_named"] = {d: share for d, share in agreement(seen, naming).items() if d != domain}
-        made = [picture for pair in zip(made, drawn_instead, strict=True) for picture in pair]
+        images = [picture for pair in zip(images, drawn_instead, strict=True) for picture in pair]
     shares = {what: found for what, found in result.items() if isinstance(found, dict)}
     lines = [f"{what:26}" + "  ".join(f"{d} {share['value'] if isinstance(share, dict) else share}" for d, share in found.items())
              for what, found in shares.items()]  # fmt: skip
     publish(result, "\n".join(lines), given.json)
 
-    rows = [np.concatenate([np.asarray(Image.open(made[12 * r + c].path)) for c in range(12)], 1) for r in range(5)]
+    rows = [np.concatenate([np.asarray(Image.open(images[12 * r + c].path)) for c in range(12)], 1) for r in range(5)]
     sheet = Image.fromarray(np.concatenate(rows, 0))
     sheet.resize((sheet.width * 3 // 2, sheet.height * 3 // 2), Image.Resampling.LANCZOS).save(given.output / "sheet.png")
 

@@ -114,16 +114,16 @@ def main(argv: list[str] | None = None) -> None:
     asked = list(scenes.scenes(given.count, seed=10_000_079))
     prompts = [prompt(scene, i) for i, scene in enumerate(asked)]
     start = time.perf_counter()
-    made = make_images(images_folder(given.output, pipeline_path(SCENES)), prompts, 20_000_003, model.sampler(STEPS, GUIDANCE), 50)
+    images = make_images(images_folder(given.output, pipeline_path(SCENES)), prompts, 20_000_003, model.sampler(STEPS, GUIDANCE), 50)
     result["pictures_per_second"] = round(given.count / (time.perf_counter() - start), 2)
-    found = make_detector("scenes")([open_picture(picture.path) for picture in made])
+    found = make_detector("scenes")([open_picture(picture.path) for picture in images])
     seen = judged_by([row(scene, text) for scene, text in zip(asked, prompts, strict=True)], found, LABELS)
     result |= {"pairs": given.count, "steps": STEPS, "guidance": GUIDANCE, "pipeline": shares(seen)}
     result |= {f"pipeline, {name}": shares([p for p, s in zip(seen, asked, strict=True) if kind(s) == name]) for name in KINDS}
     tables = {what: found for what, found in result.items() if isinstance(found, dict)}
     lines = [f"{what:26}" + "  ".join(f"{part} {shown(share)}" for part, share in found.items()) for what, found in tables.items()]
     publish(result, "\n".join(lines), given.json)
-    sheet([picture.path for picture in made[:32]], prompts[:32]).save(given.output / "sheet.png")
+    sheet([picture.path for picture in images[:32]], prompts[:32]).save(given.output / "sheet.png")
 
 
 if __name__ == "__main__":

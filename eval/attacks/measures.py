@@ -53,8 +53,8 @@ def _numbers(attempts: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
 
 
 def _measured(attempt: Mapping[str, Any]) -> dict[str, float]:
-    found = {name: value for look in attempt["looks"] for name, value in look.get("measured", {}).items()}
-    return {name: float(value) for name, value in found.items() if value is not None and math.isfinite(value)}
+    numbers = {name: value for look in attempt["looks"] for name, value in look.get("measured", {}).items()}
+    return {name: float(value) for name, value in numbers.items() if value is not None and math.isfinite(value)}
 
 
 def _subject(numbers: Mapping[str, Sequence[float]], noise: tuple[float, float]) -> dict[str, Any]:

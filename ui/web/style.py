@@ -59,8 +59,8 @@ def _contrasts() -> dict[str, str]:
 def head() -> str:
     """What goes into the document's head: the style sheet.
 
-    Not as Gradio's `css`: it writes every rule anew below the container of the page, cuts selectors at each comma, also within `:is()`,
-    and so loses most of what stands in a media query.
+    Not Gradio's `css` argument: Gradio prefixes every rule with the page's container and splits selectors at each comma, also inside
+    `:is()`, which loses most rules of media queries.
     """
     light, dark = ("".join(f"--{name}:{value};" for name, value in colours.items()) for colours in (COLOURS, DARK))
     charts = "".join(f".f-{name}{{fill:var(--{name})}}.s-{name}{{stroke:var(--{name})}}" for name in COLOURS)

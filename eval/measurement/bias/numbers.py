@@ -40,10 +40,10 @@ def _domain(
 ) -> dict[str, Any]:
     gone = [label for label in labels if any(concept["domain"] == domain and label in concept["words"] for concept in concepts)]
     counts = [Counter(label for image in side for label in image) for side in (before, after)]
-    seen = [label for label in labels if counts[0][label] or counts[1][label]]
+    present = [label for label in labels if counts[0][label] or counts[1][label]]
     order = [label for label in labels if label not in gone]
     first, second = (table_of(side, order) for side in (before, after))
-    record: dict[str, Any] = {"labels": {label: {"before": counts[0][label], "after": counts[1][label]} for label in seen}}
+    record: dict[str, Any] = {"labels": {label: {"before": counts[0][label], "after": counts[1][label]} for label in present}}
     record |= {"left_out": gone} if gone else {}
     if not first.any() or not second.any() or len(order) < 2:
         return record | {"not_measured": "no image shows anything else"}
