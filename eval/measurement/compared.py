@@ -21,7 +21,9 @@ def compared_models(job: Evaluation, protocol: Protocol | None) -> tuple[dict[st
     """The two models, "before" and "after", and the concepts, mostly one. A run folder has its own original and concepts."""
     original, after, names = _named(job)
     if original is None:
-        message = f"{job.model or job.lora} does not record its original; give the model before the erasure with --original"
+        subject = str(job.model or job.lora)
+        unknown = "" if Path(subject).exists() else " is no file or folder here, and a model of that name on the hub"
+        message = f"{subject}{unknown} does not record its original; give the model before the erasure with --original"
         raise InputError(message, option="original")
     if not names:
         message = f"{job.model or job.lora} does not record which concept was erased; give it with --concept"

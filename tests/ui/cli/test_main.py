@@ -562,6 +562,10 @@ MISTAKES: dict[str, tuple[Given, list[str]]] = {
     "output below a file": (below_a_file, ["a part of this path is a file", "another folder"]),
     "output that is no run": (foreign_output, ["holds holiday.txt", "another --output"]),
     "evaluating what is no run": (lambda model, tmp: ["evaluate", str(tmp)], ["does not record its original", "--original"]),
+    "evaluating a folder that is missing": (
+        lambda model, tmp: ["evaluate", "nowhere"],
+        ["nowhere is no file or folder here", "--original"],
+    ),
     "evaluating nothing": (lambda model, tmp: ["evaluate"], ["nothing to measure", "--before and --after"]),
     "evaluating a concept that nobody names": (lambda model, tmp: ["evaluate", str(model), "--original", "demo"], ["--concept"]),
     "evaluating pictures against themselves": (
